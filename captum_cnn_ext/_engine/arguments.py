@@ -1,0 +1,184 @@
+"""Judge what the user passed: layers, inputs, targets, choices. Every error text is here."""
+
+import difflib
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from captum_cnn_ext._engine.captum_compat import select_targets
+
+Layer = nn.Module | str
+
+
+class ArgumentError(ValueError, AssertionError):
+    """A wrong argument: a ``ValueError``, and the ``AssertionError`` that Captum's contract has."""
+
+
+class TargetError(ArgumentError, IndexError):
+    """A ``target`` that the model's output does not have (Captum: AssertionError, IndexError)."""
+
+
+def nearest(name: str, options: Iterable[str]) -> str:
+    """A hint ``"; nearest: 'a', 'b'"`` for a misspelt name, or an empty string."""
+    close = difflib.get_close_matches(name, list(options), n=3, cutoff=0.4)
+    return f"; nearest: {', '.join(map(repr, close))}" if close else ""
+
+
+def choose(parameter: str, value: str, options: Sequence[str]) -> str:
+    """Return ``value`` if it is one of ``options``, else raise naming the nearest."""
+    if value not in options:
+        raise ArgumentError(
+            f"{parameter}={value!r}: expected one of {', '.join(map(repr, options))}"
+            f"{nearest(str(value), options)}"
+        )
+    return value
+
+
+def root_module(forward_func: Callable[..., Any]) -> nn.Module | None:
+    """The module behind ``forward_func``: itself, the owner of a bound method, or None.
+
+    A ``torch.compile`` wrapper gives the module it wraps: compiled code does not call hooks that
+    are registered after compilation.
+    """
+    owner = getattr(forward_func, "__self__", forward_func)
+    owner = getattr(owner, "_orig_mod", owner)
+    return owner if isinstance(owner, nn.Module) else None
+
+
+def runnable(forward_func: Callable[..., Any]) -> Callable[..., Any]:
+    """``forward_func`` itself, or the original module of a ``torch.compile`` wrapper."""
+    return getattr(forward_func, "_orig_mod", forward_func)
+
+
+def find_layer(
+    forward_func: Callable[..., Any], layer: Layer, parameter: str = "layer"
+) -> nn.Module:
+    """The module that ``layer`` means: itself, or the submodule of that dotted name.
+
+    Raises:
+        ArgumentError: the name is not in the model, or the model cannot be observed.
+        TypeError: neither a module nor a name.
+    """
+    if isinstance(layer, str):
+        root = root_module(forward_func)
+        if root is None:
+            raise ArgumentError(
+                f"{parameter}={layer!r}: a layer can be named only when forward_func is a "
+                f"torch.nn.Module; it is a {type(forward_func).__name__}. Pass the module itself."
+            )
+        modules = dict(root.named_modules())
+        inner = modules.get("module") if isinstance(root, nn.DataParallel) else None
+        found = modules.get(layer) or (modules.get(f"module.{layer}") if inner else None)
+        if found is None or not layer:
+            raise ArgumentError(
+                f"{parameter}={layer!r}: {type(root).__name__} has no such layer"
+                f"{nearest(layer, modules)}. model.named_modules() lists all {len(modules) - 1}."
+            )
+        layer = found
+    if not isinstance(layer, nn.Module):
+        raise TypeError(
+            f"{parameter}: expected a torch.nn.Module or its dotted name, got "
+            f"{type(layer).__name__} {layer!r}"
+        )
+    if isinstance(layer, torch.jit.ScriptModule):
+        raise ArgumentError(
+            f"{parameter}: {type(layer).__name__} is TorchScript, which cannot be observed from "
+            "Python; pass the original torch.nn.Module."
+        )
+    return layer
+
+
+def find_layers(
+    forward_func: Callable[..., Any], layer: Layer | Sequence[Layer]
+) -> nn.Module | list[nn.Module]:
+    """The module, or the list of modules, that a constructor's ``layer`` means."""
+    if not isinstance(layer, (list, tuple)):
+        return find_layer(forward_func, layer)  # type: ignore[arg-type]
+    if not layer:
+        raise ArgumentError("layer=[]: expected at least one layer")
+    return [find_layer(forward_func, item) for item in layer]
+
+
+def layer_name(forward_func: Callable[..., Any], module: nn.Module) -> str:
+    """The dotted name of a layer for messages, or its class name when it has none."""
+    root = root_module(forward_func)
+    names = [n for n, m in root.named_modules() if m is module] if root is not None else []
+    return names[0] if names and names[0] else type(module).__name__
+
+
+def as_tensors(inputs: Any, parameter: str = "inputs") -> tuple[Tensor, ...]:
+    """Captum's inputs (one tensor or a tuple of tensors) as a tuple.
+
+    Raises:
+        TypeError: anything else.
+    """
+    tensors = inputs if isinstance(inputs, tuple) else (inputs,)
+    if not tensors or not all(isinstance(tensor, Tensor) for tensor in tensors):
+        found = ", ".join(type(tensor).__name__ for tensor in tensors)
+        raise TypeError(
+            f"{parameter}: expected a tensor or a tuple of tensors, batch first, got "
+            f"{'a tuple of ' if isinstance(inputs, tuple) else ''}{found or 'nothing'}"
+        )
+    return tensors
+
+
+def select_score(output: Any, target: Any) -> Tensor:
+    """Each example's score that ``target`` selects from the model's output, shape (N,).
+
+    Takes every form of target that Captum takes: None, int, tuple, tensor, list of int or tuple.
+
+    Raises:
+        TypeError: the output is not a tensor.
+        TargetError: the output has no such target, or the target leaves more than one score.
+    """
+    if not isinstance(output, Tensor):
+        keys = f" with keys {sorted(map(str, output))}" if isinstance(output, dict) else ""
+        raise TypeError(
+            f"forward_func: expected it to return a tensor (N, ...), got {type(output).__name__}"
+            f"{keys}; wrap it, e.g. lambda x: model(x)['out']"
+        )
+    if hasattr(target, "__index__") and not isinstance(target, Tensor):
+        target = operator.index(target)
+    _check_range(output, target)
+    try:
+        score = select_targets(output, target)
+    except (AssertionError, IndexError, RuntimeError, TypeError) as error:
+        raise TargetError(
+            f"target={target!r}: cannot be taken from the model's output of shape "
+            f"{tuple(output.shape)} ({error})"
+        ) from error
+    if score.numel() != (score.shape[0] if score.ndim else 1):
+        raise TargetError(
+            f"target={target!r}: selects shape {tuple(score.shape[1:])} for each example from the "
+            f"model's output {tuple(output.shape)}; expected one score. Target not provided when "
+            "necessary, or too short: give one index for each dimension after the batch, or wrap "
+            "forward_func so that it returns one score."
+        )
+    return score.reshape(-1)
+
+
+def _check_range(output: Tensor, target: Any) -> None:
+    """Refuse class indices the output does not have; on CUDA an index error would be fatal."""
+    if isinstance(target, Tensor):
+        if target.dtype.is_floating_point or target.dtype == torch.bool:
+            raise TargetError(f"target: expected integer class indices, got dtype {target.dtype}")
+        indices = target.reshape(-1).tolist()
+    elif isinstance(target, int):
+        indices = [target]
+    elif isinstance(target, list) and all(isinstance(t, int) for t in target):
+        indices = target
+    else:
+        return
+    classes = output.shape[1] if output.ndim > 1 else 0
+    wrong = [index for index in indices if not -classes <= index < classes]
+    if wrong:
+        raise TargetError(
+            f"target={wrong[0]}: the model's output of shape {tuple(output.shape)} has "
+            f"{classes} classes; expected an index from 0 to {classes - 1}"
+            if classes
+            else f"target={wrong[0]}: the model returns one score for each example (shape "
+            f"{tuple(output.shape)}), so it takes no target; expected target=None"
+        )

@@ -1,0 +1,121 @@
+"""Long work in pieces: chunks of a batch, less memory when it runs out, a progress bar."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from captum_cnn_ext._engine.arguments import ArgumentError, as_tensors
+from captum_cnn_ext._engine.captum_compat import TargetType, format_additional_forward_args
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The part of a batch that goes through the model at once."""
+
+    inputs: tuple[Tensor, ...]
+    target: TargetType
+    extra: tuple[Any, ...]
+
+
+def layer_results(
+    run: Callable[[Chunk], list[tuple[Tensor, ...]]],
+    inputs: Any,
+    target: TargetType = None,
+    additional_forward_args: Any = None,
+    *,
+    several_layers: bool,
+    internal_batch_size: int | None = None,
+    show_progress: bool = False,
+    description: str = "",
+) -> Any:
+    """``run`` over chunks of the batch; its tensors joined, in the form Captum's users expect.
+
+    ``run`` gives a tuple of tensors for each layer. The result is a tensor; a tuple where the
+    layer gives several or ``inputs`` is a tuple; a list of these where ``several_layers``.
+    """
+    tensors, extra = as_tensors(inputs), format_additional_forward_args(additional_forward_args)
+    length = len(tensors[0]) if tensors[0].ndim else 1
+
+    def run_rows(rows: slice) -> list[tuple[Tensor, ...]]:
+        return run(
+            Chunk(
+                tuple(rows_of(tensor, rows, length) for tensor in tensors),
+                rows_of(target, rows, length),
+                tuple(rows_of(value, rows, length) for value in extra),
+            )
+        )
+
+    chunks = in_chunks(
+        run_rows,
+        length,
+        internal_batch_size,
+        show_progress=show_progress,
+        description=description,
+    )
+    as_tuple = isinstance(inputs, tuple)
+    layers = [found if as_tuple or len(found) > 1 else found[0] for found in concatenate(chunks)]
+    return layers if several_layers else layers[0]
+
+
+def in_chunks(
+    run: Callable[[slice], T],
+    length: int,
+    chunk: int | None = None,
+    *,
+    show_progress: bool = False,
+    description: str = "",
+) -> list[T]:
+    """``run`` over ``range(length)`` in slices of at most ``chunk`` (None: all at once).
+
+    When memory runs out the chunk is halved and the slice tried again; what fitted is kept for
+    the rest. One item that does not fit raises the device's own error.
+    """
+    if chunk is not None and (not isinstance(chunk, int) or chunk < 1):
+        raise ArgumentError(f"internal_batch_size={chunk!r}: expected a positive integer or None")
+    size, start, results = min(chunk or length, length), 0, []
+    with tqdm(total=length, desc=description, disable=not show_progress) as bar:
+        while start < length or not results:
+            rows = slice(start, min(start + size, length))
+            try:
+                results.append(run(rows))
+            except RuntimeError as error:
+                if size <= 1 or not _out_of_memory(error):
+                    raise
+                size = max(1, size // 2)
+            else:
+                bar.update(rows.stop - rows.start)
+                start = rows.stop
+                continue
+            torch.cuda.empty_cache()  # outside the handler: the failed run's tensors are free now
+    return results
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def rows_of(value: Any, rows: slice, length: int) -> Any:
+    """The rows of whatever has one row for each example; anything else as it is."""
+    if rows == slice(0, length):
+        return value
+    if isinstance(value, Tensor):
+        return value[rows] if value.ndim and value.shape[0] == length else value
+    if isinstance(value, list) and len(value) == length:
+        return value[rows]
+    return value
+
+
+def concatenate(chunks: Sequence[Any]) -> Any:
+    """Join results of chunks: tensors along dim 0, inside any nesting of tuples and lists."""
+    first = chunks[0]
+    if len(chunks) == 1:
+        return first
+    if isinstance(first, Tensor):
+        return torch.cat(list(chunks))
+    return type(first)(concatenate(parts) for parts in zip(*chunks, strict=True))

@@ -1,0 +1,24 @@
+"""The few private Captum names we lean on, in one place.
+
+Captum promises only what ``captum.attr`` exports; these three have kept name and arguments from
+0.6 to 0.9. When one moves, this is the only file to mend.
+"""
+
+from typing import Any, cast
+
+from captum._utils.common import _format_additional_forward_args, _select_targets
+from captum._utils.typing import TargetType
+from captum.log import log_usage
+from torch import Tensor
+
+__all__ = ["TargetType", "format_additional_forward_args", "log_usage", "select_targets"]
+
+
+def format_additional_forward_args(additional_forward_args: Any) -> tuple[Any, ...]:
+    """Wrap Captum's ``additional_forward_args`` (None, one value or a tuple) into a tuple."""
+    return cast("tuple[Any, ...]", _format_additional_forward_args(additional_forward_args) or ())
+
+
+def select_targets(output: Tensor, target: Any) -> Tensor:
+    """Pick each example's score from the model's output, by Captum's own rules."""
+    return cast(Tensor, _select_targets(output, target))

@@ -1,0 +1,292 @@
+"""Run a model once and record what its layers receive or give, and the gradients there.
+
+* Nothing before the first recorded layer builds a graph: its output becomes a leaf and autograd
+  starts there, so the memory of a gradient is that of inference plus the rest of the network.
+* When only activations are wanted, the forward stops after the last layer needed.
+* Recorded tensors are copies where the network goes on: in-place operations after a layer do not
+  change them.
+"""
+
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from captum_cnn_ext._engine.arguments import (
+    ArgumentError,
+    layer_name,
+    root_module,
+    runnable,
+)
+from captum_cnn_ext._engine.autograd_graph import operations_between
+from captum_cnn_ext._engine.call_counts import static_call_counts
+from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
+from captum_cnn_ext._engine.state import state_as_found
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place in a network: a layer's output or input, at one of its calls (None: the last)."""
+
+    module: nn.Module
+    name: str
+    at_input: bool = False
+    call: int | None = None
+
+
+def layer_sites(
+    forward_func: Callable[..., Any],
+    layer: nn.Module | list[nn.Module],
+    at_input: bool,
+    call: int | None,
+) -> list[Site]:
+    """The sites of a constructor's layer or layers, named for messages."""
+    if call is not None and (not isinstance(call, int) or call < 0):
+        raise ArgumentError(f"call={call!r}: expected the index of a call, 0 or more, or None")
+    modules = layer if isinstance(layer, list) else [layer]
+    return [Site(m, layer_name(forward_func, m), at_input, call) for m in modules]
+
+
+@dataclass
+class _Probe:
+    """What was seen at one site. With DataParallel, one part for each replica's device."""
+
+    site: Site
+    expected_calls: int | None
+    parts: dict[torch.device, list[Tensor]] = field(default_factory=dict)
+    calls: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def done(self) -> bool:
+        """No later call can matter."""
+        last = self.expected_calls if self.site.call is None else self.site.call + 1
+        return last is not None and self.calls.get(threading.get_ident(), 0) >= last
+
+
+class _Stop(BaseException):
+    """Ends a forward pass early; passes a model's own ``except Exception``."""
+
+
+class _StopInWorker(Exception):
+    """The same for DataParallel, whose threads re-raise only ``Exception``s."""
+
+
+class Recording:
+    """What a forward pass left behind; valid inside the ``with record(...)`` block."""
+
+    def __init__(self, probes: Sequence[_Probe], device_ids: Sequence[int] | None) -> None:
+        self.output: Any = None
+        self._probes = probes
+        self._device_ids = list(device_ids or [])
+
+    def activations(self, index: int) -> tuple[Tensor, ...]:
+        """The tensors recorded at site ``index``, detached; replicas concatenated."""
+        return _joined([[t.detach() for t in part] for part in self._parts(index)])
+
+    def gradients(
+        self, scores: Tensor, grad_kwargs: dict[str, Any] | None = None
+    ) -> list[tuple[Tensor, ...]]:
+        """The gradient of ``scores.sum()`` at every site: one backward pass, down to the sites.
+
+        Raises:
+            ArgumentError: the scores do not depend on a site.
+        """
+        parts = [self._parts(index) for index in range(len(self._probes))]
+        wanted = [t for site in parts for part in site for t in part if t.requires_grad]
+        if not wanted or not scores.requires_grad:
+            names = ", ".join(repr(probe.site.name) for probe in self._probes)
+            raise ArgumentError(
+                f"layer {names}: the target's score has no gradient there; the layer's tensors are "
+                "not floating point, or the model computes what follows without gradients "
+                "(torch.no_grad, detach)."
+            )
+        options = {"allow_unused": True, **(grad_kwargs or {})}
+        found = iter(torch.autograd.grad(scores.sum(), wanted, **options))
+        result = []
+        for probe, site in zip(self._probes, parts, strict=True):
+            gradients = [[next(found) if t.requires_grad else None for t in p] for p in site]
+            if all(g is None for part in gradients for g in part):
+                raise ArgumentError(
+                    f"layer {probe.site.name!r}: the target's score does not depend on this layer; "
+                    "choose a layer on the path to the output, or another call= of it."
+                )
+            result.append(
+                _joined(
+                    [
+                        [
+                            torch.zeros_like(t) if g is None else g
+                            for t, g in zip(p, gs, strict=True)
+                        ]
+                        for p, gs in zip(site, gradients, strict=True)
+                    ]
+                )
+            )
+        return result
+
+    def operations_after(self, index: int, scores: Tensor) -> list[str]:
+        """The autograd nodes between site ``index`` and ``scores``, such as "AddmmBackward0"."""
+        leaves = [t for part in self._parts(index) for t in part if t.requires_grad]
+        return operations_between(leaves, scores)
+
+    def _parts(self, index: int) -> list[list[Tensor]]:
+        parts = self._probes[index].parts
+        order = {device: rank for rank, device in enumerate(self._device_ids)}
+        return [
+            parts[d] for d in sorted(parts, key=lambda d: order.get(d.index or 0, d.index or 0))
+        ]
+
+
+@contextmanager
+def record(
+    forward_func: Callable[..., Any],
+    sites: Sequence[Site],
+    inputs: tuple[Tensor, ...],
+    additional_forward_args: Any = None,
+    *,
+    gradients: bool = False,
+    need_output: bool = False,
+    device_ids: Sequence[int] | None = None,
+) -> Iterator[Recording]:
+    """Run ``forward_func`` once and yield what was recorded at ``sites``.
+
+    One forward pass, shorter when neither ``gradients`` nor ``need_output`` is asked. The model,
+    its buffers, random numbers and the user's tensors are as before when the block ends.
+
+    Raises:
+        ArgumentError: a site was not reached, or holds no tensor.
+    """
+    root = root_module(forward_func)
+    parallel = device_ids is not None or isinstance(root, nn.DataParallel)
+    stop_early = not (gradients or need_output)
+    with ExitStack() as stack:
+        # Copies, so that a model that writes into its input does not change the user's.
+        stack.enter_context(torch.inference_mode(False) if gradients else nullcontext())
+        args = tuple(
+            arg.detach().clone() if isinstance(arg, Tensor) else arg
+            for arg in (*inputs, *format_additional_forward_args(additional_forward_args))
+        )
+        stack.enter_context(state_as_found(root, [a for a in args if isinstance(a, Tensor)]))
+        probes = _probes(root, sites, args, count=stop_early and not parallel)
+        recording = Recording(probes, device_ids or getattr(root, "device_ids", None))
+        # DataParallel gathers its replicas' outputs in this thread: the graph must be on here.
+        mode = torch.enable_grad() if gradients and parallel else torch.no_grad()
+        with mode, _observed(probes, gradients, stop_early, parallel):
+            try:
+                recording.output = runnable(forward_func)(*args)
+            except (_Stop, _StopInWorker):
+                pass
+        _check_reached(probes)
+        yield recording
+
+
+def _probes(
+    root: nn.Module | None, sites: Sequence[Site], args: tuple[Any, ...], *, count: bool
+) -> list[_Probe]:
+    """Probes that know after how many calls nothing more can come, where that can be known."""
+    counts: list[int] | None = None
+    if count and root is not None and any(site.call is None for site in sites):
+        counts = static_call_counts(root, [site.module for site in sites], args)
+    # A count of 0 was not understood: the layer is called in a way the proxies did not see.
+    return [_Probe(s, (counts[i] or None) if counts else None) for i, s in enumerate(sites)]
+
+
+@contextmanager
+def _observed(
+    probes: Sequence[_Probe], gradients: bool, stop_early: bool, parallel: bool
+) -> Iterator[None]:
+    """Hooks on every site's module for the length of the block."""
+    owner, lock = threading.get_ident(), threading.Lock()
+
+    def see(probe: _Probe, value: Any) -> Any:
+        thread = threading.get_ident()
+        if thread != owner and not parallel:
+            return value  # another thread's forward through the same model
+        with lock:
+            call = probe.calls.get(thread, 0)
+            probe.calls[thread] = call + 1
+        if probe.site.call not in (None, call):
+            return value
+        leaves, tree = tree_flatten(value)
+        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        if not places:
+            raise ArgumentError(
+                f"layer {probe.site.name!r}: expected a tensor or a collection of tensors as its "
+                f"{'input' if probe.site.at_input else 'output'}, got {type(value).__name__}"
+            )
+        if gradients:
+            torch.set_grad_enabled(True)  # from here on; the surrounding mode puts it back
+        kept = [_kept(leaves[i], gradients) for i in places]
+        with lock:
+            probe.parts[kept[0].device] = kept
+            finished = stop_early and all(p.done for p in probes)
+        if finished:
+            raise _StopInWorker() if parallel else _Stop()
+        for place, tensor in zip(places, kept, strict=True):
+            leaves[place] = tensor.clone()
+        return tree_unflatten(leaves, tree)
+
+    def before(probe: _Probe) -> Callable[..., Any]:
+        return lambda _, args, kwargs: see(probe, (args, kwargs))
+
+    def after(probe: _Probe) -> Callable[..., Any]:
+        return lambda _, __, output: see(probe, output)
+
+    handles = []
+    try:
+        for probe in probes:
+            module = probe.site.module
+            handles.append(
+                module.register_forward_pre_hook(before(probe), with_kwargs=True)
+                if probe.site.at_input
+                else module.register_forward_hook(after(probe))
+            )
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _kept(tensor: Tensor, gradients: bool) -> Tensor:
+    """What is recorded of a tensor: itself in the graph, or a leaf where the graph begins."""
+    if not gradients:
+        return tensor.detach()
+    if tensor.requires_grad:
+        return tensor
+    leaf = tensor.detach()
+    return leaf.requires_grad_() if leaf.is_floating_point() or leaf.is_complex() else leaf
+
+
+def _check_reached(probes: Sequence[_Probe]) -> None:
+    for probe in probes:
+        site, calls = probe.site, max(probe.calls.values(), default=0)
+        if not probe.parts and calls:
+            raise ArgumentError(
+                f"call={site.call}: layer {site.name!r} was called {calls} time(s) in one forward "
+                f"pass; expected a call from 0 to {calls - 1}"
+            )
+        if not probe.parts:
+            raise ArgumentError(
+                f"layer {site.name!r}: not reached in the forward pass of this model with these "
+                "inputs; choose a layer that is called (traced and scripted models call none)"
+            )
+        if site.call is None and calls > 1:
+            warnings.warn(
+                f"layer {site.name!r} is called {calls} times in one forward pass; the last call "
+                f"is used. Pass call=0 to call={calls - 1} to choose.",
+                stacklevel=2,
+            )
+
+
+def _joined(parts: list[list[Tensor]]) -> tuple[Tensor, ...]:
+    """One tensor for each place, the replicas' parts concatenated on the first one's device."""
+    if len(parts) == 1:
+        return tuple(parts[0])
+    return tuple(
+        torch.cat([t.to(place[0].device) for t in place]) for place in zip(*parts, strict=True)
+    )

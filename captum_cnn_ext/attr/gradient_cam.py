@@ -1,0 +1,296 @@
+"""Class activation maps whose weights come from gradients.
+
+Each method is one pure function from activations and gradients to weights, and one class.
+Letters: n examples, k channels, p positions (h x w flattened); A = activations, g = dy/dA.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer, select_score
+from captum_cnn_ext._engine.batching import Chunk
+from captum_cnn_ext._engine.captum_compat import TargetType
+from captum_cnn_ext._engine.recording import Site, record
+from captum_cnn_ext.attr.cam import ClassActivationMap, Evidence, GradientCam
+
+# --- the formulas: (A, g) of shape (n, k, p) -> weights (n, k, 1) or (n, k, p) -----------------
+
+
+def grad_cam_plus_plus_weights(
+    activations: Tensor, gradients: Tensor, normalize_alphas: bool = False
+) -> Tensor:
+    """w_k = sum_p alpha relu(g), alpha = g^2 / (2 g^2 + S_k g^3), S_k = sum_p A_k (eq. 19)."""
+    # alpha divided through by g^2: no third powers to underflow; where g = 0, relu(g) is 0 too
+    denominator = 2 + activations.sum(2, keepdim=True) * gradients
+    positive = gradients.relu()
+    alphas = torch.where(denominator == 0, 0, 1 / denominator) * (positive > 0)
+    if normalize_alphas:
+        total = alphas.sum(2, keepdim=True)
+        alphas = torch.where(total == 0, 0, alphas / total)
+    return (alphas * positive).sum(2, keepdim=True)
+
+
+def x_grad_cam_weights(activations: Tensor, gradients: Tensor) -> Tensor:
+    """w_k = sum_p g A / S_k; 0 where S_k is rounding error of sum_p |A_k|."""
+    totals = activations.sum(2, keepdim=True)
+    noise = torch.finfo(totals.dtype).eps * activations.abs().sum(2, keepdim=True)
+    weights = (gradients * activations).sum(2, keepdim=True) / totals
+    return torch.where(totals.abs() <= noise, 0, weights)
+
+
+def hires_cam_weights(activations: Tensor, gradients: Tensor) -> Tensor:
+    """w_kp = g."""
+    return gradients
+
+
+def layer_cam_weights(activations: Tensor, gradients: Tensor) -> Tensor:
+    """w_kp = relu(g)."""
+    return gradients.relu()
+
+
+# --- the classes ------------------------------------------------------------------------------
+
+
+class LayerGradCamPlusPlus(GradientCam):
+    r"""Grad-CAM++: weights that count positive gradients, whatever the area they come from.
+
+    .. math::
+        L = \sum_k w_k A_k, \quad w_k = \sum_p \alpha_{kp}\, \mathrm{relu}(g_{kp}), \quad
+        \alpha_{kp} = \frac{g_{kp}^2}{2 g_{kp}^2 + g_{kp}^3 \sum_q A_{kq}}
+
+    alpha is 0 where its denominator is. No constant is added to the denominator, so there is
+    nothing to tune. On a layer with negative activations (a linear bottleneck, a convolution
+    before its ReLU) the denominator can change sign: the paper does not define that case, and a
+    warning says so.
+
+    Reference: Chattopadhyay, Sarkar, Howlader, Balasubramanian, *Grad-CAM++: Improved Visual
+    Explanations for Deep Convolutional Networks*, 2018, arXiv:1710.11063, equation 19.
+
+    Args:
+        forward_func: the model, or any function of the inputs that runs it.
+        layer: a module, its dotted name, or a list of these; usually the last convolution stage.
+        device_ids: the replicas' devices, with ``DataParallel``.
+        normalize_alphas: divide each channel's alphas by their sum over positive gradients, as
+            the authors' code does and the paper does not.
+
+    Example::
+
+        >>> from torchvision.models import resnet18
+        >>> model = resnet18().eval()
+        >>> cam = LayerGradCamPlusPlus(model, "layer4")
+        >>> cam.attribute(torch.randn(2, 3, 64, 64), target=3).shape
+        torch.Size([2, 1, 2, 2])
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        layer: Layer | Sequence[Layer],
+        device_ids: list[int] | None = None,
+        *,
+        normalize_alphas: bool = False,
+    ) -> None:
+        GradientCam.__init__(self, forward_func, layer, device_ids)
+        self.normalize_alphas = normalize_alphas
+
+    def _weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        if (activations.sum(2) < 0).any():
+            warnings.warn(
+                "LayerGradCamPlusPlus: the layer has channels that sum to less than 0, for which "
+                "Grad-CAM++ is ill-posed; choose a layer after its ReLU, or another method "
+                "(LayerHiResCam, LayerLayerCam)",
+                stacklevel=2,
+            )
+        return grad_cam_plus_plus_weights(activations, gradients, self.normalize_alphas)
+
+
+class LayerXGradCam(GradientCam):
+    r"""XGrad-CAM: gradients weighted by the share that each position has of its channel.
+
+    .. math::
+        L = \sum_k w_k A_k, \quad w_k = \frac{\sum_p g_{kp} A_{kp}}{\sum_p A_{kp}}
+
+    On piecewise-linear networks without bias after the layer the map sums to the score. A channel
+    whose sum is rounding error beside the sum of its absolute values gets weight 0.
+
+    Reference: Fu, Hu, Dong, Guo, Gao, Li, *Axiom-based Grad-CAM: Towards Accurate Visualization
+    and Explanation of CNNs*, 2020, arXiv:2008.02312.
+
+    Example::
+
+        >>> from torchvision.models import resnet18
+        >>> model = resnet18().eval()
+        >>> LayerXGradCam(model, model.layer4).attribute(torch.randn(1, 3, 64, 64), 3).shape
+        torch.Size([1, 1, 2, 2])
+    """
+
+    def _weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        return x_grad_cam_weights(activations, gradients)
+
+
+class LayerHiResCam(GradientCam):
+    r"""HiResCAM: gradient times activation at each position, summed over channels.
+
+    .. math:: L_p = \sum_k g_{kp} A_{kp}
+
+    Where a linear head follows the layer, the map's sum plus the head's bias is the score, so the
+    map shows exactly what the model used. Grad-CAM does not promise that.
+
+    Reference: Draelos, Carin, *Use HiResCAM instead of Grad-CAM for faithful explanations of
+    convolutional neural networks*, 2020, arXiv:2011.08891.
+
+    Example::
+
+        >>> from torchvision.models import resnet18
+        >>> model = resnet18().eval()
+        >>> x = torch.randn(1, 3, 64, 64)
+        >>> total = LayerHiResCam(model, "layer4").attribute(x, 3).sum() + model.fc.bias[3]
+        >>> torch.allclose(total, model(x)[0, 3], atol=1e-4)
+        True
+    """
+
+    def _weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        return hires_cam_weights(activations, gradients)
+
+
+class LayerLayerCam(GradientCam):
+    r"""LayerCAM: positive gradients times activations at each position; works at early layers too.
+
+    .. math:: L_p = \sum_k \mathrm{relu}(g_{kp})\, A_{kp}
+
+    Reference: Jiang, Zhang, Hou, Cheng, Wei, *LayerCAM: Exploring Hierarchical Class Activation
+    Maps for Localization*, IEEE Transactions on Image Processing 30, 2021.
+
+    Example::
+
+        >>> from torchvision.models import resnet18
+        >>> model = resnet18().eval()
+        >>> early, late = LayerLayerCam(model, ["layer2", "layer4"]).attribute(
+        ...     torch.randn(1, 3, 64, 64), target=3)
+        >>> early.shape, late.shape
+        (torch.Size([1, 1, 8, 8]), torch.Size([1, 1, 2, 2]))
+    """
+
+    def _weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        return layer_cam_weights(activations, gradients)
+
+
+_LINEAR = ("Addmm", "Mm", "Linear")
+_POOL = ("Mean", "AdaptiveAvgPool", "AvgPool", "Sum", "Div")
+_SHAPE = (
+    *("View", "UnsafeView", "ReshapeAlias", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "T"),
+    *("Permute", "Transpose", "Select", "Index", "Gather", "Slice", "Stack", "Unbind"),
+    *("Clone", "Alias", "Expand", "ToCopy", "Cat"),
+)
+
+
+class LayerCam(ClassActivationMap):
+    r"""CAM: the classifier's own weights on the feature maps that it pools.
+
+    .. math:: L_p = \sum_k W_{ck} A_{kp}
+
+    Needs a network that ends in layer -> global average pooling -> (flatten, dropout) -> linear.
+    That is read from the forward pass; where it is not so, the error says what was found, and
+    ``classifier=`` names the linear layer to use. The mean of the map plus the classifier's bias
+    is the logit.
+
+    Reference: Zhou, Khosla, Lapedriza, Oliva, Torralba, *Learning Deep Features for
+    Discriminative Localization*, 2016, arXiv:1512.04150.
+
+    Args:
+        forward_func: the model, or any function of the inputs that runs it.
+        layer: the layer whose output is pooled: a module or its dotted name.
+        device_ids: the replicas' devices, with ``DataParallel``.
+        classifier: the ``Linear`` or 1x1 convolution whose weights are used, as a module or dotted
+            name; None finds it in the forward pass.
+
+    Example::
+
+        >>> from torchvision.models import resnet18
+        >>> model = resnet18().eval()
+        >>> x = torch.randn(1, 3, 64, 64)
+        >>> mean = LayerCam(model, "layer4").attribute(x, target=3).mean()
+        >>> torch.allclose(mean + model.fc.bias[3], model(x)[0, 3], atol=1e-4)
+        True
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        layer: Layer | Sequence[Layer],
+        device_ids: list[int] | None = None,
+        *,
+        classifier: Layer | None = None,
+    ) -> None:
+        ClassActivationMap.__init__(self, forward_func, layer, device_ids)
+        self.classifier: nn.Module | None = None
+        if classifier is not None:
+            self.classifier = find_layer(forward_func, classifier, "classifier")
+            if not isinstance(self.classifier, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+                raise TypeError(
+                    "classifier: expected a Linear layer or a 1x1 convolution, got "
+                    f"{type(self.classifier).__name__}"
+                )
+
+    def _evidence(
+        self, chunk: Chunk, sites: list[Site], grad_kwargs: dict[str, Any] | None
+    ) -> Evidence:
+        found = self.classifier is None
+        with record(
+            self.forward_func,
+            sites,
+            chunk.inputs,
+            chunk.extra,
+            gradients=found,
+            device_ids=self.device_ids,
+        ) as recording:
+            activations = [recording.activations(i) for i in range(len(sites))]
+            if found:
+                scores = select_score(recording.output, chunk.target)
+                for i, site in enumerate(sites):
+                    _check_linear_head(recording.operations_after(i, scores), site.name)
+                weights = recording.gradients(scores, grad_kwargs)
+            else:
+                weights = [tuple(self._rows(a, chunk.target) for a in site) for site in activations]
+        return [list(zip(a, w, strict=True)) for a, w in zip(activations, weights, strict=True)]
+
+    def _rows(self, activation: Tensor, target: TargetType) -> Tensor:
+        """The classifier's weights for each example's target class, shape (N, K)."""
+        assert self.classifier is not None
+        matrix: Tensor = self.classifier.weight.detach().flatten(1)  # type: ignore[operator, union-attr]
+        classes = torch.arange(len(matrix), device=activation.device)
+        rows = matrix[select_score(classes.expand(len(activation), -1), target)]
+        if rows.shape[1] != activation.shape[1]:
+            raise ArgumentError(
+                f"classifier: its weights are for {rows.shape[1]} channels, but the layer gives "
+                f"{activation.shape[1]}; expected the linear layer that follows the layer's pooling"
+            )
+        return rows
+
+    def _weights(self, activations: Tensor, evidence: Tensor) -> Tensor:
+        # through a global average pooling every position of a channel has the same gradient, W / P
+        spread = (evidence.amax(2) - evidence.amin(2)).max() if evidence.numel() else 0
+        if spread > 1e-4 * evidence.abs().max():
+            raise ArgumentError(
+                "LayerCam: positions of this layer do not count equally, so its pooling is not "
+                "one global average; use LayerHiResCam, which equals CAM where CAM is defined"
+            )
+        return evidence.sum(2, keepdim=True)
+
+
+def _check_linear_head(operations: list[str], layer: str) -> None:
+    """Only pooling, one linear layer and changes of shape may stand between layer and score."""
+    kinds = [name.split("Backward")[0] for name in operations]
+    linear = [kind for kind in kinds if kind in _LINEAR]
+    other = sorted({k for k in kinds if k not in (*_LINEAR, *_SHAPE) and not k.startswith(_POOL)})
+    if other or len(linear) != 1:
+        found = ", ".join(other) if other else f"{len(linear)} linear layers"
+        raise ArgumentError(
+            f"layer {layer!r}: CAM needs global average pooling and one linear layer between the "
+            f"layer and the score; found {found}. Choose the layer that is pooled, name the linear "
+            "layer with classifier=, or use LayerHiResCam."
+        )
