@@ -55,18 +55,18 @@ def layer_sites(
 
 @dataclass
 class _Probe:
-    """What was seen at one site. With DataParallel, one part for each replica's device."""
+    """What was seen at one site, one part for each thread: DataParallel's replicas run in threads."""
 
     site: Site
     expected_calls: int | None
-    parts: dict[torch.device, list[Tensor]] = field(default_factory=dict)
-    calls: dict[int, int] = field(default_factory=dict)
+    parts: dict[threading.Thread, list[Tensor]] = field(default_factory=dict)
+    calls: dict[threading.Thread, int] = field(default_factory=dict)
 
     @property
     def done(self) -> bool:
         """No later call can matter."""
         last = self.expected_calls if self.site.call is None else self.site.call + 1
-        return last is not None and self.calls.get(threading.get_ident(), 0) >= last
+        return last is not None and self.calls.get(threading.current_thread(), 0) >= last
 
 
 class _Stop(BaseException):
@@ -135,11 +135,9 @@ class Recording:
         return operations_between(leaves, scores)
 
     def _parts(self, index: int) -> list[list[Tensor]]:
-        parts = self._probes[index].parts
-        order = {device: rank for rank, device in enumerate(self._device_ids)}
-        return [
-            parts[d] for d in sorted(parts, key=lambda d: order.get(d.index or 0, d.index or 0))
-        ]
+        parts = list(self._probes[index].parts.values())
+        rank = {device: rank for rank, device in enumerate(self._device_ids)}
+        return sorted(parts, key=lambda part: rank.get(part[0].device.index, len(rank)))
 
 
 @contextmanager
@@ -201,10 +199,10 @@ def _observed(
     probes: Sequence[_Probe], gradients: bool, stop_early: bool, parallel: bool
 ) -> Iterator[None]:
     """Hooks on every site's module for the length of the block."""
-    owner, lock = threading.get_ident(), threading.Lock()
+    owner, lock = threading.current_thread(), threading.Lock()
 
     def see(probe: _Probe, value: Any) -> Any:
-        thread = threading.get_ident()
+        thread = threading.current_thread()
         if thread != owner and not parallel:
             return value  # another thread's forward through the same model
         with lock:
@@ -223,7 +221,7 @@ def _observed(
             torch.set_grad_enabled(True)  # from here on; the surrounding mode puts it back
         kept = [_kept(leaves[i], gradients) for i in places]
         with lock:
-            probe.parts[kept[0].device] = kept
+            probe.parts[thread] = kept
             finished = stop_early and all(p.done for p in probes)
         if finished:
             raise _StopInWorker() if parallel else _Stop()

@@ -18,7 +18,7 @@ def state_as_found(model: nn.Module | None, tensors: Iterable[Tensor]) -> Iterat
     device_type = next((device.type for device in accelerators), "cuda")
     indices = [device.index or 0 for device in accelerators]
     buffers = [
-        (module, name, buffer, buffer.clone(), buffer._version)
+        (module, name, buffer, buffer.clone())
         for module in (model.modules() if model is not None else ())
         if module.training
         for name, buffer in module._buffers.items()
@@ -28,8 +28,8 @@ def state_as_found(model: nn.Module | None, tensors: Iterable[Tensor]) -> Iterat
         try:
             yield
         finally:
-            with torch.no_grad():
-                for module, name, buffer, value, version in buffers:
-                    module._buffers[name] = buffer
-                    if buffer._version != version:
-                        buffer.copy_(value)
+            for module, name, buffer, value in buffers:
+                module._buffers[name] = buffer
+                # .data: as batch norm itself, without a new version, so that a training step
+                # whose forward came before this call can still run its backward
+                buffer.data.copy_(value)

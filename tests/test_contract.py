@@ -1,0 +1,249 @@
+"""One test for every public attribution class, found from ``__all__``, over models and failures.
+
+A class that is added to ``captum_cnn_ext.attr`` is tested by existing.
+"""
+
+import inspect
+import warnings
+
+import models
+import pytest
+import torch
+from captum.attr import (
+    Attribution,
+    LayerActivation,
+    LayerGradCam,
+    LayerGradientXActivation,
+    NoiseTunnel,
+)
+from snapshots import nothing_left_behind
+from torch import nn
+
+import captum_cnn_ext.attr as attr
+
+CLASSES = [
+    value
+    for name in attr.__all__
+    if inspect.isclass(value := getattr(attr, name)) and issubclass(value, Attribution)
+]
+TARGETED = [c for c in CLASSES if "target" in inspect.signature(c.attribute).parameters]
+KINDS = {
+    "batch norm, in-place": (models.Net, "block"),
+    "functional": (models.Functional, "block"),
+    "residual, in-place add": (models.Residual, "block"),
+    "layer called twice": (models.CalledTwice, "relu"),
+    "catches exceptions": (models.GoesOnAnyway, "block"),
+    "writes into its input": (models.WritesIntoInput, "block"),
+    "the model itself": (models.Net, ""),
+}
+EVERY_CLASS = pytest.mark.parametrize("cls", CLASSES, ids=lambda c: c.__name__)
+EVERY_KIND = pytest.mark.parametrize("kind", KINDS)
+
+
+def build(kind):
+    """The network of that kind, ending as CAM needs it, and the layer that is looked at."""
+    cls, name = KINDS[kind]
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+    model = models._seeded(cls(head))
+    layer = model.get_submodule(name)
+    return model, layer if name else model
+
+
+def place(cls, model, layer):
+    """CAM looks at what the pooling receives; every other class at any layer."""
+    if cls is attr.LayerCam:
+        return model.head[0], {"attribute_to_layer_input": True}
+    return layer, {}
+
+
+def attribute(cls, model, layer, x, target=1):
+    layer, kwargs = place(cls, model, layer)
+    if cls in TARGETED:
+        kwargs["target"] = target
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*(ill-posed|is called 2 times)")
+        return cls(model, layer).attribute(x, **kwargs)
+
+
+def skip_where_undefined(cls, kind):
+    if cls is attr.LayerCam and kind == "the model itself":
+        pytest.skip("CAM is not defined on the classifier's own output")
+
+
+@EVERY_CLASS
+def test_is_used_as_captum_is(cls):
+    constructor = list(inspect.signature(cls.__init__).parameters)
+    assert constructor[:4] == ["self", "forward_func", "layer", "device_ids"]
+    model = LayerActivation if cls is attr.LayerFeatureMaps else LayerGradCam
+    captum = list(inspect.signature(model.attribute).parameters.values())
+    ours = list(inspect.signature(cls.attribute).parameters.values())
+    assert [p.name for p in ours[: len(captum)]] == [p.name for p in captum]
+    assert [p.default for p in ours[: len(captum)]] == [p.default for p in captum]
+    assert all(p.kind is p.KEYWORD_ONLY for p in ours[len(captum) :])
+    assert hasattr(cls.attribute, "__wrapped__"), "NoiseTunnel calls attribute.__wrapped__"
+    assert cls.__doc__.count("Example") == 1
+    assert "Reference" in cls.__doc__ or cls is attr.LayerFeatureMaps
+
+
+@EVERY_CLASS
+@EVERY_KIND
+def test_nothing_is_left_behind(cls, kind):
+    skip_where_undefined(cls, kind)
+    model, layer = build(kind)
+    x = models.image_batch().requires_grad_()
+    x.grad = torch.ones_like(x)
+    next(model.parameters()).grad = torch.ones_like(next(model.parameters()))
+    model.norm.weight.requires_grad_(False)
+    with nothing_left_behind(model, x):
+        first = attribute(cls, model, layer, x)
+    with nothing_left_behind(model, x):
+        assert torch.equal(attribute(cls, model, layer, x), first)
+    assert not first.requires_grad
+
+
+@EVERY_CLASS
+@EVERY_KIND
+def test_batch_is_the_stack_of_singles(cls, kind):
+    skip_where_undefined(cls, kind)
+    model, layer = build(kind)
+    x = models.image_batch()
+    for target in ([0, 4, 2], torch.tensor([0, 4, 2]), 3):
+        batch = attribute(cls, model, layer, x, target)
+        singles = [
+            attribute(
+                cls, model, layer, x[n : n + 1], t if isinstance(t := target, int) else t[n : n + 1]
+            )
+            for n in range(3)
+        ]
+        torch.testing.assert_close(batch, torch.cat(singles), rtol=1e-9, atol=1e-12)
+        assert batch.shape[2:] == torch.Size([5, 6]) or layer is model
+
+
+@EVERY_CLASS
+@EVERY_KIND
+@pytest.mark.parametrize("mode", ["bad target", "not reached", "forward raises", "interrupted"])
+def test_failures_leave_nothing_behind(cls, kind, mode):
+    skip_where_undefined(cls, kind)
+    model, layer = build(kind)
+    x, target, error = models.image_batch(), 1, None
+    if mode == "bad target":
+        target, error = 99, AssertionError
+        if cls not in TARGETED:
+            pytest.skip("takes no target")
+    elif mode == "not reached":
+        layer, error = nn.ReLU(), AssertionError
+    else:
+        error = ArithmeticError if mode == "forward raises" else KeyboardInterrupt
+
+        def fail(*_):
+            raise error("from the middle of the forward pass")
+
+        model.stem.register_forward_hook(fail)
+    catches = mode == "forward raises" and kind == "catches exceptions"
+    with nothing_left_behind(model, x):
+        with pytest.raises(AssertionError if catches else error):
+            if mode == "not reached":
+                cls(model, layer).attribute(x, **({"target": 1} if cls in TARGETED else {}))
+            else:
+                attribute(cls, model, layer, x, target)
+    model.stem._forward_hooks.clear()
+    fresh, fresh_layer = build(kind)
+    if mode != "not reached":
+        again = attribute(cls, model, layer, x)
+        assert torch.equal(again, attribute(cls, fresh, fresh_layer, x))
+
+
+@EVERY_CLASS
+def test_training_mode_moves_nothing(cls):
+    model, layer = build("batch norm, in-place")
+    model.train()
+    x = models.image_batch()
+    with nothing_left_behind(model, x):
+        assert torch.equal(attribute(cls, model, layer, x), attribute(cls, model, layer, x))
+
+
+@EVERY_CLASS
+def test_noise_tunnel_around_it(cls):
+    if cls not in TARGETED:
+        pytest.skip("NoiseTunnel is for explanations of a target")
+    model, layer = build("residual, in-place add")
+    x = models.image_batch()
+    place_, kwargs = place(cls, model, layer)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*ill-posed")
+        tunnel = NoiseTunnel(cls(model, place_))
+        found = tunnel.attribute(x, target=[0, 4, 2], nt_samples=4, stdevs=0.0, **kwargs)
+    torch.testing.assert_close(found, attribute(cls, model, layer, x, [0, 4, 2]))
+
+
+@EVERY_CLASS
+def test_a_layer_by_name_and_a_list_of_layers(cls):
+    model, _ = build("functional")
+    x = models.image_batch()
+    kwargs = {"target": 1} if cls in TARGETED else {}
+    name = "head.0" if cls is attr.LayerCam else "block"
+    by_module = attribute(cls, model, model.get_submodule(name), x) if name == "block" else None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*ill-posed")
+        by_name = cls(model, name).attribute(x, **kwargs)
+        listed = cls(model, [name]).attribute(x, **kwargs)
+    assert by_module is None or torch.equal(by_name, by_module)
+    assert isinstance(listed, list)
+    assert torch.equal(listed[0], by_name)
+
+
+@EVERY_CLASS
+@pytest.mark.parametrize(
+    ("layer", "error", "message"),
+    [
+        ("blokc", ValueError, "layer='blokc': Net has no such layer; nearest: 'block'"),
+        ("", ValueError, "layer='': Net has no such layer"),
+        ([], ValueError, "expected at least one layer"),
+        (3, TypeError, "expected a torch.nn.Module or its dotted name, got int 3"),
+    ],
+)
+def test_a_wrong_layer_is_named_at_construction(cls, layer, error, message):
+    with pytest.raises(error, match=message):
+        cls(models.build(models.Net), layer)
+
+
+@EVERY_CLASS
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (
+            [torch.zeros(1)],
+            "inputs: expected a tensor or a tuple of tensors, batch first, got list",
+        ),
+        (None, "got NoneType"),
+        ((), "got a tuple of nothing"),
+    ],
+)
+def test_wrong_inputs_are_named(cls, inputs, message):
+    model = models.build(models.Net)
+    with pytest.raises(TypeError, match=message):
+        cls(model, "relu").attribute(inputs)
+
+
+def test_the_plain_gradient_times_activation_is_captums():
+    model, layer = build("batch norm, in-place")
+    x = models.image_batch()
+    captum = LayerGradientXActivation(model, layer).attribute(x, target=[0, 4, 2])
+    ours = attr.LayerHiResCam(model, layer).attribute(x, [0, 4, 2], attr_dim_summation=False)
+    torch.testing.assert_close(ours, captum.detach())
+
+
+def test_a_training_step_interleaved_with_attribution():
+    def step(interleaved):
+        model, layer = build("batch norm, in-place")
+        model.train()
+        x = models.image_batch()
+        loss = model(x).square().sum()
+        if interleaved:
+            for cls in CLASSES:
+                attribute(cls, model, layer, x)
+        loss.backward()
+        return [p.grad for p in model.parameters()] + list(model.buffers())
+
+    for serial, interleaved in zip(step(False), step(True), strict=True):
+        assert torch.equal(serial, interleaved)

@@ -1,0 +1,96 @@
+"""Imports point one way; only the engine touches models; importing stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "captum_cnn_ext"
+FILES = sorted(PACKAGE.rglob("*.py"))
+FAMILIES = {"attr", "synthesis", "evidence", "metrics"}
+FACES = {"insights", "cli", "__main__"}
+# who may import whom: faces use everything public, families only the engine
+ALLOWED = {
+    "_engine": {"_engine"},
+    "attr": {"_engine", "attr"},
+    "synthesis": {"_engine", "synthesis"},
+    "evidence": {"_engine", "evidence"},
+    "metrics": {"_engine", "metrics"},
+    "render": {"render"},
+    "models": {"_engine", "models", "photos"},
+    "photos": {"_engine", "photos"},
+    "insights": {"attr", "evidence", "metrics", "synthesis", "render", "models", "photos",
+                 "insights", "_engine"},
+    "cli": {"insights", "attr", "evidence", "models", "photos", "render", "cli", "_engine"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}  # fmt: skip
+TOUCHES_MODEL = {
+    "register_forward_hook",
+    "register_forward_pre_hook",
+    "register_full_backward_hook",
+    "register_full_backward_pre_hook",
+    "register_hook",
+    "train",
+    "TorchDispatchMode",
+    "TorchFunctionMode",
+}
+
+
+def part(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_one_way(path):
+    for name in imports(ast.parse(path.read_text())):
+        parts = name.split(".")
+        if parts[0] == "captum_cnn_ext" and len(parts) > 1 and parts[1] != "__version__":
+            assert parts[1] in ALLOWED[part(path)], f"{path.name} imports {name}"
+        if parts[0] == "captum" and any(p.startswith("_") for p in parts):
+            assert path.name == "captum_compat.py", f"{path.name} imports {name}, private to Captum"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_only_the_engine_touches_models(path):
+    if part(path) == "_engine":
+        return
+    names = {
+        node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", None)
+        for node in ast.walk(ast.parse(path.read_text()))
+    }
+    assert not names & TOUCHES_MODEL
+
+
+def loaded_by(statement):
+    code = f"import sys; {statement}; print(*sorted(sys.modules))"
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
+    return set(run.stdout.split())
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    heavy = {"torch", "captum", "torchvision", "matplotlib.pyplot", "gradio", "jinja2", "PIL"}
+    assert not loaded_by("import captum_cnn_ext") & heavy
+
+
+@pytest.mark.parametrize("module", ["attr", "render", "evidence", "models", "insights", "cli"])
+def test_faces_and_families_load_extras_only_when_used(module):
+    lazy = {"torchvision", "gradio", "jinja2", "timm", "skimage", "safetensors"}
+    loaded = loaded_by(f"import captum_cnn_ext.{module}")
+    assert not loaded & lazy
+    if module == "render":
+        assert "matplotlib.pyplot" not in loaded
