@@ -131,7 +131,8 @@ def test_original_image_is_the_denormalised_photo():
 def test_a_map_without_anything_to_show_says_so(values, sign, remark):
     figure, axes = overlay(torch.rand(3, 14, 14), values, sign=sign, show_colorbar=True)
     assert axes.get_xlabel() == remark
-    assert not np.nan_to_num(heat(axes)).any()
+    expected = torch.zeros(14, 14) if values.isfinite().all() else torch.full((14, 14), torch.nan)
+    np.testing.assert_array_equal(heat(axes), expected)
     save(figure)
 
 
@@ -159,6 +160,12 @@ def test_the_colour_bar_tells_the_attributions_own_numbers():
     figure, _ = overlay(torch.rand(3, 1, 2), torch.tensor([[-8.0, 4.0]]), sign="negative",
                         outlier_perc=0, show_colorbar=True)  # fmt: skip
     assert [tick.get_text() for tick in figure.axes[1].get_yticklabels()] == ["0", "−4", "−8"]
+
+
+def test_full_colour_is_a_sum_over_channels():
+    values = torch.tensor([[[1.0]], [[5.0]]])
+    figure, _ = overlay(torch.rand(3, 2, 2), values, show_colorbar=True)
+    assert figure.axes[1].get_yticklabels()[-1].get_text() == "6"
 
 
 def test_draws_into_axes_that_are_given():

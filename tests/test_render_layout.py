@@ -49,7 +49,7 @@ def assert_neat(figure):
         {},
         {"row_titles": [LONG, "cat"]},
         {"row_titles": [LONG, LONG], "scale": "column", "sign": "all"},
-        {"row_titles": [LONG, LONG], "show_original": False, "scale": "figure"},
+        {"row_titles": [LONG, LONG * 2], "show_original": False, "scale": "figure"},
         {"row_titles": [LONG, "cat"], "fig_size": (6, 7)},
         {"row_titles": ["x" * 90, "$unbalanced"], "titles": ["y" * 90, "z"]},
         {"method": "masked_image", "outlier_perc": 0},
@@ -116,5 +116,8 @@ def test_wrapped_lines_fit_and_lose_nothing():
         text = wrap(LONG + " " + "w" * 60, 9, width)
         assert max(text_width(line, 9) for line in text.split("\n")) <= width
         assert "".join(text.split()) == "".join((LONG + "w" * 60).split())
+    assert wrap("LayerGradCamPlusPlus", 9, 1.3) == "LayerGradCamPlus\nPlus"
+    assert wrap("features.denseblock4.conv2", 9, 1.3) == "features.\ndenseblock4.conv2"
+    assert wrap("one two three four", 9, text_width("one two three fo", 9)) == "one two\nthree four"
     assert wrap("short", 9, 2) == "short"
     assert wrap("  ", 9, 2) == ""

@@ -44,6 +44,8 @@ def test_to_rgb_without_preprocessing():
     np.testing.assert_array_equal(to_rgb(inside), inside.permute(1, 2, 0))
     outside = torch.tensor([-1.0, 0.0, 3.0]).reshape(3, 1, 1)
     np.testing.assert_allclose(to_rgb(outside), [[[0.0, 0.25, 1.0]]])
+    dark = torch.tensor([-1.0, -0.5, 1.0]).reshape(3, 1, 1)
+    np.testing.assert_allclose(to_rgb(dark), [[[0.0, 0.25, 1.0]]])
     both = to_rgb(torch.stack([inside, inside * 4]))  # each picture for itself
     np.testing.assert_array_equal(both[0], inside.permute(1, 2, 0))
     assert both[1].max() == 1
@@ -211,6 +213,7 @@ def test_dead_and_broken_maps_say_so():
     maps[0], maps[1], maps[2, 0, 0], maps[2, 1, 1] = 0, 0.5, float("nan"), float("inf")
     figure, axes = show_feature_maps(maps)
     titles = [cell.get_title() for cell in axes.flat]
+    assert axes[0, 0].images[0].get_clim() == (0, 1)
     assert titles[:3] == ["0: dead", "1: dead (0.5)", "2: 2 not finite"]
     assert np.ma.getmaskarray(axes[1, 0].images[0].get_array()).sum() == 2
     save(figure)

@@ -79,7 +79,9 @@ class LayerGradCamPlusPlus(GradientCam):
 
     Example::
 
+        >>> import torch
         >>> from torchvision.models import resnet18
+        >>> from captum_cnn_ext.attr import LayerGradCamPlusPlus
         >>> model = resnet18().eval()
         >>> cam = LayerGradCamPlusPlus(model, "layer4")
         >>> cam.attribute(torch.randn(2, 3, 64, 64), target=3).shape
@@ -122,7 +124,9 @@ class LayerXGradCam(GradientCam):
 
     Example::
 
+        >>> import torch
         >>> from torchvision.models import resnet18
+        >>> from captum_cnn_ext.attr import LayerXGradCam
         >>> model = resnet18().eval()
         >>> LayerXGradCam(model, model.layer4).attribute(torch.randn(1, 3, 64, 64), 3).shape
         torch.Size([1, 1, 2, 2])
@@ -145,7 +149,9 @@ class LayerHiResCam(GradientCam):
 
     Example::
 
+        >>> import torch
         >>> from torchvision.models import resnet18
+        >>> from captum_cnn_ext.attr import LayerHiResCam
         >>> model = resnet18().eval()
         >>> x = torch.randn(1, 3, 64, 64)
         >>> total = LayerHiResCam(model, "layer4").attribute(x, 3).sum() + model.fc.bias[3]
@@ -167,7 +173,9 @@ class LayerLayerCam(GradientCam):
 
     Example::
 
+        >>> import torch
         >>> from torchvision.models import resnet18
+        >>> from captum_cnn_ext.attr import LayerLayerCam
         >>> model = resnet18().eval()
         >>> early, late = LayerLayerCam(model, ["layer2", "layer4"]).attribute(
         ...     torch.randn(1, 3, 64, 64), target=3)
@@ -210,7 +218,9 @@ class LayerCam(ClassActivationMap):
 
     Example::
 
+        >>> import torch
         >>> from torchvision.models import resnet18
+        >>> from captum_cnn_ext.attr import LayerCam
         >>> model = resnet18().eval()
         >>> x = torch.randn(1, 3, 64, 64)
         >>> mean = LayerCam(model, "layer4").attribute(x, target=3).mean()

@@ -1,0 +1,16 @@
+"""Audit a network of your own: one HTML file to hand on, and the arrays beside it.
+
+Writes audit.html and audit.npz.
+"""
+
+import torch
+from torchvision.models import resnet18
+
+from captum_cnn_ext.insights import audit
+from captum_cnn_ext.photos import demo_photos
+
+torch.manual_seed(0)
+model = resnet18().eval()  # your trained network here
+photos = dict(list(demo_photos().items())[:2])
+
+print(audit(model, photos, layers=["layer3", "layer4"]).save("audit.html"))

@@ -1,0 +1,24 @@
+"""Every example in a docstring runs as written."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import captum_cnn_ext
+
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(captum_cnn_ext.__path__, "captum_cnn_ext.")
+    if not module.name.endswith("__main__")
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module(name)
+    # each example brings its own imports, as a reader who copies it must
+    failures, _ = doctest.testmod(module, globs={}, optionflags=doctest.ELLIPSIS)
+    assert failures == 0
