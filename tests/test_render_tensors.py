@@ -63,10 +63,10 @@ def test_to_rgb_makes_grey_three_channels_and_nan_black():
 
 @pytest.mark.parametrize("scale", ["filter", "layer"])
 def test_rgb_filters_are_grey_at_zero_and_full_at_their_scale(scale):
-    weight = torch.randn(5, 3, 3, 3)
+    weight = torch.randn(3, 3, 3, 3)
     weight[0, :, 1, 1] = 0
     figure, axes = show_filters(weight, scale=scale)
-    assert axes.shape == (2, 3)
+    assert axes.shape == (2, 2)
     for index, tile in enumerate(arrays(axes)):
         top = weight[index].abs().max() if scale == "filter" else weight.abs().max()
         expected = weight[index].permute(1, 2, 0) / (2 * top) + 0.5
@@ -119,17 +119,17 @@ def test_naming_channels_of_an_rgb_layer_draws_them_alone():
 
 
 def test_at_most_first_filters_and_channels_unless_named():
-    weight = torch.randn(10, 7, 1, 1)
-    figure, axes = show_filters(weight, first=4)
-    assert [array.shape for array in arrays(axes)] == [(1, 4)] * 4
+    weight = torch.randn(5, 7, 1, 1)
+    figure, axes = show_filters(weight, first=2)
+    assert [array.shape for array in arrays(axes)] == [(1, 2)] * 2
     title = " ".join(figure.get_suptitle().split())
-    assert title == "4 of 10 filters shown, 4 of 7 input channels shown"
-    figure, axes = show_filters(weight, first=4, filters=range(6), channels=range(5), title="mine")
-    assert [array.shape for array in arrays(axes)] == [(1, 5)] * 6
+    assert title == "2 of 5 filters shown, 2 of 7 input channels shown"
+    figure, axes = show_filters(weight, first=1, filters=range(3), channels=range(5), title="mine")
+    assert [array.shape for array in arrays(axes)] == [(1, 5)] * 3
     assert figure.get_suptitle() == "mine"
-    assert "6 of 10 filters shown, 5 of 7 input channels shown" in note(figure)
+    assert "3 of 5 filters shown, 5 of 7 input channels shown" in note(figure)
     _, axes = show_filters(weight, first=None)
-    assert len(arrays(axes)) == 10
+    assert len(arrays(axes)) == 5
 
 
 def test_one_dimensional_filters_are_one_pixel_high():
@@ -228,9 +228,9 @@ def test_titles_can_be_left_out_and_colours_chosen():
     assert note(figure) == "each map from 0 to its own maximum"
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.int64])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.int64])
 def test_other_dtypes_draw(dtype):
-    values = (torch.rand(2, 4, 3, 3) * 9).to(dtype)
+    values = (torch.rand(2, 2, 3, 3) * 9).to(dtype)
     figure, axes = show_feature_maps(values[0])
     np.testing.assert_array_equal(arrays(axes)[1], values[0, 1].float())
     save(figure)

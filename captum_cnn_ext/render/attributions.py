@@ -1,0 +1,242 @@
+"""Attributions over the images they explain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from captum_cnn_ext.render import checks, layout, wording
+from captum_cnn_ext.render.heat import heat_of, normalised, outlier_scale, remarks, shared_scales
+from captum_cnn_ext.render.images import to_rgb
+from captum_cnn_ext.render.layout import AxesGrid, Sheet
+from captum_cnn_ext.render.panel import HEAT_METHODS, PanelStyle, draw_picture
+
+PANEL_INCHES = 2.0
+SIGN_WORDS = {
+    "positive": "Positive attribution",
+    "negative": "Negative attribution",
+    "all": "Signed attribution, 0 in the middle",
+    "absolute_value": "Magnitude of attribution",
+}
+SCALE_WORDS = {
+    "panel": "one scale per panel",
+    "column": "one scale per column",
+    "figure": "one scale for all panels",
+}
+
+
+def overlay(
+    image: Tensor,
+    attribution: Tensor,
+    *,
+    method: str = "blended_heat_map",
+    sign: str = "positive",
+    alpha_overlay: float = 0.5,
+    cmap: str | Colormap | None = None,
+    outlier_perc: float = 2,
+    interpolate_mode: str = "bilinear",
+    mean: Sequence[float] | Tensor | None = None,
+    std: Sequence[float] | Tensor | None = None,
+    show_colorbar: bool = False,
+    title: str | None = None,
+    fig_size: tuple[float, float] = (4, 4),
+    plt_fig_axis: tuple[Figure, Axes] | None = None,
+    use_pyplot: bool = False,
+) -> tuple[Figure, Axes]:
+    """Draw one attribution over the image it explains.
+
+    The attribution is summed over its channels, brought to the size of the image, reduced to
+    `sign` and divided by its scale: the magnitude at which the sorted magnitudes sum up to
+    (100 - outlier_perc) % of their total, as in Captum. Full colour is this scale and beyond.
+    Values that are not finite are magenta; a remark under the picture counts them, or says
+    that there is nothing to see.
+
+    Args:
+        image: (C, H, W) or (1, C, H, W), 1 or 3 channels; `to_rgb` says how it becomes colour.
+        attribution: (h, w), (C, h, w) or (1, C, h, w) of any resolution.
+        method: "blended_heat_map" (over the grey image), "heat_map", "masked_image" (image times
+            attribution) or "original_image".
+        sign: "positive", "negative", "absolute_value" or "all" (positive red, negative blue).
+        alpha_overlay: opacity of the heat in a blended heat map, 0 to 1.
+        cmap: colour map; default inferno, for sign "all" RdBu_r.
+        outlier_perc: share of the total attribution beyond full colour, 0 up to 100.
+        interpolate_mode: mode of `torch.nn.functional.interpolate`.
+        mean, std: what the preprocessing subtracted and divided by, per channel.
+        show_colorbar: add a colour bar with the attribution's own numbers.
+        title: text above; long text is wrapped.
+        fig_size: width and height in inches.
+        plt_fig_axis: draw into this figure and axes instead of a new figure; a colour bar goes
+            to the right of the axes, into room that you leave there.
+        use_pyplot: make the figure through pyplot, for `pyplot.show()`.
+
+    Returns:
+        the figure and its axes.
+
+    Raises:
+        TypeError: `image` or `attribution` is no real tensor.
+        ValueError: a shape, a name or a number that does not fit; the text says which.
+
+    Example:
+        >>> import torch
+        >>> figure, axes = overlay(torch.rand(3, 8, 8), torch.eye(2), title="diagonal")
+        >>> len(axes.images)  # the grey image and the heat above it
+        2
+    """
+    methods = (*HEAT_METHODS, "original_image")
+    style = PanelStyle(
+        method, sign, outlier_perc, interpolate_mode, alpha_overlay, cmap, methods=methods
+    )
+    picture = checks.one_picture("image", image)
+    maps = checks.map_batch("attribution", attribution, picture)
+    height, width = picture.shape[-2:]
+    heat = heat_of(maps, (height, width), sign, interpolate_mode)
+    scale = outlier_scale(heat.values.flatten(1), outlier_perc)
+    photo = to_rgb(image, mean=mean, std=std).reshape(height, width, 3)
+    remark = "" if method == "original_image" else remarks(heat, sign)[0]
+
+    with_bar = show_colorbar and style.has_colors
+    if plt_fig_axis is None:
+        right = layout.BAR_ROOM if with_bar else layout.EDGE
+        sheet = Sheet(1, 1, panel=fig_size, gap=0, fig_size=fig_size, right=right)
+        figure, grid = sheet.draw([[title or ""]], [[remark]], use_pyplot)
+        axes: Axes = grid[0, 0]
+    else:
+        figure, axes = plt_fig_axis
+        room = axes.get_position().width * figure.get_size_inches()[0]
+        layout.bare(axes)
+        layout.label(
+            axes,
+            wording.wrap(title or "", layout.LABEL_SIZE, room),
+            wording.wrap(remark, layout.NOTE_SIZE, room),
+        )
+    style.draw(axes, photo, normalised(heat, scale, sign)[0].cpu().numpy())
+    if with_bar:
+        full = style.attribution_at_full_color(scale.item())
+        layout.color_bar(figure, [axes], style.colors, *style.limits, factor=full)
+    return figure, axes
+
+
+def show_attributions(
+    images: Tensor,
+    attributions: Mapping[str, Tensor],
+    *,
+    mean: Sequence[float] | Tensor | None = None,
+    std: Sequence[float] | Tensor | None = None,
+    titles: Sequence[str] | None = None,
+    row_titles: Sequence[str] | None = None,
+    method: str = "blended_heat_map",
+    sign: str = "positive",
+    outlier_perc: float = 2,
+    interpolate_mode: str = "bilinear",
+    scale: str = "panel",
+    cmap: str | Colormap | None = None,
+    alpha_overlay: float = 0.5,
+    show_original: bool = True,
+    show_colorbar: bool = True,
+    fig_size: tuple[float, float] | None = None,
+    use_pyplot: bool = False,
+) -> tuple[Figure, AxesGrid]:
+    """Draw several attributions of several images: one row per image, one column per method.
+
+    Panels are made as in `overlay`. The line under the picture says in words which values are
+    full colour: with `scale` "panel" each panel has its own (strengths cannot be compared
+    between panels), with "column" the panels of a method share one, with "figure" all do.
+
+    Args:
+        images: (N, C, H, W) or (C, H, W), 1 or 3 channels; `to_rgb` says how they become colour.
+        attributions: name of the method -> (N, C, h, w) of any resolution.
+        mean, std: what the preprocessing subtracted and divided by, per channel.
+        titles: column titles instead of the names in `attributions`.
+        row_titles: one text per image, such as "Egyptian cat 0.38", written over its photo.
+        method: "blended_heat_map", "heat_map" or "masked_image".
+        sign: "positive", "negative", "absolute_value" or "all" (positive red, negative blue).
+        outlier_perc: share of the total attribution beyond full colour, 0 up to 100.
+        interpolate_mode: mode of `torch.nn.functional.interpolate`.
+        scale: "panel", "column" or "figure".
+        cmap: colour map; default inferno, for sign "all" RdBu_r.
+        alpha_overlay: opacity of the heat in a blended heat map, 0 to 1.
+        show_original: begin each row with its image in colour.
+        show_colorbar: add a colour bar beside the first row.
+        fig_size: width and height in inches; default 2-inch panels.
+        use_pyplot: make the figure through pyplot, for `pyplot.show()`.
+
+    Returns:
+        the figure and its axes, (N, methods), or (N, 1 + methods) with the original images.
+
+    Raises:
+        TypeError: `attributions` is no mapping, or something in it no real tensor.
+        ValueError: a shape, a count, a name or a number that does not fit; the text says which.
+
+    Example:
+        >>> import torch
+        >>> maps = {"Grad-CAM": torch.rand(2, 1, 7, 7), "Saliency": torch.rand(2, 3, 32, 32)}
+        >>> figure, axes = show_attributions(torch.rand(2, 3, 32, 32), maps)
+        >>> axes.shape
+        (2, 3)
+    """
+    style = PanelStyle(method, sign, outlier_perc, interpolate_mode, alpha_overlay, cmap)
+    checks.one_of("scale", scale, tuple(SCALE_WORDS))
+    pictures = checks.picture_batch("images", images)
+    count, _, height, width = pictures.shape
+    if not isinstance(attributions, Mapping):
+        got = type(attributions).__name__
+        raise TypeError(f'attributions: got {got}, expected a dict such as {{"Grad-CAM": tensor}}')
+    if not attributions:
+        raise ValueError("attributions: got an empty dict, expected at least one method")
+    names = checks.labels("titles", titles, len(attributions), "method(s)")
+    row_names = checks.labels("row_titles", row_titles, count, "image(s)")
+    heats = []
+    for key, value in attributions.items():
+        maps = checks.map_batch(f"attributions[{key!r}]", value, pictures)
+        heats.append(heat_of(maps, (height, width), sign, interpolate_mode))
+    scales = shared_scales(heats, scale, outlier_perc)
+    photos = to_rgb(images, mean=mean, std=std).reshape(count, height, width, 3)
+
+    above = [names or [str(key) for key in attributions]] + [[""] * len(heats)] * (count - 1)
+    below = [list(row) for row in zip(*(remarks(heat, sign) for heat in heats), strict=True)]
+    if scale == "column":
+        fulls = [style.attribution_at_full_color(shared[0].item()) for shared in scales]
+        full = [f"full colour: {wording.number(value, 2)}" if value else "" for value in fulls]
+        below[-1] = [", ".join(filter(None, texts)) for texts in zip(below[-1], full, strict=True)]
+    if show_original:
+        first = row_names or ["input"] + [""] * (count - 1)
+        above = [[text, *row] for text, row in zip(first, above, strict=True)]
+        below = [["", *row] for row in below]
+    with_bar = show_colorbar and style.has_colors
+    beside = row_names if row_names and not show_original else None
+    sheet = Sheet(
+        rows=count,
+        columns=len(above[0]),
+        panel=(PANEL_INCHES, PANEL_INCHES * height / width),
+        gap=0.1,
+        note=_scale_note(style, scale),
+        fig_size=fig_size,
+        left=layout.side_room() if beside else layout.EDGE,
+        right=layout.BAR_ROOM if with_bar else layout.EDGE,
+    )
+    figure, axes = sheet.draw(above, below, use_pyplot)
+    for column, (heat, shared) in enumerate(zip(heats, scales, strict=True), int(show_original)):
+        panels = normalised(heat, shared, sign).cpu().numpy()
+        for row in range(count):
+            style.draw(axes[row, column], photos[row], panels[row])
+    for row in range(count):
+        if show_original:
+            draw_picture(axes[row, 0], photos[row])
+        if beside:
+            layout.label_left(figure, axes[row, 0], beside[row])
+    if with_bar:
+        common = scales[0][0].item() if scale == "figure" else 1.0
+        factor = style.attribution_at_full_color(common)
+        layout.color_bar(figure, axes[:, -1], style.colors, *style.limits, factor=factor)
+    return figure, axes
+
+
+def _scale_note(style: PanelStyle, scale: str) -> str:
+    """Say in words what is drawn and which values have full colour."""
+    full = "colour" if style.has_colors else "brightness"
+    share = f"top {style.outlier_perc:g} % of its total" if style.outlier_perc else "maximum"
+    return f"{SIGN_WORDS[style.sign]}; {SCALE_WORDS[scale]}, {share} at full {full}."

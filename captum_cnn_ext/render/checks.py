@@ -1,0 +1,146 @@
+"""What a caller may pass to a drawing function; every error text of this package part."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from matplotlib import colormaps
+from matplotlib.colors import Colormap
+from torch import Tensor
+
+CHANNEL_COUNTS = (1, 3)  # a picture is grey or RGB
+
+
+def _did_you_mean(value: object, allowed: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(str(value), list(allowed), n=1, cutoff=0.5)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def one_of(name: str, value: str, allowed: Sequence[str]) -> str:
+    """Return `value`, or say which names are allowed and which of them is nearest."""
+    if value in allowed:
+        return value
+    names = ", ".join(repr(option) for option in allowed)
+    raise ValueError(f"{name}: got {value!r}, expected {names}{_did_you_mean(value, allowed)}")
+
+
+def color_map(name: str, cmap: str | Colormap | None, default: str) -> Colormap:
+    """Return the colour map meant, `default` for None."""
+    if isinstance(cmap, Colormap):
+        return cmap
+    wanted = default if cmap is None else cmap
+    if wanted not in colormaps:
+        hint = _did_you_mean(wanted, colormaps)
+        raise ValueError(f"{name}: got {wanted!r}, expected a matplotlib colour map{hint}")
+    return colormaps[wanted]
+
+
+def number_in(name: str, value: float, low: float, high: float, *, open_end: bool = False) -> float:
+    """Return `value` if it lies in [low, high], or in [low, high) with `open_end`."""
+    if low <= value < high or (value == high and not open_end):
+        return value
+    raise ValueError(f"{name}: got {value}, expected {low} to {high}{' exclusive' * open_end}")
+
+
+def real_tensor(name: str, value: Any) -> Tensor:
+    """Return a detached floating tensor on the same device, at least of single precision."""
+    if not isinstance(value, Tensor):
+        hint = "; take one tensor out of the tuple" if isinstance(value, (tuple, list)) else ""
+        hint = "; use torch.from_numpy" if hasattr(value, "__array__") else hint
+        raise TypeError(f"{name}: got {type(value).__name__}, expected a torch.Tensor{hint}")
+    if value.is_complex():
+        raise TypeError(f"{name}: got dtype {value.dtype}, expected real numbers; use .abs()")
+    if value.numel() == 0:
+        raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected at least one value")
+    tensor: Tensor = value.detach()
+    return tensor if tensor.dtype == torch.float64 else tensor.to(torch.float32)
+
+
+def finite_or_zero(values: Tensor) -> Tensor:
+    """Return `values` with 0 for what is not finite."""
+    return values.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def picture_batch(name: str, value: Any) -> Tensor:
+    """Return pictures as (N, C, H, W) with C of 1 or 3; a single (C, H, W) becomes N = 1."""
+    batch = real_tensor(name, value)
+    shape = tuple(batch.shape)
+    batch = batch.unsqueeze(0) if batch.dim() == 3 else batch
+    if batch.dim() == 4 and batch.shape[1] in CHANNEL_COUNTS:
+        return batch
+    hint = ""
+    if batch.dim() == 4 and batch.shape[-1] in CHANNEL_COUNTS:
+        order = "2, 0, 1" if len(shape) == 3 else "0, 3, 1, 2"
+        hint = f"; channels seem to come last, use .permute({order})"
+    raise ValueError(
+        f"{name}: got shape {shape}, expected (N, C, H, W) or (C, H, W) with 1 or 3 channels{hint}"
+    )
+
+
+def map_batch(name: str, value: Any, pictures: Tensor) -> Tensor:
+    """Return attributions as (N, C, h, w), one per picture; (C, h, w) and (h, w) mean N = 1."""
+    batch = real_tensor(name, value)
+    shape, count = tuple(batch.shape), pictures.shape[0]
+    if count == 1 and batch.dim() in (2, 3):
+        batch = batch.reshape(1, -1, *shape[-2:])
+    if batch.dim() != 4:
+        raise ValueError(
+            f"{name}: got shape {shape} for {count} image(s), expected ({count}, C, h, w)"
+        )
+    if batch.shape[0] != count:
+        raise ValueError(
+            f"{name}: got {batch.shape[0]} map(s) for {count} image(s), expected one map per image"
+        )
+    rows, columns = batch.shape[1:3]
+    ends_in_channels = len(shape) > 2 and shape[-1] in CHANNEL_COUNTS
+    if ends_in_channels and (rows == columns > 1 or (rows, columns) == pictures.shape[-2:]):
+        raise ValueError(
+            f"{name}: got shape {shape}, channels seem to come last; "
+            "expected (N, C, h, w), use .permute to bring the channels before height and width"
+        )
+    return batch
+
+
+def one_picture(name: str, value: Any) -> Tensor:
+    """Return one picture as (1, C, H, W)."""
+    batch = picture_batch(name, value)
+    if batch.shape[0] != 1:
+        raise ValueError(f"{name}: got {batch.shape[0]} images, expected one; pick {name}[i]")
+    return batch
+
+
+def at_least_one(name: str, value: int | None) -> None:
+    """Judge a limit on how much is drawn; None is no limit."""
+    if value is not None and value < 1:
+        raise ValueError(f"{name}: got {value}, expected at least 1, or None for no limit")
+
+
+def chosen(name: str, indices: int | Sequence[int] | Tensor | None, size: int) -> list[int]:
+    """Return the indices named, all of `size` for None."""
+    if indices is None:
+        return list(range(size))
+    if isinstance(indices, Tensor):
+        indices = indices.flatten().tolist()
+    picked = [indices] if isinstance(indices, int) else list(indices)
+    if not picked:
+        raise ValueError(f"{name}: got none, expected at least one index")
+    for index in picked:
+        if not isinstance(index, int) or isinstance(index, bool):
+            raise TypeError(f"{name}: got {index!r}, expected integers")
+        if not 0 <= index < size:
+            raise ValueError(f"{name}: got {index}, expected 0 to {size - 1}")
+    return picked
+
+
+def labels(name: str, value: Sequence[str] | None, count: int, what: str) -> list[str] | None:
+    """Return one label for each of `count` things, or None."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        raise TypeError(f"{name}: got one string {value!r}, expected a list of {count}")
+    if len(value) != count:
+        raise ValueError(f"{name}: got {len(value)} for {count} {what}, expected one for each")
+    return [str(label) for label in value]

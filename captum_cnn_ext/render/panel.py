@@ -1,0 +1,88 @@
+"""One panel: a photo, its heat, or one over the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, to_rgb
+
+from captum_cnn_ext.render import checks
+from captum_cnn_ext.render.layout import MARK_COLOR
+
+HEAT_METHODS = ("blended_heat_map", "heat_map", "masked_image")
+SIGNS = ("positive", "all", "negative", "absolute_value")
+INTERPOLATE_MODES = ("bilinear", "nearest", "nearest-exact", "bicubic", "area")
+
+
+def draw_picture(axes: Axes, picture: npt.NDArray[Any], **style: Any) -> None:
+    """Draw a picture, row 0 at the top whatever the user's matplotlib defaults are."""
+    axes.imshow(picture, origin="upper", interpolation="antialiased", **style)
+
+
+@dataclass(frozen=True)
+class PanelStyle:
+    """How panels are drawn: the arguments that both public functions share, judged."""
+
+    method: str
+    sign: str
+    outlier_perc: float
+    interpolate_mode: str
+    alpha_overlay: float
+    cmap: str | Colormap | None
+    methods: Sequence[str] = HEAT_METHODS
+
+    def __post_init__(self) -> None:
+        checks.one_of("method", self.method, self.methods)
+        checks.one_of("sign", self.sign, SIGNS)
+        checks.one_of("interpolate_mode", self.interpolate_mode, INTERPOLATE_MODES)
+        checks.number_in("outlier_perc", self.outlier_perc, 0, 100, open_end=True)
+        checks.number_in("alpha_overlay", self.alpha_overlay, 0, 1)
+        checks.color_map("cmap", self.cmap, "gray")
+        if self.method == "masked_image" and self.sign == "all":
+            raise ValueError(
+                "sign: got 'all' with method 'masked_image', expected 'positive', 'negative' "
+                "or 'absolute_value', because brightness has no sign"
+            )
+
+    @property
+    def colors(self) -> Colormap:
+        """Colour map of the heat, with a marked colour for what is not finite."""
+        default = "RdBu_r" if self.sign == "all" else "inferno"
+        return checks.color_map("cmap", self.cmap, default).with_extremes(bad=MARK_COLOR)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Range of normalised heat."""
+        return (-1.0 if self.sign == "all" else 0.0, 1.0)
+
+    @property
+    def has_colors(self) -> bool:
+        """Whether a colour bar would say anything."""
+        return self.method in ("blended_heat_map", "heat_map")
+
+    def draw(
+        self, axes: Axes, photo: npt.NDArray[np.float32], heat: npt.NDArray[np.float32]
+    ) -> None:
+        """Draw photo (H, W, 3) and normalised heat (H, W) in the way of `method`."""
+        low, high = self.limits
+        if self.method == "original_image":
+            draw_picture(axes, photo)
+        elif self.method == "masked_image":
+            masked = photo * np.nan_to_num(heat)[..., None]
+            masked[np.isnan(heat)] = to_rgb(MARK_COLOR)
+            draw_picture(axes, masked)
+        elif self.method == "heat_map":
+            draw_picture(axes, heat, cmap=self.colors, vmin=low, vmax=high)
+        else:
+            draw_picture(axes, photo.mean(2), cmap="gray", vmin=0, vmax=1)
+            style = {"cmap": self.colors, "vmin": low, "vmax": high, "alpha": self.alpha_overlay}
+            draw_picture(axes, heat, **style)
+
+    def attribution_at_full_color(self, scale: float) -> float:
+        """What 1 of normalised heat stands for."""
+        return -scale if self.sign == "negative" else scale

@@ -1,0 +1,63 @@
+"""The README is true: its Python runs from top to bottom, its commands are commands."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from captum_cnn_ext import cli
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    line
+    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    for line in block.strip().splitlines()
+]
+OURS = [shlex.split(c)[1:] for c in COMMANDS if c.startswith("captum-cnn-ext ")]
+
+
+def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert len(PYTHON) >= 3
+    namespace = {}
+    for block in PYTHON:
+        exec(compile(block, "README.md", "exec"), namespace)
+    assert namespace["heat"].shape == (1, 1, 7, 7)
+    assert (tmp_path / "audit.html").exists()
+
+
+def test_the_two_lines_of_a_fresh_machine():
+    audit, test = (line for line in COMMANDS if line.startswith("python -m venv"))
+    assert audit == (
+        "python -m venv .venv && .venv/bin/pip install -e '.[demo]' && "
+        ".venv/bin/captum-cnn-ext audit"
+    )
+    assert test == "python -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest"
+    gate = (ROOT / ".ci" / "run").read_text()
+    assert test.replace("install -e", "install -q -e") in gate, ".ci/run runs the README's command"
+
+
+@pytest.mark.parametrize("arguments", OURS, ids=" ".join)
+def test_commands_are_understood(arguments):
+    cli._parser().parse_args(arguments)
+
+
+def test_the_commands_that_need_nothing_else_run(capsys):
+    assert cli.main(["structure", "--model", "torchvision:resnet18"]) == 0
+    assert ["structure", "--model", "torchvision:resnet18"] in OURS
+    assert "11,689,512 parameters" in capsys.readouterr().out
+
+
+def test_files_that_are_linked_exist():
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_every_public_class_is_in_the_table():
+    from captum_cnn_ext import attr
+
+    missing = [name for name in attr.__all__ if f"`{name}`" not in README]
+    assert not missing
