@@ -83,6 +83,9 @@ def test_the_demo_model_knows_its_photos(demo):
     with torch.no_grad():
         winners = demo.model(torch.stack(list(tensors.values()))).argmax(1)
     found = {name: demo.class_names[index] for name, index in zip(tensors, winners, strict=True)}
+    chelsea = demo_photos()["chelsea"].resize((384, 256), Image.Resampling.BICUBIC)
+    pixels = np.asarray(chelsea.crop((80, 16, 304, 240)), dtype=np.float32).transpose(2, 0, 1)
+    torch.testing.assert_close(tensors["chelsea"], torch.tensor((pixels - 127) / 128))
     assert list(found) == ["astronaut", "chelsea", "coffee", "rocket"]
     assert found["coffee"] == "espresso"
     assert found["chelsea"] in ("tabby", "tiger cat", "Egyptian cat")

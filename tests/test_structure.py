@@ -137,6 +137,7 @@ def test_a_module_called_twice_has_one_row_with_the_sum_of_its_work():
     conv = table["conv"]
     assert (conv.calls, conv.multiply_adds, conv.parameters) == (2, 3 * 27 * (64 + 16), 81)
     assert conv.activation == "Tanh, ReLU"
+    assert (table["pool"].kernel, table["pool"].stride) == ((2, 2), (2, 2))
     assert conv.note == "other shapes in later calls"
     assert "Conv2d (2 calls)" in str(table)
 
@@ -153,6 +154,9 @@ def test_shared_weights_are_counted_once_and_said():
     ]
     assert table.parameters == 16
     assert table.multiply_adds == 48
+    many = layer_table(nn.Sequential(*[first] * 40), (4,))
+    assert len(many[0].shared_with) == 39
+    assert max(map(len, str(many).splitlines())) <= 120
 
 
 def test_layers_never_called_are_listed_and_marked():
@@ -198,9 +202,12 @@ def test_shapes_and_multiply_adds(layer, size, output, multiply_adds):
 
 def test_attention_counts_its_matrix_products():
     attention = nn.MultiheadAttention(8, 2, batch_first=True)
-    net = Forward(lambda m, x: m.attention(x, x, x)[0], attention=attention)
+    net = Forward(lambda m, x: m.last(m.attention(x, x, x)[0]), attention=attention)
+    net.last = nn.ReLU()
     expected = 5 * 8 * 24 + 2 * (2 * 5 * 5 * 4) + 5 * 8 * 8  # in, two products per head, out
-    assert layer_table(net, torch.zeros(1, 5, 8)).multiply_adds == expected
+    table = layer_table(net, torch.zeros(1, 5, 8))
+    assert table.multiply_adds == expected
+    assert [row.name for row in table] == ["attention", "attention.out_proj", "last"]
     net._function = lambda m, x: m.attention(*[x + float(x.sum())] * 3)[0]  # not on meta
     assert layer_table(net, torch.zeros(1, 5, 8)).multiply_adds == expected
 
@@ -296,6 +303,7 @@ def same(before, after):
 
 def draws_and_looks(module, x):
     x = module.inner(x)
+    module.inner[1].running_mean.add_(1)  # moves a buffer even in evaluation mode
     noise = F.dropout(x, 0.5, training=True)  # draws random numbers
     if noise.sum() > 1e9:  # looks at values: impossible on the meta device
         raise RuntimeError("unreachable")
@@ -371,7 +379,8 @@ def test_nothing_is_computed_where_the_meta_device_serves(monkeypatch):
 def test_inside_inference_mode_and_half_precision():
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU6()).half()
     with torch.inference_mode():
-        assert rows(net)["0"].activation == "ReLU6"
+        row = rows(net)["0"]
+        assert (row.activation, row.multiply_adds) == ("ReLU6", 36 * 4 * 27)
 
 
 @pytest.mark.parametrize(

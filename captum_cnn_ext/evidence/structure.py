@@ -1,0 +1,186 @@
+"""A model's layers as a table: configuration, shapes, parameters, multiply-adds."""
+
+import math
+import re
+from collections.abc import Iterator, Sequence, Set
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from captum_cnn_ext._engine.module_calls import ModuleCall, ModuleCalls, module_calls
+from captum_cnn_ext.evidence.layer_rows import WEIGHTS_READ, LayerRow, LayerTable, Shape
+
+InputSize = Sequence[int] | Sequence[Sequence[int]] | Tensor | Sequence[Tensor]
+
+
+def layer_table(model: nn.Module, input_size: InputSize) -> LayerTable:
+    """List a model's layers in the order in which they run, with configuration, shapes and costs.
+
+    A layer is a module that has no modules in it, has parameters of its own, or multiplies
+    matrices itself. Layers that the forward pass never calls are listed too, so that the
+    parameters add up to the model's; the note says so, because a hook on them never fires.
+
+    Multiply-adds are the multiplications of convolutions, transposed convolutions, linear layers
+    and matrix products (attention), summed over a layer's calls, for the batch as given; biases,
+    normalisation and activations are not counted. They are half of the floating-point operations
+    of `torch.utils.flop_counter`.
+
+    The model runs in evaluation mode, as a copy without its weights on the meta device: nothing
+    is computed and the model is not touched. Where that cannot work (the model looks at values or
+    makes tensors of its own on some device) a copy that shares the weights runs once on zeros.
+
+    Args:
+        model: any `torch.nn.Module` that runs on these inputs.
+        input_size: (C, H, W), taken as a batch of one, or (N, C, H, W); (C, L) and (C, D, H, W)
+            for 1-D and 3-D networks. A list of sizes for a model with several inputs: if the
+            first has a batch dimension, all have. Or example tensors, needed for integer inputs.
+
+    Raises:
+        TypeError: ``model`` is no module, or ``input_size`` holds neither sizes nor tensors.
+        ValueError: the model cannot run on such inputs; the message says which layer failed and
+            what it expects.
+
+    Example:
+        >>> from torch import nn
+        >>> from captum_cnn_ext.evidence import layer_table
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
+        >>> table = layer_table(net, (3, 32, 32))
+        >>> table[0].activation, table[0].output_shapes, table.parameters, table.multiply_adds
+        ('ReLU', ((1, 8, 32, 32),), 224, 221184)
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    model = getattr(model, "_orig_mod", model)
+    inputs = _example_inputs(model, input_size)
+    traced = module_calls(model, inputs)
+    parameters = {id(p): p for p in model.parameters()}.values()
+    return LayerTable(
+        model=type(model).__name__,
+        input_shapes=tuple(tuple(x.shape) for x in inputs),
+        rows=tuple(_rows(model, traced)),
+        parameters=sum(p.numel() for p in parameters),
+        trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
+        multiply_adds=sum(call.multiply_adds for call in traced.calls),
+    )
+
+
+def _example_inputs(model: nn.Module, input_size: InputSize) -> list[Tensor]:
+    """Meta tensors of the sizes asked for, or the tensors that were given."""
+    sizes: Any = input_size
+    if isinstance(sizes, Tensor):
+        return [sizes]
+    if isinstance(sizes, (tuple, list)) and sizes:
+        if all(isinstance(item, Tensor) for item in sizes):
+            return list(sizes)
+        several = [sizes] if all(isinstance(item, int) for item in sizes) else sizes
+        if all(_is_size(size) for size in several):
+            batch = (1,) if _is_single(model, several[0]) else ()
+            floating = (p.dtype for p in model.parameters() if p.is_floating_point())
+            dtype = next(floating, torch.get_default_dtype())
+            return [torch.empty((*batch, *size), dtype=dtype, device="meta") for size in several]
+    raise TypeError(
+        f"input_size={input_size!r}: expected a size such as (3, 224, 224) with positive integers, "
+        "a list of sizes for several inputs, or example tensors"
+    )
+
+
+def _is_size(size: Any) -> bool:
+    return isinstance(size, (tuple, list)) and all(isinstance(n, int) and n > 0 for n in size)
+
+
+def _is_single(model: nn.Module, size: Sequence[int]) -> bool:
+    """Whether a size lacks the batch dimension, judged by the model's first convolution."""
+    for module in model.modules():
+        kernel = getattr(module, "kernel_size", None)
+        if isinstance(kernel, tuple) and hasattr(module, "in_channels"):
+            return len(size) == len(kernel) + 1
+    return len(size) in (1, 3)
+
+
+def _rows(model: nn.Module, traced: ModuleCalls) -> Iterator[LayerRow]:
+    """The rows in the order of first calls; what is never called stands at its parent or last."""
+    modules = dict(model.named_modules())
+    aliases: dict[int, list[str]] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        aliases.setdefault(id(module), []).append(path)
+    owners: dict[int, list[str]] = {}
+    for path, module in modules.items():
+        for parameter in module.parameters(recurse=False):
+            owners.setdefault(id(parameter), []).append(path)
+    calls: dict[str, list[ModuleCall]] = {}
+    for call in traced.calls:
+        calls.setdefault(call.path, []).append(call)
+    started = {path: position for position, path in enumerate(calls)}
+
+    def place(path: str) -> float:
+        parent = path.rpartition(".")[0]
+        own = {id(p) for p in modules[path].parameters(recurse=False)}
+        fallback = started.get(parent, math.inf) if own & traced.parameters_read else math.inf
+        return started.get(path, fallback)
+
+    counted: set[int] = set()
+    for path in sorted(modules, key=place):
+        module, mine = modules[path], calls.get(path, [])
+        parameters = list(module.parameters(recurse=False))
+        multiply_adds = sum(call.multiply_adds for call in mine)
+        weighty = bool(parameters or multiply_adds)
+        holds_others = any(True for _ in module.children())
+        if not weighty and (holds_others or isinstance(module, (nn.ModuleList, nn.ModuleDict))):
+            continue
+        fresh = {id(p): p.numel() for p in parameters if id(p) not in counted}
+        counted.update(fresh)
+        active = dict.fromkeys(call.activation for call in mine if call.activation)
+        others = [*aliases[id(module)], *(path for p in parameters for path in owners[id(p)])]
+        yield LayerRow(
+            name=path,
+            type=type(module).__name__,
+            **_configuration(module),
+            activation=", ".join(active) if weighty else "",
+            input_shapes=mine[0].input_shapes if mine else (),
+            output_shapes=mine[0].output_shapes if mine else (),
+            parameters=sum(fresh.values()),
+            trainable=_trainable(parameters),
+            multiply_adds=multiply_adds,
+            calls=len(mine),
+            shared_with=tuple(dict.fromkeys(other for other in others if other != path)),
+            note=_note(mine, traced.parameters_read.intersection(map(id, parameters))),
+        )
+
+
+def _configuration(module: nn.Module) -> dict[str, Any]:
+    """The constructor's settings as the module kept them."""
+    suffix = re.search(r"(\d)d$", type(module).__name__)
+
+    def size(name: str) -> Shape:
+        value = getattr(module, name, None)
+        value = (value,) * int(suffix[1] if suffix else 1) if isinstance(value, int) else value
+        return tuple(value) if isinstance(value, (tuple, list)) else ()
+
+    padding: Any = getattr(module, "padding", None)
+    mode = getattr(module, "padding_mode", "zeros")
+    filters = getattr(module, "out_channels", getattr(module, "out_features", None))
+    bias = getattr(module, "bias", None)
+    groups = getattr(module, "groups", None)
+    return {
+        "filters": filters if isinstance(filters, int) else None,
+        "kernel": size("kernel_size"),
+        "stride": size("stride"),
+        "padding": padding if isinstance(padding, str) else size("padding"),
+        "padding_mode": "" if mode == "zeros" else mode,
+        "dilation": size("dilation"),
+        "groups": groups if isinstance(groups, int) else None,
+        "bias": None if filters is None else bias is not None and bias is not False,
+    }
+
+
+def _trainable(parameters: Sequence[nn.Parameter]) -> str:
+    flags = {p.requires_grad for p in parameters}
+    return "partly" if len(flags) == 2 else "yes" if True in flags else "no" if flags else ""
+
+
+def _note(calls: Sequence[ModuleCall], weights_read: Set[int]) -> str:
+    if not calls:
+        return WEIGHTS_READ if weights_read else "not called"
+    shapes = {(call.input_shapes, call.output_shapes) for call in calls}
+    return "other shapes in later calls" if len(shapes) > 1 else ""
