@@ -56,8 +56,8 @@ def place(cls, model, layer):
     return layer, {}
 
 
-def attribute(cls, model, layer, x, target=1):
-    layer, kwargs = place(cls, model, layer)
+def attribute(cls, model, layer, x, target=1, everywhere=False):
+    layer, kwargs = (layer, {}) if everywhere else place(cls, model, layer)
     if cls in TARGETED:
         kwargs["target"] = target
     with warnings.catch_warnings():
@@ -140,12 +140,11 @@ def test_failures_leave_nothing_behind(cls, kind, mode):
 
         model.stem.register_forward_hook(fail)
     catches = mode == "forward raises" and kind == "catches exceptions"
-    with nothing_left_behind(model, x):
-        with pytest.raises(AssertionError if catches else error):
-            if mode == "not reached":
-                cls(model, layer).attribute(x, **({"target": 1} if cls in TARGETED else {}))
-            else:
-                attribute(cls, model, layer, x, target)
+    with (
+        nothing_left_behind(model, x),
+        pytest.raises(AssertionError if catches else error),
+    ):
+        attribute(cls, model, layer, x, target, everywhere=mode == "not reached")
     model.stem._forward_hooks.clear()
     fresh, fresh_layer = build(kind)
     if mode != "not reached":

@@ -320,9 +320,9 @@ def test_cam_on_a_convolutional_classifier():
 def test_cam_refuses_other_heads():
     x = models.image_batch()
     model = models.build(models.Net)
-    with pytest.raises(ValueError, match="found Tanh.*classifier="):
+    with pytest.raises(ValueError, match=r"found Tanh.*classifier="):
         LayerCam(model, "relu").attribute(x, 1)
-    with pytest.raises(ValueError, match="its weights are for 120 channels.*gives 4"):
+    with pytest.raises(ValueError, match=r"its weights are for 120 channels.*gives 4"):
         LayerCam(model, "relu", classifier="head.1").attribute(x, 1)
     flat = models._seeded(models.Net(nn.Sequential(nn.Flatten(), nn.Linear(120, 5))))
     with pytest.raises(ValueError, match="do not count equally"):

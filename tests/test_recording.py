@@ -138,7 +138,7 @@ def test_a_plain_function_as_forward():
     assert torch.equal(found, LayerFeatureMaps(model, "block").attribute(x))
     score = LayerHiResCam(lambda x: model(x)[:, 2], model.block).attribute(x)
     assert torch.equal(score, LayerHiResCam(model, "block").attribute(x, 2))
-    with pytest.raises(ValueError, match="named only when forward_func is a torch.nn.Module"):
+    with pytest.raises(ValueError, match=r"named only when forward_func is a torch.nn.Module"):
         LayerFeatureMaps(lambda x: model(x), "block")
     bound = LayerFeatureMaps(model.forward, "block").attribute(x)
     assert torch.equal(bound, found)

@@ -78,7 +78,8 @@ def in_chunks(
     """
     if chunk is not None and (not isinstance(chunk, int) or chunk < 1):
         raise ArgumentError(f"internal_batch_size={chunk!r}: expected a positive integer or None")
-    size, start, results = min(chunk or length, length), 0, []
+    size, start = min(chunk or length, length), 0
+    results: list[T] = []
     with tqdm(total=length, desc=description, disable=not show_progress) as bar:
         while start < length or not results:
             rows = slice(start, min(start + size, length))

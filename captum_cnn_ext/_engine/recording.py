@@ -55,7 +55,7 @@ def layer_sites(
 
 @dataclass
 class _Probe:
-    """What was seen at one site, one part for each thread: DataParallel's replicas run in threads."""
+    """What was seen at one site: one part for each thread, as DataParallel has for replicas."""
 
     site: Site
     expected_calls: int | None

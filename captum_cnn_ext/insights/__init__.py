@@ -1,0 +1,45 @@
+"""Faces that put the methods together: the audit report.
+
+Pieces for sections of your own: `Text`, `Listing`, `Facts`, `Table`, `Picture`, `Panels`,
+`Group` in a `SectionContent`; `figure_picture` turns a matplotlib figure into a `Picture`.
+"""
+
+from captum_cnn_ext.insights.blocks import (
+    Block,
+    Column,
+    Facts,
+    Group,
+    Listing,
+    Panels,
+    Picture,
+    SectionContent,
+    Table,
+    Text,
+)
+from captum_cnn_ext.insights.context import AuditContext, Problem
+from captum_cnn_ext.insights.pictures import figure_picture
+from captum_cnn_ext.insights.report import Audit, SavedAudit, audit
+from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.insights.sections import SECTIONS, register_section
+
+__all__ = [
+    "Audit",
+    "AuditContext",
+    "Block",
+    "Column",
+    "Facts",
+    "Group",
+    "Listing",
+    "Panels",
+    "Picture",
+    "Problem",
+    "SECTIONS",
+    "SavedAudit",
+    "Section",
+    "SectionContent",
+    "Table",
+    "Text",
+    "audit",
+    "figure_picture",
+    "register_section",
+]

@@ -1,0 +1,140 @@
+"""What a section of the report is made of. Plain data; the template turns it into HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+Tone = Literal["plain", "note", "warning", "error"]
+Cell = str | int | float | None
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph; with a tone other than "plain" it stands in a box."""
+
+    kind: ClassVar[str] = "text"
+    text: str
+    tone: Tone = "plain"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A short list under a heading line, such as what was left out and why."""
+
+    kind: ClassVar[str] = "listing"
+    title: str
+    items: Sequence[str]
+    tone: Tone = "note"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and values, one pair per line."""
+
+    kind: ClassVar[str] = "facts"
+    pairs: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table; numbers are aligned to the right and sorted as numbers."""
+
+    title: str
+    number: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells, None where there is nothing; readers sort by clicking on a column's head."""
+
+    kind: ClassVar[str] = "table"
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+
+    def __post_init__(self) -> None:
+        wrong = [row for row in self.rows if len(row) != len(self.columns)]
+        if wrong:
+            raise ValueError(
+                f"rows: got a row of {len(wrong[0])} cells, expected {len(self.columns)}"
+            )
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG with its size in pixels, words for who cannot see it, and a caption."""
+
+    kind: ClassVar[str] = "picture"
+    png: bytes
+    width: int
+    height: int
+    alt: str
+    title: str = ""
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Pictures side by side, as many in a row as the screen holds; large ones two."""
+
+    kind: ClassVar[str] = "panels"
+    title: str
+    pictures: Sequence[Picture]
+    large: bool = False
+
+
+@dataclass(frozen=True)
+class ColorScale:
+    """Colours from low to high with the words for both ends."""
+
+    kind: ClassVar[str] = "color_scale"
+    colors: Sequence[str]
+    low: str
+    high: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One line of a prediction: its label, its share of the full width, its number as text."""
+
+    label: str
+    share: float
+    text: str
+    explained: bool = False
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A photo with the classes that the network finds in it, strongest first."""
+
+    photo: Picture
+    bars: Sequence[Bar]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions side by side."""
+
+    kind: ClassVar[str] = "predictions"
+    cards: Sequence[Prediction]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A part of a section with a heading of its own, listed in the contents."""
+
+    kind: ClassVar[str] = "group"
+    title: str
+    blocks: Sequence[Block]
+
+
+Block = Text | Listing | Facts | Table | Picture | Panels | ColorScale | Predictions | Group
+
+
+@dataclass(frozen=True)
+class SectionContent:
+    """What a section shows, from top to bottom."""
+
+    blocks: Sequence[Block]

@@ -1,0 +1,59 @@
+"""Seconds, and the forward pass that they are compared with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from captum_cnn_ext._engine.arguments import ArgumentError
+
+AT_ONCE = 8  # images that go through the network together
+TIMED_FORWARDS = 3
+
+
+def stopwatch(run: Callable[[], Tensor], like: Tensor) -> tuple[float, Tensor]:
+    """Seconds and result of ``run``, with the accelerator's queue empty before and after."""
+
+    def settle() -> None:
+        if like.device.type == "cuda":
+            torch.cuda.synchronize(like.device)
+
+    settle()
+    begin = time.perf_counter()
+    result = run()
+    settle()
+    return time.perf_counter() - begin, result
+
+
+def forward_seconds(model: nn.Module, inputs: Tensor) -> tuple[float, Tensor]:
+    """Median seconds of a forward pass of all inputs, and its output.
+
+    Cost: four forward passes.
+
+    Raises:
+        ArgumentError: the model does not return one tensor.
+    """
+
+    def run() -> Tensor:
+        with torch.no_grad():
+            try:
+                outputs = [model(chunk) for chunk in torch.split(inputs, AT_ONCE)]
+            except Exception as error:
+                message = " ".join(str(error).split())
+                raise ArgumentError(
+                    f"model: its forward pass of inputs {tuple(inputs.shape)}, {inputs.dtype}, "
+                    f"raised {type(error).__name__}: {message}"
+                ) from error
+        if not all(isinstance(output, Tensor) for output in outputs):
+            raise ArgumentError(
+                "model: expected it to return a tensor (N, classes), got "
+                f"{type(outputs[0]).__name__}; wrap it in a module that returns the logits"
+            )
+        return torch.cat(outputs)
+
+    output = run()  # the first pass is slower: libraries choose their kernels
+    times = [stopwatch(run, inputs)[0] for _ in range(TIMED_FORWARDS)]
+    return sorted(times)[TIMED_FORWARDS // 2], output

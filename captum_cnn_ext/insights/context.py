@@ -1,0 +1,174 @@
+"""What every section of an audit may use: the model, its inputs, predictions, layers, a clock."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from captum_cnn_ext.evidence import LayerTable, layer_table
+from captum_cnn_ext.insights.clock import AT_ONCE, stopwatch
+from captum_cnn_ext.insights.inputs import Photos
+from captum_cnn_ext.insights.layers import ChosenLayer
+from captum_cnn_ext.insights.subject import Subject
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The network's outputs (N, K) and the same as probabilities, with how these were made."""
+
+    outputs: Tensor
+    probabilities: Tensor
+    rule: str
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long one method took for all photos."""
+
+    method: str
+    origin: str
+    layer: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class MethodParameters:
+    """The parameters that a method ran with."""
+
+    method: str
+    origin: str
+    parameters: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that failed and is missing from the report."""
+
+    where: str
+    error: Exception
+
+    def __str__(self) -> str:
+        return f"{self.where}: {error_text(self.error)}"
+
+
+def error_text(error: Exception) -> str:
+    """An exception as a reader understands it: its kind and its message."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+@dataclass
+class AuditContext:
+    """What an audit has found so far; one section may use what earlier ones kept.
+
+    ``targets`` is the class explained for each photo. ``arrays`` is what goes into the file of
+    arrays, ``problems`` what failed, ``remarks`` the warnings that were given, each after where.
+    """
+
+    subject: Subject
+    photos: Photos
+    predicted: Predicted
+    targets: list[int]
+    target_given: bool
+    layers: list[ChosenLayer]
+    layer_reason: str
+    seed: int
+    command: str
+    bar: tqdm[Any]
+    forward_seconds: float
+    arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    array_words: dict[str, str] = field(default_factory=dict)
+    timings: list[Timing] = field(default_factory=list)
+    parameters: list[MethodParameters] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    remarks: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def model(self) -> nn.Module:
+        """The audited model."""
+        return self.subject.model
+
+    @property
+    def inputs(self) -> Tensor:
+        """The network inputs (N, C, H, W), on the model's device."""
+        return self.photos.inputs
+
+    @cached_property
+    def table(self) -> LayerTable:
+        """The model's layers for one image; a ``ValueError`` where they cannot be listed."""
+        return layer_table(self.model, self.inputs[:1])
+
+    def share(self, photo: int, target: int) -> float:
+        """The probability of a class for a photo."""
+        return float(self.predicted.probabilities[photo, target])
+
+    def keep(self, name: str, values: Any, words: str) -> None:
+        """Put an array into the file beside the report, with a description in words.
+
+        Raises:
+            ValueError: there is an array of that name already.
+        """
+        if name in self.arrays:
+            raise ValueError(f"name={name!r}: an array of this name is kept already")
+        self.arrays[name] = as_array(values)
+        self.array_words[name] = words
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Show ``name`` in the progress bar while the block runs, and count one step after it."""
+        self.bar.set_description_str(name[:34].ljust(34))
+        yield
+        self.bar.update(1)
+
+    def in_batches(self, run: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """``run(inputs, targets)`` over the photos, a few at once; its results joined."""
+        targets = torch.tensor(self.targets, device=self.inputs.device)
+        chunks = [
+            run(inputs, target).detach()
+            for inputs, target in zip(
+                torch.split(self.inputs.clone(), AT_ONCE),
+                torch.split(targets, AT_ONCE),
+                strict=True,
+            )
+        ]
+        return torch.cat(chunks)
+
+    def timed(
+        self, method: str, origin: str, layer: str, run: Callable[[Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        """As `in_batches`, seeded before, with the time kept and warnings turned into remarks."""
+        torch.manual_seed(self.seed)
+        with self.listening(f"{method} at {layer}" if layer else method):
+            seconds, result = stopwatch(lambda: self.in_batches(run), self.inputs)
+        self.timings.append(Timing(method, origin, layer, seconds))
+        return result
+
+    @contextmanager
+    def listening(self, where: str) -> Iterator[None]:
+        """Keep the block's warnings for the report instead of printing them."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                yield
+            finally:
+                texts = [" ".join(str(warning.message).split()) for warning in caught]
+                self.remarks += [(where, text) for text in dict.fromkeys(texts)]
+
+
+def as_array(values: Any) -> npt.NDArray[Any]:
+    """Anything as an array that needs no pickle; half precision becomes single."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+        return np.asarray(values.numpy())
+    return np.asarray(values)

@@ -1,0 +1,116 @@
+"""What the user gave as images, as one batch of network inputs with names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from captum_cnn_ext._engine.arguments import ArgumentError
+
+Images = Mapping[str, Image.Image] | Sequence[Image.Image] | Tensor
+Preprocess = Callable[[Image.Image], Tensor]
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Network inputs (N, C, H, W), their names, and the sizes of the pictures they came from."""
+
+    inputs: Tensor
+    names: tuple[str, ...]
+    sizes: tuple[tuple[int, int] | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def read_photos(images: Images, preprocess: Preprocess | None, model: nn.Module) -> Photos:
+    """Bring the images to the model's device and floating-point type, as one batch.
+
+    Raises:
+        TypeError: not PIL images and not a floating tensor.
+        ArgumentError: no image, or inputs whose shapes differ.
+    """
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
+    if isinstance(images, Tensor):
+        return Photos(_batch(images, like), tuple(_numbered(len(images))), (None,) * len(images))
+    pictures = _pictures(images)
+    assert preprocess is not None
+    sizes: list[tuple[int, int] | None] = []
+    inputs: list[Tensor] = []
+    for name, picture in pictures.items():
+        tensor = preprocess(picture)
+        if not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"preprocess: expected it to return a tensor (C, H, W), got "
+                f"{type(tensor).__name__} for {name!r}"
+            )
+        tensor = tensor[0] if tensor.ndim == 4 and len(tensor) == 1 else tensor
+        if inputs and tensor.shape != inputs[0].shape:
+            raise ArgumentError(
+                f"preprocess: gives shape {tuple(tensor.shape)} for {name!r} and "
+                f"{tuple(inputs[0].shape)} for {next(iter(pictures))!r}; expected one shape for "
+                "all images, e.g. by a resize and a crop"
+            )
+        inputs.append(tensor)
+        sizes.append(picture.size)
+    return Photos(_batch(torch.stack(inputs), like), tuple(pictures), tuple(sizes))
+
+
+def _pictures(images: Mapping[str, Image.Image] | Sequence[Image.Image]) -> dict[str, Image.Image]:
+    if isinstance(images, Mapping):
+        pictures = {str(name): picture for name, picture in images.items()}
+    elif isinstance(images, Sequence) and not isinstance(images, (str, bytes)):
+        pictures = dict(zip(_names(images), images, strict=True))
+    else:
+        raise TypeError(
+            f"images: expected a dict of names and PIL images, a list of PIL images or a tensor "
+            f"(N, C, H, W), got {type(images).__name__}"
+        )
+    for name, picture in pictures.items():
+        if not isinstance(picture, Image.Image):
+            raise TypeError(
+                f"images: expected PIL images, got {type(picture).__name__} for {name!r}"
+            )
+    if not pictures:
+        raise ArgumentError("images: got none, expected at least one")
+    return pictures
+
+
+def _names(images: Sequence[Any]) -> list[str]:
+    """File names where the images have them, each name once, else numbers."""
+    names = [Path(getattr(image, "filename", "") or "").stem for image in images]
+    unique = len(set(names)) == len(names) and all(names)
+    return names if unique else _numbered(len(images))
+
+
+def _numbered(count: int) -> list[str]:
+    return [f"photo {number}" for number in range(1, count + 1)]
+
+
+def _batch(inputs: Tensor, like: Tensor) -> Tensor:
+    if inputs.ndim != 4 or not inputs.is_floating_point():
+        raise ArgumentError(
+            f"images: expected preprocessed images (N, C, H, W) of a floating-point type, got "
+            f"shape {tuple(inputs.shape)}, {inputs.dtype}"
+        )
+    if not inputs.numel():
+        raise ArgumentError("images: got none, expected at least one")
+    return inputs.detach().to(like.device, like.dtype, copy=True)
+
+
+def normalisation(preprocess: Any) -> tuple[list[float], list[float]] | None:
+    """Mean and standard deviation that a preprocessing subtracts and divides by, if it says so."""
+    for step in (preprocess, *getattr(preprocess, "transforms", ())):
+        mean, std = getattr(step, "mean", None), getattr(step, "std", None)
+        if mean is not None and std is not None:
+            return (
+                torch.as_tensor(mean).flatten().tolist(),
+                torch.as_tensor(std).flatten().tolist(),
+            )
+    return None

@@ -1,0 +1,121 @@
+"""From blocks to one HTML page that escapes every text, loads nothing and names no local path."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from captum_cnn_ext.insights.blocks import Cell, Group, Picture, SectionContent
+
+# every text between quotes, blanks or brackets that begins like an absolute path
+_PATH = re.compile(r"(?<![\w./<])(?:/[^\s/'\"<>|,;()]+){2,}/?|\b[A-Za-z]:\\[^\s'\"<>|,;]+")
+
+
+@dataclass(frozen=True)
+class PageSection:
+    """A section ready to be written: its content, or the text of what went wrong."""
+
+    key: str
+    title: str
+    content: SectionContent | None
+    problem: str = ""
+
+    @property
+    def groups(self) -> list[tuple[str, str]]:
+        """Link and title of each group, for the contents list."""
+        blocks = self.content.blocks if self.content else ()
+        titles = [block.title for block in blocks if isinstance(block, Group)]
+        return [(f"{self.key}-{number}", title) for number, title in enumerate(titles, 1)]
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that the template needs."""
+
+    title: str
+    facts: Sequence[str]
+    sections: Sequence[PageSection]
+    problems: Sequence[str]
+    arrays_name: str
+
+
+def require_jinja() -> Any:
+    """Jinja2, which only reports need.
+
+    Raises:
+        ImportError: it is not installed; the message names the extra that brings it.
+    """
+    try:
+        import jinja2
+    except ImportError as error:
+        raise ImportError(
+            "reports need Jinja2, which is not installed: pip install 'captum-cnn-ext[report]'"
+        ) from error
+    return jinja2
+
+
+def page_html(page: Page) -> str:
+    """Write the page."""
+    jinja2 = require_jinja()
+    from markupsafe import Markup
+
+    def shown(value: Any) -> Any:
+        # the last gate: no text that any section puts out can name a folder of this machine
+        plain = isinstance(value, str) and not isinstance(value, Markup)
+        return without_folders(value) if plain else value
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("captum_cnn_ext.insights"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=shown,
+    )
+    files = resources.files("captum_cnn_ext.insights") / "templates"
+
+    def image_source(picture: Picture) -> Any:
+        return Markup("data:image/png;base64," + base64.b64encode(picture.png).decode())
+
+    environment.globals.update(
+        image_source=image_source,
+        breakable=breakable,
+        cell_text=cell_text,
+        style=Markup((files / "report.css").read_text(encoding="utf-8")),
+        script=Markup((files / "report.js").read_text(encoding="utf-8")),
+    )
+    text: str = environment.get_template("report.html.j2").render(page=page)
+    return text
+
+
+def breakable(text: str) -> Any:
+    """The text with places where a name such as LayerGradCam may be broken."""
+    from markupsafe import Markup, escape
+
+    parts = re.split(r"(?<=[a-z0-9)])(?=[A-Z(])|(?<=[._/])(?=[A-Za-z_])", without_folders(text))
+    return Markup("<wbr>").join(escape(part) for part in parts)
+
+
+def cell_text(value: Cell) -> str:
+    """A table cell as text."""
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, (int, float)) else value
+
+
+def without_folders(text: str) -> str:
+    """The text with each absolute path that this machine could have cut to its last part."""
+
+    def last_part(match: re.Match[str]) -> str:
+        found = match[0]
+        if not found.startswith("/"):
+            return f"…\\{PureWindowsPath(found).name}"
+        first = Path("/", found.split("/")[1])
+        return f"…/{Path(found).name}" if first.exists() else found
+
+    return _PATH.sub(last_part, text)

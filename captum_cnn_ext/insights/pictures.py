@@ -1,0 +1,101 @@
+"""Figures and network inputs as small PNGs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from captum_cnn_ext.insights.blocks import ColorScale, Picture
+from captum_cnn_ext.render import overlay, to_rgb
+
+PALETTE = 256  # colours of a PNG: a third of the bytes of full colour, and no difference to see
+PIXELS_PER_INCH = 110
+PANEL_PIXELS = 256  # longer side of a panel
+HEAT_COLORS = "inferno"
+HEAT_OPACITY = 0.6
+STRONGEST_SHARE = 2.0  # per cent of the total attribution that is beyond full colour
+
+
+def figure_picture(figure: Figure, *, alt: str, title: str = "", caption: str = "") -> Picture:
+    """Draw a figure into a PNG of at most 256 colours."""
+    image = _drawn(figure, PIXELS_PER_INCH)
+    return Picture(_png(image), *image.size, alt=alt, title=title, caption=caption)
+
+
+def photo_picture(
+    image: Tensor,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    *,
+    alt: str,
+    title: str = "",
+    caption: str = "",
+) -> Picture:
+    """One network input (C, H, W) as the picture it was made from, a pixel for each pixel."""
+    rgb = (to_rgb(image, mean=mean, std=std) * 255).round().astype(np.uint8)
+    photo = Image.fromarray(rgb)
+    factor = min(1.0, 2 * PANEL_PIXELS / max(photo.size))
+    if factor < 1:
+        photo = photo.resize((round(photo.width * factor), round(photo.height * factor)))
+    return Picture(_png(photo), *photo.size, alt=alt, title=title, caption=caption)
+
+
+def heat_picture(
+    image: Tensor,
+    attribution: Tensor,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    *,
+    alt: str,
+    title: str,
+) -> Picture:
+    """One attribution over its grey image, without a border; the caption says what is special."""
+    height, width = image.shape[-2:]
+    inches = PANEL_PIXELS / PIXELS_PER_INCH / max(height, width)
+    figure = Figure(figsize=(width * inches, height * inches))
+    axes = figure.add_axes((0, 0, 1, 1))
+    overlay(
+        image,
+        attribution,
+        mean=mean,
+        std=std,
+        sign="positive",
+        alpha_overlay=HEAT_OPACITY,
+        outlier_perc=STRONGEST_SHARE,
+        plt_fig_axis=(figure, axes),
+    )
+    # what does not fit into a picture without a border goes into the caption
+    remark = " ".join(axes.get_xlabel().split())
+    axes.set_axis_off()
+    drawn = _drawn(figure, PIXELS_PER_INCH)
+    return Picture(_png(drawn), *drawn.size, alt=alt, title=title, caption=remark)
+
+
+def heat_scale(low: str, high: str) -> ColorScale:
+    """The colours of `heat_picture` as they look over middle grey."""
+    colors = colormaps[HEAT_COLORS](np.linspace(0, 1, 9))[:, :3]
+    over_grey = HEAT_OPACITY * colors + (1 - HEAT_OPACITY) * 0.5
+    return ColorScale([to_hex(color) for color in over_grey], low, high)
+
+
+def _drawn(figure: Figure, dpi: int) -> Image.Image:
+    figure.set(dpi=dpi, facecolor="white", edgecolor="none")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    return Image.fromarray(pixels).convert("RGB")
+
+
+def _png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    few = image.quantize(PALETTE, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    few.save(file, format="png")
+    return file.getvalue()

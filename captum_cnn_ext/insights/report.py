@@ -1,0 +1,317 @@
+"""The audit: run every section on a model and its photos, and save one page."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from captum_cnn_ext import __version__
+from captum_cnn_ext._engine.arguments import ArgumentError, Layer
+from captum_cnn_ext._engine.state import state_as_found
+from captum_cnn_ext.insights.blocks import Listing, SectionContent
+from captum_cnn_ext.insights.clock import forward_seconds
+from captum_cnn_ext.insights.context import AuditContext, Problem
+from captum_cnn_ext.insights.files import report_paths, write_together
+from captum_cnn_ext.insights.inputs import Images, Photos, Preprocess, read_photos
+from captum_cnn_ext.insights.layers import ChosenLayer, default_layers, named_layers
+from captum_cnn_ext.insights.page import Page, PageSection, page_html, require_jinja
+from captum_cnn_ext.insights.predictions import explained_classes, predicted
+from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.insights.sections import chosen_sections
+from captum_cnn_ext.insights.subject import ClassNames, Subject, subject_of
+from captum_cnn_ext.models import LoadedModel
+
+BAR = "{desc} {percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} [{elapsed}]"
+
+
+class SavedAudit(NamedTuple):
+    """The files that an audit was saved to."""
+
+    report: Path
+    arrays: Path
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The result of `audit`: sections ready to be shown, and arrays.
+
+    ``problems`` lists what failed and is missing; empty in a complete report. ``arrays`` has the
+    numbers behind the pictures by name, such as ``attributions/layer4/LayerGradCam``.
+    """
+
+    title: str
+    sections: tuple[tuple[Section, SectionContent | Problem], ...]
+    arrays: dict[str, npt.NDArray[Any]]
+    problems: tuple[Problem, ...]
+    seconds: float
+    facts: tuple[str, ...]
+
+    def to_html(self, arrays_name: str = "") -> str:
+        """The report as one page that loads nothing.
+
+        Cost: formatting only.
+
+        Args:
+            arrays_name: name of the file of arrays, told to readers; empty when there is none.
+
+        Raises:
+            ImportError: Jinja2 is not installed.
+
+        Example::
+
+            >>> import torch
+            >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.ReLU(),
+            ...     torch.nn.Flatten(), torch.nn.Linear(72, 2)).eval()
+            >>> page = audit(model, torch.rand(1, 3, 8, 8), sections=["summary"],
+            ...     show_progress=False).to_html()
+            >>> page.startswith("<!doctype html>")
+            True
+        """
+        sections = [
+            PageSection(section.key, section.title, found)
+            if isinstance(found, SectionContent)
+            else PageSection(section.key, section.title, None, str(found))
+            for section, found in self.sections
+        ]
+        problems = tuple(str(problem) for problem in self.problems)
+        return page_html(Page(self.title, self.facts, sections, problems, arrays_name))
+
+    def save(self, path: str | os.PathLike[str]) -> SavedAudit:
+        """Write the report, and the arrays beside it as ``.npz``; both whole or neither.
+
+        Cost: compression of the arrays.
+
+        Args:
+            path: where to, a name ending in ``.html``; files of that name are replaced.
+
+        Returns:
+            the paths of the report and of the arrays.
+
+        Raises:
+            ArgumentError: another ending, or a folder that is missing or cannot be written to; a
+                ``ValueError``.
+            OSError: writing failed; neither file has changed.
+
+        Example::
+
+            >>> import tempfile, torch
+            >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.ReLU(),
+            ...     torch.nn.Flatten(), torch.nn.Linear(72, 2)).eval()
+            >>> done = audit(model, torch.rand(1, 3, 8, 8), sections=["summary"],
+            ...     show_progress=False)
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     saved = done.save(f"{folder}/audit.html")
+            >>> saved.report.name, saved.arrays.name
+            ('audit.html', 'audit.npz')
+        """
+        report, arrays = report_paths(path)
+        page = self.to_html(arrays.name).encode()
+        named: dict[str, Any] = self.arrays
+        write_together(
+            (arrays, lambda file: np.savez_compressed(file, **named)),
+            (report, lambda file: file.write(page)),
+        )
+        return SavedAudit(report, arrays)
+
+
+def audit(
+    model: nn.Module | LoadedModel,
+    images: Images,
+    *,
+    layers: Layer | Iterable[Layer] | None = None,
+    preprocess: Preprocess | None = None,
+    class_names: ClassNames | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    target: int | Sequence[int] | Tensor | None = None,
+    seed: int = 0,
+    show_progress: bool = True,
+    sections: Iterable[Section | str] | None = None,
+    title: str | None = None,
+    notes: Sequence[str] = (),
+    command: str = "",
+) -> Audit:
+    """Look at a network and at what it does with some photos, from many sides.
+
+    Cost: with the default sections about 50 forward passes for occlusion and, for each layer,
+    about 20 for the class activation maps, all of every photo. One photo more costs as much as
+    the first.
+
+    Args:
+        model: a network that returns class scores (N, classes), in evaluation mode, or what
+            `captum_cnn_ext.models.load_model` returns.
+        images: a dict of names and PIL images, a list of PIL images, or preprocessed images
+            (N, C, H, W).
+        layers: layers to explain, by module or dotted name; None chooses the last layer that
+            gives maps and the last block of up to two earlier resolutions.
+        preprocess: from a PIL image to a tensor (C, H, W); None takes the loaded model's, else
+            ImageNet's with a note in the report.
+        class_names: the name of each class.
+        mean, std: what the preprocessing subtracted and divided by, per channel, on the [0, 1]
+            scale; None takes them from the model or the preprocessing where these say.
+        target: the class to explain, for all photos or one for each; None is the strongest.
+        seed: for methods that draw random numbers. The caller's random state stays as it is.
+        show_progress: draw a progress bar.
+        sections: keys or `Section` objects, in the order wanted; None is all that are registered.
+        title: heading of the report.
+        notes: further remarks for the summary.
+        command: the command that makes this report again, for the settings.
+
+    Returns:
+        the audit; ``save("audit.html")`` writes it. A section that fails is shown as failed and
+        listed in ``problems``.
+
+    Raises:
+        ArgumentError: arguments that do not fit the model or the images, before the long work; a
+            ``ValueError``.
+        TypeError: arguments of a wrong type.
+        ImportError: Jinja2 is not installed.
+
+    Example::
+
+        >>> import torch
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(),
+        ...     torch.nn.Flatten(), torch.nn.Linear(4 * 36, 2)).eval()
+        >>> done = audit(model, torch.rand(2, 3, 8, 8), layers="1", show_progress=False)
+        >>> done.arrays["attributions/1/LayerHiResCam"].shape
+        (2, 1, 6, 6)
+    """
+    started = time.perf_counter()
+    require_jinja()
+    chosen = chosen_sections(sections)
+    subject = subject_of(
+        model,
+        tensors=isinstance(images, Tensor),
+        preprocess=preprocess,
+        class_names=class_names,
+        mean=mean,
+        std=std,
+        notes=notes,
+    )
+    with torch.inference_mode(False):
+        photos = read_photos(images, subject.preprocess, subject.model)
+        with (
+            state_as_found(subject.model, [photos.inputs]),
+            tqdm(disable=not show_progress, bar_format=BAR) as bar,
+        ):
+            context = _context(subject, photos, layers, target, seed, command, bar)
+            bar.total = sum(section.steps(context) for section in chosen)
+            built = tuple((section, _built(section, context)) for section in chosen)
+            bar.set_description_str("done".ljust(34))
+    seconds = time.perf_counter() - started
+    return Audit(
+        title or f"Audit of {subject.name}",
+        built,
+        context.arrays,
+        tuple(context.problems),
+        seconds,
+        _facts(context, seconds),
+    )
+
+
+def _context(
+    subject: Subject,
+    photos: Photos,
+    layers: Layer | Iterable[Layer] | None,
+    target: Any,
+    seed: int,
+    command: str,
+    bar: tqdm[Any],
+) -> AuditContext:
+    """Judge the rest of the arguments, which needs a few forward passes."""
+    bar.set_description_str("forward pass".ljust(34))
+    seconds, outputs = forward_seconds(subject.model, photos.inputs)
+    prediction = predicted(outputs)
+    targets = explained_classes(prediction.outputs, target, len(photos))
+    image = photos.inputs[:1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the same warnings come again where the layers are used
+        found, reason = _chosen_layers(subject.model, layers, image)
+    context = AuditContext(
+        subject,
+        photos,
+        prediction,
+        targets,
+        target is not None,
+        found,
+        reason,
+        seed,
+        command,
+        bar,
+        seconds,
+    )
+    names = [subject.class_name(index) for index in targets]
+    context.keep("photo_names", photos.names, "names of the photos")
+    context.keep("inputs", photos.inputs, "network inputs")
+    context.keep("outputs", prediction.outputs, "network outputs, one for each class")
+    context.keep("probabilities", prediction.probabilities, prediction.rule)
+    context.keep("explained_classes", targets, "index of the class explained for each photo")
+    context.keep("explained_class_names", names, "name of the class explained for each photo")
+    return context
+
+
+def _chosen_layers(
+    model: nn.Module, layers: Layer | Iterable[Layer] | None, image: Tensor
+) -> tuple[list[ChosenLayer], str]:
+    if layers is None:
+        return default_layers(model, image)
+    given = [layers] if isinstance(layers, (str, nn.Module)) else list(layers)
+    if not given:
+        raise ArgumentError("layers=[]: expected at least one layer, or None for a choice")
+    return named_layers(model, given, image), "The layers are those that were asked for."
+
+
+def _built(section: Section, context: AuditContext) -> SectionContent | Problem:
+    """A section's content, or what kept it from having one."""
+    end = context.bar.n + section.steps(context)
+    context.bar.set_description_str(section.title[:34].ljust(34))
+    before = len(context.remarks)
+    try:
+        with context.listening(section.title):
+            content = section.build(context)
+        if not isinstance(content, SectionContent):
+            raise TypeError(f"expected a SectionContent, got {type(content).__name__}")
+    except Exception as error:
+        problem = Problem(section.title, error)
+        context.problems.append(problem)
+        return problem
+    finally:
+        context.bar.update(end - context.bar.n)
+    places: dict[str, list[str]] = {}
+    for where, text in context.remarks[before:]:
+        places.setdefault(text, []).append(where)
+    if places:
+        items = [f"{text} ({_few(wheres)})" for text, wheres in places.items()]
+        listing = Listing("Warnings while this section was made", items, "warning")
+        content = SectionContent([*content.blocks, listing])
+    return content
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _facts(context: AuditContext, seconds: float) -> tuple[str, ...]:
+    def count(number: int, thing: str) -> str:
+        return f"{number} {thing}" + ("" if number == 1 else "s")
+
+    return (
+        datetime.now(timezone.utc).strftime("%d %B %Y"),
+        count(len(context.photos), "photo"),
+        count(len(context.layers), "layer"),
+        f"made in {seconds:.0f} s on {context.inputs.device}",
+        f"captum-cnn-ext {__version__}",
+    )

@@ -1,0 +1,77 @@
+"""The sections of a report, in the order in which they are built and shown.
+
+A module that adds a section puts its `Section` into `SECTIONS`, or calls `register_section`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from captum_cnn_ext._engine.arguments import ArgumentError, choose
+from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.insights.sections import (
+    attributions,
+    feature_maps,
+    filters,
+    settings,
+    structure,
+    summary,
+    times,
+)
+
+SECTIONS: list[Section] = [
+    summary.SECTION,
+    structure.SECTION,
+    filters.SECTION,
+    feature_maps.SECTION,
+    attributions.SECTION,
+    times.SECTION,
+    settings.SECTION,
+]
+
+
+def register_section(section: Section, *, before: str | None = "times") -> None:
+    """Add a section to all reports made from now on; one with the same key is replaced.
+
+    Cost: none until a report is made.
+
+    Args:
+        section: what to add.
+        before: key of the section that it stands before; None puts it at the end.
+
+    Raises:
+        ArgumentError: there is no section ``before``; a ``ValueError``.
+
+    Example::
+
+        >>> from captum_cnn_ext.insights import Section, SectionContent, Text
+        >>> section = Section("hello", "Hello", lambda context: SectionContent([Text("hello")]))
+        >>> register_section(section)
+        >>> [s.key for s in SECTIONS][-3:]
+        ['hello', 'times', 'settings']
+        >>> SECTIONS.remove(section)
+    """
+    keys = [known.key for known in SECTIONS]
+    if section.key in keys:
+        SECTIONS[keys.index(section.key)] = section
+        return
+    place = len(keys) if before is None else keys.index(choose("before", before, keys))
+    SECTIONS.insert(place, section)
+
+
+def chosen_sections(sections: Iterable[Section | str] | None) -> list[Section]:
+    """The sections meant by keys and sections, in the order given; None means all.
+
+    Raises:
+        ArgumentError: no such key, none at all, or one twice.
+    """
+    known = {section.key: section for section in SECTIONS}
+    wanted = list(SECTIONS if sections is None else sections)
+    chosen = [
+        known[choose("sections", s, list(known))] if isinstance(s, str) else s for s in wanted
+    ]
+    keys = [section.key for section in chosen]
+    if not keys or len(set(keys)) < len(keys):
+        what = f"{keys}, which has one twice" if keys else "none"
+        raise ArgumentError(f"sections: got {what}; expected different ones of {list(known)}")
+    return chosen

@@ -1,0 +1,65 @@
+"""What the chosen layers make of the first photos."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from captum_cnn_ext.attr import LayerFeatureMaps
+from captum_cnn_ext.insights.blocks import Block, Group, Panels, Picture, SectionContent, Text
+from captum_cnn_ext.insights.clock import AT_ONCE
+from captum_cnn_ext.insights.context import AuditContext
+from captum_cnn_ext.insights.pictures import figure_picture
+from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.render import show_feature_maps
+
+PHOTOS = 2
+MAPS = 36
+
+
+def build(context: AuditContext) -> SectionContent:
+    """The strongest feature maps of each layer for the first photos; all maps are kept."""
+    layers = LayerFeatureMaps(context.model, [layer.name for layer in context.layers])
+    with context.listening("Feature maps"):
+        chunks = [layers.attribute(inputs) for inputs in torch.split(context.inputs, AT_ONCE)]
+    shown = min(PHOTOS, len(context.photos))
+    which = "each photo" if shown == len(context.photos) else f"the first {shown} photos"
+    blocks: list[Block] = [
+        Text(
+            f"Up to {MAPS} channels of each layer for {which}, those with the largest maximum "
+            "first. Over each map stand its channel and its maximum."
+        ),
+        Text(context.layer_reason),
+    ]
+    for place, layer in enumerate(context.layers):
+        maps = torch.cat([chunk[place] for chunk in chunks])
+        context.keep(
+            f"feature_maps/{layer.name}",
+            maps,
+            f"outputs of layer {layer.name}",
+        )
+        blocks.append(Group(layer.label, [_drawn(context, layer.name, maps, shown)]))
+    return SectionContent(blocks)
+
+
+def _drawn(context: AuditContext, layer: str, maps: Tensor, photos: int) -> Panels | Text:
+    if maps.ndim != 4:
+        return Text(f"Not drawn: shape {tuple(maps.shape[1:])} is no stack of maps.", "note")
+    pictures = [_picture(context, layer, maps, photo) for photo in range(photos)]
+    return Panels("", pictures, large=True)
+
+
+def _picture(context: AuditContext, layer: str, maps: Tensor, photo: int) -> Picture:
+    name = context.photos.names[photo]
+    figure, _ = show_feature_maps(maps[photo], sort="max", first=MAPS)
+    negative = bool((maps[photo] < 0).any())
+    caption = (
+        "Each map on its own scale: white is 0, red positive, blue negative."
+        if negative
+        else "Each map on its own scale: dark is 0, yellow its own maximum."
+    )
+    alt = f"Feature maps of {layer} for {name}"
+    return figure_picture(figure, alt=alt, title=f"{name} at {layer}", caption=caption)
+
+
+SECTION = Section("feature_maps", "Feature maps", build)

@@ -1,0 +1,69 @@
+"""The weights of two convolutions as pictures."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+from torch import nn
+
+from captum_cnn_ext.insights.blocks import Panels, Picture, SectionContent, Text
+from captum_cnn_ext.insights.context import AuditContext
+from captum_cnn_ext.insights.pictures import figure_picture
+from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.render import show_filters
+
+FIRST_FILTERS = 64
+DEEP_FILTERS = 12
+DEEP_CHANNELS = 24
+SIGNED = "Red positive, blue negative, white 0."
+
+
+def build(context: AuditContext) -> SectionContent:
+    """The first convolution, and the last one whose kernel is larger than one pixel."""
+    modules = dict(context.model.named_modules())
+    found = [(row.name, modules.get(row.name)) for row in context.table]
+    convs = [(name, conv) for name, conv in found if isinstance(conv, nn.Conv2d)]
+    if not convs:
+        return SectionContent([Text("This model has no two-dimensional convolution.", "note")])
+    deep = [(name, conv) for name, conv in convs[1:] if max(conv.kernel_size) > 1]
+    pictures = [_first(*convs[0]), *(_deep(*item) for item in deep[-1:])]
+    words = (
+        "The first convolution"
+        + (", and the last one whose kernel is larger than 1 × 1. " if deep else ". ")
+        + "Weights as they are stored, before any normalisation layer that follows. Each filter "
+        "has a colour scale of its own, so strengths cannot be compared between filters."
+    )
+    return SectionContent([Text(words), Panels("", pictures, large=True)])
+
+
+def _first(name: str, conv: nn.Conv2d) -> Picture:
+    figure, _ = show_filters(conv.weight, first=FIRST_FILTERS)
+    if conv.weight.shape[1] == 3:
+        caption = (
+            "Each tile is one filter, its three input channels drawn as red, green and blue: grey "
+            "is weight 0, a brighter channel a positive weight, a darker one a negative weight."
+        )
+    else:
+        caption = f"The filter's weights on {conv.weight.shape[1]} input channel(s). {SIGNED}"
+    return _picture(name, conv, figure, caption)
+
+
+def _deep(name: str, conv: nn.Conv2d) -> Picture:
+    filters, channels = conv.weight.shape[:2]
+    if channels == 1:
+        figure, _ = show_filters(conv.weight, first=FIRST_FILTERS)
+        caption = f"A depthwise convolution: each filter sees one channel. {SIGNED}"
+    else:
+        some = list(range(min(DEEP_FILTERS, filters))), list(range(min(DEEP_CHANNELS, channels)))
+        figure, _ = show_filters(conv.weight, filters=some[0], channels=some[1])
+        caption = f"A row is one filter, a tile its weights on one input channel. {SIGNED}"
+    return _picture(name, conv, figure, caption)
+
+
+def _picture(name: str, conv: nn.Conv2d, figure: Figure, caption: str) -> Picture:
+    kernel = " × ".join(map(str, conv.kernel_size))
+    title = f"{name}: {conv.out_channels} filters of {kernel} on {conv.in_channels} channels"
+    title += f" in {conv.groups} groups" if conv.groups > 1 else ""
+    return figure_picture(figure, alt=f"Filters of {name}", title=title, caption=caption)
+
+
+SECTION = Section("filters", "Filters", build)

@@ -1,0 +1,33 @@
+"""How long each method took, compared with a forward pass."""
+
+from __future__ import annotations
+
+from captum_cnn_ext.insights.blocks import Column, SectionContent, Table, Text
+from captum_cnn_ext.insights.clock import TIMED_FORWARDS
+from captum_cnn_ext.insights.context import AuditContext
+from captum_cnn_ext.insights.section import Section
+
+
+def build(context: AuditContext) -> SectionContent:
+    """Seconds of every method that was timed, and the same in forward passes."""
+    if not context.timings:
+        return SectionContent([Text("No method was timed in this report.", "note")])
+    forward = context.forward_seconds
+    photos = "the photo" if len(context.photos) == 1 else f"all {len(context.photos)} photos"
+    words = Text(
+        f"Seconds for {photos} on {context.inputs.device}, each method run once; and the same in "
+        f"forward passes of these photos, of which one takes {forward:.3g} s (median of "
+        f"{TIMED_FORWARDS}). One run on a shared machine is no benchmark: read the order of "
+        "magnitude."
+    )
+    rows = [
+        (t.method, t.origin, t.layer or "input", round(t.seconds, 3), round(t.seconds / forward, 1))
+        for t in context.timings
+    ]
+    columns = [Column("method"), Column("from"), Column("at"), Column("seconds", number=True)]
+    columns.append(Column("forward passes", number=True))
+    total = sum(t.seconds for t in context.timings)
+    return SectionContent([words, Table(f"{total:.1f} s in all.", columns, rows)])
+
+
+SECTION = Section("times", "Time per method", build)

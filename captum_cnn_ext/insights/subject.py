@@ -1,0 +1,110 @@
+"""What is audited: the model, and in words how it and its inputs were prepared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from captum_cnn_ext._engine.arguments import runnable
+from captum_cnn_ext.insights.inputs import Preprocess, normalisation
+from captum_cnn_ext.models import LoadedModel
+
+ClassNames = Sequence[str] | Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The audited model. ``mean`` and ``std`` undo the normalisation of its inputs."""
+
+    model: nn.Module
+    name: str
+    weights: str
+    notes: tuple[str, ...]
+    class_names: ClassNames | None
+    mean: list[float] | None
+    std: list[float] | None
+    preprocess: Preprocess | None
+    preprocessing: str
+
+    def class_name(self, index: int) -> str:
+        """The name of a class, or its number where it has none."""
+        names = self.class_names
+        if isinstance(names, Mapping):
+            return str(names.get(index, f"class {index}"))
+        return str(names[index]) if names is not None and index < len(names) else f"class {index}"
+
+
+def subject_of(
+    model: nn.Module | LoadedModel,
+    *,
+    tensors: bool,
+    preprocess: Preprocess | None,
+    class_names: ClassNames | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    notes: Sequence[str],
+) -> Subject:
+    """Join what the model brings and what the user says; the user's word counts.
+
+    Raises:
+        TypeError: ``model`` is neither a module nor a loaded model, ``class_names`` is a text.
+    """
+    if isinstance(class_names, str):
+        raise TypeError("class_names: expected a list of names, got one text")
+    if isinstance(model, LoadedModel):
+        own = preprocess is None
+        return Subject(
+            model.model,
+            f"{model.name or 'model'} ({type(model.model).__name__})",
+            model.weights or "not known",
+            (*model.notes, *notes),
+            model.class_names if class_names is None else class_names,
+            _floats(mean) or (list(model.mean) if own else None),
+            _floats(std) or (list(model.std) if own else None),
+            model.preprocess if own else preprocess,
+            "done before the audit" if tensors else _described(preprocess or model.preprocess),
+        )
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model: expected a torch.nn.Module or a LoadedModel, got {type(model).__name__}"
+        )
+    if preprocess is None and not tensors:
+        preprocess = _imagenet()
+        notes = (*notes, "no preprocessing was given; ImageNet's (224 × 224 pixels) was assumed")
+    found = normalisation(preprocess) or (None, None)
+    plain = runnable(model)  # compiled code does not call the hooks that Captum's methods need
+    assert isinstance(plain, nn.Module)
+    return Subject(
+        plain,
+        type(plain).__name__,
+        "as they were in memory",
+        tuple(notes),
+        class_names,
+        _floats(mean) or found[0],
+        _floats(std) or found[1],
+        preprocess,
+        "done before the audit" if tensors else _described(preprocess),
+    )
+
+
+def _floats(values: Sequence[float] | Tensor | None) -> list[float] | None:
+    return None if values is None else [float(value) for value in values]
+
+
+def _imagenet() -> Preprocess:
+    from torchvision.models import ResNet18_Weights
+
+    transform: Preprocess = ResNet18_Weights.IMAGENET1K_V1.transforms()
+    return transform
+
+
+def _described(preprocess: Any) -> str:
+    """A preprocessing in words, without addresses in memory."""
+    text = repr(preprocess)
+    if text.startswith("<"):
+        text = getattr(preprocess, "__qualname__", type(preprocess).__qualname__)
+    return re.sub(r" at 0x[0-9a-f]+", "", text)

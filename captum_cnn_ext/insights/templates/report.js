@@ -1,0 +1,65 @@
+"use strict";
+// Tables: a click on a head sorts by that column; empty cells stay at the end.
+for (const table of document.querySelectorAll("table")) {
+  const heads = [...table.querySelectorAll("th")];
+  const body = table.tBodies[0];
+  heads.forEach((head, column) => {
+    head.querySelector("button").addEventListener("click", () => {
+      const up = head.getAttribute("aria-sort") !== "ascending";
+      const number = head.classList.contains("number");
+      const key = (row) => {
+        const cell = row.cells[column];
+        const text = number ? cell.dataset.value : cell.textContent.trim();
+        return text === "" ? null : number ? Number(text) : text;
+      };
+      const order = (a, b) => (number ? a - b : a.localeCompare(b, "en", { numeric: true }));
+      const rows = [...body.rows].map((row) => [key(row), row]);
+      rows.sort(([a], [b]) => {
+        if (a === null || b === null) return (a === null) - (b === null);
+        return up ? order(a, b) : order(b, a);
+      });
+      for (const other of heads) other.removeAttribute("aria-sort");
+      head.setAttribute("aria-sort", up ? "ascending" : "descending");
+      body.append(...rows.map(([, row]) => row));
+    });
+  });
+}
+// Pictures: a click shows one large; arrow keys go on, Escape closes.
+const viewer = document.getElementById("viewer");
+const stage = viewer.querySelector(".stage");
+const buttons = [...document.querySelectorAll(".zoom")];
+let current = 0;
+function show(place) {
+  current = (place + buttons.length) % buttons.length;
+  const small = buttons[current].querySelector("img");
+  const large = new Image();
+  large.src = small.src;
+  large.alt = small.alt;
+  const grow = Math.min(stage.clientWidth / small.width, stage.clientHeight / small.height);
+  const natural = Number(small.getAttribute("width"));
+  // small pictures fill the window; large ones fit into it until they are clicked
+  if (natural <= 600) large.style.width = `${Math.floor(Math.min(natural * 4, small.width * grow - 16))}px`;
+  else large.addEventListener("click", () => large.classList.toggle("fill"));
+  stage.replaceChildren(large);
+  stage.scrollTo(0, 0);
+  viewer.querySelector("p").textContent = small.alt;
+}
+buttons.forEach((button, place) =>
+  button.addEventListener("click", () => {
+    viewer.showModal();
+    show(place);
+    stage.focus();
+  }),
+);
+viewer.addEventListener("click", (event) => {
+  if (event.target === viewer || "close" in event.target.dataset) viewer.close();
+  if ("go" in event.target.dataset) show(current + Number(event.target.dataset.go));
+});
+viewer.addEventListener("keydown", (event) => {
+  if (event.key === "ArrowRight") show(current + 1);
+  if (event.key === "ArrowLeft") show(current - 1);
+});
+viewer.addEventListener("close", () => {
+  stage.replaceChildren();
+  buttons[current].focus();
+});
