@@ -74,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Example::
 
+        >>> from captum_cnn_ext.cli import main
         >>> main(["structure", "--model", "no-such-model"])
         2
     """
@@ -157,6 +158,8 @@ def _audit(options: argparse.Namespace) -> int:
         raise UsageError(f"--max-images {options.max_images}: expected 0 or more")
     _judge_before_model(options)
     loaded = _load(options, options.class_names)
+    for note in loaded.notes:
+        print(f"{PROGRAM}: note: {note}", file=sys.stderr)
     layers = _judge_layers(options.layers, loaded)
     photos, notes = _photos(options)
 

@@ -29,6 +29,7 @@ class LayerFeatureMaps(LayerAttribution):
     Example::
 
         >>> import torch
+        >>> from captum_cnn_ext.attr import LayerFeatureMaps
         >>> from torchvision.models import resnet18
         >>> model = resnet18().eval()
         >>> maps = LayerFeatureMaps(model, ["conv1", "layer1"])

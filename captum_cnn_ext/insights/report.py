@@ -72,6 +72,7 @@ class Audit:
         Example::
 
             >>> import torch
+            >>> from captum_cnn_ext.insights import audit
             >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.ReLU(),
             ...     torch.nn.Flatten(), torch.nn.Linear(72, 2)).eval()
             >>> page = audit(model, torch.rand(1, 3, 8, 8), sections=["summary"],
@@ -107,6 +108,7 @@ class Audit:
         Example::
 
             >>> import tempfile, torch
+            >>> from captum_cnn_ext.insights import audit
             >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.ReLU(),
             ...     torch.nn.Flatten(), torch.nn.Linear(72, 2)).eval()
             >>> done = audit(model, torch.rand(1, 3, 8, 8), sections=["summary"],
@@ -182,6 +184,7 @@ def audit(
     Example::
 
         >>> import torch
+        >>> from captum_cnn_ext.insights import audit
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(),
         ...     torch.nn.Flatten(), torch.nn.Linear(4 * 36, 2)).eval()
         >>> done = audit(model, torch.rand(2, 3, 8, 8), layers="1", show_progress=False)

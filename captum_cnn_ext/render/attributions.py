@@ -82,6 +82,7 @@ def overlay(
 
     Example:
         >>> import torch
+        >>> from captum_cnn_ext.render import overlay
         >>> figure, axes = overlay(torch.rand(3, 8, 8), torch.eye(2), title="diagonal")
         >>> len(axes.images)  # the grey image and the heat above it
         2
@@ -173,6 +174,7 @@ def show_attributions(
 
     Example:
         >>> import torch
+        >>> from captum_cnn_ext.render import show_attributions
         >>> maps = {"Grad-CAM": torch.rand(2, 1, 7, 7), "Saliency": torch.rand(2, 3, 32, 32)}
         >>> figure, axes = show_attributions(torch.rand(2, 3, 32, 32), maps)
         >>> axes.shape

@@ -65,6 +65,7 @@ def show_feature_maps(
 
     Example:
         >>> import torch
+        >>> from captum_cnn_ext.render import show_feature_maps
         >>> figure, axes = show_feature_maps(torch.rand(6, 7, 7), sort="max", first=4)
         >>> axes.shape, figure.get_suptitle()
         ((2, 2), '4 of 6 channels shown, by max')

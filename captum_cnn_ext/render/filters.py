@@ -69,6 +69,7 @@ def show_filters(
 
     Example:
         >>> import torch
+        >>> from captum_cnn_ext.render import show_filters
         >>> figure, axes = show_filters(torch.nn.Conv2d(16, 8, 3), filters=[0, 5])
         >>> axes[0, 0].images[0].get_array().shape  # 16 slices side by side
         (3, 48)

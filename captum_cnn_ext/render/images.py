@@ -62,6 +62,7 @@ def to_rgb(
 
     Example:
         >>> import torch
+        >>> from captum_cnn_ext.render import to_rgb
         >>> pixel = torch.tensor([-1.0, 0.0, 1.0]).reshape(3, 1, 1)
         >>> to_rgb(pixel, mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.5]).tolist()
         [[[0.0, 0.5, 1.0]]]

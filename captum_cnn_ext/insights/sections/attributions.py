@@ -70,7 +70,9 @@ def build(context: AuditContext) -> SectionContent:
     if left_out:
         items = [f"{text} (at {', '.join(places)})" for text, places in left_out.items()]
         blocks.append(Listing("Not drawn", items))
-    blocks += [_photo(context, photo, maps) for photo in range(len(context.photos))]
+    for photo, name in enumerate(context.photos.names):
+        with context.step(f"drawing {name}"):
+            blocks.append(_photo(context, photo, maps))
     return SectionContent(blocks)
 
 
@@ -123,15 +125,15 @@ def _photo(context: AuditContext, photo: int, maps: Maps) -> Group:
             for method, attribution in found.items()
         ]
         if where == INPUT:
-            rows.append(Panels("By pixels of the input", [original, *pictures]))
+            rows.append(Panels("At the input", [original, *pictures]))
         elif pictures:
             shape = next(layer.label for layer in context.layers if layer.name == where)
-            rows.append(Panels(f"By positions of layer {shape}", pictures))
+            rows.append(Panels(f"At {shape}", pictures))
     return Group(f"{name}: {label} {share}", rows)
 
 
 def _steps(context: AuditContext) -> int:
-    return sum(len(methods) for methods in methods_of(context).values())
+    return sum(len(methods) for methods in methods_of(context).values()) + len(context.photos)
 
 
 SECTION = Section("attributions", "Attributions", build, _steps)

@@ -11,6 +11,7 @@ from captum_cnn_ext.insights.blocks import (
     Predictions,
     SectionContent,
     Text,
+    Tone,
 )
 from captum_cnn_ext.insights.context import AuditContext, error_text
 from captum_cnn_ext.insights.pictures import photo_picture
@@ -33,7 +34,9 @@ def build(context: AuditContext) -> SectionContent:
         )
     blocks.append(Facts(_facts(context)))
     if context.subject.notes:
-        blocks.append(Listing("Notes", context.subject.notes))
+        untrained = context.subject.weights.startswith("random")
+        tone: Tone = "warning" if untrained else "note"
+        blocks.append(Listing("Notes", context.subject.notes, tone))
     cards = [_card(context, photo) for photo in range(len(context.photos))]
     count = min(TOP, context.predicted.probabilities.shape[1])
     shown = "The class" if count == 1 else f"The {count} strongest classes"
