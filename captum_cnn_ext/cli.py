@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from captum_cnn_ext import __version__
@@ -158,8 +162,6 @@ def _audit(options: argparse.Namespace) -> int:
         raise UsageError(f"--max-images {options.max_images}: expected 0 or more")
     _judge_before_model(options)
     loaded = _load(options, options.class_names)
-    for note in loaded.notes:
-        print(f"{PROGRAM}: note: {note}", file=sys.stderr)
     layers = _judge_layers(options.layers, loaded)
     photos, notes = _photos(options)
 
@@ -167,19 +169,22 @@ def _audit(options: argparse.Namespace) -> int:
     from captum_cnn_ext.insights import audit
 
     try:
-        done = audit(
-            loaded,
-            photos,
-            layers=layers,
-            target=options.target,
-            seed=options.seed,
-            show_progress=not options.no_progress,
-            sections=_names(options.sections),
-            title=options.title,
-            notes=notes,
-            command=_command(options),
-        )
-        saved = done.save(options.out)
+        with _kept_interrupt() as check:
+            done = audit(
+                loaded,
+                photos,
+                layers=layers,
+                target=options.target,
+                seed=options.seed,
+                show_progress=not options.no_progress,
+                sections=_names(options.sections),
+                title=options.title,
+                notes=notes,
+                command=_command(options),
+                on_step=check,
+            )
+            check()
+            saved = done.save(options.out)
     except ArgumentError as error:
         raise UsageError(_one_line(error)) from error
     except OSError as error:
@@ -188,12 +193,40 @@ def _audit(options: argparse.Namespace) -> int:
         print(f"{what}: {path} ({_file_size(path.stat().st_size)})")
     count = "1 photo" if len(photos) == 1 else f"{len(photos)} photos"
     print(f"{count} in {time.perf_counter() - begin:.0f} s")
+    for note in loaded.notes:
+        print(f"{PROGRAM}: note: {note}", file=sys.stderr)
     for problem in done.problems:
         traceback.print_exception(problem.error)
     if done.problems:
         failed = "; ".join(str(problem) for problem in done.problems)
         print(f"{PROGRAM}: the report is not complete: {failed}", file=sys.stderr)
     return INCOMPLETE if done.problems else DONE
+
+
+@contextmanager
+def _kept_interrupt() -> Iterator[Callable[..., None]]:
+    """Make sure that Ctrl-C ends the block, at the latest when the function given is called.
+
+    Python drops the ``KeyboardInterrupt`` that comes while an object is being finalised.
+    """
+    pressed = threading.Event()
+
+    def note_and_raise(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        raise KeyboardInterrupt
+
+    def check(*_: object) -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield check  # only the main thread gets signals
+        return
+    before = signal.signal(signal.SIGINT, note_and_raise)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _judge_before_model(options: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ import builtins
 import csv
 import io
 import json
+import signal
 import subprocess
 import sys
 
@@ -272,6 +273,30 @@ def test_ctrl_c_gives_130_and_no_file(folder, capsys, monkeypatch):
     assert main(list(QUICK)) == 130
     assert "interrupted, nothing written" in capsys.readouterr().err
     assert [p for p in sorted(folder.iterdir()) if p.name != "__pycache__"] == before
+
+
+def test_ctrl_c_that_python_drops_still_ends_the_audit(folder, capsys):
+    class Unlucky:
+        def __del__(self):  # Python prints and drops what is raised in here
+            signal.raise_signal(signal.SIGINT)
+
+    def build(context):
+        Unlucky()
+        return SectionContent([])
+
+    before = list(SECTIONS), signal.getsignal(signal.SIGINT)
+    dropped = []
+    hook, sys.unraisablehook = sys.unraisablehook, dropped.append
+    try:
+        register_section(Section("unlucky", "Unlucky", build))
+        code = main([*QUICK[:-1], "unlucky,summary"])
+    finally:
+        SECTIONS[:] = before[0]
+        sys.unraisablehook = hook
+    assert len(dropped) == 1
+    assert code == 130
+    assert signal.getsignal(signal.SIGINT) is before[1]
+    assert not list(folder.glob("audit*"))
 
 
 def test_a_bug_keeps_its_traceback(folder, monkeypatch):

@@ -273,6 +273,11 @@ def test_training_mode_is_warned_of_and_left_alone(images):
     assert "training mode" not in quick(model.eval(), images).to_html()
 
 
+def test_class_names_that_do_not_fit_are_warned_of(model, images):
+    assert "2 class names for 3 outputs" in quick(model, images, class_names=["a", "b"]).to_html()
+    assert "class names for" not in quick(model, images, class_names=["a", "b", "c"]).to_html()
+
+
 def test_warnings_of_methods_are_shown_in_their_section(model, images):
     def build(context):
         for layer in ("a", "b"):
@@ -313,7 +318,7 @@ def test_a_method_that_breaks_is_a_problem_but_the_others_are_drawn(model, image
         raise RuntimeError("out of luck")
 
     monkeypatch.setattr(attr.LayerXGradCam, "attribute", breaks)
-    done = quick(model, images, sections=["attributions"], layers="block")
+    done = quick(model, images[:1], sections=["attributions"], layers="block")
     assert [str(p) for p in done.problems] == [
         "attributions, LayerXGradCam at block: RuntimeError: out of luck"
     ]
@@ -461,7 +466,7 @@ def test_model_and_random_state_are_left_as_found(images):
     torch.manual_seed(1)
     model = Small().eval()
     with nothing_left_behind(model, images):
-        quick(model, images, sections=["feature_maps", "attributions", "times"], layers="block")
+        quick(model, images[:1], sections=["attributions", "feature_maps"], layers="block")
 
 
 def test_saved_files_hold_the_page_and_the_arrays(full, tmp_path):

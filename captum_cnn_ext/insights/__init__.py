@@ -18,7 +18,8 @@ from captum_cnn_ext.insights.blocks import (
 )
 from captum_cnn_ext.insights.context import AuditContext, Problem
 from captum_cnn_ext.insights.pictures import figure_picture
-from captum_cnn_ext.insights.report import Audit, SavedAudit, audit
+from captum_cnn_ext.insights.report import audit
+from captum_cnn_ext.insights.result import Audit, SavedAudit
 from captum_cnn_ext.insights.section import Section
 from captum_cnn_ext.insights.sections import SECTIONS, register_section
 

@@ -85,6 +85,7 @@ class AuditContext:
     seed: int
     command: str
     bar: tqdm[Any]
+    on_step: Callable[[str], object]
     forward_seconds: float
     arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     array_words: dict[str, str] = field(default_factory=dict)
@@ -127,6 +128,7 @@ class AuditContext:
     def step(self, name: str) -> Iterator[None]:
         """Show ``name`` in the progress bar while the block runs, and count one step after it."""
         self.bar.set_description_str(name[:34].ljust(34))
+        self.on_step(name)
         yield
         self.bar.update(1)
 

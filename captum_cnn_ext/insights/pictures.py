@@ -39,6 +39,7 @@ def figure_picture(figure: Figure, *, alt: str, title: str = "", caption: str = 
 
     Example::
 
+        >>> from captum_cnn_ext.insights import figure_picture
         >>> from matplotlib.figure import Figure
         >>> figure_picture(Figure(figsize=(2, 1)), alt="nothing").width
         220

@@ -1,18 +1,13 @@
-"""The audit: run every section on a model and its photos, and save one page."""
+"""The audit: judge the arguments, then run every section on a model and its photos."""
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -23,109 +18,17 @@ from captum_cnn_ext._engine.state import state_as_found
 from captum_cnn_ext.insights.blocks import Listing, SectionContent
 from captum_cnn_ext.insights.clock import forward_seconds
 from captum_cnn_ext.insights.context import AuditContext, Problem
-from captum_cnn_ext.insights.files import report_paths, write_together
 from captum_cnn_ext.insights.inputs import Images, Photos, Preprocess, read_photos
 from captum_cnn_ext.insights.layers import ChosenLayer, default_layers, named_layers
-from captum_cnn_ext.insights.page import Page, PageSection, page_html, require_jinja
+from captum_cnn_ext.insights.page import require_jinja
 from captum_cnn_ext.insights.predictions import explained_classes, predicted
+from captum_cnn_ext.insights.result import Audit
 from captum_cnn_ext.insights.section import Section
 from captum_cnn_ext.insights.sections import chosen_sections
 from captum_cnn_ext.insights.subject import ClassNames, Subject, subject_of
 from captum_cnn_ext.models import LoadedModel
 
 BAR = "{desc} {percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} [{elapsed}]"
-
-
-class SavedAudit(NamedTuple):
-    """The files that an audit was saved to."""
-
-    report: Path
-    arrays: Path
-
-
-@dataclass(frozen=True)
-class Audit:
-    """The result of `audit`: sections ready to be shown, and arrays.
-
-    ``problems`` lists what failed and is missing; empty in a complete report. ``arrays`` has the
-    numbers behind the pictures by name, such as ``attributions/layer4/LayerGradCam``.
-    """
-
-    title: str
-    sections: tuple[tuple[Section, SectionContent | Problem], ...]
-    arrays: dict[str, npt.NDArray[Any]]
-    problems: tuple[Problem, ...]
-    seconds: float
-    facts: tuple[str, ...]
-
-    def to_html(self, arrays_name: str = "") -> str:
-        """The report as one page that loads nothing.
-
-        Cost: formatting only.
-
-        Args:
-            arrays_name: name of the file of arrays, told to readers; empty when there is none.
-
-        Raises:
-            ImportError: Jinja2 is not installed.
-
-        Example::
-
-            >>> import torch
-            >>> from captum_cnn_ext.insights import audit
-            >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.ReLU(),
-            ...     torch.nn.Flatten(), torch.nn.Linear(72, 2)).eval()
-            >>> page = audit(model, torch.rand(1, 3, 8, 8), sections=["summary"],
-            ...     show_progress=False).to_html()
-            >>> page.startswith("<!doctype html>")
-            True
-        """
-        sections = [
-            PageSection(section.key, section.title, found)
-            if isinstance(found, SectionContent)
-            else PageSection(section.key, section.title, None, str(found))
-            for section, found in self.sections
-        ]
-        problems = tuple(str(problem) for problem in self.problems)
-        return page_html(Page(self.title, self.facts, sections, problems, arrays_name))
-
-    def save(self, path: str | os.PathLike[str]) -> SavedAudit:
-        """Write the report, and the arrays beside it as ``.npz``; both whole or neither.
-
-        Cost: compression of the arrays.
-
-        Args:
-            path: where to, a name ending in ``.html``; files of that name are replaced.
-
-        Returns:
-            the paths of the report and of the arrays.
-
-        Raises:
-            ArgumentError: another ending, or a folder that is missing or cannot be written to; a
-                ``ValueError``.
-            OSError: writing failed; neither file has changed.
-
-        Example::
-
-            >>> import tempfile, torch
-            >>> from captum_cnn_ext.insights import audit
-            >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.ReLU(),
-            ...     torch.nn.Flatten(), torch.nn.Linear(72, 2)).eval()
-            >>> done = audit(model, torch.rand(1, 3, 8, 8), sections=["summary"],
-            ...     show_progress=False)
-            >>> with tempfile.TemporaryDirectory() as folder:
-            ...     saved = done.save(f"{folder}/audit.html")
-            >>> saved.report.name, saved.arrays.name
-            ('audit.html', 'audit.npz')
-        """
-        report, arrays = report_paths(path)
-        page = self.to_html(arrays.name).encode()
-        named: dict[str, Any] = self.arrays
-        write_together(
-            (arrays, lambda file: np.savez_compressed(file, **named)),
-            (report, lambda file: file.write(page)),
-        )
-        return SavedAudit(report, arrays)
 
 
 def audit(
@@ -144,6 +47,7 @@ def audit(
     title: str | None = None,
     notes: Sequence[str] = (),
     command: str = "",
+    on_step: Callable[[str], object] = lambda name: None,
 ) -> Audit:
     """Look at a network and at what it does with some photos, from many sides.
 
@@ -170,6 +74,8 @@ def audit(
         title: heading of the report.
         notes: further remarks for the summary.
         command: the command that makes this report again, for the settings.
+        on_step: called with the name of each step before it; a ``KeyboardInterrupt`` that it
+            raises ends the audit.
 
     Returns:
         the audit; ``save("audit.html")`` writes it. A section that fails is shown as failed and
@@ -209,7 +115,7 @@ def audit(
             state_as_found(subject.model, [photos.inputs]),
             tqdm(disable=not show_progress, bar_format=BAR) as bar,
         ):
-            context = _context(subject, photos, layers, target, seed, command, bar)
+            context = _context(subject, photos, layers, target, seed, command, bar, on_step)
             bar.total = sum(section.steps(context) for section in chosen)
             built = tuple((section, _built(section, context)) for section in chosen)
             bar.set_description_str("done".ljust(34))
@@ -232,6 +138,7 @@ def _context(
     seed: int,
     command: str,
     bar: tqdm[Any],
+    on_step: Callable[[str], object],
 ) -> AuditContext:
     """Judge the rest of the arguments, which needs a few forward passes."""
     bar.set_description_str("forward pass".ljust(34))
@@ -253,6 +160,7 @@ def _context(
         seed,
         command,
         bar,
+        on_step,
         seconds,
     )
     names = [subject.class_name(index) for index in targets]
@@ -280,6 +188,7 @@ def _built(section: Section, context: AuditContext) -> SectionContent | Problem:
     """A section's content, or what kept it from having one."""
     end = context.bar.n + section.steps(context)
     context.bar.set_description_str(section.title[:34].ljust(34))
+    context.on_step(section.title)
     before = len(context.remarks)
     try:
         with context.listening(section.title):

@@ -32,6 +32,15 @@ def build(context: AuditContext) -> SectionContent:
                 "warning",
             )
         )
+    names, classes = context.subject.class_names, context.predicted.outputs.shape[1]
+    if names is not None and len(names) != classes:
+        blocks.append(
+            Text(
+                f"There are {len(names)} class names for {classes} outputs: names may stand for "
+                "the wrong classes.",
+                "warning",
+            )
+        )
     blocks.append(Facts(_facts(context)))
     if context.subject.notes:
         untrained = context.subject.weights.startswith("random")
