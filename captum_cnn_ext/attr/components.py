@@ -56,5 +56,5 @@ def kernel_projection(matrix: Tensor, kernel: str, gamma: float | None) -> Tenso
         + gram.mean((1, 2), keepdim=True)
     )
     values, vectors = torch.linalg.eigh(gram)
-    projection = vectors[..., -1] * values[:, -1:].clamp(min=0).sqrt()
+    projection: Tensor = vectors[..., -1] * values[:, -1:].clamp(min=0).sqrt()
     return (projection * energy_sign(projection, wide)[:, None])[:, None].to(matrix.dtype)

@@ -8,7 +8,6 @@ from abc import ABC
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose

@@ -11,7 +11,7 @@ from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose
 from captum_cnn_ext._engine.batching import Chunk
 from captum_cnn_ext._engine.recording import Site
 from captum_cnn_ext.attr.cam import Evidence, GradientCam
-from captum_cnn_ext.attr.gradient_cam import BASES
+from captum_cnn_ext.attr.gradient_cam import BASES, base_weights
 from captum_cnn_ext.attr.reshape import ReshapeTransform
 
 _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -169,4 +169,4 @@ class LayerRefineCam(GradientCam):
         return [(fuse([found[0] for found in layers], "product", self.size),)]
 
     def _weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        return BASES[self.base](activations, gradients)
+        return base_weights(self.base, activations, gradients, self.get_name())

@@ -66,6 +66,25 @@ BASES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 """Formulas that other methods (Finer-CAM, RefineCAM) build on, by the name of their argument."""
 
+
+def base_weights(base: str, activations: Tensor, gradients: Tensor, method: str) -> Tensor:
+    """The weights of the method that ``method`` builds on."""
+    if base == "grad-cam++":
+        warn_where_ill_posed(activations, method)
+    return BASES[base](activations, gradients)
+
+
+def warn_where_ill_posed(activations: Tensor, method: str) -> None:
+    """Say that Grad-CAM++'s denominator can change sign on this layer."""
+    if (activations.sum(2) < 0).any():
+        warnings.warn(
+            f"{method}: the layer has channels that sum to less than 0, for which Grad-CAM++ is "
+            "ill-posed; choose a layer after its ReLU, or another method (LayerHiResCam, "
+            "LayerLayerCam)",
+            stacklevel=2,
+        )
+
+
 # --- the classes ------------------------------------------------------------------------------
 
 
@@ -114,13 +133,7 @@ class LayerGradCamPlusPlus(GradientCam):
         self.normalize_alphas = normalize_alphas
 
     def _weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        if (activations.sum(2) < 0).any():
-            warnings.warn(
-                "LayerGradCamPlusPlus: the layer has channels that sum to less than 0, for which "
-                "Grad-CAM++ is ill-posed; choose a layer after its ReLU, or another method "
-                "(LayerHiResCam, LayerLayerCam)",
-                stacklevel=2,
-            )
+        warn_where_ill_posed(activations, self.get_name())
         return grad_cam_plus_plus_weights(activations, gradients, self.normalize_alphas)
 
 

@@ -16,7 +16,7 @@ from captum_cnn_ext._engine.captum_compat import TargetType
 from captum_cnn_ext._engine.recording import Recording, Site, record
 from captum_cnn_ext.attr.cam import Evidence, GradientCam, T
 from captum_cnn_ext.attr.components import first_direction
-from captum_cnn_ext.attr.gradient_cam import BASES
+from captum_cnn_ext.attr.gradient_cam import BASES, base_weights, warn_where_ill_posed
 
 # --- the formulas -----------------------------------------------------------------------------
 
@@ -162,6 +162,7 @@ class LayerSmoothGradCamPlusPlus(GradientCam):
         return [[(g, g**2, g**3) for g in site] for site in wide]
 
     def _weights(self, activations: Tensor, first: Tensor, second: Tensor, third: Tensor) -> Tensor:
+        warn_where_ill_posed(activations, self.get_name())
         return smooth_grad_cam_plus_plus_weights(activations, first, second, third)
 
 
@@ -226,7 +227,7 @@ class LayerFinerCam(GradientCam):
         return finer_score(output, select_score(classes, target), self.gamma, self.references)
 
     def _weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        return BASES[self.base](activations, gradients)
+        return base_weights(self.base, activations, gradients, self.get_name())
 
 
 class LayerShapleyCam(GradientCam):
