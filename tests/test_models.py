@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from captum_cnn_ext.models import LoadedModel, load_model, read_class_names
-from captum_cnn_ext.photos import demo_photos, load_photos
 from PIL import Image
 from torch import nn
+
+from captum_cnn_ext.models import LoadedModel, load_model, read_class_names
+from captum_cnn_ext.photos import demo_photos, load_photos
 
 FACTORIES = """
 from __future__ import annotations

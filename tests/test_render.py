@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from captum_cnn_ext.render import overlay, show_attributions, to_rgb
 from matplotlib.figure import Figure
 
 from captum_cnn_ext import render
+from captum_cnn_ext.render import overlay, show_attributions, to_rgb
 
 MAGENTA = [255, 0, 255]
 
