@@ -18,6 +18,7 @@ from captum_cnn_ext.attr.gradient_cam_variants import (
     LayerShapleyCam,
     LayerSmoothGradCamPlusPlus,
 )
+from captum_cnn_ext.attr.layer_choice import LayerSuggestion, suggest_layers
 from captum_cnn_ext.attr.reshape import channels_last_to_map, tokens_to_map
 
 __all__ = [
@@ -36,8 +37,10 @@ __all__ = [
     "LayerRefineCam",
     "LayerShapleyCam",
     "LayerSmoothGradCamPlusPlus",
+    "LayerSuggestion",
     "LayerXGradCam",
     "channels_last_to_map",
     "fuse",
+    "suggest_layers",
     "tokens_to_map",
 ]
