@@ -11,6 +11,7 @@ import pytest
 import torch
 from captum.attr import (
     Attribution,
+    InputXGradient,
     LayerActivation,
     LayerGradCam,
     LayerGradientXActivation,
@@ -27,6 +28,12 @@ CLASSES = [
     if inspect.isclass(value := getattr(attr, name)) and issubclass(value, Attribution)
 ]
 TARGETED = [c for c in CLASSES if "target" in inspect.signature(c.attribute).parameters]
+WITHOUT_CLASS = [
+    attr.LayerDeepFeatureFactorization,
+    attr.LayerEigenCam,
+    attr.LayerFem,
+    attr.LayerKPCACam,
+]  # they take Captum's target, and ignore it
 KINDS = {
     "batch norm, in-place": (models.Net, "block"),
     "functional": (models.Functional, "block"),
@@ -36,6 +43,8 @@ KINDS = {
     "writes into its input": (models.WritesIntoInput, "block"),
     "the model itself": (models.Net, ""),
 }
+LAYER_CLASSES = [c for c in CLASSES if c is not attr.FullGrad]
+EVERY_LAYER_CLASS = pytest.mark.parametrize("cls", LAYER_CLASSES, ids=lambda c: c.__name__)
 EVERY_CLASS = pytest.mark.parametrize("cls", CLASSES, ids=lambda c: c.__name__)
 EVERY_KIND = pytest.mark.parametrize("kind", KINDS)
 
@@ -56,25 +65,35 @@ def place(cls, model, layer):
     return layer, {}
 
 
+def construct(cls, model, layer):
+    return cls(model) if cls is attr.FullGrad else cls(model, layer)
+
+
 def attribute(cls, model, layer, x, target=1, everywhere=False):
     layer, kwargs = (layer, {}) if everywhere else place(cls, model, layer)
     if cls in TARGETED:
         kwargs["target"] = target
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*(ill-posed|is called 2 times)")
-        return cls(model, layer).attribute(x, **kwargs)
+        return construct(cls, model, layer).attribute(x, **kwargs)
 
 
 def skip_where_undefined(cls, kind):
     if cls is attr.LayerCam and kind == "the model itself":
         pytest.skip("CAM is not defined on the classifier's own output")
+    if cls is attr.LayerRefineCam and kind == "the model itself":
+        pytest.skip("only maps can be joined")
+    if cls is attr.LayerDeepFeatureFactorization and kind == "the model itself":
+        pytest.skip("three numbers have no four parts")
 
 
 @EVERY_CLASS
 def test_is_used_as_captum_is(cls):
     constructor = list(inspect.signature(cls.__init__).parameters)
-    assert constructor[:4] == ["self", "forward_func", "layer", "device_ids"]
-    model = LayerActivation if cls is attr.LayerFeatureMaps else LayerGradCam
+    expected = ["self", "forward_func", "layer", "device_ids"]
+    assert constructor[:4] == (expected[:2] if cls is attr.FullGrad else expected)
+    stands_for = {attr.LayerFeatureMaps: LayerActivation, attr.FullGrad: InputXGradient}
+    model = stands_for.get(cls, LayerGradCam)
     captum = list(inspect.signature(model.attribute).parameters.values())
     ours = list(inspect.signature(cls.attribute).parameters.values())
     assert [p.name for p in ours[: len(captum)]] == [p.name for p in captum]
@@ -105,6 +124,8 @@ def test_nothing_is_left_behind(cls, kind):
 @EVERY_KIND
 def test_batch_is_the_stack_of_singles(cls, kind):
     skip_where_undefined(cls, kind)
+    if cls is attr.LayerDeepFeatureFactorization:
+        pytest.skip("one factorization for the whole batch")
     model, layer = build(kind)
     x = models.image_batch()
     for target in ([0, 4, 2], torch.tensor([0, 4, 2]), 3):
@@ -128,9 +149,11 @@ def test_failures_leave_nothing_behind(cls, kind, mode):
     x, target, error = models.image_batch(), 1, None
     if mode == "bad target":
         target, error = 99, AssertionError
-        if cls not in TARGETED:
+        if cls not in TARGETED or cls in WITHOUT_CLASS:
             pytest.skip("takes no target")
     elif mode == "not reached":
+        if cls is attr.FullGrad:
+            pytest.skip("takes no layer")
         layer, error = nn.ReLU(), AssertionError
     else:
         error = ArithmeticError if mode == "forward raises" else KeyboardInterrupt
@@ -157,6 +180,10 @@ def test_training_mode_moves_nothing(cls):
     model, layer = build("batch norm, in-place")
     model.train()
     x = models.image_batch()
+    if cls is attr.FullGrad:
+        with nothing_left_behind(model, x), pytest.raises(ValueError, match="in training mode"):
+            attribute(cls, model, layer, x)
+        return
     with nothing_left_behind(model, x):
         assert torch.equal(attribute(cls, model, layer, x), attribute(cls, model, layer, x))
 
@@ -165,17 +192,29 @@ def test_training_mode_moves_nothing(cls):
 def test_noise_tunnel_around_it(cls):
     if cls not in TARGETED:
         pytest.skip("NoiseTunnel is for explanations of a target")
+    if cls is attr.LayerDeepFeatureFactorization:
+        pytest.skip("one factorization for the whole batch, and NoiseTunnel's is larger")
     model, layer = build("residual, in-place add")
     x = models.image_batch()
     place_, kwargs = place(cls, model, layer)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*ill-posed")
-        tunnel = NoiseTunnel(cls(model, place_))
+        tunnel = NoiseTunnel(construct(cls, model, place_))
         found = tunnel.attribute(x, target=[0, 4, 2], nt_samples=4, stdevs=0.0, **kwargs)
     torch.testing.assert_close(found, attribute(cls, model, layer, x, [0, 4, 2]))
 
 
 @EVERY_CLASS
+def test_maps_without_a_class_ignore_the_target(cls):
+    if cls not in WITHOUT_CLASS:
+        pytest.skip("the class counts")
+    model, layer = build("functional")
+    x = models.image_batch()
+    plain = cls(model, layer).attribute(x)
+    assert all(torch.equal(attribute(cls, model, layer, x, t), plain) for t in (0, [4, 2, 99]))
+
+
+@EVERY_LAYER_CLASS
 def test_a_layer_by_name_and_a_list_of_layers(cls):
     model, _ = build("functional")
     x = models.image_batch()
@@ -187,11 +226,13 @@ def test_a_layer_by_name_and_a_list_of_layers(cls):
         by_name = cls(model, name).attribute(x, **kwargs)
         listed = cls(model, [name]).attribute(x, **kwargs)
     assert by_module is None or torch.equal(by_name, by_module)
+    if cls is attr.LayerRefineCam:  # one map, however many layers
+        listed = [listed]
     assert isinstance(listed, list)
     assert torch.equal(listed[0], by_name)
 
 
-@EVERY_CLASS
+@EVERY_LAYER_CLASS
 @pytest.mark.parametrize(
     ("layer", "error", "message"),
     [
@@ -221,7 +262,7 @@ def test_a_wrong_layer_is_named_at_construction(cls, layer, error, message):
 def test_wrong_inputs_are_named(cls, inputs, message):
     model = models.build(models.Net)
     with pytest.raises(TypeError, match=message):
-        cls(model, "relu").attribute(inputs)
+        construct(cls, model, "relu").attribute(inputs)
 
 
 def test_the_plain_gradient_times_activation_is_captums():
@@ -239,7 +280,7 @@ def test_a_training_step_interleaved_with_attribution():
         x = models.image_batch()
         loss = model(x).square().sum()
         if interleaved:
-            for cls in CLASSES:
+            for cls in LAYER_CLASSES:  # FullGrad refuses batch norms in training mode
                 attribute(cls, model, layer, x)
         loss.backward()
         return [p.grad for p in model.parameters()] + list(model.buffers())

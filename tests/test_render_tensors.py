@@ -5,7 +5,6 @@ import io
 import numpy as np
 import pytest
 import torch
-
 from captum_cnn_ext.render import show_feature_maps, show_filters, to_rgb
 
 

@@ -182,3 +182,26 @@ def _check_range(output: Tensor, target: Any) -> None:
             else f"target={wrong[0]}: the model returns one score for each example (shape "
             f"{tuple(output.shape)}), so it takes no target; expected target=None"
         )
+
+
+def target_columns(targets: Any, inputs: Any) -> list[Any] | Tensor:
+    """Several targets at once: a list of T for every example, or a tensor (N, T) of class indices.
+
+    Raises:
+        ArgumentError: there are none, or they have another form.
+    """
+    if isinstance(targets, Tensor) and targets.ndim == 1:
+        targets = targets.tolist()
+    if isinstance(targets, Tensor):
+        length = len(as_tensors(inputs)[0])
+        if targets.ndim != 2 or len(targets) != length or not targets.shape[1]:
+            raise ArgumentError(
+                f"targets: expected shape (T,), or (N, T) for the {length} inputs, got "
+                f"{tuple(targets.shape)}"
+            )
+        return targets
+    if isinstance(targets, (list, tuple, range)) and len(targets):
+        return list(targets)
+    raise ArgumentError(
+        f"targets={targets!r}: expected a list of classes, or a tensor (T,) or (N, T) of them"
+    )

@@ -32,12 +32,16 @@ from captum_cnn_ext._engine.state import state_as_found
 
 @dataclass(frozen=True)
 class Site:
-    """A place in a network: a layer's output or input, at one of its calls (None: the last)."""
+    """A place in a network: a layer's output or input, at one of its calls (None: the last).
+
+    With ``every`` all calls are recorded, one after another, and none is no error.
+    """
 
     module: nn.Module
     name: str
     at_input: bool = False
     call: int | None = None
+    every: bool = False
 
 
 def layer_sites(
@@ -97,6 +101,30 @@ class Recording:
         Raises:
             ArgumentError: the scores do not depend on a site.
         """
+        return [_joined(site) for site in self._gradients(scores, grad_kwargs)]
+
+    def gradients_and_curvature(
+        self, scores: Tensor, grad_kwargs: dict[str, Any] | None = None
+    ) -> list[tuple[tuple[Tensor, Tensor], ...]]:
+        """At every site (g, H A): the gradient, and the Hessian times the activation.
+
+        Two backward passes for one site, one more for each further site.
+        """
+        found = self._gradients(scores, {**(grad_kwargs or {}), "create_graph": True})
+        result = []
+        for index, site in enumerate(found):
+            products = [
+                [_derivative_along(g, t) for g, t in zip(gs, ts, strict=True)]
+                for gs, ts in zip(site, self._parts(index), strict=True)
+            ]
+            gradients = _joined([[g.detach() for g in gs] for gs in site])
+            result.append(tuple(zip(gradients, _joined(products), strict=True)))
+        return result
+
+    def _gradients(
+        self, scores: Tensor, grad_kwargs: dict[str, Any] | None
+    ) -> list[list[list[Tensor]]]:
+        """For each site, each replica's tensors: their gradients."""
         parts = [self._parts(index) for index in range(len(self._probes))]
         wanted = [t for site in parts for part in site for t in part if t.requires_grad]
         if not wanted or not scores.requires_grad:
@@ -111,21 +139,16 @@ class Recording:
         result = []
         for probe, site in zip(self._probes, parts, strict=True):
             gradients = [[next(found) if t.requires_grad else None for t in p] for p in site]
-            if all(g is None for part in gradients for g in part):
+            if not probe.site.every and all(g is None for part in gradients for g in part):
                 raise ArgumentError(
                     f"layer {probe.site.name!r}: the target's score does not depend on this layer; "
                     "choose a layer on the path to the output, or another call= of it."
                 )
             result.append(
-                _joined(
-                    [
-                        [
-                            torch.zeros_like(t) if g is None else g
-                            for t, g in zip(p, gs, strict=True)
-                        ]
-                        for p, gs in zip(site, gradients, strict=True)
-                    ]
-                )
+                [
+                    [torch.zeros_like(t) if g is None else g for t, g in zip(p, gs, strict=True)]
+                    for p, gs in zip(site, gradients, strict=True)
+                ]
             )
         return result
 
@@ -221,7 +244,8 @@ def _observed(
             torch.set_grad_enabled(True)  # from here on; the surrounding mode puts it back
         kept = [_kept(leaves[i], gradients) for i in places]
         with lock:
-            probe.parts[thread] = kept
+            earlier = probe.parts.get(thread, []) if probe.site.every else []
+            probe.parts[thread] = earlier + kept
             finished = stop_early and all(p.done for p in probes)
         if finished:
             raise _StopInWorker() if parallel else _Stop()
@@ -260,9 +284,21 @@ def _kept(tensor: Tensor, gradients: bool) -> Tensor:
     return leaf.requires_grad_() if leaf.is_floating_point() or leaf.is_complex() else leaf
 
 
+def _derivative_along(gradient: Tensor, tensor: Tensor) -> Tensor:
+    """The derivative of ``gradient`` with respect to ``tensor`` along ``tensor``: H A."""
+    if not gradient.requires_grad:
+        return torch.zeros_like(gradient)
+    (product,) = torch.autograd.grad(
+        gradient, tensor, tensor.detach(), retain_graph=True, allow_unused=True
+    )
+    return torch.zeros_like(gradient) if product is None else product
+
+
 def _check_reached(probes: Sequence[_Probe]) -> None:
     for probe in probes:
         site, calls = probe.site, max(probe.calls.values(), default=0)
+        if site.every:
+            continue
         if not probe.parts and calls:
             raise ArgumentError(
                 f"call={site.call}: layer {site.name!r} was called {calls} time(s) in one forward "
@@ -283,8 +319,8 @@ def _check_reached(probes: Sequence[_Probe]) -> None:
 
 def _joined(parts: list[list[Tensor]]) -> tuple[Tensor, ...]:
     """One tensor for each place, the replicas' parts concatenated on the first one's device."""
-    if len(parts) == 1:
-        return tuple(parts[0])
+    if len(parts) <= 1:
+        return tuple(*parts)
     return tuple(
         torch.cat([t.to(place[0].device) for t in place]) for place in zip(*parts, strict=True)
     )

@@ -1,6 +1,10 @@
 """Attribution classes, named and called as in ``captum.attr``."""
 
+from captum_cnn_ext.attr.decomposition_cam import LayerEigenCam, LayerFem, LayerKPCACam
+from captum_cnn_ext.attr.factorization import LayerDeepFeatureFactorization
 from captum_cnn_ext.attr.feature_maps import LayerFeatureMaps
+from captum_cnn_ext.attr.full_grad import FullGrad
+from captum_cnn_ext.attr.fusion import LayerRefineCam, fuse
 from captum_cnn_ext.attr.gradient_cam import (
     LayerCam,
     LayerGradCamPlusPlus,
@@ -8,12 +12,35 @@ from captum_cnn_ext.attr.gradient_cam import (
     LayerLayerCam,
     LayerXGradCam,
 )
+from captum_cnn_ext.attr.gradient_cam_variants import (
+    LayerEigenGradCam,
+    LayerFinerCam,
+    LayerShapleyCam,
+    LayerSmoothGradCamPlusPlus,
+)
+from captum_cnn_ext.attr.layer_choice import LayerSuggestion, suggest_layers
+from captum_cnn_ext.attr.reshape import channels_last_to_map, tokens_to_map
 
 __all__ = [
+    "FullGrad",
     "LayerCam",
+    "LayerDeepFeatureFactorization",
+    "LayerEigenCam",
+    "LayerEigenGradCam",
     "LayerFeatureMaps",
+    "LayerFem",
+    "LayerFinerCam",
     "LayerGradCamPlusPlus",
     "LayerHiResCam",
+    "LayerKPCACam",
     "LayerLayerCam",
+    "LayerRefineCam",
+    "LayerShapleyCam",
+    "LayerSmoothGradCamPlusPlus",
+    "LayerSuggestion",
     "LayerXGradCam",
+    "channels_last_to_map",
+    "fuse",
+    "suggest_layers",
+    "tokens_to_map",
 ]
