@@ -6,6 +6,7 @@ A class that is added to ``captum_cnn_ext.attr`` is tested by existing.
 import inspect
 import warnings
 
+import captum.attr
 import models
 import pytest
 import torch
@@ -74,12 +75,13 @@ def skip_where_undefined(cls, kind):
 def test_is_used_as_captum_is(cls):
     constructor = list(inspect.signature(cls.__init__).parameters)
     assert constructor[:4] == ["self", "forward_func", "layer", "device_ids"]
-    model = LayerActivation if cls is attr.LayerFeatureMaps else LayerGradCam
-    captum = list(inspect.signature(model.attribute).parameters.values())
+    same_name = getattr(captum.attr, cls.__name__, LayerGradCam)
+    model = LayerActivation if cls is attr.LayerFeatureMaps else same_name
+    theirs = list(inspect.signature(model.attribute).parameters.values())
     ours = list(inspect.signature(cls.attribute).parameters.values())
-    assert [p.name for p in ours[: len(captum)]] == [p.name for p in captum]
-    assert [p.default for p in ours[: len(captum)]] == [p.default for p in captum]
-    assert all(p.kind is p.KEYWORD_ONLY for p in ours[len(captum) :])
+    assert [p.name for p in ours[: len(theirs)]] == [p.name for p in theirs]
+    assert [p.default for p in ours[: len(theirs)]] == [p.default for p in theirs]
+    assert all(p.kind is p.KEYWORD_ONLY for p in ours[len(theirs) :])
     assert hasattr(cls.attribute, "__wrapped__"), "NoiseTunnel calls attribute.__wrapped__"
     assert cls.__doc__.count("Example") == 1
     assert "Reference" in cls.__doc__ or cls is attr.LayerFeatureMaps
