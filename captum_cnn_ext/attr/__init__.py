@@ -1,6 +1,7 @@
 """Attribution classes, named and called as in ``captum.attr``."""
 
 from captum_cnn_ext.attr.ablation_cam import LayerAblationCam, LayerReciproCam
+from captum_cnn_ext.attr.averaged_score_cam import LayerISCam, LayerSSCam
 from captum_cnn_ext.attr.feature_maps import LayerFeatureMaps
 from captum_cnn_ext.attr.gradient_cam import (
     LayerCam,
@@ -11,7 +12,7 @@ from captum_cnn_ext.attr.gradient_cam import (
 )
 from captum_cnn_ext.attr.layer_drop_ins import LayerFeatureAblation, LayerIntegratedGradients
 from captum_cnn_ext.attr.opti_cam import LayerOptiCam
-from captum_cnn_ext.attr.score_cam import LayerISCam, LayerScoreCam, LayerSSCam
+from captum_cnn_ext.attr.score_cam import LayerScoreCam
 from captum_cnn_ext.attr.tail_forward import TailForward
 
 __all__ = [

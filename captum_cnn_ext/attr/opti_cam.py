@@ -91,9 +91,7 @@ class LayerOptiCam(MaskedInputCam):
                 found.append((maps, self._optimised(chunk, maps, chunks)))
         return found
 
-    def _optimised(
-        self, chunk: Chunk, maps: Tensor, chunks: Callable[..., list[Tensor]]
-    ) -> Tensor:
+    def _optimised(self, chunk: Chunk, maps: Tensor, chunks: Callable[..., list[Tensor]]) -> Tensor:
         dtype = torch.promote_types(maps.dtype, torch.float32)
         logits = torch.zeros(maps.shape[:2], dtype=dtype, device=maps.device, requires_grad=True)
         adam = torch.optim.Adam([logits], lr=self.lr)
