@@ -217,16 +217,19 @@ def _element_indices(
         return None
     one = tensor[:1]
     numbers = torch.arange(one.numel(), dtype=torch.float64, device=tensor.device)
-    where = reshape(numbers.reshape(one.shape)).flatten(2)
+    where = reshape(numbers.reshape(one.shape)).flatten(2)[0]
+    inside = where.shape == maps.flatten(2).shape[1:] and bool((where < one.numel()).all())
+    places = where.flatten().long() if inside else where.flatten()
     if (
-        where.shape[1:] != maps.flatten(2).shape[1:]
-        or where.flatten().sort().values.diff().eq(0).any()
+        not inside
+        or bool(places.sort().values.diff().eq(0).any())
+        or not torch.equal(one.flatten()[places].nan_to_num(), maps[0].flatten().nan_to_num())
     ):
         raise ArgumentError(
             f"reshape_transform: for layer {name!r} it must only move or leave out elements, "
             "because changed elements are put back; it computes new ones"
         )
-    return where[0].long()
+    return where.long()
 
 
 def _times(rows: Tensor, where: Tensor | None, factors: Tensor) -> Tensor:
