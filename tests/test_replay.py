@@ -17,6 +17,7 @@ from zoo import changed, with_replaced_layer
 
 from captum_cnn_ext._engine.recording import Site
 from captum_cnn_ext._engine.replay import Replay
+from captum_cnn_ext._engine.rows import Rows
 from captum_cnn_ext.attr import LayerFeatureAblation, LayerIntegratedGradients, TailForward
 
 
@@ -213,6 +214,57 @@ def test_equals_the_full_forward_at_every_layer(kind):
             these = [t[:1].expand(4, *t.shape[1:]) * 1.1 for t in new]
             torch.testing.assert_close(single(these, one), full(x[one], these))
     assert replayed > 0
+
+
+MUTANTS = {
+    "in-place writes of the glue are not copied": (
+        LaterAddition,
+        lambda replay: [setattr(slot, "copied", False) for slot in slots_of(replay)],
+    ),
+    "writes of answered modules are forgotten": (
+        ReadsBeforeTheWrite,
+        lambda replay: [call.effects.clear() for _, call in replay._script.steps],
+    ),
+    "one tensor under two names becomes two": (
+        PassesThrough,
+        lambda replay: [setattr(slot, "alias_of", None) for slot in slots_of(replay)],
+    ),
+    "writes into the glue's tensors are answered": (
+        WritesIntoGlue,
+        lambda replay: [setattr(call, "rerun", False) for _, call in replay._script.steps],
+    ),
+    "the layer's tensors are not copied": (
+        models.Residual,
+        lambda replay: setattr(replay, "_written", False),
+    ),
+}
+
+
+def slots_of(replay):
+    return [slot for _, call in replay._script.steps for slot in call.slots]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_wrong_replay_is_seen(mutant, monkeypatch):
+    kind, spoil = MUTANTS[mutant]
+    right = Replay._record_script
+    monkeypatch.setattr(Replay, "_record_script", lambda self: (right(self), spoil(self))[0])
+    with pytest.raises((AssertionError, RuntimeError)):
+        test_equals_the_full_forward_at_every_layer(kind)
+
+
+@pytest.mark.parametrize("wrong", ["reversed", "first"])
+def test_wrong_rows_are_seen(wrong, monkeypatch):
+    right = Rows.of
+
+    def of(rows, length):
+        if rows is None:
+            return right(rows, length)
+        return right(rows.flip(0) if wrong == "reversed" else torch.zeros_like(rows), length)
+
+    monkeypatch.setattr(Rows, "of", of)
+    with pytest.raises(AssertionError):
+        test_equals_the_full_forward_at_every_layer(models.Residual)
 
 
 @pytest.mark.parametrize(
