@@ -1,10 +1,11 @@
 """Score-based CAMs and layer methods against peers that run the whole network for each change.
 
-    python benchmarks/bench_perturbation_cam.py                   # results/perturbation_cam--cpu.md
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/bench_perturbation_cam.py   # results/perturbation_cam--cpu.md
     python benchmarks/bench_perturbation_cam.py --only AblationCam ScoreCam
 
 One 224 px image. A peer that would take minutes is timed on a part of the channels and
-multiplied; the table says so. Times are process CPU time, medians of alternating rounds.
+multiplied; the table says so. Times are process CPU time, medians of alternating rounds; passive
+waiting keeps idle threads out of it.
 """
 
 import argparse
@@ -209,7 +210,7 @@ def line(r: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", nargs="*", help="parts of a case's name")
     options = parser.parse_args()

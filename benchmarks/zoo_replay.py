@@ -78,8 +78,9 @@ def check(model: nn.Module, layer: str, x: torch.Tensor) -> tuple[str, str]:
         same += f" (full forward: {replay.full_forward})"
     rows = torch.tensor([1, 0, 1])
     try:
-        mixed = replay([t[rows] for t in new], rows)
-    except (ArgumentError, IndexError) as error:
+        by_example = all(len(t) == len(x) for t in new)
+        mixed = replay([t[rows] for t in new] if by_example else new, rows)
+    except ArgumentError as error:
         return same, f"refused: {str(error).split(';')[0]}"
     reference = with_replaced_layer(model, module, (x[rows],), [t[rows] for t in new], call=call)
     scale = float(reference.abs().max())

@@ -186,7 +186,7 @@ def sites(model):
 def test_equals_the_full_forward_at_every_layer(kind):
     model, x = models.build(kind), models.image_batch()
     rows = torch.tensor([2, 0, 0, 1, 2])
-    one = torch.zeros(4, dtype=torch.long)
+    one, moved = torch.zeros(4, dtype=torch.long), torch.tensor([2, 0, 1])
     replayed = 0
     for site in sites(model):
         with torch.no_grad(), nothing_left_behind(model, x):
@@ -207,7 +207,7 @@ def test_equals_the_full_forward_at_every_layer(kind):
                 with pytest.raises(ValueError, match="first dimension is not the batch"):
                     replay([t[:1] for t in new], one[:1])
                 continue
-            for index in (rows, one, torch.arange(3), torch.tensor([1] * 5 + [0] * 6)):
+            for index in (rows, one, torch.tensor([1] * 5 + [0] * 6), moved):
                 these = [t[index] for t in new]
                 torch.testing.assert_close(replay(these, index), full(x[index], these))
             single = Replay(model, site, (x[:1],))

@@ -40,6 +40,7 @@ class _Player:
         self._layer_ran = False
         self._given: dict[Slot, Tensor] = {}
         self._memory: dict[Slot, Tensor] = {}  # of what was given
+        self._shared: set[Slot] = set()  # one value for all examples
 
     def around(self, module: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         if not self._intercepting:
@@ -53,13 +54,9 @@ class _Player:
         self._step += 1
         if action == "enter":
             return forward(*args, **kwargs)
-        if call.rerun:
-            self._intercepting = False
-            output = forward(*args, **kwargs)
-            self._intercepting = action != "layer"
-        else:
-            output = self._answer(call)
-            self._intercepting = action != "layer"
+        self._intercepting = False
+        output = forward(*args, **kwargs) if call.rerun else self._answer(call)
+        self._intercepting = action != "layer"
         self._layer_ran = action == "layer"
         return output
 
@@ -77,6 +74,8 @@ class _Player:
         """The rows of a recorded tensor, as memory of its own where it will be written into."""
         if slot.alias_of is not None:
             return self._given[slot.alias_of]
+        if not by_example:
+            self._shared.add(slot)
         memory = self._rows.pick(slot.value) if by_example else slot.value
         spread = self._rows.spread if by_example else lambda tensor: tensor
         if slot.copied:
@@ -90,8 +89,8 @@ class _Player:
 
     def _answer(self, call: Call) -> Any:
         for slot, value in call.effects:
-            memory = self._memory[slot]
-            memory.copy_(value if memory.shape == value.shape else self._rows.pick(value))
+            by_example = slot not in self._shared
+            self._memory[slot].copy_(self._rows.pick(value) if by_example else value)
         assert call.tree is not None
         leaves = [self.give(leaf) if isinstance(leaf, Slot) else leaf for leaf in call.leaves]
         return tree_unflatten(leaves, call.tree)

@@ -18,7 +18,7 @@ from captum_cnn_ext._engine.replay import Replay
 from captum_cnn_ext.attr.cam import ReshapeTransform, channel_maps
 from captum_cnn_ext.attr.perturbation_cam import PerturbationCam, repeated, wide
 
-CPU_BYTES = 32 * 2**20  # of the activations in one pass: larger chunks leave a CPU's caches
+CPU_BYTES = 64 * 2**20  # of the layer's tensor in one pass
 CUDA_BYTES = 512 * 2**20
 
 
