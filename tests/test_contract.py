@@ -6,6 +6,7 @@ A class that is added to ``captum_cnn_ext.attr`` is tested by existing.
 import inspect
 import warnings
 
+import captum.attr
 import models
 import pytest
 import torch
@@ -92,13 +93,14 @@ def test_is_used_as_captum_is(cls):
     constructor = list(inspect.signature(cls.__init__).parameters)
     expected = ["self", "forward_func", "layer", "device_ids"]
     assert constructor[:4] == (expected[:2] if cls is attr.FullGrad else expected)
+    same_name = getattr(captum.attr, cls.__name__, LayerGradCam)
     stands_for = {attr.LayerFeatureMaps: LayerActivation, attr.FullGrad: InputXGradient}
-    model = stands_for.get(cls, LayerGradCam)
-    captum = list(inspect.signature(model.attribute).parameters.values())
+    model = stands_for.get(cls, same_name)
+    theirs = list(inspect.signature(model.attribute).parameters.values())
     ours = list(inspect.signature(cls.attribute).parameters.values())
-    assert [p.name for p in ours[: len(captum)]] == [p.name for p in captum]
-    assert [p.default for p in ours[: len(captum)]] == [p.default for p in captum]
-    assert all(p.kind is p.KEYWORD_ONLY for p in ours[len(captum) :])
+    assert [p.name for p in ours[: len(theirs)]] == [p.name for p in theirs]
+    assert [p.default for p in ours[: len(theirs)]] == [p.default for p in theirs]
+    assert all(p.kind is p.KEYWORD_ONLY for p in ours[len(theirs) :])
     assert hasattr(cls.attribute, "__wrapped__"), "NoiseTunnel calls attribute.__wrapped__"
     assert cls.__doc__.count("Example") == 1
     assert "Reference" in cls.__doc__ or cls is attr.LayerFeatureMaps

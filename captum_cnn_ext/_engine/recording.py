@@ -152,6 +152,10 @@ class Recording:
             )
         return result
 
+    def calls(self, index: int) -> int:
+        """How often the layer of site ``index`` was called."""
+        return max(self._probes[index].calls.values())
+
     def operations_after(self, index: int, scores: Tensor) -> list[str]:
         """The autograd nodes between site ``index`` and ``scores``, such as "AddmmBackward0"."""
         leaves = [t for part in self._parts(index) for t in part if t.requires_grad]
@@ -309,12 +313,17 @@ def _check_reached(probes: Sequence[_Probe]) -> None:
                 f"layer {site.name!r}: not reached in the forward pass of this model with these "
                 "inputs; choose a layer that is called (traced and scripted models call none)"
             )
-        if site.call is None and calls > 1:
-            warnings.warn(
-                f"layer {site.name!r} is called {calls} times in one forward pass; the last call "
-                f"is used. Pass call=0 to call={calls - 1} to choose.",
-                stacklevel=2,
-            )
+        warn_last_call(site, calls)
+
+
+def warn_last_call(site: Site, calls: int) -> None:
+    """Say which call is meant where the user did not."""
+    if site.call is None and calls > 1:
+        warnings.warn(
+            f"layer {site.name!r} is called {calls} times in one forward pass; the last call "
+            f"is used. Pass call=0 to call={calls - 1} to choose.",
+            stacklevel=3,
+        )
 
 
 def _joined(parts: list[list[Tensor]]) -> tuple[Tensor, ...]:

@@ -1,5 +1,7 @@
 """Attribution classes, named and called as in ``captum.attr``."""
 
+from captum_cnn_ext.attr.ablation_cam import LayerAblationCam, LayerReciproCam
+from captum_cnn_ext.attr.averaged_score_cam import LayerISCam, LayerSSCam
 from captum_cnn_ext.attr.decomposition_cam import LayerEigenCam, LayerFem, LayerKPCACam
 from captum_cnn_ext.attr.factorization import LayerDeepFeatureFactorization
 from captum_cnn_ext.attr.feature_maps import LayerFeatureMaps
@@ -19,26 +21,39 @@ from captum_cnn_ext.attr.gradient_cam_variants import (
     LayerSmoothGradCamPlusPlus,
 )
 from captum_cnn_ext.attr.layer_choice import LayerSuggestion, suggest_layers
+from captum_cnn_ext.attr.layer_drop_ins import LayerFeatureAblation, LayerIntegratedGradients
+from captum_cnn_ext.attr.opti_cam import LayerOptiCam
 from captum_cnn_ext.attr.reshape import channels_last_to_map, tokens_to_map
+from captum_cnn_ext.attr.score_cam import LayerScoreCam
+from captum_cnn_ext.attr.tail_forward import TailForward
 
 __all__ = [
     "FullGrad",
+    "LayerAblationCam",
     "LayerCam",
     "LayerDeepFeatureFactorization",
     "LayerEigenCam",
     "LayerEigenGradCam",
+    "LayerFeatureAblation",
     "LayerFeatureMaps",
     "LayerFem",
     "LayerFinerCam",
     "LayerGradCamPlusPlus",
     "LayerHiResCam",
+    "LayerISCam",
+    "LayerIntegratedGradients",
     "LayerKPCACam",
     "LayerLayerCam",
+    "LayerOptiCam",
+    "LayerReciproCam",
     "LayerRefineCam",
+    "LayerSSCam",
+    "LayerScoreCam",
     "LayerShapleyCam",
     "LayerSmoothGradCamPlusPlus",
     "LayerSuggestion",
     "LayerXGradCam",
+    "TailForward",
     "channels_last_to_map",
     "fuse",
     "suggest_layers",
