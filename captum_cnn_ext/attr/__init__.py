@@ -8,12 +8,22 @@ from captum_cnn_ext.attr.gradient_cam import (
     LayerLayerCam,
     LayerXGradCam,
 )
+from captum_cnn_ext.attr.guided_backprop import (
+    Deconvolution,
+    GuidedBackprop,
+    NeuronDeconvolution,
+    NeuronGuidedBackprop,
+)
 
 __all__ = [
+    "Deconvolution",
+    "GuidedBackprop",
     "LayerCam",
     "LayerFeatureMaps",
     "LayerGradCamPlusPlus",
     "LayerHiResCam",
     "LayerLayerCam",
     "LayerXGradCam",
+    "NeuronDeconvolution",
+    "NeuronGuidedBackprop",
 ]
