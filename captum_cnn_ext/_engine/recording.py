@@ -27,6 +27,7 @@ from captum_cnn_ext._engine.arguments import (
 from captum_cnn_ext._engine.autograd_graph import operations_between
 from captum_cnn_ext._engine.call_counts import static_call_counts
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
+from captum_cnn_ext._engine.geometry import FieldTracer
 from captum_cnn_ext._engine.state import state_as_found
 
 
@@ -156,11 +157,13 @@ def record(
     from_inputs: bool = False,
     need_output: bool = False,
     device_ids: Sequence[int] | None = None,
+    tracer: FieldTracer | None = None,
 ) -> Iterator[Recording]:
     """Run ``forward_func`` once and yield what was recorded at ``sites``.
 
     One forward pass, shorter when neither ``gradients`` nor ``need_output`` is asked. With
-    ``from_inputs`` the graph begins at the inputs (``Recording.inputs``, leaves of this run).
+    ``from_inputs`` the graph begins at the inputs (``Recording.inputs``, leaves of this run);
+    ``tracer`` then follows the first of them through the forward pass.
     The model, its buffers, random numbers and the user's tensors are as before when the block
     ends.
 
@@ -186,7 +189,9 @@ def record(
         # DataParallel gathers its replicas' outputs in this thread: the graph must be on here.
         on = from_inputs or (gradients and parallel)
         mode = torch.enable_grad() if on else torch.no_grad()
-        with mode, _observed(probes, graph, stop_early, parallel):
+        if tracer is not None:
+            tracer.begin(leaves[0])
+        with mode, tracer or nullcontext(), _observed(probes, graph, stop_early, parallel):
             # not the leaves themselves: autograd refuses in-place operations on those
             args = (*(leaf.clone() for leaf in leaves), *args[len(leaves) :])
             try:
