@@ -208,8 +208,8 @@ def select_neuron(outputs: tuple[Tensor, ...], selector: NeuronSelector) -> Tens
         return found.reshape(-1)
     if len(outputs) > 1:
         raise TargetError(
-            f"neuron_selector={selector!r}: the layer gives {len(outputs)} tensors; pass a function "
-            "of the tuple, e.g. lambda t: t[0][:, 3]"
+            f"neuron_selector={selector!r}: the layer gives {len(outputs)} tensors; pass a "
+            "function of the tuple, e.g. lambda t: t[0][:, 3]"
         )
     index = selector if isinstance(selector, tuple) else (selector,)
     if not all(isinstance(i, slice) or hasattr(i, "__index__") for i in index):
@@ -224,8 +224,8 @@ def select_neuron(outputs: tuple[Tensor, ...], selector: NeuronSelector) -> Tens
     )
     if len(index) > len(shape) - 1 or outside:
         raise TargetError(
-            f"neuron_selector={selector!r}: the layer's output {shape} has no such neuron; expected "
-            f"{len(shape) - 1} indices after the batch, each below {shape[1:]}"
+            f"neuron_selector={selector!r}: the layer's output {shape} has no such neuron; "
+            f"expected {len(shape) - 1} indices after the batch, each below {shape[1:]}"
         )
     found = outputs[0][(slice(None), *index)]
     if any(isinstance(i, slice) for i in index):

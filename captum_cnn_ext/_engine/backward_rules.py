@@ -227,14 +227,14 @@ _BOOKKEEPING = {
 }
 
 
-class _InPlaceOnViews(TorchDispatchMode):
+class _InPlaceOnViews(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """The rule inside nodes that hide what they run: in-place operations on views.
 
     An example is ``relu_`` on the output of an instance norm. Everything else runs as it is.
     """
 
     def __init__(self, rule: str, smooth: str) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._rule, self._smooth = rule, smooth
         self.rectified: Counter[str] = Counter()
         self.unknown: Counter[str] = Counter()

@@ -127,7 +127,9 @@ def audit(inputs: Sequence[Tensor], output: Tensor) -> tuple[list[tuple[Any, str
                 f"forward_func: {node.name()} hides the rectifiers of a compiled or scripted part "
                 "of the model; pass the original torch.nn.Module"
             )
-        factors = sum(parent is not None and id(parent) in on_path for parent, _ in node.next_functions)
+        factors = sum(
+            parent is not None and id(parent) in on_path for parent, _ in node.next_functions
+        )
         sort = _sort(node, name, factors)
         if sort == "rectifier":
             rectifiers.append((node, "x * sigmoid(x)" if name == "Mul" else name))
@@ -170,8 +172,8 @@ def _rectifies(node: Any, name: str) -> bool:
     if name == "Clamp":
         return _is_zero(node._saved_min)
     if name == "Maximum":
-        own, other = node.next_functions
-        return _is_zero(node._saved_other if own[0] is not None else node._saved_self)
+        signal_first = node.next_functions[0][0] is not None
+        return _is_zero(node._saved_other if signal_first else node._saved_self)
     return True
 
 

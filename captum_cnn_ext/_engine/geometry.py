@@ -118,11 +118,11 @@ _NORMS = {
 _POOLS = {"max_pool2d_with_indices", "max_pool2d", "avg_pool2d", "mkldnn_max_pool2d"}
 
 
-class FieldTracer(TorchDispatchMode):
+class FieldTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Carries the field of an image through every operation inside its ``with`` block."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         # tensors that the image has a part in: their field, or None where it is not known
         self._fields: Any = WeakIdKeyDictionary()
         self._sound = True
@@ -152,7 +152,9 @@ class FieldTracer(TorchDispatchMode):
                 target not in self._fields or target._is_view() or name not in _ELEMENTWISE
             ):
                 self._sound = self._sound and (
-                    target in self._fields and name in _ELEMENTWISE and field == self._fields[target]
+                    target in self._fields
+                    and name in _ELEMENTWISE
+                    and field == self._fields[target]
                 )
         result = func(*args, **kwargs)
         for place, tensor in enumerate(_tensors(result)):

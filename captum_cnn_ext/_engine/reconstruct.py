@@ -137,4 +137,4 @@ def through_cuts(
     )
     if found[0] is None or None in found:
         return None
-    return result.unflatten(0, units.channels.shape), found[0]
+    return result.reshape(*units.channels.shape, *image.shape[1:]), found[0]

@@ -1,5 +1,7 @@
 """Attribution classes, named and called as in ``captum.attr``."""
 
+from captum_cnn_ext.attr.class_blindness import class_blindness
+from captum_cnn_ext.attr.deconvnet import DeconvNet
 from captum_cnn_ext.attr.feature_maps import LayerFeatureMaps
 from captum_cnn_ext.attr.gradient_cam import (
     LayerCam,
@@ -14,10 +16,14 @@ from captum_cnn_ext.attr.guided_backprop import (
     NeuronDeconvolution,
     NeuronGuidedBackprop,
 )
+from captum_cnn_ext.attr.guided_cam import GuidedCam
+from captum_cnn_ext.attr.reconstructions import Reconstructions
 
 __all__ = [
+    "DeconvNet",
     "Deconvolution",
     "GuidedBackprop",
+    "GuidedCam",
     "LayerCam",
     "LayerFeatureMaps",
     "LayerGradCamPlusPlus",
@@ -26,4 +32,6 @@ __all__ = [
     "LayerXGradCam",
     "NeuronDeconvolution",
     "NeuronGuidedBackprop",
+    "Reconstructions",
+    "class_blindness",
 ]

@@ -16,7 +16,7 @@ from captum_cnn_ext._engine.arguments import (
     select_neuron,
     select_score,
 )
-from captum_cnn_ext._engine.backward_rules import SMOOTH_OPTIONS, backpropagate, ruled_backward
+from captum_cnn_ext._engine.backward_rules import SMOOTH_OPTIONS, backpropagate
 from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.coverage import Coverage
 from captum_cnn_ext._engine.recording import Recording, Site, layer_sites, record
