@@ -181,7 +181,7 @@ IN_DISGUISE = {
 
 @pytest.mark.parametrize("name", IN_DISGUISE)
 def test_what_may_be_a_rectifier_is_named_in_a_warning(name):
-    with pytest.warns(UserWarning, match=rf"GuidedBackprop: the rule was not applied to .*\b1 x"):
+    with pytest.warns(UserWarning, match=r"GuidedBackprop: the rule was not applied to .*\b1 x"):
         attr.GuidedBackprop(lambda x: IN_DISGUISE[name](x * 2).sum((1, 2, 3))).attribute(
             torch.randn(2, 3, 4, 5)
         )

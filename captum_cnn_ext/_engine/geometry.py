@@ -125,6 +125,7 @@ class FieldTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         # tensors that the image has a part in: their field, or None where it is not known
         self._fields: Any = WeakIdKeyDictionary()
+        self._aliases: Any = WeakIdKeyDictionary()
         self._sound = True
 
     def begin(self, image: Tensor) -> None:
@@ -146,19 +147,18 @@ class FieldTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         known = all(self._fields[t] is not None for t in sources)
         field = self._through(name, args, kwargs) if known else None
         if func._schema.is_mutable and name not in _NORMS:
-            target = args[0] if args and isinstance(args[0], Tensor) else None
-            # a write through a view, or one not understood, would leave a stale field elsewhere
-            if target is None or (
-                target not in self._fields or target._is_view() or name not in _ELEMENTWISE
-            ):
-                self._sound = self._sound and (
-                    target in self._fields
-                    and name in _ELEMENTWISE
-                    and field == self._fields[target]
-                )
+            target = args[0] if isinstance(args[0], Tensor) else None
+            # what is not understood, or written through an alias, would leave a stale field
+            changes = target not in self._fields or field != self._fields[target]
+            if field is None or (changes and target in self._aliases):
+                self._sound = False
+        if name in ("detach", "alias"):
+            self._aliases[args[0]] = True
         result = func(*args, **kwargs)
         for place, tensor in enumerate(_tensors(result)):
             self._fields[tensor] = field if place == 0 and tensor.ndim == 4 else None
+            if name in ("detach", "alias"):
+                self._aliases[tensor] = True
         return result
 
     def _through(self, name: str, args: tuple[Any, ...], kwargs: Any) -> Field | None:

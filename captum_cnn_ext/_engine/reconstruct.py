@@ -115,7 +115,8 @@ def through_cuts(
             (layer, *_), (leaf,) = recording.outputs(0), recording.inputs
             places = torch.tensor([cuts.position(positions[u]) for u in wanted]).to(layer.device)
             index = (torch.arange(len(batch), device=layer.device), channels[rows], *places.T)
-            if tracer.of(layer) != cuts.field:
+            ends = torch.tensor(layer.shape[2:], device=layer.device)
+            if tracer.of(layer) != cuts.field or bool((places >= ends).any()):
                 return None
             if (layer.detach()[index] - values[rows]).abs().max() > tolerance:
                 return None
