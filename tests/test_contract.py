@@ -14,6 +14,7 @@ from captum.attr import (
     Attribution,
     InputXGradient,
     LayerActivation,
+    LayerAttribution,
     LayerGradCam,
     LayerGradientXActivation,
     NoiseTunnel,
@@ -26,8 +27,30 @@ import captum_cnn_ext.attr as attr
 CLASSES = [
     value
     for name in attr.__all__
-    if inspect.isclass(value := getattr(attr, name)) and issubclass(value, Attribution)
+    if inspect.isclass(value := getattr(attr, name)) and issubclass(value, LayerAttribution)
 ]
+# classes with maps in pixels: how each is made and called
+PIXELS = {
+    "Deconvolution": lambda m, layer: (attr.Deconvolution(m), {"target": 1}),
+    "GuidedBackprop": lambda m, layer: (attr.GuidedBackprop(m), {"target": 1}),
+    "GuidedCam": lambda m, layer: (
+        attr.GuidedCam(attr.LayerHiResCam(m, layer)),
+        {"target": 1, "call": 0},
+    ),
+    "NeuronDeconvolution": lambda m, layer: (
+        attr.NeuronDeconvolution(m, layer),
+        {"neuron_selector": (1, 2, 3), "call": 0},
+    ),
+    "NeuronGuidedBackprop": lambda m, layer: (
+        attr.NeuronGuidedBackprop(m, layer),
+        {"neuron_selector": (1, 2, 3), "call": 0},
+    ),
+    "DeconvNet": lambda m, layer: (
+        attr.DeconvNet(m, layer),
+        {"channels": [1, 2], "rule": "guided", "call": 0},
+    ),
+}
+EVERY_PIXEL_CLASS = pytest.mark.parametrize("name", PIXELS)
 TARGETED = [c for c in CLASSES if "target" in inspect.signature(c.attribute).parameters]
 WITHOUT_CLASS = [
     attr.LayerDeepFeatureFactorization,
@@ -289,3 +312,82 @@ def test_a_training_step_interleaved_with_attribution():
 
     for serial, interleaved in zip(step(False), step(True), strict=True):
         assert torch.equal(serial, interleaved)
+
+
+def test_every_public_attribution_class_is_in_this_file():
+    public = [value for name in attr.__all__ if inspect.isclass(value := getattr(attr, name))]
+    attributions = [value for value in public if issubclass(value, Attribution)]
+    assert {c.__name__ for c in attributions} == {*(c.__name__ for c in CLASSES), *PIXELS}
+
+
+@pytest.mark.parametrize(
+    "name", ["Deconvolution", "GuidedBackprop", "NeuronDeconvolution", "NeuronGuidedBackprop"]
+)
+def test_drop_ins_have_captums_signatures(name):
+    theirs, ours = getattr(captum.attr, name), getattr(attr, name)
+    for method in ("__init__", "attribute"):
+        expected = list(inspect.signature(getattr(theirs, method)).parameters.values())
+        found = list(inspect.signature(getattr(ours, method)).parameters.values())
+        first = found[: len(expected)]
+        assert [(p.name, p.default) for p in first] == [(p.name, p.default) for p in expected]
+        assert all(p.kind is p.KEYWORD_ONLY for p in found[len(expected) :])
+
+
+@EVERY_PIXEL_CLASS
+def test_a_pixel_class_is_documented_and_fits_into_captums_tunnel(name):
+    cls = getattr(attr, name)
+    assert cls.__doc__.count("Example") == 1
+    assert "Reference" in cls.__doc__
+    assert hasattr(cls.attribute, "__wrapped__"), "NoiseTunnel calls attribute.__wrapped__"
+    model, layer = build("residual, in-place add")
+    x = models.image_batch()
+    method, kwargs = PIXELS[name](model, layer)
+    found = NoiseTunnel(method).attribute(x, nt_samples=2, stdevs=0.0, **kwargs)
+    torch.testing.assert_close(found, method.attribute(x, **kwargs))
+
+
+@EVERY_PIXEL_CLASS
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "the model itself"])
+def test_pixels_leave_nothing_behind_and_do_not_mix_examples(name, kind):
+    model, layer = build(kind)
+    x = models.image_batch().requires_grad_()
+    x.grad = torch.ones_like(x)
+    next(model.parameters()).grad = torch.ones_like(next(model.parameters()))
+    model.norm.weight.requires_grad_(False)
+    method, kwargs = PIXELS[name](model, layer)
+    with nothing_left_behind(model, x):
+        found = method.attribute(x, **kwargs)
+    assert not found.requires_grad
+    assert found.shape == (x.shape if name != "DeconvNet" else (3, 2, 2, 5, 6))
+    assert found.dtype == x.dtype
+    with nothing_left_behind(model, x):
+        assert torch.equal(method.attribute(x, **kwargs), found)
+    singles = torch.cat([method.attribute(x[n : n + 1], **kwargs) for n in range(3)])
+    torch.testing.assert_close(found, singles, rtol=1e-9, atol=1e-12)
+
+
+@EVERY_PIXEL_CLASS
+@pytest.mark.parametrize("mode", ["no such unit", "forward raises", "interrupted", "training"])
+def test_failing_pixels_leave_nothing_behind(name, mode):
+    model, layer = build("batch norm, in-place")
+    x = models.image_batch()
+    method, kwargs = PIXELS[name](model, layer)
+    if mode == "training":
+        model.train()
+        with nothing_left_behind(model, x):
+            assert torch.equal(method.attribute(x, **kwargs), method.attribute(x, **kwargs))
+        return
+    error = {"forward raises": ArithmeticError, "interrupted": KeyboardInterrupt}.get(
+        mode, AssertionError
+    )
+    if mode == "no such unit":
+        wrong = {"target": 99, "neuron_selector": (1, 2, 99), "channels": [99]}
+        kwargs = {key: wrong.get(key, value) for key, value in kwargs.items()}
+    else:
+
+        def fail(*_):
+            raise error("from the middle of the forward pass")
+
+        model.stem.register_forward_hook(fail)
+    with nothing_left_behind(model, x), pytest.raises(error):
+        method.attribute(x, **kwargs)

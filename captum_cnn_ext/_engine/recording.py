@@ -27,6 +27,7 @@ from captum_cnn_ext._engine.arguments import (
 from captum_cnn_ext._engine.autograd_graph import operations_between
 from captum_cnn_ext._engine.call_counts import static_call_counts
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
+from captum_cnn_ext._engine.geometry import FieldTracer
 from captum_cnn_ext._engine.state import state_as_found
 
 
@@ -86,12 +87,17 @@ class Recording:
 
     def __init__(self, probes: Sequence[_Probe], device_ids: Sequence[int] | None) -> None:
         self.output: Any = None
+        self.inputs: tuple[Tensor, ...] = ()
         self._probes = probes
         self._device_ids = list(device_ids or [])
 
     def activations(self, index: int) -> tuple[Tensor, ...]:
         """The tensors recorded at site ``index``, detached; replicas concatenated."""
         return _joined([[t.detach() for t in part] for part in self._parts(index)])
+
+    def outputs(self, index: int) -> tuple[Tensor, ...]:
+        """The tensors recorded at site ``index``, in the graph where there is one."""
+        return _joined(self._parts(index))
 
     def gradients(
         self, scores: Tensor, grad_kwargs: dict[str, Any] | None = None
@@ -175,13 +181,18 @@ def record(
     additional_forward_args: Any = None,
     *,
     gradients: bool = False,
+    from_inputs: bool = False,
     need_output: bool = False,
     device_ids: Sequence[int] | None = None,
+    tracer: FieldTracer | None = None,
 ) -> Iterator[Recording]:
     """Run ``forward_func`` once and yield what was recorded at ``sites``.
 
-    One forward pass, shorter when neither ``gradients`` nor ``need_output`` is asked. The model,
-    its buffers, random numbers and the user's tensors are as before when the block ends.
+    One forward pass, shorter when neither ``gradients`` nor ``need_output`` is asked. With
+    ``from_inputs`` the graph begins at the inputs (``Recording.inputs``, leaves of this run);
+    ``tracer`` then follows the first of them through the forward pass.
+    The model, its buffers, random numbers and the user's tensors are as before when the block
+    ends.
 
     Raises:
         ArgumentError: a site was not reached, or holds no tensor.
@@ -191,17 +202,25 @@ def record(
     stop_early = not (gradients or need_output)
     with ExitStack() as stack:
         # Copies, so that a model that writes into its input does not change the user's.
-        stack.enter_context(torch.inference_mode(False) if gradients else nullcontext())
+        graph = gradients or from_inputs
+        stack.enter_context(torch.inference_mode(False) if graph else nullcontext())
         args = tuple(
             arg.detach().clone() if isinstance(arg, Tensor) else arg
             for arg in (*inputs, *format_additional_forward_args(additional_forward_args))
         )
+        leaves = tuple(_leaf(arg) for arg in args[: len(inputs)]) if from_inputs else ()
         stack.enter_context(state_as_found(root, [a for a in args if isinstance(a, Tensor)]))
         probes = _probes(root, sites, args, count=stop_early and not parallel)
         recording = Recording(probes, device_ids or getattr(root, "device_ids", None))
+        recording.inputs = leaves
         # DataParallel gathers its replicas' outputs in this thread: the graph must be on here.
-        mode = torch.enable_grad() if gradients and parallel else torch.no_grad()
-        with mode, _observed(probes, gradients, stop_early, parallel):
+        on = from_inputs or (gradients and parallel)
+        mode = torch.enable_grad() if on else torch.no_grad()
+        if tracer is not None:
+            tracer.begin(leaves[0])
+        with mode, tracer or nullcontext(), _observed(probes, graph, stop_early, parallel):
+            # not the leaves themselves: autograd refuses in-place operations on those
+            args = (*(leaf.clone() for leaf in leaves), *args[len(leaves) :])
             try:
                 recording.output = runnable(forward_func)(*args)
             except (_Stop, _StopInWorker):
@@ -284,8 +303,12 @@ def _kept(tensor: Tensor, gradients: bool) -> Tensor:
         return tensor.detach()
     if tensor.requires_grad:
         return tensor
-    leaf = tensor.detach()
-    return leaf.requires_grad_() if leaf.is_floating_point() or leaf.is_complex() else leaf
+    return _leaf(tensor.detach())
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    """The beginning of a graph, where the tensor can have a gradient."""
+    return tensor.requires_grad_() if tensor.is_floating_point() or tensor.is_complex() else tensor
 
 
 def _derivative_along(gradient: Tensor, tensor: Tensor) -> Tensor:
