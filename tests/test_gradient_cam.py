@@ -280,7 +280,7 @@ def test_channels_last_layers_are_never_read_as_channels_first():
     assert torch.equal(LayerHiResCam(model, "block").attribute(x, 1), found)
     model.stem.stride = (2, 2)
     odd = torch.randn(2, 2, 7, 9)
-    with pytest.raises(ValueError, match="channels last.*reshape_transform=channels_last_to_map"):
+    with pytest.raises(ValueError, match=r"channels last.*reshape_transform=channels_last_to_map"):
         LayerHiResCam(model, "block").attribute(odd, 1)
     model.stem.stride = (1, 1)
     torch.testing.assert_close(found.sum((1, 2, 3)), model(x)[:, 1], rtol=1e-4, atol=1e-5)

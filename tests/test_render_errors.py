@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from captum_cnn_ext.render import (
     overlay,
     show_attributions,

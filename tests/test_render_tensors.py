@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch
+
 from captum_cnn_ext.render import show_feature_maps, show_filters, to_rgb
 
 

@@ -7,11 +7,11 @@ import threading
 import pytest
 import torch
 import torch.nn.functional as F
-from captum_cnn_ext.evidence import layer_table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from captum_cnn_ext._engine import module_calls
+from captum_cnn_ext.evidence import layer_table
 
 
 class Forward(nn.Module):

@@ -15,8 +15,9 @@ from captum_cnn_ext._engine.arguments import ArgumentError, Layer, select_score
 from captum_cnn_ext._engine.batching import Chunk
 from captum_cnn_ext._engine.recording import Site
 from captum_cnn_ext._engine.replay import Replay
-from captum_cnn_ext.attr.cam import ReshapeTransform, channel_maps
+from captum_cnn_ext.attr.cam import channel_maps
 from captum_cnn_ext.attr.perturbation_cam import PerturbationCam, repeated, wide
+from captum_cnn_ext.attr.reshape import ReshapeTransform
 
 CPU_BYTES = 64 * 2**20  # of the layer's tensor in one pass
 CUDA_BYTES = 512 * 2**20

@@ -15,7 +15,7 @@ from captum_cnn_ext._engine.captum_compat import format_additional_forward_args,
 from captum_cnn_ext._engine.geometry import FieldTracer, box, crops
 from captum_cnn_ext._engine.reconstruct import Pass, through_cuts, through_the_graph
 from captum_cnn_ext._engine.recording import Site, layer_sites, record
-from captum_cnn_ext.attr.cam import ReshapeTransform, channel_maps
+from captum_cnn_ext.attr.cam import channel_maps
 from captum_cnn_ext.attr.reconstructions import (
     Reconstructions,
     Seed,
@@ -23,6 +23,7 @@ from captum_cnn_ext.attr.reconstructions import (
     joined,
     seeded_units,
 )
+from captum_cnn_ext.attr.reshape import ReshapeTransform
 
 # A cut is worth its own forward pass when it is smaller than this part of the image: a cut goes
 # forward and back, the whole image only back.

@@ -10,7 +10,8 @@ from captum_cnn_ext._engine.arguments import Layer, choose, select_score
 from captum_cnn_ext._engine.batching import Chunk
 from captum_cnn_ext._engine.forward import run_forward
 from captum_cnn_ext._engine.recording import Site, record
-from captum_cnn_ext.attr.cam import ReshapeTransform, channel_maps
+from captum_cnn_ext.attr.cam import channel_maps
+from captum_cnn_ext.attr.reshape import ReshapeTransform
 from captum_cnn_ext.attr.score_cam import MaskedInputCam, mask_at, unit_range
 
 
