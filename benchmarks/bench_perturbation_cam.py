@@ -1,6 +1,6 @@
 """Score-based CAMs and layer methods against peers that run the whole network for each change.
 
-    OMP_WAIT_POLICY=PASSIVE python benchmarks/bench_perturbation_cam.py   # results/perturbation_cam--cpu.md
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/bench_perturbation_cam.py   # -> results/
     python benchmarks/bench_perturbation_cam.py --only AblationCam ScoreCam
 
 One 224 px image. A peer that would take minutes is timed on a part of the channels and
