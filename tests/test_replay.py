@@ -3,13 +3,20 @@
 import threading
 
 import models
-import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from captum.attr import FeatureAblation, GradientShap, IntegratedGradients, Occlusion
-from captum.attr import LayerFeatureAblation as CaptumLayerFeatureAblation
-from captum.attr import LayerIntegratedGradients as CaptumLayerIntegratedGradients
+from replay_models import (
+    Branches,
+    LaterAddition,
+    Nested,
+    OtherOrder,
+    PassesThrough,
+    ReadsBeforeTheWrite,
+    Shared,
+    Windows,
+    WritesIntoGlue,
+    WritesUnseen,
+)
 from snapshots import nothing_left_behind
 from torch import nn
 from torchvision import models as torchvision_models
@@ -18,130 +25,7 @@ from zoo import changed, with_replaced_layer
 from captum_cnn_ext._engine.recording import Site
 from captum_cnn_ext._engine.replay import Replay
 from captum_cnn_ext._engine.rows import Rows
-from captum_cnn_ext.attr import LayerFeatureAblation, LayerIntegratedGradients, TailForward
-
-
-class WritesUnseen(models.Net):
-    """The in-place ReLU's result is not used: what it wrote into is."""
-
-    def features(self, x):
-        out = self.norm(self.stem(x))
-        self.relu(out)
-        doubled = out * 2
-        return self.block(out) + doubled
-
-
-class ReadsBeforeTheWrite(models.Net):
-    def features(self, x):
-        out = self.norm(self.stem(x))
-        before = out * 2
-        self.relu(out)
-        return self.block(out) + before + out
-
-
-class WritesIntoGlue(models.Net):
-    """A module writes into a tensor that no module gave."""
-
-    def features(self, x):
-        glue = self.stem(x) * 2
-        self.relu(glue)
-        return self.block(glue) + glue
-
-
-class PassesThrough(models.Net):
-    """Dropout gives its own input; the sum is written into both names."""
-
-    def __init__(self):
-        super().__init__()
-        self.drop = nn.Dropout()
-
-    def features(self, x):
-        stem = self.stem(x)
-        same = self.drop(stem)
-        same += 1
-        return self.block(stem) + same
-
-
-class LaterAddition(models.Net):
-    def features(self, x):
-        identity = self.stem(x)
-        out = self.block(identity)
-        identity += out
-        return self.relu(identity + self.norm(out))
-
-
-class Windows(models.Net):
-    """Modules whose first dimension is not the batch."""
-
-    def __init__(self):
-        super().__init__()
-        self.inside = nn.Linear(6, 6)
-        self.bias = nn.Linear(6, 6)
-
-    def features(self, x):
-        stem = self.stem(x)
-        rows = self.inside(stem.flatten(0, 2))
-        table = self.bias(torch.ones(5, 6, dtype=x.dtype))
-        return self.block(rows.reshape(stem.shape) + table)
-
-
-class Branches(models.Net):
-    def __init__(self):
-        super().__init__()
-        self.other = nn.Sequential(nn.Conv2d(2, 4, 1), nn.ReLU(inplace=True))
-
-    def features(self, x):
-        side = self.other(x)
-        main = self.relu(self.block(self.stem(x)))
-        return torch.cat([main[:, :2], side[:, 2:]], 1) * F.sigmoid(
-            side.mean((1, 2, 3), keepdim=True)
-        )
-
-
-class Shared(models.Net):
-    """The layer is called three times, inside and outside of a container."""
-
-    def __init__(self):
-        super().__init__()
-        self.twice = nn.Sequential(self.block, nn.Tanh(), self.block)
-
-    def features(self, x):
-        return self.relu(self.block(self.twice(self.stem(x))))
-
-
-class Nested(models.Net):
-    """The layer runs inside a module that only refers to it."""
-
-    class Holder(nn.Module):
-        def __init__(self, hidden):
-            super().__init__()
-            self.hidden = [hidden]
-
-        def forward(self, x):
-            return self.hidden[0](x)
-
-    def __init__(self):
-        super().__init__()
-        self.holder = self.Holder(self.block)
-
-    def features(self, x):
-        return self.relu(self.holder(self.stem(x)))
-
-
-class OtherOrder(models.Net):
-    """Which module comes first depends on the layer's values... and on how often it ran."""
-
-    runs = 0
-
-    def features(self, x):
-        OtherOrder.runs += 1
-        first, second = (self.stem, self.norm) if OtherOrder.runs == 1 else (self.norm_first, None)
-        out = first(x)
-        out = self.norm(out) if second else out
-        return self.relu(self.block(out))
-
-    def norm_first(self, x):
-        return self.stem(self.relu(x.clone()))
+from captum_cnn_ext.attr import TailForward
 
 
 KINDS = [
@@ -450,96 +334,3 @@ def test_wrong_activations_are_named(args, message):
     tail = TailForward(models.build(models.Net), "block", models.image_batch())
     with pytest.raises(ValueError, match=message):
         tail(*args(tail.activation, tail.rows))
-
-
-# --- Captum's methods on the tail ---------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", [models.Net, models.Residual, models.ListInput, Branches])
-def test_captums_input_methods_on_the_tail(kind):
-    model, x = models.build(kind), models.image_batch()
-    tail = TailForward(model, "block", x)
-    a = tail.activation
-    kwargs = {"target": [0, 4, 2], "additional_forward_args": (tail.rows,)}
-
-    def full(new, rows):
-        return with_replaced_layer(model, model.block, (x[rows],), [new])
-
-    for method, options in (
-        (IntegratedGradients, {"n_steps": 7, "baselines": 0.5}),
-        (IntegratedGradients, {"n_steps": 7, "internal_batch_size": 4}),
-        (GradientShap, {"baselines": torch.zeros_like(a), "n_samples": 3}),
-        (FeatureAblation, {"perturbations_per_eval": 5}),
-        (Occlusion, {"sliding_window_shapes": (4, 2, 2), "perturbations_per_eval": 3}),
-    ):
-        found = method(tail)
-        expected = method(full)
-        both = []
-        for each in (found, expected):
-            torch.manual_seed(1)
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(np.random, "choice", lambda _, size: np.zeros(size, int))
-                patch.setattr(np.random, "uniform", lambda low, high, size: np.full(size, 0.25))
-                both.append(each.attribute(a, **kwargs, **options))
-        torch.testing.assert_close(*both)
-
-
-@pytest.mark.parametrize("at_input", [False, True])
-@pytest.mark.parametrize("kind", [models.Net, models.ListInput, models.TupleOutput, Branches])
-@pytest.mark.parametrize("layer", ["stem", "block"])
-def test_the_drop_ins_give_captums_values(kind, layer, at_input):
-    model, x = models.build(kind), models.image_batch()
-    for module in model.modules():  # Captum itself fails or errs where its own tensors are written
-        if isinstance(module, nn.ReLU):
-            module.inplace = False
-    module = model.get_submodule(layer)
-    options = {"target": 3, "attribute_to_layer_input": at_input}
-    for ours, captums, more in (
-        (LayerFeatureAblation, CaptumLayerFeatureAblation, {"perturbations_per_eval": 4}),
-        (LayerFeatureAblation, CaptumLayerFeatureAblation, {"layer_baselines": 0.3}),
-        (
-            LayerIntegratedGradients,
-            CaptumLayerIntegratedGradients,
-            {"n_steps": 6, "baselines": 0.2, "method": "riemann_trapezoid"},
-        ),
-        (
-            LayerIntegratedGradients,
-            CaptumLayerIntegratedGradients,
-            {"n_steps": 6, "internal_batch_size": 5, "return_convergence_delta": True},
-        ),
-    ):
-        found = ours(model, layer).attribute(x, **options, **more)
-        expected = captums(model, module).attribute(x.clone(), **options, **more)
-        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
-
-
-def test_integrated_gradients_of_several_layers_are_captums():
-    model, x = models.build(Branches), models.image_batch()
-    layers = [model.block, model.other]
-    model.relu.inplace = model.other[1].inplace = False
-    with pytest.warns(UserWarning, match="Multiple layers"):
-        ours = LayerIntegratedGradients(model, ["block", "other"])
-    with pytest.warns(UserWarning, match="Multiple layers"):
-        captums = CaptumLayerIntegratedGradients(model, layers)
-    found, expected = ours.attribute(x, target=1), captums.attribute(x, target=1)
-    for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, b.detach())
-
-
-def test_where_captum_crashes_we_do_not():
-    model, x = models.build(models.ListInput), models.image_batch()
-    targets = torch.tensor([0, 4, 2])
-    with pytest.raises((AssertionError, AttributeError)):
-        CaptumLayerFeatureAblation(model, model.join).attribute(
-            x, target=targets, attribute_to_layer_input=True
-        )
-    first, second = LayerFeatureAblation(model, "join").attribute(
-        x, target=targets, attribute_to_layer_input=True, perturbations_per_eval=7
-    )
-    assert first.shape == second.shape == (3, 4, 5, 6)
-    for n in range(3):
-        alone = LayerFeatureAblation(model, "join").attribute(
-            x[n : n + 1], target=int(targets[n]), attribute_to_layer_input=True
-        )
-        torch.testing.assert_close(alone[0], first[n : n + 1])
-        torch.testing.assert_close(alone[1], second[n : n + 1])
