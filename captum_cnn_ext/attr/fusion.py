@@ -169,4 +169,4 @@ class LayerRefineCam(GradientCam):
         return [(fuse([found[0] for found in layers], "product", self.size),)]
 
     def _weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        return base_weights(self.base, activations, gradients, self.get_name())
+        return base_weights(self.base, activations, gradients, type(self).__name__)

@@ -133,7 +133,7 @@ class LayerGradCamPlusPlus(GradientCam):
         self.normalize_alphas = normalize_alphas
 
     def _weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        warn_where_ill_posed(activations, self.get_name())
+        warn_where_ill_posed(activations, type(self).__name__)
         return grad_cam_plus_plus_weights(activations, gradients, self.normalize_alphas)
 
 

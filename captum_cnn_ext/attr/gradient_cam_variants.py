@@ -162,7 +162,7 @@ class LayerSmoothGradCamPlusPlus(GradientCam):
         return [[(g, g**2, g**3) for g in site] for site in wide]
 
     def _weights(self, activations: Tensor, first: Tensor, second: Tensor, third: Tensor) -> Tensor:
-        warn_where_ill_posed(activations, self.get_name())
+        warn_where_ill_posed(activations, type(self).__name__)
         return smooth_grad_cam_plus_plus_weights(activations, first, second, third)
 
 
@@ -227,7 +227,7 @@ class LayerFinerCam(GradientCam):
         return finer_score(output, select_score(classes, target), self.gamma, self.references)
 
     def _weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        return base_weights(self.base, activations, gradients, self.get_name())
+        return base_weights(self.base, activations, gradients, type(self).__name__)
 
 
 class LayerShapleyCam(GradientCam):
