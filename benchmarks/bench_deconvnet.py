@@ -67,7 +67,9 @@ def contenders(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for place, value in zip(places, values, strict=True):
-                rows.append(neuron.attribute(x, place) * value)
+                # valued by the activation, as in the paper: for Captum, a function
+                unit = lambda t, place=place, value=value: t[(slice(None), *place)] * value  # noqa: E731
+                rows.append(neuron.attribute(x, unit))
         return torch.cat(rows).detach()
 
     ours = {

@@ -136,8 +136,8 @@ class DeconvNet(NeuronAttribution, GradientAttribution):
             channels: which feature maps: an int, a list for all examples, a tensor (K,) or (N, K);
                 None is all of them, or all that ``top`` chooses from.
             seed: ``"max"`` (each map's strongest unit), ``"map"`` (the whole map), a position
-                such as (3, 5), each with the activations as values; or a tensor of values that
-                broadcasts to (N, K, *positions).
+                such as (3, 5), each with the activations as values, also where they are negative
+                (before a rectifier); or a tensor of values that broadcasts to (N, K, *positions).
             top: only each example's so many channels with the largest maxima, strongest first.
             rule: ``"deconvnet"``, ``"guided"`` or ``"gradient"``.
             additional_forward_args: further arguments of the model.
