@@ -14,7 +14,6 @@ from captum.attr import (
     Attribution,
     InputXGradient,
     LayerActivation,
-    LayerAttribution,
     LayerGradCam,
     LayerGradientXActivation,
     NoiseTunnel,
@@ -24,11 +23,6 @@ from torch import nn
 
 import captum_cnn_ext.attr as attr
 
-CLASSES = [
-    value
-    for name in attr.__all__
-    if inspect.isclass(value := getattr(attr, name)) and issubclass(value, LayerAttribution)
-]
 # classes with maps in pixels: how each is made and called
 PIXELS = {
     "Deconvolution": lambda m, layer: (attr.Deconvolution(m), {"target": 1}),
@@ -50,6 +44,13 @@ PIXELS = {
         {"channels": [1, 2], "rule": "guided", "call": 0},
     ),
 }
+CLASSES = [
+    value
+    for name in attr.__all__
+    if name not in PIXELS
+    and inspect.isclass(value := getattr(attr, name))
+    and issubclass(value, Attribution)
+]
 EVERY_PIXEL_CLASS = pytest.mark.parametrize("name", PIXELS)
 TARGETED = [c for c in CLASSES if "target" in inspect.signature(c.attribute).parameters]
 WITHOUT_CLASS = [

@@ -27,7 +27,6 @@ from captum_cnn_ext._engine.replay import Replay
 from captum_cnn_ext._engine.rows import Rows
 from captum_cnn_ext.attr import TailForward
 
-
 KINDS = [
     models.Net,
     models.Functional,
