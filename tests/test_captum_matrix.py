@@ -8,11 +8,13 @@ LayerActivation.
 import copy
 import warnings
 
+import captum.attr
 import pytest
 import torch
 from captum.attr import LayerActivation, LayerGradCam
 from snapshots import nothing_left_behind
 
+from captum_cnn_ext import attr
 from captum_cnn_ext.attr import (
     LayerFeatureMaps,
     LayerGradCamPlusPlus,
@@ -24,6 +26,16 @@ from captum_cnn_ext.attr import (
 test_config = pytest.importorskip("captum.testing.attr.helpers.test_config")
 utilities = pytest.importorskip("captum.testing.attr.helpers.gen_test_utils")
 
+# input methods and neuron methods, to be equal to Captum's value for value
+PIXELS = {getattr(captum.attr, n): getattr(attr, n) for n in (
+    "Deconvolution", "GuidedBackprop", "NeuronDeconvolution", "NeuronGuidedBackprop"
+)}  # fmt: skip
+PIXEL_CASES = [
+    pytest.param(ours, theirs, config, id=f"{config['name']}-{ours.__name__}")
+    for config in test_config.config
+    for theirs, ours in PIXELS.items()
+    if theirs in config["algorithms"] and not config.get("noise_tunnel")
+]
 CAMS = [LayerGradCamPlusPlus, LayerHiResCam, LayerLayerCam, LayerXGradCam]
 STAND_INS = {LayerGradCam: CAMS, LayerActivation: [LayerFeatureMaps]}
 CASES = [
@@ -105,3 +117,26 @@ def test_failures_are_assertion_errors_and_remove_hooks(cls, captum, config, mod
     with nothing_left_behind(model), warnings.catch_warnings():
         with pytest.raises(AssertionError):
             cls(model, layers).attribute(**kwargs)
+
+
+@pytest.mark.parametrize(("ours", "theirs", "config"), PIXEL_CASES)
+def test_pixels_are_captums(ours, theirs, config):
+    model = copy.deepcopy(config["model"])
+    kwargs = copy.deepcopy(config["attribute_args"])
+    layer = config.get("layer")
+    place = (model, utilities.get_target_layer(model, layer)) if layer else (model,)
+    with nothing_left_behind(model, *tensors_of(kwargs["inputs"])):
+        found = ours(*place).attribute(**kwargs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = theirs(*place).attribute(**kwargs)
+    assert type(found) is type(expected)
+    assert all(map(torch.equal, tensors_of(found), tensors_of(expected)))
+    for key in ("target", "neuron_selector"):
+        if key in kwargs and not callable(kwargs[key]):
+            with nothing_left_behind(model), pytest.raises(AssertionError):
+                ours(*place).attribute(**{**kwargs, key: (9999,) * 20})
+
+
+def test_the_matrix_of_pixels_is_not_empty():
+    assert len(PIXEL_CASES) >= 20

@@ -6,11 +6,13 @@ A class that is added to ``captum_cnn_ext.attr`` is tested by existing.
 import inspect
 import warnings
 
+import captum.attr
 import models
 import pytest
 import torch
 from captum.attr import (
     Attribution,
+    InputXGradient,
     LayerActivation,
     LayerGradCam,
     LayerGradientXActivation,
@@ -21,12 +23,42 @@ from torch import nn
 
 import captum_cnn_ext.attr as attr
 
+# classes with maps in pixels: how each is made and called
+PIXELS = {
+    "Deconvolution": lambda m, layer: (attr.Deconvolution(m), {"target": 1}),
+    "GuidedBackprop": lambda m, layer: (attr.GuidedBackprop(m), {"target": 1}),
+    "GuidedCam": lambda m, layer: (
+        attr.GuidedCam(attr.LayerHiResCam(m, layer)),
+        {"target": 1, "call": 0},
+    ),
+    "NeuronDeconvolution": lambda m, layer: (
+        attr.NeuronDeconvolution(m, layer),
+        {"neuron_selector": (1, 2, 3), "call": 0},
+    ),
+    "NeuronGuidedBackprop": lambda m, layer: (
+        attr.NeuronGuidedBackprop(m, layer),
+        {"neuron_selector": (1, 2, 3), "call": 0},
+    ),
+    "DeconvNet": lambda m, layer: (
+        attr.DeconvNet(m, layer),
+        {"channels": [1, 2], "rule": "guided", "call": 0},
+    ),
+}
 CLASSES = [
     value
     for name in attr.__all__
-    if inspect.isclass(value := getattr(attr, name)) and issubclass(value, Attribution)
+    if name not in PIXELS
+    and inspect.isclass(value := getattr(attr, name))
+    and issubclass(value, Attribution)
 ]
+EVERY_PIXEL_CLASS = pytest.mark.parametrize("name", PIXELS)
 TARGETED = [c for c in CLASSES if "target" in inspect.signature(c.attribute).parameters]
+WITHOUT_CLASS = [
+    attr.LayerDeepFeatureFactorization,
+    attr.LayerEigenCam,
+    attr.LayerFem,
+    attr.LayerKPCACam,
+]  # they take Captum's target, and ignore it
 KINDS = {
     "batch norm, in-place": (models.Net, "block"),
     "functional": (models.Functional, "block"),
@@ -36,6 +68,8 @@ KINDS = {
     "writes into its input": (models.WritesIntoInput, "block"),
     "the model itself": (models.Net, ""),
 }
+LAYER_CLASSES = [c for c in CLASSES if c is not attr.FullGrad]
+EVERY_LAYER_CLASS = pytest.mark.parametrize("cls", LAYER_CLASSES, ids=lambda c: c.__name__)
 EVERY_CLASS = pytest.mark.parametrize("cls", CLASSES, ids=lambda c: c.__name__)
 EVERY_KIND = pytest.mark.parametrize("kind", KINDS)
 
@@ -56,30 +90,41 @@ def place(cls, model, layer):
     return layer, {}
 
 
+def construct(cls, model, layer):
+    return cls(model) if cls is attr.FullGrad else cls(model, layer)
+
+
 def attribute(cls, model, layer, x, target=1, everywhere=False):
     layer, kwargs = (layer, {}) if everywhere else place(cls, model, layer)
     if cls in TARGETED:
         kwargs["target"] = target
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*(ill-posed|is called 2 times)")
-        return cls(model, layer).attribute(x, **kwargs)
+        return construct(cls, model, layer).attribute(x, **kwargs)
 
 
 def skip_where_undefined(cls, kind):
     if cls is attr.LayerCam and kind == "the model itself":
         pytest.skip("CAM is not defined on the classifier's own output")
+    if cls is attr.LayerRefineCam and kind == "the model itself":
+        pytest.skip("only maps can be joined")
+    if cls is attr.LayerDeepFeatureFactorization and kind == "the model itself":
+        pytest.skip("three numbers have no four parts")
 
 
 @EVERY_CLASS
 def test_is_used_as_captum_is(cls):
     constructor = list(inspect.signature(cls.__init__).parameters)
-    assert constructor[:4] == ["self", "forward_func", "layer", "device_ids"]
-    model = LayerActivation if cls is attr.LayerFeatureMaps else LayerGradCam
-    captum = list(inspect.signature(model.attribute).parameters.values())
+    expected = ["self", "forward_func", "layer", "device_ids"]
+    assert constructor[:4] == (expected[:2] if cls is attr.FullGrad else expected)
+    same_name = getattr(captum.attr, cls.__name__, LayerGradCam)
+    stands_for = {attr.LayerFeatureMaps: LayerActivation, attr.FullGrad: InputXGradient}
+    model = stands_for.get(cls, same_name)
+    theirs = list(inspect.signature(model.attribute).parameters.values())
     ours = list(inspect.signature(cls.attribute).parameters.values())
-    assert [p.name for p in ours[: len(captum)]] == [p.name for p in captum]
-    assert [p.default for p in ours[: len(captum)]] == [p.default for p in captum]
-    assert all(p.kind is p.KEYWORD_ONLY for p in ours[len(captum) :])
+    assert [p.name for p in ours[: len(theirs)]] == [p.name for p in theirs]
+    assert [p.default for p in ours[: len(theirs)]] == [p.default for p in theirs]
+    assert all(p.kind is p.KEYWORD_ONLY for p in ours[len(theirs) :])
     assert hasattr(cls.attribute, "__wrapped__"), "NoiseTunnel calls attribute.__wrapped__"
     assert cls.__doc__.count("Example") == 1
     assert "Reference" in cls.__doc__ or cls is attr.LayerFeatureMaps
@@ -105,6 +150,8 @@ def test_nothing_is_left_behind(cls, kind):
 @EVERY_KIND
 def test_batch_is_the_stack_of_singles(cls, kind):
     skip_where_undefined(cls, kind)
+    if cls is attr.LayerDeepFeatureFactorization:
+        pytest.skip("one factorization for the whole batch")
     model, layer = build(kind)
     x = models.image_batch()
     for target in ([0, 4, 2], torch.tensor([0, 4, 2]), 3):
@@ -128,9 +175,11 @@ def test_failures_leave_nothing_behind(cls, kind, mode):
     x, target, error = models.image_batch(), 1, None
     if mode == "bad target":
         target, error = 99, AssertionError
-        if cls not in TARGETED:
+        if cls not in TARGETED or cls in WITHOUT_CLASS:
             pytest.skip("takes no target")
     elif mode == "not reached":
+        if cls is attr.FullGrad:
+            pytest.skip("takes no layer")
         layer, error = nn.ReLU(), AssertionError
     else:
         error = ArithmeticError if mode == "forward raises" else KeyboardInterrupt
@@ -157,6 +206,10 @@ def test_training_mode_moves_nothing(cls):
     model, layer = build("batch norm, in-place")
     model.train()
     x = models.image_batch()
+    if cls is attr.FullGrad:
+        with nothing_left_behind(model, x), pytest.raises(ValueError, match="in training mode"):
+            attribute(cls, model, layer, x)
+        return
     with nothing_left_behind(model, x):
         assert torch.equal(attribute(cls, model, layer, x), attribute(cls, model, layer, x))
 
@@ -165,17 +218,29 @@ def test_training_mode_moves_nothing(cls):
 def test_noise_tunnel_around_it(cls):
     if cls not in TARGETED:
         pytest.skip("NoiseTunnel is for explanations of a target")
+    if cls is attr.LayerDeepFeatureFactorization:
+        pytest.skip("one factorization for the whole batch, and NoiseTunnel's is larger")
     model, layer = build("residual, in-place add")
     x = models.image_batch()
     place_, kwargs = place(cls, model, layer)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*ill-posed")
-        tunnel = NoiseTunnel(cls(model, place_))
+        tunnel = NoiseTunnel(construct(cls, model, place_))
         found = tunnel.attribute(x, target=[0, 4, 2], nt_samples=4, stdevs=0.0, **kwargs)
     torch.testing.assert_close(found, attribute(cls, model, layer, x, [0, 4, 2]))
 
 
 @EVERY_CLASS
+def test_maps_without_a_class_ignore_the_target(cls):
+    if cls not in WITHOUT_CLASS:
+        pytest.skip("the class counts")
+    model, layer = build("functional")
+    x = models.image_batch()
+    plain = cls(model, layer).attribute(x)
+    assert all(torch.equal(attribute(cls, model, layer, x, t), plain) for t in (0, [4, 2, 99]))
+
+
+@EVERY_LAYER_CLASS
 def test_a_layer_by_name_and_a_list_of_layers(cls):
     model, _ = build("functional")
     x = models.image_batch()
@@ -187,11 +252,13 @@ def test_a_layer_by_name_and_a_list_of_layers(cls):
         by_name = cls(model, name).attribute(x, **kwargs)
         listed = cls(model, [name]).attribute(x, **kwargs)
     assert by_module is None or torch.equal(by_name, by_module)
+    if cls is attr.LayerRefineCam:  # one map, however many layers
+        listed = [listed]
     assert isinstance(listed, list)
     assert torch.equal(listed[0], by_name)
 
 
-@EVERY_CLASS
+@EVERY_LAYER_CLASS
 @pytest.mark.parametrize(
     ("layer", "error", "message"),
     [
@@ -221,7 +288,7 @@ def test_a_wrong_layer_is_named_at_construction(cls, layer, error, message):
 def test_wrong_inputs_are_named(cls, inputs, message):
     model = models.build(models.Net)
     with pytest.raises(TypeError, match=message):
-        cls(model, "relu").attribute(inputs)
+        construct(cls, model, "relu").attribute(inputs)
 
 
 def test_the_plain_gradient_times_activation_is_captums():
@@ -239,10 +306,89 @@ def test_a_training_step_interleaved_with_attribution():
         x = models.image_batch()
         loss = model(x).square().sum()
         if interleaved:
-            for cls in CLASSES:
+            for cls in LAYER_CLASSES:  # FullGrad refuses batch norms in training mode
                 attribute(cls, model, layer, x)
         loss.backward()
         return [p.grad for p in model.parameters()] + list(model.buffers())
 
     for serial, interleaved in zip(step(False), step(True), strict=True):
         assert torch.equal(serial, interleaved)
+
+
+def test_every_public_attribution_class_is_in_this_file():
+    public = [value for name in attr.__all__ if inspect.isclass(value := getattr(attr, name))]
+    attributions = [value for value in public if issubclass(value, Attribution)]
+    assert {c.__name__ for c in attributions} == {*(c.__name__ for c in CLASSES), *PIXELS}
+
+
+@pytest.mark.parametrize(
+    "name", ["Deconvolution", "GuidedBackprop", "NeuronDeconvolution", "NeuronGuidedBackprop"]
+)
+def test_drop_ins_have_captums_signatures(name):
+    theirs, ours = getattr(captum.attr, name), getattr(attr, name)
+    for method in ("__init__", "attribute"):
+        expected = list(inspect.signature(getattr(theirs, method)).parameters.values())
+        found = list(inspect.signature(getattr(ours, method)).parameters.values())
+        first = found[: len(expected)]
+        assert [(p.name, p.default) for p in first] == [(p.name, p.default) for p in expected]
+        assert all(p.kind is p.KEYWORD_ONLY for p in found[len(expected) :])
+
+
+@EVERY_PIXEL_CLASS
+def test_a_pixel_class_is_documented_and_fits_into_captums_tunnel(name):
+    cls = getattr(attr, name)
+    assert cls.__doc__.count("Example") == 1
+    assert "Reference" in cls.__doc__
+    assert hasattr(cls.attribute, "__wrapped__"), "NoiseTunnel calls attribute.__wrapped__"
+    model, layer = build("residual, in-place add")
+    x = models.image_batch()
+    method, kwargs = PIXELS[name](model, layer)
+    found = NoiseTunnel(method).attribute(x, nt_samples=2, stdevs=0.0, **kwargs)
+    torch.testing.assert_close(found, method.attribute(x, **kwargs))
+
+
+@EVERY_PIXEL_CLASS
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "the model itself"])
+def test_pixels_leave_nothing_behind_and_do_not_mix_examples(name, kind):
+    model, layer = build(kind)
+    x = models.image_batch().requires_grad_()
+    x.grad = torch.ones_like(x)
+    next(model.parameters()).grad = torch.ones_like(next(model.parameters()))
+    model.norm.weight.requires_grad_(False)
+    method, kwargs = PIXELS[name](model, layer)
+    with nothing_left_behind(model, x):
+        found = method.attribute(x, **kwargs)
+    assert not found.requires_grad
+    assert found.shape == (x.shape if name != "DeconvNet" else (3, 2, 2, 5, 6))
+    assert found.dtype == x.dtype
+    with nothing_left_behind(model, x):
+        assert torch.equal(method.attribute(x, **kwargs), found)
+    singles = torch.cat([method.attribute(x[n : n + 1], **kwargs) for n in range(3)])
+    torch.testing.assert_close(found, singles, rtol=1e-9, atol=1e-12)
+
+
+@EVERY_PIXEL_CLASS
+@pytest.mark.parametrize("mode", ["no such unit", "forward raises", "interrupted", "training"])
+def test_failing_pixels_leave_nothing_behind(name, mode):
+    model, layer = build("batch norm, in-place")
+    x = models.image_batch()
+    method, kwargs = PIXELS[name](model, layer)
+    if mode == "training":
+        model.train()
+        with nothing_left_behind(model, x):
+            assert torch.equal(method.attribute(x, **kwargs), method.attribute(x, **kwargs))
+        return
+    error = {"forward raises": ArithmeticError, "interrupted": KeyboardInterrupt}.get(
+        mode, AssertionError
+    )
+    if mode == "no such unit":
+        wrong = {"target": 99, "neuron_selector": (1, 2, 99), "channels": [99]}
+        kwargs = {key: wrong.get(key, value) for key, value in kwargs.items()}
+    else:
+
+        def fail(*_):
+            raise error("from the middle of the forward pass")
+
+        model.stem.register_forward_hook(fail)
+    with nothing_left_behind(model, x), pytest.raises(error):
+        method.attribute(x, **kwargs)

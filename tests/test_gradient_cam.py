@@ -262,6 +262,8 @@ def test_tokens_are_never_read_as_maps():
 
 
 def test_channels_last_layers_are_never_read_as_channels_first():
+    """Recognised where the map is the image divided by a whole step, refused elsewhere."""
+
     class Last(nn.Module):
         def __init__(self):
             super().__init__()
@@ -272,11 +274,15 @@ def test_channels_last_layers_are_never_read_as_channels_first():
             return self.block(self.stem(x).permute(0, 2, 3, 1)).mean((1, 2))
 
     model, x = Last(), torch.randn(2, 2, 6, 8)
-    with pytest.raises(ValueError, match=r"channels last.*permute\(0, 3, 1, 2\)"):
-        LayerHiResCam(model, "block").attribute(x, 1)
     found = LayerHiResCam(model, "block").attribute(
         x, 1, reshape_transform=lambda t: t.permute(0, 3, 1, 2)
     )
+    assert torch.equal(LayerHiResCam(model, "block").attribute(x, 1), found)
+    model.stem.stride = (2, 2)
+    odd = torch.randn(2, 2, 7, 9)
+    with pytest.raises(ValueError, match=r"channels last.*reshape_transform=channels_last_to_map"):
+        LayerHiResCam(model, "block").attribute(odd, 1)
+    model.stem.stride = (1, 1)
     torch.testing.assert_close(found.sum((1, 2, 3)), model(x)[:, 1], rtol=1e-4, atol=1e-5)
     assert LayerHiResCam(model, "stem").attribute(x, 1).shape == (2, 1, 6, 8)
 

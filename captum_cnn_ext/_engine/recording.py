@@ -27,17 +27,22 @@ from captum_cnn_ext._engine.arguments import (
 from captum_cnn_ext._engine.autograd_graph import operations_between
 from captum_cnn_ext._engine.call_counts import static_call_counts
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
+from captum_cnn_ext._engine.geometry import FieldTracer
 from captum_cnn_ext._engine.state import state_as_found
 
 
 @dataclass(frozen=True)
 class Site:
-    """A place in a network: a layer's output or input, at one of its calls (None: the last)."""
+    """A place in a network: a layer's output or input, at one of its calls (None: the last).
+
+    With ``every`` all calls are recorded, one after another, and none is no error.
+    """
 
     module: nn.Module
     name: str
     at_input: bool = False
     call: int | None = None
+    every: bool = False
 
 
 def layer_sites(
@@ -82,12 +87,17 @@ class Recording:
 
     def __init__(self, probes: Sequence[_Probe], device_ids: Sequence[int] | None) -> None:
         self.output: Any = None
+        self.inputs: tuple[Tensor, ...] = ()
         self._probes = probes
         self._device_ids = list(device_ids or [])
 
     def activations(self, index: int) -> tuple[Tensor, ...]:
         """The tensors recorded at site ``index``, detached; replicas concatenated."""
         return _joined([[t.detach() for t in part] for part in self._parts(index)])
+
+    def outputs(self, index: int) -> tuple[Tensor, ...]:
+        """The tensors recorded at site ``index``, in the graph where there is one."""
+        return _joined(self._parts(index))
 
     def gradients(
         self, scores: Tensor, grad_kwargs: dict[str, Any] | None = None
@@ -97,6 +107,30 @@ class Recording:
         Raises:
             ArgumentError: the scores do not depend on a site.
         """
+        return [_joined(site) for site in self._gradients(scores, grad_kwargs)]
+
+    def gradients_and_curvature(
+        self, scores: Tensor, grad_kwargs: dict[str, Any] | None = None
+    ) -> list[tuple[tuple[Tensor, Tensor], ...]]:
+        """At every site (g, H A): the gradient, and the Hessian times the activation.
+
+        Two backward passes for one site, one more for each further site.
+        """
+        found = self._gradients(scores, {**(grad_kwargs or {}), "create_graph": True})
+        result = []
+        for index, site in enumerate(found):
+            products = [
+                [_derivative_along(g, t) for g, t in zip(gs, ts, strict=True)]
+                for gs, ts in zip(site, self._parts(index), strict=True)
+            ]
+            gradients = _joined([[g.detach() for g in gs] for gs in site])
+            result.append(tuple(zip(gradients, _joined(products), strict=True)))
+        return result
+
+    def _gradients(
+        self, scores: Tensor, grad_kwargs: dict[str, Any] | None
+    ) -> list[list[list[Tensor]]]:
+        """For each site, each replica's tensors: their gradients."""
         parts = [self._parts(index) for index in range(len(self._probes))]
         wanted = [t for site in parts for part in site for t in part if t.requires_grad]
         if not wanted or not scores.requires_grad:
@@ -111,23 +145,22 @@ class Recording:
         result = []
         for probe, site in zip(self._probes, parts, strict=True):
             gradients = [[next(found) if t.requires_grad else None for t in p] for p in site]
-            if all(g is None for part in gradients for g in part):
+            if not probe.site.every and all(g is None for part in gradients for g in part):
                 raise ArgumentError(
                     f"layer {probe.site.name!r}: the target's score does not depend on this layer; "
                     "choose a layer on the path to the output, or another call= of it."
                 )
             result.append(
-                _joined(
-                    [
-                        [
-                            torch.zeros_like(t) if g is None else g
-                            for t, g in zip(p, gs, strict=True)
-                        ]
-                        for p, gs in zip(site, gradients, strict=True)
-                    ]
-                )
+                [
+                    [torch.zeros_like(t) if g is None else g for t, g in zip(p, gs, strict=True)]
+                    for p, gs in zip(site, gradients, strict=True)
+                ]
             )
         return result
+
+    def calls(self, index: int) -> int:
+        """How often the layer of site ``index`` was called."""
+        return max(self._probes[index].calls.values())
 
     def operations_after(self, index: int, scores: Tensor) -> list[str]:
         """The autograd nodes between site ``index`` and ``scores``, such as "AddmmBackward0"."""
@@ -148,13 +181,18 @@ def record(
     additional_forward_args: Any = None,
     *,
     gradients: bool = False,
+    from_inputs: bool = False,
     need_output: bool = False,
     device_ids: Sequence[int] | None = None,
+    tracer: FieldTracer | None = None,
 ) -> Iterator[Recording]:
     """Run ``forward_func`` once and yield what was recorded at ``sites``.
 
-    One forward pass, shorter when neither ``gradients`` nor ``need_output`` is asked. The model,
-    its buffers, random numbers and the user's tensors are as before when the block ends.
+    One forward pass, shorter when neither ``gradients`` nor ``need_output`` is asked. With
+    ``from_inputs`` the graph begins at the inputs (``Recording.inputs``, leaves of this run);
+    ``tracer`` then follows the first of them through the forward pass.
+    The model, its buffers, random numbers and the user's tensors are as before when the block
+    ends.
 
     Raises:
         ArgumentError: a site was not reached, or holds no tensor.
@@ -164,17 +202,25 @@ def record(
     stop_early = not (gradients or need_output)
     with ExitStack() as stack:
         # Copies, so that a model that writes into its input does not change the user's.
-        stack.enter_context(torch.inference_mode(False) if gradients else nullcontext())
+        graph = gradients or from_inputs
+        stack.enter_context(torch.inference_mode(False) if graph else nullcontext())
         args = tuple(
             arg.detach().clone() if isinstance(arg, Tensor) else arg
             for arg in (*inputs, *format_additional_forward_args(additional_forward_args))
         )
+        leaves = tuple(_leaf(arg) for arg in args[: len(inputs)]) if from_inputs else ()
         stack.enter_context(state_as_found(root, [a for a in args if isinstance(a, Tensor)]))
         probes = _probes(root, sites, args, count=stop_early and not parallel)
         recording = Recording(probes, device_ids or getattr(root, "device_ids", None))
+        recording.inputs = leaves
         # DataParallel gathers its replicas' outputs in this thread: the graph must be on here.
-        mode = torch.enable_grad() if gradients and parallel else torch.no_grad()
-        with mode, _observed(probes, gradients, stop_early, parallel):
+        on = from_inputs or (gradients and parallel)
+        mode = torch.enable_grad() if on else torch.no_grad()
+        if tracer is not None:
+            tracer.begin(leaves[0])
+        with mode, tracer or nullcontext(), _observed(probes, graph, stop_early, parallel):
+            # not the leaves themselves: autograd refuses in-place operations on those
+            args = (*(leaf.clone() for leaf in leaves), *args[len(leaves) :])
             try:
                 recording.output = runnable(forward_func)(*args)
             except (_Stop, _StopInWorker):
@@ -221,7 +267,8 @@ def _observed(
             torch.set_grad_enabled(True)  # from here on; the surrounding mode puts it back
         kept = [_kept(leaves[i], gradients) for i in places]
         with lock:
-            probe.parts[thread] = kept
+            earlier = probe.parts.get(thread, []) if probe.site.every else []
+            probe.parts[thread] = earlier + kept
             finished = stop_early and all(p.done for p in probes)
         if finished:
             raise _StopInWorker() if parallel else _Stop()
@@ -256,13 +303,29 @@ def _kept(tensor: Tensor, gradients: bool) -> Tensor:
         return tensor.detach()
     if tensor.requires_grad:
         return tensor
-    leaf = tensor.detach()
-    return leaf.requires_grad_() if leaf.is_floating_point() or leaf.is_complex() else leaf
+    return _leaf(tensor.detach())
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    """The beginning of a graph, where the tensor can have a gradient."""
+    return tensor.requires_grad_() if tensor.is_floating_point() or tensor.is_complex() else tensor
+
+
+def _derivative_along(gradient: Tensor, tensor: Tensor) -> Tensor:
+    """The derivative of ``gradient`` with respect to ``tensor`` along ``tensor``: H A."""
+    if not gradient.requires_grad:
+        return torch.zeros_like(gradient)
+    (product,) = torch.autograd.grad(
+        gradient, tensor, tensor.detach(), retain_graph=True, allow_unused=True
+    )
+    return torch.zeros_like(gradient) if product is None else product
 
 
 def _check_reached(probes: Sequence[_Probe]) -> None:
     for probe in probes:
         site, calls = probe.site, max(probe.calls.values(), default=0)
+        if site.every:
+            continue
         if not probe.parts and calls:
             raise ArgumentError(
                 f"call={site.call}: layer {site.name!r} was called {calls} time(s) in one forward "
@@ -273,18 +336,23 @@ def _check_reached(probes: Sequence[_Probe]) -> None:
                 f"layer {site.name!r}: not reached in the forward pass of this model with these "
                 "inputs; choose a layer that is called (traced and scripted models call none)"
             )
-        if site.call is None and calls > 1:
-            warnings.warn(
-                f"layer {site.name!r} is called {calls} times in one forward pass; the last call "
-                f"is used. Pass call=0 to call={calls - 1} to choose.",
-                stacklevel=2,
-            )
+        warn_last_call(site, calls)
+
+
+def warn_last_call(site: Site, calls: int) -> None:
+    """Say which call is meant where the user did not."""
+    if site.call is None and calls > 1:
+        warnings.warn(
+            f"layer {site.name!r} is called {calls} times in one forward pass; the last call "
+            f"is used. Pass call=0 to call={calls - 1} to choose.",
+            stacklevel=3,
+        )
 
 
 def _joined(parts: list[list[Tensor]]) -> tuple[Tensor, ...]:
     """One tensor for each place, the replicas' parts concatenated on the first one's device."""
-    if len(parts) == 1:
-        return tuple(parts[0])
+    if len(parts) <= 1:
+        return tuple(*parts)
     return tuple(
         torch.cat([t.to(place[0].device) for t in place]) for place in zip(*parts, strict=True)
     )

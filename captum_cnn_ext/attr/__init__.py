@@ -1,6 +1,14 @@
 """Attribution classes, named and called as in ``captum.attr``."""
 
+from captum_cnn_ext.attr.ablation_cam import LayerAblationCam, LayerReciproCam
+from captum_cnn_ext.attr.averaged_score_cam import LayerISCam, LayerSSCam
+from captum_cnn_ext.attr.class_blindness import class_blindness
+from captum_cnn_ext.attr.decomposition_cam import LayerEigenCam, LayerFem, LayerKPCACam
+from captum_cnn_ext.attr.deconvnet import DeconvNet
+from captum_cnn_ext.attr.factorization import LayerDeepFeatureFactorization
 from captum_cnn_ext.attr.feature_maps import LayerFeatureMaps
+from captum_cnn_ext.attr.full_grad import FullGrad
+from captum_cnn_ext.attr.fusion import LayerRefineCam, fuse
 from captum_cnn_ext.attr.gradient_cam import (
     LayerCam,
     LayerGradCamPlusPlus,
@@ -8,12 +16,64 @@ from captum_cnn_ext.attr.gradient_cam import (
     LayerLayerCam,
     LayerXGradCam,
 )
+from captum_cnn_ext.attr.gradient_cam_variants import (
+    LayerEigenGradCam,
+    LayerFinerCam,
+    LayerShapleyCam,
+    LayerSmoothGradCamPlusPlus,
+)
+from captum_cnn_ext.attr.guided_backprop import (
+    Deconvolution,
+    GuidedBackprop,
+    NeuronDeconvolution,
+    NeuronGuidedBackprop,
+)
+from captum_cnn_ext.attr.guided_cam import GuidedCam
+from captum_cnn_ext.attr.layer_choice import LayerSuggestion, suggest_layers
+from captum_cnn_ext.attr.layer_drop_ins import LayerFeatureAblation, LayerIntegratedGradients
+from captum_cnn_ext.attr.opti_cam import LayerOptiCam
+from captum_cnn_ext.attr.reconstructions import Reconstructions
+from captum_cnn_ext.attr.reshape import channels_last_to_map, tokens_to_map
+from captum_cnn_ext.attr.score_cam import LayerScoreCam
+from captum_cnn_ext.attr.tail_forward import TailForward
 
 __all__ = [
+    "DeconvNet",
+    "Deconvolution",
+    "FullGrad",
+    "GuidedBackprop",
+    "GuidedCam",
+    "LayerAblationCam",
     "LayerCam",
+    "LayerDeepFeatureFactorization",
+    "LayerEigenCam",
+    "LayerEigenGradCam",
+    "LayerFeatureAblation",
     "LayerFeatureMaps",
+    "LayerFem",
+    "LayerFinerCam",
     "LayerGradCamPlusPlus",
     "LayerHiResCam",
+    "LayerISCam",
+    "LayerIntegratedGradients",
+    "LayerKPCACam",
     "LayerLayerCam",
+    "LayerOptiCam",
+    "LayerReciproCam",
+    "LayerRefineCam",
+    "LayerSSCam",
+    "LayerScoreCam",
+    "LayerShapleyCam",
+    "LayerSmoothGradCamPlusPlus",
+    "LayerSuggestion",
     "LayerXGradCam",
+    "NeuronDeconvolution",
+    "NeuronGuidedBackprop",
+    "Reconstructions",
+    "TailForward",
+    "channels_last_to_map",
+    "class_blindness",
+    "fuse",
+    "suggest_layers",
+    "tokens_to_map",
 ]

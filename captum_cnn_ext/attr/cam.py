@@ -2,23 +2,25 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from captum.attr import GradientAttribution, LayerAttribution
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layers, select_score
+from captum_cnn_ext._engine.arguments import Layer, find_layers, select_score, target_columns
 from captum_cnn_ext._engine.batching import Chunk, layer_results
 from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
-from captum_cnn_ext._engine.recording import Site, layer_sites, record
+from captum_cnn_ext._engine.recording import Recording, Site, layer_sites, record
+from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_transform
 
-ReshapeTransform = Callable[[Tensor], Tensor]
-Evidence = list[list[tuple[Tensor, Tensor]]]
+Evidence = list[list[tuple[Tensor, ...]]]
+"""For each site its tensors, each as (activation, whatever the method makes its map from, ...)."""
+T = TypeVar("T")
 
 
-class ClassActivationMap(LayerAttribution, ABC):
-    """What the families of class activation maps share: layers in, maps out.
+class ActivationMap(LayerAttribution, ABC):
+    """What every family of maps from a layer's activations shares: layers in, maps out.
 
     Args:
         forward_func: the model, or any function of the inputs that runs it.
@@ -33,6 +35,11 @@ class ClassActivationMap(LayerAttribution, ABC):
         device_ids: list[int] | None = None,
     ) -> None:
         LayerAttribution.__init__(self, forward_func, find_layers(forward_func, layer), device_ids)
+
+    @property
+    def _several_layers(self) -> bool:
+        """Whether the result is a list with one entry for each layer."""
+        return isinstance(self.layer, list)
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     def attribute(
@@ -52,7 +59,8 @@ class ClassActivationMap(LayerAttribution, ABC):
     ) -> Any:
         """The map of each input, at the layer's resolution, signed and not normalised.
 
-        Cost: one forward pass, one backward pass through what follows the (first) layer.
+        The order of arguments is that of Captum's ``LayerGradCam``. What a call costs in forward
+        and backward passes is in the class's own text.
 
         Args:
             inputs: one tensor (N, ...) or a tuple of them.
@@ -81,29 +89,17 @@ class ClassActivationMap(LayerAttribution, ABC):
         sites = layer_sites(self.forward_func, self.layer, attribute_to_layer_input, call)
 
         def maps(chunk: Chunk) -> list[tuple[Tensor, ...]]:
-            return [
-                tuple(
-                    self._map(
-                        channel_maps(activation, chunk.inputs, site.name, reshape_transform),
-                        reshape_transform(evidence)
-                        if reshape_transform and evidence.shape == activation.shape
-                        else evidence,
-                        relu_attributions,
-                        attr_dim_summation,
-                    )
-                    for activation, evidence in pairs
-                )
-                for site, pairs in zip(
-                    sites, self._evidence(chunk, sites, grad_kwargs), strict=True
-                )
-            ]
+            evidence = self._evidence(chunk, sites, grad_kwargs)
+            return self._maps(
+                evidence, chunk, sites, reshape_transform, relu_attributions, attr_dim_summation
+            )
 
         return layer_results(
             maps,
             inputs,
             target,
             additional_forward_args,
-            several_layers=isinstance(self.layer, list),
+            several_layers=self._several_layers,
             internal_batch_size=internal_batch_size,
             show_progress=show_progress,
             description=self.get_name(),
@@ -113,24 +109,54 @@ class ClassActivationMap(LayerAttribution, ABC):
     def _evidence(
         self, chunk: Chunk, sites: list[Site], grad_kwargs: dict[str, Any] | None
     ) -> Evidence:
-        """Run the model: for each site its activations, each with what its weights come from."""
+        """Run the model: for each site its activations, each with what the map is made from."""
 
     @abstractmethod
-    def _weights(self, activations: Tensor, evidence: Tensor) -> Tensor:
-        """The method's formula: (n, k, p) and evidence -> weights (n, k, 1) or (n, k, p)."""
+    def _parts(self, activations: Tensor, *evidence: Any, **_: Any) -> Tensor:
+        """Each channel's part of the map: (n, k, p) and evidence -> (n, k, p)."""
 
-    def _map(self, activation: Tensor, evidence: Tensor, relu: bool, summation: bool) -> Tensor:
-        """relu?(sum_k weight_k A_k), with positions as the activation has them."""
+    def _maps(
+        self,
+        evidence: Evidence,
+        chunk: Chunk,
+        sites: list[Site],
+        reshape_transform: ReshapeTransform | None,
+        relu: bool,
+        summation: bool,
+    ) -> list[tuple[Tensor, ...]]:
+        """relu?(sum_k part_k) of every tensor at every site, positions as its activation has."""
+        return [
+            tuple(
+                self._map(
+                    _channels_second(tensors, chunk, site, reshape_transform), relu, summation
+                )
+                for tensors in found
+            )
+            for site, found in zip(sites, evidence, strict=True)
+        ]
+
+    def _map(self, tensors: Sequence[Tensor], relu: bool, summation: bool) -> Tensor:
         # half precision would underflow in products of gradients
-        dtype = torch.promote_types(activation.dtype, torch.float32)
-        nkp = _flat(activation).to(dtype)
-        maps = self._weights(nkp, _flat(evidence).to(dtype)) * nkp
+        dtype = torch.promote_types(tensors[0].dtype, torch.float32)
+        maps = self._parts(*(_flat(tensor).to(dtype) for tensor in tensors))
         maps = maps.sum(1, keepdim=True) if summation else maps
         maps = maps.relu() if relu else maps
-        return maps.reshape(*maps.shape[:2], *activation.shape[2:]).to(activation.dtype)
+        maps = maps.reshape(*maps.shape[:2], *tensors[0].shape[2:])
+        return maps.to(tensors[0].dtype)
 
 
-class GradientCam(ClassActivationMap, GradientAttribution):
+class ClassActivationMap(ActivationMap, ABC):
+    """Abstract: a map that is activation x weight, summed over channels."""
+
+    @abstractmethod
+    def _weights(self, activations: Tensor, *evidence: Any, **_: Any) -> Tensor:
+        """The method's formula: (n, k, p) and evidence -> weights (n, k, 1) or (n, k, p)."""
+
+    def _parts(self, activations: Tensor, *evidence: Any, **_: Any) -> Tensor:
+        return self._weights(activations, *evidence) * activations
+
+
+class GradientCam(ClassActivationMap, GradientAttribution, ABC):
     """Abstract: a class activation map from one forward pass and one backward pass of its tail."""
 
     def __init__(
@@ -142,9 +168,91 @@ class GradientCam(ClassActivationMap, GradientAttribution):
         ClassActivationMap.__init__(self, forward_func, layer, device_ids)
         GradientAttribution.__init__(self, forward_func)
 
+    def attribute_targets(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        targets: Sequence[int | tuple[int, ...]] | Tensor,
+        additional_forward_args: Any = None,
+        attribute_to_layer_input: bool = False,
+        relu_attributions: bool = False,
+        attr_dim_summation: bool = True,
+        grad_kwargs: dict[str, Any] | None = None,
+        *,
+        call: int | None = None,
+        reshape_transform: ReshapeTransform | None = None,
+        internal_batch_size: int | None = None,
+        show_progress: bool = False,
+    ) -> Any:
+        """The maps of T targets of each input: what T calls of ``attribute`` give, in one forward.
+
+        Cost: the forward pass of one ``attribute`` and T backward passes, which go no further
+        down than the (first) layer.
+
+        Args:
+            inputs: one tensor (N, ...) or a tuple of them.
+            targets: T targets for every input, as a list or a tensor (T,) of class indices (a
+                list of tuples where the output has more dimensions), or a tensor (N, T) with
+                each input's own.
+            additional_forward_args: as in ``attribute``, and so is every argument after it.
+
+        Returns:
+            (N, T, 1, H, W), or (N, T, C, H, W) without summation; a tuple or list of these where
+            ``attribute`` gives one.
+
+        Raises:
+            ArgumentError: as ``attribute``; or ``targets`` is empty or of another form.
+
+        Example::
+
+            >>> import torch
+            >>> from torchvision.models import resnet18
+            >>> from captum_cnn_ext.attr import LayerHiResCam
+            >>> cam = LayerHiResCam(resnet18().eval(), "layer4")
+            >>> cam.attribute_targets(torch.randn(2, 3, 64, 64), [1, 5, 7]).shape
+            torch.Size([2, 3, 1, 2, 2])
+        """
+        sites = layer_sites(self.forward_func, self.layer, attribute_to_layer_input, call)
+        columns = target_columns(targets, inputs)
+
+        def maps(chunk: Chunk) -> list[tuple[Tensor, ...]]:
+            def use(evidence: Evidence) -> list[tuple[Tensor, ...]]:
+                return self._maps(
+                    evidence, chunk, sites, reshape_transform, relu_attributions, attr_dim_summation
+                )
+
+            each = list(chunk.target.unbind(1)) if isinstance(columns, Tensor) else columns
+            found = self._each_target(chunk, sites, each, grad_kwargs, use)
+            return [
+                tuple(torch.stack(tensors, 1) for tensors in zip(*site, strict=True))
+                for site in zip(*found, strict=True)
+            ]
+
+        return layer_results(
+            maps,
+            inputs,
+            columns if isinstance(columns, Tensor) else None,
+            additional_forward_args,
+            several_layers=self._several_layers,
+            internal_batch_size=internal_batch_size,
+            show_progress=show_progress,
+            description=self.get_name(),
+        )
+
     def _evidence(
         self, chunk: Chunk, sites: list[Site], grad_kwargs: dict[str, Any] | None
     ) -> Evidence:
+        return self._each_target(chunk, sites, [chunk.target], grad_kwargs, lambda found: found)[0]
+
+    def _each_target(
+        self,
+        chunk: Chunk,
+        sites: list[Site],
+        targets: Sequence[TargetType],
+        grad_kwargs: dict[str, Any] | None,
+        use: Callable[[Evidence], T],
+    ) -> list[T]:
+        """Run the model once; what ``use`` makes of each target's evidence, one after another."""
+        keep = {**(grad_kwargs or {}), "retain_graph": True}
         with record(
             self.forward_func,
             sites,
@@ -153,12 +261,28 @@ class GradientCam(ClassActivationMap, GradientAttribution):
             gradients=True,
             device_ids=self.device_ids,
         ) as recording:
-            scores = select_score(recording.output, chunk.target)
-            gradients = recording.gradients(scores, grad_kwargs)
             return [
-                list(zip(recording.activations(i), gradients[i], strict=True))
-                for i in range(len(sites))
+                use(self._found(recording, sites, target, grad_kwargs if left == 0 else keep))
+                for left, target in zip(reversed(range(len(targets))), targets, strict=True)
             ]
+
+    def _found(
+        self,
+        recording: Recording,
+        sites: list[Site],
+        target: TargetType,
+        grad_kwargs: dict[str, Any] | None,
+    ) -> Evidence:
+        """One target's evidence: activations and gradients."""
+        gradients = recording.gradients(self._score(recording.output, target), grad_kwargs)
+        return [
+            list(zip(recording.activations(i), gradients[i], strict=True))
+            for i in range(len(sites))
+        ]
+
+    def _score(self, output: Any, target: TargetType) -> Tensor:
+        """What is explained: the target's score of each example."""
+        return select_score(output, target)
 
 
 def channel_maps(
@@ -167,48 +291,22 @@ def channel_maps(
     """``tensor`` as (N, C, *positions), channels second, or an error where that is in doubt.
 
     Raises:
-        ArgumentError: the layer gives tokens (N, L, C) or channels-last maps (N, H, W, C).
+        ArgumentError: the layer gives tokens (N, L, C) or channels-last maps (N, H, W, C) whose
+            layout is not certain.
     """
-    if reshape_transform is not None:
-        tensor = reshape_transform(tensor)
-        if tensor.ndim < 2:
-            raise ArgumentError(
-                f"reshape_transform: expected it to return (N, C, *positions), got shape "
-                f"{tuple(tensor.shape)}"
-            )
-        return tensor
-    images = [image for image in inputs if image.ndim == 4]
-    if not images or tensor.ndim < 2:
-        if tensor.ndim < 2:
-            raise ArgumentError(
-                f"layer {name!r}: expected an output (N, C, ...), got {tuple(tensor.shape)}"
-            )
-        return tensor
-    if tensor.ndim == 3:
-        raise ArgumentError(
-            f"layer {name!r}: gives {tuple(tensor.shape)} for image inputs; are these tokens "
-            "(N, L, C) or channels (N, C, L)? Say so with reshape_transform=, e.g. for a ViT with "
-            "a class token and 14 x 14 patches: "
-            "lambda t: t[:, 1:].transpose(1, 2).unflatten(2, (14, 14))"
-        )
-    if tensor.ndim == 4 and _channels_last(tensor.shape, images[0].shape):
-        raise ArgumentError(
-            f"layer {name!r}: gives {tuple(tensor.shape)} for inputs of shape "
-            f"{tuple(images[0].shape)}, which looks like channels last (N, H, W, C). Pass "
-            "reshape_transform=lambda t: t.permute(0, 3, 1, 2), or lambda t: t if it is not."
-        )
-    return tensor
+    return channel_transform(tensor, inputs, name, reshape_transform)(tensor)
 
 
-def _channels_last(shape: Sequence[int], image: Sequence[int]) -> bool:
-    """Whether (1, 2) have the image's proportions and (2, 3) have not."""
-
-    def proportional(height: int, width: int) -> bool:
-        # A map of h x w positions is the image divided by one step, up to rounding and borders.
-        return abs(height * image[3] - width * image[2]) <= max(image[2:])
-
-    _, first, second, third = shape
-    return not proportional(second, third) and proportional(first, second) and second > 1
+def _channels_second(
+    tensors: tuple[Tensor, ...],
+    chunk: Chunk,
+    site: Site,
+    reshape_transform: ReshapeTransform | None,
+) -> list[Tensor]:
+    """A site's tensors with channels second; what is not shaped as the activation stays."""
+    first = tensors[0]
+    transform = channel_transform(first, chunk.inputs, site.name, reshape_transform)
+    return [transform(t) if t.shape == first.shape else t for t in tensors]
 
 
 def _flat(tensor: Tensor) -> Tensor:

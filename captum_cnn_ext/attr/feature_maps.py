@@ -31,6 +31,7 @@ class LayerFeatureMaps(LayerAttribution):
         >>> import torch
         >>> from captum_cnn_ext.attr import LayerFeatureMaps
         >>> from torchvision.models import resnet18
+        >>> from captum_cnn_ext.attr import LayerFeatureMaps
         >>> model = resnet18().eval()
         >>> maps = LayerFeatureMaps(model, ["conv1", "layer1"])
         >>> [a.shape for a in maps.attribute(torch.randn(2, 3, 64, 64))]

@@ -14,10 +14,15 @@ from torch import Tensor, nn
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer, select_score
 from captum_cnn_ext._engine.batching import Chunk
 from captum_cnn_ext._engine.captum_compat import TargetType
-from captum_cnn_ext._engine.recording import Site, record
-from captum_cnn_ext.attr.cam import ClassActivationMap, Evidence, GradientCam
+from captum_cnn_ext._engine.recording import Recording, Site, record
+from captum_cnn_ext.attr.cam import Evidence, GradientCam, T
 
 # --- the formulas: (A, g) of shape (n, k, p) -> weights (n, k, 1) or (n, k, p) -----------------
+
+
+def grad_cam_weights(activations: Tensor, gradients: Tensor) -> Tensor:
+    """w_k = mean_p g: Grad-CAM, the base of other methods; the class is Captum's LayerGradCam."""
+    return gradients.mean(2, keepdim=True)
 
 
 def grad_cam_plus_plus_weights(
@@ -50,6 +55,34 @@ def hires_cam_weights(activations: Tensor, gradients: Tensor) -> Tensor:
 def layer_cam_weights(activations: Tensor, gradients: Tensor) -> Tensor:
     """w_kp = relu(g)."""
     return gradients.relu()
+
+
+BASES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "grad-cam": grad_cam_weights,
+    "grad-cam++": grad_cam_plus_plus_weights,
+    "x-grad-cam": x_grad_cam_weights,
+    "hires-cam": hires_cam_weights,
+    "layer-cam": layer_cam_weights,
+}
+"""Formulas that other methods (Finer-CAM, RefineCAM) build on, by the name of their argument."""
+
+
+def base_weights(base: str, activations: Tensor, gradients: Tensor, method: str) -> Tensor:
+    """The weights of the method that ``method`` builds on."""
+    if base == "grad-cam++":
+        warn_where_ill_posed(activations, method)
+    return BASES[base](activations, gradients)
+
+
+def warn_where_ill_posed(activations: Tensor, method: str) -> None:
+    """Say that Grad-CAM++'s denominator can change sign on this layer."""
+    if (activations.sum(2) < 0).any():
+        warnings.warn(
+            f"{method}: the layer has channels that sum to less than 0, for which Grad-CAM++ is "
+            "ill-posed; choose a layer after its ReLU, or another method (LayerHiResCam, "
+            "LayerLayerCam)",
+            stacklevel=2,
+        )
 
 
 # --- the classes ------------------------------------------------------------------------------
@@ -100,13 +133,7 @@ class LayerGradCamPlusPlus(GradientCam):
         self.normalize_alphas = normalize_alphas
 
     def _weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        if (activations.sum(2) < 0).any():
-            warnings.warn(
-                "LayerGradCamPlusPlus: the layer has channels that sum to less than 0, for which "
-                "Grad-CAM++ is ill-posed; choose a layer after its ReLU, or another method "
-                "(LayerHiResCam, LayerLayerCam)",
-                stacklevel=2,
-            )
+        warn_where_ill_posed(activations, type(self).__name__)
         return grad_cam_plus_plus_weights(activations, gradients, self.normalize_alphas)
 
 
@@ -196,7 +223,7 @@ _SHAPE = (
 )
 
 
-class LayerCam(ClassActivationMap):
+class LayerCam(GradientCam):
     r"""CAM: the classifier's own weights on the feature maps that it pools.
 
     .. math:: L_p = \sum_k W_{ck} A_{kp}
@@ -236,7 +263,7 @@ class LayerCam(ClassActivationMap):
         *,
         classifier: Layer | None = None,
     ) -> None:
-        ClassActivationMap.__init__(self, forward_func, layer, device_ids)
+        GradientCam.__init__(self, forward_func, layer, device_ids)
         self.classifier: nn.Module | None = None
         if classifier is not None:
             self.classifier = find_layer(forward_func, classifier, "classifier")
@@ -246,27 +273,33 @@ class LayerCam(ClassActivationMap):
                     f"{type(self.classifier).__name__}"
                 )
 
-    def _evidence(
-        self, chunk: Chunk, sites: list[Site], grad_kwargs: dict[str, Any] | None
-    ) -> Evidence:
-        found = self.classifier is None
+    def _each_target(
+        self,
+        chunk: Chunk,
+        sites: list[Site],
+        targets: Sequence[TargetType],
+        grad_kwargs: dict[str, Any] | None,
+        use: Callable[[Evidence], T],
+    ) -> list[T]:
+        if self.classifier is None:
+            return super()._each_target(chunk, sites, targets, grad_kwargs, use)
         with record(
-            self.forward_func,
-            sites,
-            chunk.inputs,
-            chunk.extra,
-            gradients=found,
-            device_ids=self.device_ids,
+            self.forward_func, sites, chunk.inputs, chunk.extra, device_ids=self.device_ids
         ) as recording:
-            activations = [recording.activations(i) for i in range(len(sites))]
-            if found:
-                scores = select_score(recording.output, chunk.target)
-                for i, site in enumerate(sites):
-                    _check_linear_head(recording.operations_after(i, scores), site.name)
-                weights = recording.gradients(scores, grad_kwargs)
-            else:
-                weights = [tuple(self._rows(a, chunk.target) for a in site) for site in activations]
-        return [list(zip(a, w, strict=True)) for a, w in zip(activations, weights, strict=True)]
+            found = [recording.activations(i) for i in range(len(sites))]
+        return [use([[(a, self._rows(a, t)) for a in site] for site in found]) for t in targets]
+
+    def _found(
+        self,
+        recording: Recording,
+        sites: list[Site],
+        target: TargetType,
+        grad_kwargs: dict[str, Any] | None,
+    ) -> Evidence:
+        scores = self._score(recording.output, target)
+        for i, site in enumerate(sites):
+            _check_linear_head(recording.operations_after(i, scores), site.name)
+        return super()._found(recording, sites, target, grad_kwargs)
 
     def _rows(self, activation: Tensor, target: TargetType) -> Tensor:
         """The classifier's weights for each example's target class, shape (N, K)."""

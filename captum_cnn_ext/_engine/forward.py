@@ -1,0 +1,19 @@
+"""Run a model on changed inputs, and leave it as it was found."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from captum_cnn_ext._engine.arguments import root_module
+from captum_cnn_ext._engine.state import state_as_found
+
+
+def run_forward(forward_func: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """``forward_func(*args)`` with buffers and random numbers put back afterwards.
+
+    The tensors are the caller's own copies: a model may write into its input.
+    """
+    tensors = [arg for arg in args if isinstance(arg, Tensor)]
+    with state_as_found(root_module(forward_func), tensors):
+        return forward_func(*args)

@@ -1,0 +1,49 @@
+"""What each module call of one forward pass gave: names, shapes, order of finishing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from captum_cnn_ext._engine.arguments import runnable
+from captum_cnn_ext._engine.state import state_as_found
+
+
+@dataclass(frozen=True)
+class ModuleOutput:
+    """One finished call of one module; the shape of its output, or () where it is no tensor."""
+
+    name: str
+    module: nn.Module
+    shape: tuple[int, ...]
+
+
+def module_outputs(
+    forward_func: Callable[..., Any], root: nn.Module, inputs: Sequence[Tensor]
+) -> list[ModuleOutput]:
+    """Run the model once, without gradients; its modules' outputs in the order of finishing.
+
+    The model is as before when the function ends, however it ends.
+    """
+    outputs: list[ModuleOutput] = []
+    handles = []
+
+    def watch(name: str) -> Callable[..., None]:
+        def note(module: nn.Module, _: Any, output: Any) -> None:
+            shape = tuple(output.shape) if isinstance(output, Tensor) else ()
+            outputs.append(ModuleOutput(name, module, shape))
+
+        return note
+
+    args = [x.detach().clone() for x in inputs]
+    with state_as_found(root, args), torch.no_grad():
+        try:
+            for name, module in root.named_modules():
+                handles.append(module.register_forward_hook(watch(name)))
+            runnable(forward_func)(*args)
+        finally:
+            for handle in handles:
+                handle.remove()
+    return outputs

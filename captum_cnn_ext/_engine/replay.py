@@ -1,0 +1,300 @@
+"""What would the model's output be if this layer's output were this? For many alternatives at once.
+
+The model runs once and its module calls are recorded (call_script.py). A replay calls the model
+again with every call that ended before the layer answered from the recording; only the code
+between modules, and everything after the layer, computes. Nothing is traced: residual, dense and
+multi-branch networks, shared modules and in-place operations behave as in the full forward.
+
+Where that is not possible (a plain function, traced code, calls in another order than recorded)
+the whole forward runs, with the layer's output replaced by a hook.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+
+from captum_cnn_ext._engine.arguments import ArgumentError, root_module, runnable
+from captum_cnn_ext._engine.call_script import Call, CallRecorder, Script, Slot
+from captum_cnn_ext._engine.patching import layer_hook, patched, unfollowable
+from captum_cnn_ext._engine.recording import Site, record, warn_last_call
+from captum_cnn_ext._engine.rows import Rows
+from captum_cnn_ext._engine.state import state_as_found
+
+
+class ChangedOrderError(BaseException):
+    """The model called another module than when it was recorded; passes ``except Exception``."""
+
+
+class _Player:
+    """Answers the calls of one replay from a script. ``around`` takes each forward's place."""
+
+    def __init__(self, script: Script, rows: Rows, site: Site) -> None:
+        self.replaced = False
+        self._script, self._rows, self._site = script, rows, site
+        self._step = 0
+        self._intercepting = True
+        self._layer_ran = False
+        self._given: dict[Slot, Tensor] = {}
+        self._memory: dict[Slot, Tensor] = {}  # of what was given
+        self._shared: set[Slot] = set()  # one value for all examples
+
+    def around(self, module: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        if not self._intercepting:
+            return forward(*args, **kwargs)
+        action, call = self._script.steps[self._step]
+        if call.module is not module:
+            raise ChangedOrderError(
+                f"{type(module).__name__} was called where {type(call.module).__name__} was "
+                "recorded: the model's control flow depends on values"
+            )
+        self._step += 1
+        if action == "enter":
+            return forward(*args, **kwargs)
+        self._intercepting = False
+        output = forward(*args, **kwargs) if call.rerun else self._answer(call)
+        self._intercepting = action != "layer"
+        self._layer_ran = action == "layer"
+        return output
+
+    def at_layer(self) -> bool:
+        """Whether the hook that asks is at the call of the layer that is replaced."""
+        if self._site.at_input:
+            here = self._intercepting and self._script.steps[self._step][0] == "layer"
+            self._intercepting = self._intercepting and not here
+        else:
+            here, self._layer_ran = self._layer_ran, False
+        self.replaced = self.replaced or here
+        return here
+
+    def give(self, slot: Slot, by_example: bool = True) -> Tensor:
+        """The rows of a recorded tensor, as memory of its own where it will be written into."""
+        if slot.alias_of is not None:
+            return self._given[slot.alias_of]
+        if not by_example:
+            self._shared.add(slot)
+        memory = self._rows.pick(slot.value) if by_example else slot.value
+        spread = self._rows.spread if by_example else lambda tensor: tensor
+        if slot.copied:
+            memory = spread(memory).clone()
+            self._given[slot] = memory
+        else:
+            memory = memory.clone() if slot.emulated else memory
+            self._given[slot] = spread(memory)
+        self._memory[slot] = memory
+        return self._given[slot]
+
+    def _answer(self, call: Call) -> Any:
+        for slot, value in call.effects:
+            by_example = slot not in self._shared
+            self._memory[slot].copy_(self._rows.pick(value) if by_example else value)
+        assert call.tree is not None
+        leaves = [self.give(leaf) if isinstance(leaf, Slot) else leaf for leaf in call.leaves]
+        return tree_unflatten(leaves, call.tree)
+
+
+class Replay:
+    """A model with one forward pass recorded, ready to be run again from one layer on.
+
+    Attributes:
+        activation: the layer's tensors in the recorded pass, detached copies.
+        output: the model's output in the recorded pass.
+        call: which call of the layer is replaced.
+        full_forward: why replays run the whole model, or an empty string.
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        site: Site,
+        inputs: tuple[Tensor, ...],
+        additional_forward_args: tuple[Any, ...] = (),
+        device_ids: Sequence[int] | None = None,
+    ) -> None:
+        root = root_module(forward_func)
+        if isinstance(root, nn.DataParallel) and forward_func is root:
+            forward_func = root = root.module  # one device is enough to run what follows a layer
+            device_ids = None
+        self._forward, self._root, self._site = runnable(forward_func), root, site
+        self.length = len(inputs[0]) if inputs[0].ndim else 1
+        with torch.inference_mode(False):
+            self._args = tuple(
+                arg.detach().clone() if isinstance(arg, Tensor) else arg
+                for arg in (*inputs, *additional_forward_args)
+            )
+        self._script = Script([], [])
+        self._written = False  # the network writes into the layer's tensors
+        self.call = site.call
+        self.full_forward = unfollowable(root)
+        if not self.full_forward:
+            self._record_script()
+        if self.full_forward:
+            self._record_layer(device_ids)
+
+    def __call__(self, activation: Sequence[Tensor], rows: Tensor | None = None) -> Any:
+        """The model's output when the layer gives ``activation``.
+
+        ``rows[i]`` is the recorded example that row i of the activation belongs to; None means
+        the recorded batch itself. Gradients flow from the output to the activation.
+        """
+        chosen = Rows.of(rows, self.length)
+        self._check(activation, chosen)
+        groups = chosen.groups()
+        if len(groups) > 1:
+            parts = [
+                self._run([t.index_select(0, index.to(t.device)) for t in activation], group)
+                for index, group in groups
+            ]
+            leaves = [leaf for part in parts for leaf in tree_flatten(part)[0]]
+            if all(isinstance(leaf, Tensor) and leaf.ndim for leaf in leaves):
+                back = torch.argsort(torch.cat([index for index, _ in groups]))
+                return tree_map(
+                    lambda *ts: torch.cat(ts).index_select(0, back.to(ts[0].device)), *parts
+                )
+        return self._run(activation, chosen)
+
+    def _check(self, activation: Sequence[Tensor], rows: Rows) -> None:
+        if len(activation) != len(self.activation):
+            raise ArgumentError(
+                f"activation: expected {len(self.activation)} tensor(s) as layer "
+                f"{self._site.name!r} gives, got {len(activation)}"
+            )
+        for given, own in zip(activation, self.activation, strict=True):
+            ends_fit = given.shape[1:] == own.shape[1:]
+            if rows.is_identity and given.shape == own.shape:
+                continue
+            if own.shape[:1] != (self.length,):
+                raise ArgumentError(
+                    f"layer {self._site.name!r}: gives {tuple(own.shape)} for {self.length} "
+                    "example(s); a layer whose first dimension is not the batch can be replayed "
+                    "only with its whole recorded batch"
+                )
+            if not ends_fit or len(given) != len(rows):
+                raise ArgumentError(
+                    f"activation: expected shape ({len(rows)}, *{tuple(own.shape[1:])}), one row "
+                    f"for each of rows, got {tuple(given.shape)}"
+                )
+
+    # --- recording ----------------------------------------------------------------------------
+
+    def _record_script(self) -> None:
+        assert self._root is not None
+        layer_slots: list[Slot] = []
+
+        def replace(leaves: list[Tensor]) -> list[Tensor]:
+            if recorder.site.call in (None, recorder.calls - (not self._site.at_input)):
+                layer_slots[:] = [Slot.of(leaf) for leaf in leaves]
+            return leaves
+
+        tensors = [arg for arg in self._args if isinstance(arg, Tensor)]
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+            state_as_found(self._root, tensors),
+        ):
+            args = [arg.clone() if isinstance(arg, Tensor) else arg for arg in self._args]
+            recorder = CallRecorder(
+                self._root, self._site, [arg for arg in args if isinstance(arg, Tensor)]
+            )
+            with patched(self._root, recorder.around), layer_hook(self._site, replace):
+                self.output = self._forward(*args)
+        if recorder.chosen is None or not layer_slots:
+            self.full_forward = "the layer was not seen"  # recording again says why
+            return
+        if self._site.call is None and recorder.calls > 1:
+            warn_last_call(self._site, recorder.calls)
+        self.call = recorder.calls - 1 if self._site.call is None else self._site.call
+        self._written = any(
+            s.live is not None and s.live._version != s.version for s in layer_slots
+        )
+        self.activation = tuple(slot.value for slot in layer_slots)
+        self._script = recorder.script(self.length)
+        self.full_forward = self._script.refusal
+
+    def _record_layer(self, device_ids: Sequence[int] | None) -> None:
+        """The layer's tensors and the output only."""
+        site, inputs = self._site, self._args
+        with record(self._forward, [site], inputs, need_output=True, device_ids=device_ids) as run:
+            self.activation = tuple(t.clone() for t in run.activations(0))
+            self.output = run.output
+            self.call = run.calls(0) - 1 if site.call is None else site.call
+        self._written = True
+
+    # --- running again ------------------------------------------------------------------------
+
+    def _run(self, activation: Sequence[Tensor], rows: Rows) -> Any:
+        if not self.full_forward:
+            try:
+                return self._run_tail(activation, rows)
+            except ChangedOrderError as change:
+                self.full_forward = str(change)
+            warnings.warn(
+                f"layer {self._site.name!r}: {self.full_forward}; the whole forward is run instead",
+                stacklevel=3,
+            )
+        return self._run_all(activation, rows)
+
+    def _run_tail(self, activation: Sequence[Tensor], rows: Rows) -> Any:
+        assert self._root is not None
+        player = _Player(self._script, rows, self._site)
+
+        def replace(leaves: list[Tensor]) -> list[Tensor]:
+            return self._handed_over(activation) if player.at_layer() else leaves
+
+        inputs = iter(self._script.inputs)
+        args = [
+            player.give(next(inputs), arg.shape[:1] == (self.length,))
+            if isinstance(arg, Tensor)
+            else arg
+            for arg in self._args
+        ]
+        with (
+            state_as_found(self._root, self._tensors()),
+            patched(self._root, player.around),
+            layer_hook(self._site, replace),
+        ):
+            output = self._forward(*args)
+        if not player.replaced:
+            raise ChangedOrderError("the layer was not reached again")
+        return output
+
+    def _run_all(self, activation: Sequence[Tensor], rows: Rows) -> Any:
+        calls, replaced = 0, False
+
+        def replace(leaves: list[Tensor]) -> list[Tensor]:
+            nonlocal calls, replaced
+            calls += 1
+            if calls - 1 != self.call:
+                return leaves
+            replaced = True
+            if [leaf.shape for leaf in leaves] != [given.shape for given in activation]:
+                raise ArgumentError(
+                    f"layer {self._site.name!r}: gives {[tuple(t.shape) for t in leaves]} where "
+                    f"{[tuple(t.shape) for t in activation]} is put; a DataParallel model must be "
+                    "passed itself, not inside a function"
+                )
+            return self._handed_over(activation)
+
+        def gathered(arg: Any) -> Any:
+            if not isinstance(arg, Tensor):
+                return arg
+            return (rows.take(arg) if arg.shape[:1] == (self.length,) else arg).clone()
+
+        args = [gathered(arg) for arg in self._args]
+        with state_as_found(self._root, self._tensors()), layer_hook(self._site, replace):
+            output = self._forward(*args)
+        if not replaced:
+            raise ArgumentError(
+                f"layer {self._site.name!r}: call {self.call} was not reached when the model ran "
+                "again; its control flow depends on values. Choose another layer or call=."
+            )
+        return output
+
+    def _handed_over(self, activation: Sequence[Tensor]) -> list[Tensor]:
+        return [t.clone() if self._written else t for t in activation]
+
+    def _tensors(self) -> list[Tensor]:
+        return [arg for arg in self._args if isinstance(arg, Tensor)]

@@ -1,0 +1,70 @@
+"""How little a deconvnet or guided picture of a class score depends on the class."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from captum_cnn_ext._engine.arguments import ArgumentError, choose
+from captum_cnn_ext._engine.backward_rules import RULES, ruled_backward
+from captum_cnn_ext._engine.recording import record
+
+
+def class_blindness(
+    model: Callable[..., Any],
+    inputs: Tensor,
+    rule: str = "guided",
+    additional_forward_args: Any = None,
+    *,
+    smooth: str = "gate",
+) -> Tensor:
+    r"""The cosine between the pictures of the most and of the least likely class, of each example.
+
+    .. math:: \cos\big(R(\arg\max_c y_c),\; R(\arg\min_c y_c)\big)
+
+    1 means that the picture says nothing about the class. The plain gradient is mostly far below.
+    Cost: one forward and two backward passes.
+
+    Reference: Mahendran, Vedaldi, *Salient Deconvolutional Networks*, 2016; Nie, Zhang, Patel, *A
+    Theoretical Explanation for Perplexing Behaviors of Backpropagation-based Visualizations*,
+    2018, arXiv:1805.07039.
+
+    Args:
+        model: a classifier, or any function of the inputs with scores (N, classes).
+        inputs: (N, C, H, W).
+        rule: ``"deconvnet"``, ``"guided"`` or ``"gradient"``.
+        additional_forward_args: further arguments of the model.
+        smooth: what smooth activations do, ``"gate"`` or ``"slope"``.
+
+    Returns:
+        (N,) cosines, from -1 to 1.
+
+    Raises:
+        ArgumentError: the model does not give scores (N, classes) that depend on the inputs.
+
+    Example::
+
+        >>> import torch
+        >>> from torchvision.models import vgg11
+        >>> from captum_cnn_ext.attr import class_blindness
+        >>> model = vgg11().eval()
+        >>> x = torch.randn(2, 3, 64, 64)
+        >>> bool((class_blindness(model, x) > class_blindness(model, x, "gradient")).all())
+        True
+    """
+    choose("rule", rule, RULES)
+    with record(
+        model, [], (inputs,), additional_forward_args, from_inputs=True, need_output=True
+    ) as recording:
+        scores = recording.output
+        if not isinstance(scores, Tensor) or scores.ndim != 2 or not scores.requires_grad:
+            found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+            raise ArgumentError(f"model: expected scores (N, classes) of the inputs, got {found}")
+        pictures = []
+        with ruled_backward(recording.inputs, scores, rule, smooth) as backward:
+            for classes in (scores.argmax(1), scores.argmin(1)):
+                seed = F.one_hot(classes, scores.shape[1]).to(scores)
+                pictures.append(backward.gradients(seed, keep_graph=True)[0].flatten(1))
+    return torch.cosine_similarity(pictures[0], pictures[1])

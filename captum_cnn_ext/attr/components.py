@@ -1,0 +1,60 @@
+"""Principal components of activations, for a batch at once, on its device."""
+
+import torch
+from torch import Tensor
+
+
+def first_direction(matrix: Tensor) -> Tensor:
+    """The first right singular vector of each (p, k) matrix, given as (n, k, p); shape (n, k, 1).
+
+    Not centred. It comes from the smaller of the two Gram matrices, (k, k) or (p, p), in double
+    precision where the device has it. Its sign makes the projection correlate with the energy
+    sum_k a_k^2 of the positions; where that does not decide, the projection sums to 0 or more.
+    """
+    wide = matrix.double() if matrix.device.type != "mps" else matrix
+    direction: Tensor
+    if wide.shape[1] <= wide.shape[2]:
+        direction = torch.linalg.eigh(wide @ wide.mT).eigenvectors[..., -1:]
+    else:
+        positions = torch.linalg.eigh(wide.mT @ wide).eigenvectors[..., -1:]
+        direction = torch.nn.functional.normalize(wide @ positions, dim=1)
+    projection = (direction * wide).sum(1)
+    return (direction * energy_sign(projection, wide)[:, None, None]).to(matrix.dtype)
+
+
+def energy_sign(projection: Tensor, matrix: Tensor) -> Tensor:
+    """+1 or -1 for each example: (n, p) times it correlates with the energy of (n, k, p)."""
+    energy = matrix.square().sum(1)
+    spread = energy - energy.mean(1, keepdim=True)
+    covariance = (projection * spread).sum(1)
+    noise = torch.finfo(energy.dtype).eps * (projection.abs() * energy).sum(1)
+    deciding: Tensor = torch.where(covariance.abs() <= 8 * noise, projection.sum(1), covariance)
+    return 1.0 - 2.0 * (deciding < 0).to(projection.dtype)
+
+
+def kernel_projection(matrix: Tensor, kernel: str, gamma: float | None) -> Tensor:
+    """Each position's coordinate on the first kernel principal component: (n, k, p) -> (n, 1, p).
+
+    Positions are centred, then compared by the kernel, whose matrix is centred again, as in
+    kernel PCA. The sign is that of ``first_direction``.
+    """
+    wide = matrix.double() if matrix.device.type != "mps" else matrix
+    centred = wide - wide.mean(2, keepdim=True)
+    scale = 1 / matrix.shape[1] if gamma is None else gamma
+    products = centred.mT @ centred
+    if kernel == "sigmoid":
+        gram = torch.tanh(scale * products + 1)
+    elif kernel == "rbf":
+        squares = products.diagonal(dim1=1, dim2=2)
+        gram = torch.exp(-scale * (squares[:, :, None] + squares[:, None] - 2 * products))
+    else:
+        gram = products
+    gram = (
+        gram
+        - gram.mean(1, keepdim=True)
+        - gram.mean(2, keepdim=True)
+        + gram.mean((1, 2), keepdim=True)
+    )
+    values, vectors = torch.linalg.eigh(gram)
+    projection: Tensor = vectors[..., -1] * values[:, -1:].clamp(min=0).sqrt()
+    return (projection * energy_sign(projection, wide)[:, None])[:, None].to(matrix.dtype)

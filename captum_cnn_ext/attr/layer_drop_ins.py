@@ -1,0 +1,273 @@
+"""Captum's layer methods, with their signatures and values, computing only the layer's tail."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from captum.attr import FeatureAblation, IntegratedGradients
+from captum.attr import LayerFeatureAblation as CaptumLayerFeatureAblation
+from captum.attr import LayerIntegratedGradients as CaptumLayerIntegratedGradients
+from torch import Tensor
+
+from captum_cnn_ext._engine.arguments import (
+    ArgumentError,
+    Layer,
+    as_tensors,
+    find_layers,
+    select_score,
+)
+from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
+from captum_cnn_ext._engine.recording import layer_sites, record
+from captum_cnn_ext.attr.tail_forward import TailForward
+
+
+class LayerFeatureAblation(CaptumLayerFeatureAblation):
+    r"""Captum's ``LayerFeatureAblation`` with its values, computing only what follows the layer.
+
+    .. math:: a_i = f(A) - f(A \text{ with group } i \text{ at its baseline})
+
+    Cost: one forward pass, and one pass through what follows the layer for each group of features
+    (each channel position when there is no mask). Layers whose tensors are a list, and targets
+    that differ by example with several ``perturbations_per_eval``, work.
+
+    Reference: Kokhlikyan et al., *Captum: A unified and generic model interpretability library
+    for PyTorch*, 2020, arXiv:2009.07896.
+
+    Args:
+        forward_func: the model, or any function of the inputs that runs it.
+        layer: a module, its dotted name, or a list of these (explained one by one).
+        device_ids: the replicas' devices, with ``DataParallel``.
+
+    Example::
+
+        >>> import torch
+        >>> from torchvision.models import resnet18
+        >>> from captum_cnn_ext.attr import LayerFeatureAblation
+        >>> model, x = resnet18().eval(), torch.randn(1, 3, 64, 64)
+        >>> channel = torch.arange(512).reshape(1, 512, 1, 1)
+        >>> ablation = LayerFeatureAblation(model, "layer4")
+        >>> ablation.attribute(x, target=3, layer_mask=channel, perturbations_per_eval=64).shape
+        torch.Size([1, 512, 2, 2])
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        layer: Layer | list[Layer],
+        device_ids: list[int] | None = None,
+    ) -> None:
+        CaptumLayerFeatureAblation.__init__(
+            self, forward_func, find_layers(forward_func, layer), device_ids
+        )
+
+    @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def attribute(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        layer_baselines: Any = None,
+        target: TargetType = None,
+        additional_forward_args: Any = None,
+        layer_mask: Tensor | tuple[Tensor, ...] | None = None,
+        attribute_to_layer_input: bool = False,
+        perturbations_per_eval: int = 1,
+        *,
+        call: int | None = None,
+    ) -> Any:
+        """The change of the target's score when features of the layer are put at their baselines.
+
+        Args:
+            inputs: one tensor (N, ...) or a tuple of them.
+            layer_baselines: the layer's values that stand for absence; None is 0.
+            target: what is explained, in any of Captum's forms.
+            additional_forward_args: further arguments of ``forward_func``.
+            layer_mask: integers that group the layer's features; None ablates each alone.
+            attribute_to_layer_input: ablate what the layer receives instead of what it gives.
+            perturbations_per_eval: how many groups go through the network at once.
+            call: which call of a layer that runs several times; None is the last.
+
+        Returns:
+            A tensor of the layer's shape, or a tuple where the layer has several tensors; a list
+            of these when ``layer`` is a list.
+
+        Raises:
+            ArgumentError: the layer is not reached or gives no tensor.
+            TargetError: the output has no such target.
+        """
+        modules = self.layer if isinstance(self.layer, list) else [self.layer]
+        found = []
+        for module in modules:
+            tail = TailForward(
+                self.forward_func,
+                module,
+                inputs,
+                additional_forward_args,
+                attribute_to_layer_input=attribute_to_layer_input,
+                call=call,
+                device_ids=self.device_ids,
+            )
+            if isinstance(tail.output, Tensor) and target is not None:
+                select_score(tail.output, target)  # a wrong target is named before the work
+            found.append(
+                FeatureAblation(tail).attribute(
+                    tail.activation,
+                    baselines=layer_baselines,
+                    target=target,
+                    additional_forward_args=(tail.rows,),
+                    feature_mask=layer_mask,
+                    perturbations_per_eval=perturbations_per_eval,
+                )
+            )
+        return found if isinstance(self.layer, list) else found[0]
+
+
+class LayerIntegratedGradients(CaptumLayerIntegratedGradients):
+    r"""Captum's ``LayerIntegratedGradients`` with its values, computing only the layer's tail.
+
+    .. math:: (A - A') \int_0^1 \frac{\partial f(A' + \alpha (A - A'))}{\partial A}\, d\alpha
+
+    A is the layer's activation for the inputs, A' for the baselines. Cost: two forward passes,
+    and ``n_steps`` forward and backward passes through what follows the layer. Several layers are
+    integrated jointly by Captum's definition, in Captum's own code.
+
+    Reference: Sundararajan, Taly, Yan, *Axiomatic Attribution for Deep Networks*, 2017,
+    arXiv:1703.01365.
+
+    Args:
+        forward_func: the model, or any function of the inputs that runs it.
+        layer: a module, its dotted name, or a list of these.
+        device_ids: the replicas' devices, with ``DataParallel``.
+        multiply_by_inputs: False leaves out the factor A - A'.
+
+    Example::
+
+        >>> import torch
+        >>> from torchvision.models import resnet18
+        >>> from captum_cnn_ext.attr import LayerIntegratedGradients
+        >>> model, x = resnet18().eval(), torch.randn(2, 3, 64, 64)
+        >>> method = LayerIntegratedGradients(model, "layer4")
+        >>> method.attribute(x, target=[3, 7], n_steps=8).shape
+        torch.Size([2, 512, 2, 2])
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        layer: Layer | list[Layer],
+        device_ids: list[int] | None = None,
+        multiply_by_inputs: bool = True,
+    ) -> None:
+        CaptumLayerIntegratedGradients.__init__(
+            self, forward_func, find_layers(forward_func, layer), device_ids, multiply_by_inputs
+        )
+
+    @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
+    def attribute(
+        self,
+        inputs: Any,
+        baselines: Any = None,
+        target: TargetType = None,
+        additional_forward_args: Any = None,
+        n_steps: int = 50,
+        method: str = "gausslegendre",
+        internal_batch_size: int | None = None,
+        return_convergence_delta: bool = False,
+        attribute_to_layer_input: bool = False,
+        grad_kwargs: dict[str, Any] | None = None,
+        *,
+        call: int | None = None,
+    ) -> Any:
+        """Gradients at the layer, integrated from the baselines' activation to the inputs'.
+
+        Args:
+            inputs: one tensor (N, ...) or a tuple of them.
+            baselines: inputs that stand for absence, tensors or numbers; None is 0.
+            target: what is explained, in any of Captum's forms.
+            additional_forward_args: further arguments of ``forward_func``.
+            n_steps: points of the quadrature.
+            method: the quadrature rule, by Captum's names.
+            internal_batch_size: at most so many points at once; None is all.
+            return_convergence_delta: also how far the sum is from f(inputs) - f(baselines).
+            attribute_to_layer_input: at what the layer receives instead of what it gives.
+            grad_kwargs: passed to ``torch.autograd.grad``.
+            call: which call of a layer that runs several times; None is the last.
+
+        Returns:
+            A tensor of the layer's shape, or a tuple where the layer has several tensors; a list
+            of these when ``layer`` is a list; with the delta, (N,), beside it where asked.
+
+        Raises:
+            ArgumentError: the layer is not reached or gives no tensor.
+            TargetError: the output has no such target.
+        """
+        layers = self.layer if isinstance(self.layer, list) else [self.layer]
+        if len(layers) > 1:
+            return CaptumLayerIntegratedGradients.attribute.__wrapped__(
+                self,
+                inputs,
+                baselines,
+                target,
+                additional_forward_args,
+                n_steps,
+                method,
+                internal_batch_size,
+                return_convergence_delta,
+                attribute_to_layer_input,
+                grad_kwargs,
+            )
+        tensors = as_tensors(inputs)
+        starts = _as_baselines(baselines, tensors)
+        sites = layer_sites(self.forward_func, layers[0], attribute_to_layer_input, call)
+        with record(
+            self.forward_func, sites, starts, additional_forward_args, device_ids=self.device_ids
+        ) as recording:
+            start = recording.activations(0)
+        tail = TailForward(
+            self.forward_func,
+            layers[0],
+            tensors,
+            additional_forward_args,
+            attribute_to_layer_input=attribute_to_layer_input,
+            call=call,
+            device_ids=self.device_ids,
+        )
+        if isinstance(tail.output, Tensor) and target is not None:
+            select_score(tail.output, target)  # a wrong target is named before the work
+        ig = IntegratedGradients(tail, self.multiplies_by_inputs)
+        if grad_kwargs is not None:
+            ig.gradient_func = partial(ig.gradient_func, grad_kwargs=grad_kwargs)
+        found = ig.attribute(
+            tail.activation,
+            baselines=start if len(start) > 1 else start[0],
+            target=target,
+            additional_forward_args=(tail.rows,),
+            n_steps=n_steps,
+            method=method,
+            internal_batch_size=internal_batch_size,
+        )
+        parts = tuple(t.detach() for t in found) if isinstance(found, tuple) else found.detach()
+        result = [parts] if isinstance(self.layer, list) else parts
+        if not return_convergence_delta:
+            return result
+        delta = self.compute_convergence_delta(
+            found,
+            starts,
+            tensors,
+            additional_forward_args=additional_forward_args,
+            target=target,
+        )
+        return result, delta
+
+
+def _as_baselines(baselines: Any, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Captum's baselines (None, a number or a tensor, or a tuple of these) as tensors."""
+    values = baselines if isinstance(baselines, tuple) else (baselines,) * len(tensors)
+    if len(values) != len(tensors):
+        raise ArgumentError(
+            f"baselines: expected one for each of {len(tensors)} inputs, got {len(values)}"
+        )
+    return tuple(
+        value if isinstance(value, Tensor) else torch.full_like(tensor, value or 0)
+        for value, tensor in zip(values, tensors, strict=True)
+    )

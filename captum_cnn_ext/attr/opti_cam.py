@@ -1,0 +1,118 @@
+"""Opti-CAM: a class activation map whose weights are optimised."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_cnn_ext._engine.arguments import Layer, choose, select_score
+from captum_cnn_ext._engine.batching import Chunk
+from captum_cnn_ext._engine.forward import run_forward
+from captum_cnn_ext._engine.recording import Site, record
+from captum_cnn_ext.attr.cam import channel_maps
+from captum_cnn_ext.attr.reshape import ReshapeTransform
+from captum_cnn_ext.attr.score_cam import MaskedInputCam, mask_at, unit_range
+
+
+def combined(logits: Tensor, maps: Tensor) -> Tensor:
+    """sum_k softmax(u)_k A_k, (n, 1, *positions)."""
+    return torch.einsum("nk,nk...->n...", logits.softmax(1), maps).unsqueeze(1)
+
+
+class LayerOptiCam(MaskedInputCam):
+    r"""Opti-CAM: the weights whose map, as a mask, gives the target the highest score.
+
+    .. math::
+        L = \sum_k \mathrm{softmax}(u)_k A_k, \quad
+        u = \arg\max_u\, y(x \odot \mathrm{minmax}(U(\textstyle\sum_k \mathrm{softmax}(u)_k A_k)))
+
+    u starts at 0 and takes ``steps`` of Adam; nothing is random.
+
+    Cost: one forward pass, and one forward and backward pass of the whole network for each step,
+    all examples together.
+
+    Reference: Zhang, Torres, Sicre, Avrithis, Ayache, *Opti-CAM: Optimizing saliency maps for
+    interpretability*, 2023, arXiv:2301.07002.
+
+    Args:
+        forward_func: the model, or any function of the inputs that runs it.
+        layer: a module, its dotted name, or a list of these.
+        device_ids: the replicas' devices, with ``DataParallel``.
+        score: "logit" (the output as the model gives it) or "probability" (softmax over classes).
+        steps: of Adam.
+        lr: Adam's step size.
+
+    Example::
+
+        >>> import torch
+        >>> from torchvision.models import resnet18
+        >>> from captum_cnn_ext.attr import LayerOptiCam
+        >>> model = resnet18().eval()
+        >>> cam = LayerOptiCam(model, "layer4", steps=3)
+        >>> cam.attribute(torch.randn(1, 3, 64, 64), target=3).shape
+        torch.Size([1, 1, 2, 2])
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        layer: Layer | Sequence[Layer],
+        device_ids: list[int] | None = None,
+        *,
+        score: str = "logit",
+        steps: int = 100,
+        lr: float = 0.1,
+    ) -> None:
+        choose("score", score, ("logit", "probability"))
+        MaskedInputCam.__init__(self, forward_func, layer, device_ids, score=score)
+        self.steps, self.lr = steps, lr
+
+    @property
+    def samples(self) -> int:
+        return 1
+
+    def _scored(
+        self,
+        site: Site,
+        chunk: Chunk,
+        reshape: ReshapeTransform | None,
+        size: int | None,
+        chunks: Callable[..., list[Tensor]],
+    ) -> list[tuple[Tensor, Tensor]]:
+        with torch.inference_mode(False):
+            with record(
+                self.forward_func, [site], chunk.inputs, chunk.extra, device_ids=self.device_ids
+            ) as recording:
+                tensors = recording.activations(0)
+            found = []
+            for tensor in tensors:
+                maps = channel_maps(tensor, chunk.inputs, site.name, reshape).clone()
+                self._check_masks(maps, chunk, site)
+                found.append((maps, self._optimised(chunk, maps, chunks)))
+        return found
+
+    def _optimised(self, chunk: Chunk, maps: Tensor, chunks: Callable[..., list[Tensor]]) -> Tensor:
+        dtype = torch.promote_types(maps.dtype, torch.float32)
+        logits = torch.zeros(maps.shape[:2], dtype=dtype, device=maps.device, requires_grad=True)
+        adam = torch.optim.Adam([logits], lr=self.lr)
+
+        def step(_: slice) -> Tensor:
+            with torch.enable_grad():
+                mask = combined(logits, maps.to(dtype))
+                args = tuple(
+                    x * unit_range(mask_at(mask, x.shape[2:])).to(x.dtype)
+                    if x.ndim == maps.ndim and x.ndim > 2
+                    else x.clone()
+                    for x in (t.detach() for t in chunk.inputs)
+                )
+                extra = (v.clone() if isinstance(v, Tensor) else v for v in chunk.extra)
+                output = self._scale(run_forward(self.forward_func, (*args, *extra)))
+                score = select_score(output, chunk.target).sum()
+                if score.requires_grad:
+                    (logits.grad,) = torch.autograd.grad(-score, [logits], materialize_grads=True)
+            adam.step()
+            return logits
+
+        chunks(step, self.steps, 1)
+        return logits.detach().softmax(1)

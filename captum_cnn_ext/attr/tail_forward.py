@@ -1,0 +1,112 @@
+"""The rest of the network as a function of one layer's activation."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_cnn_ext._engine.arguments import ArgumentError, Layer, as_tensors, find_layer
+from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
+from captum_cnn_ext._engine.recording import layer_sites
+from captum_cnn_ext._engine.replay import Replay
+
+
+class TailForward:
+    r"""What follows a layer, as a ``forward_func`` of the layer's activation.
+
+    .. math:: \mathrm{tail}(A(x), n) = f(x_n), \quad f = \mathrm{tail} \circ A
+
+    Every Captum input method (IntegratedGradients, GradientShap, FeatureAblation,
+    ShapleyValueSampling, Occlusion) becomes a method for the layer, with the same mathematics:
+    the activation is its input, and only what follows the layer is computed. Pass ``tail.rows`` as
+    additional argument: Captum repeats it together with the activation, in whatever order, so that
+    each row finds the rest of its own example (skip connections, other branches). Gradients flow.
+
+    Cost: one forward pass to construct; each call what follows the layer costs. The whole forward
+    runs where the model's calls cannot be followed (``forward_func`` is a plain function, or
+    compiled in place), and, with a warning, where they come in another order than recorded.
+
+    Args:
+        forward_func: the model, or any function of the inputs that runs it.
+        layer: a module of the model or its dotted name.
+        inputs: one tensor (N, ...) or a tuple of them: the examples to explain.
+        additional_forward_args: further arguments of ``forward_func``.
+        attribute_to_layer_input: replace what the layer receives instead of what it gives.
+        call: which call of a layer that runs several times; None is the last, as in Captum.
+        device_ids: the replicas' devices, where ``forward_func`` is a function around a
+            ``DataParallel`` model.
+
+    Raises:
+        ArgumentError: the layer is not in the model, is not reached, or gives no tensor.
+
+    Example::
+
+        >>> import torch
+        >>> from captum.attr import IntegratedGradients
+        >>> from torchvision.models import resnet18
+        >>> from captum_cnn_ext.attr import TailForward
+        >>> model, x = resnet18().eval(), torch.randn(2, 3, 64, 64)
+        >>> tail = TailForward(model, "layer4", x)
+        >>> torch.equal(tail(tail.activation, tail.rows), model(x))
+        True
+        >>> method = IntegratedGradients(tail)
+        >>> method.attribute(tail.activation, target=[3, 7], additional_forward_args=(tail.rows,),
+        ...                  n_steps=8).shape
+        torch.Size([2, 512, 2, 2])
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        layer: Layer,
+        inputs: Tensor | tuple[Tensor, ...],
+        additional_forward_args: Any = None,
+        *,
+        attribute_to_layer_input: bool = False,
+        call: int | None = None,
+        device_ids: list[int] | None = None,
+    ) -> None:
+        module = find_layer(forward_func, layer)
+        (site,) = layer_sites(forward_func, module, attribute_to_layer_input, call)
+        self._replay = Replay(
+            forward_func,
+            site,
+            as_tensors(inputs),
+            format_additional_forward_args(additional_forward_args),
+            device_ids,
+        )
+
+    @property
+    def activation(self) -> Any:
+        """The layer's tensor for ``inputs``, detached; a tuple where it has several."""
+        tensors = self._replay.activation
+        return tensors if len(tensors) > 1 else tensors[0]
+
+    @property
+    def rows(self) -> Tensor:
+        """The index of each example, (N,): the additional argument of a Captum method."""
+        return torch.arange(self._replay.length, device=self._replay.activation[0].device)
+
+    @property
+    def output(self) -> Any:
+        """The model's output for ``inputs``."""
+        return self._replay.output
+
+    def __call__(self, *activation_and_rows: Tensor) -> Any:
+        """The model's output for rows of other activations.
+
+        Args:
+            activation_and_rows: the layer's tensor (R, ...), or its tensors, and last ``rows``
+                (R,), the recorded example of each row. Without ``rows`` the activation is one for
+                each recorded example.
+        """
+        count = len(self._replay.activation)
+        if len(activation_and_rows) not in (count, count + 1):
+            raise ArgumentError(
+                f"TailForward: expected {count} activation tensor(s) and rows, got "
+                f"{len(activation_and_rows)} arguments; with a Captum method pass "
+                "additional_forward_args=(tail.rows,)"
+            )
+        rows = activation_and_rows[count] if len(activation_and_rows) > count else None
+        return self._replay(activation_and_rows[:count], rows)

@@ -1,0 +1,93 @@
+"""The suggested layers: what users of each architecture choose, found from one forward pass."""
+
+import models
+import pytest
+import torch
+from snapshots import nothing_left_behind
+from torch import nn
+
+from captum_cnn_ext.attr import LayerHiResCam, suggest_layers
+
+EXPECTED = {
+    "resnet18": ["layer4", "layer3", "layer2", "layer1", "relu"],
+    "resnet50": ["layer4", "layer3", "layer2", "layer1", "relu"],
+    "vgg16": ["features.29", "features.22", "features.15", "features.8", "features.3"],
+    "densenet121": ["features.norm5", *(f"features.denseblock{n}" for n in (3, 2, 1))],
+    "mobilenet_v2": ["features.18", "features.13", "features.6", "features.3", "features.1"],
+    "efficientnet_b0": ["features.8", "features.5", "features.3", "features.2", "features.1"],
+    "googlenet": ["inception5b", "inception4e", "inception3b"],
+    "inception_v3": ["Mixed_7c", "Mixed_6e", "Mixed_5d"],
+    "convnext_tiny": ["features.7", "features.5", "features.3", "features.1"],
+    "squeezenet1_1": ["features.12", "features.7", "features.4", "features.1"],
+    "regnet_y_400mf": [f"trunk_output.block{n}" for n in (4, 3, 2, 1)],
+    "alexnet": ["features.11", "features.4", "features.1"],
+}
+
+
+def network(name):
+    zoo = pytest.importorskip("torchvision.models")
+    slow_start = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    return getattr(zoo, name)(**slow_start).eval()
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_what_users_choose(name):
+    found = suggest_layers(network(name), 299 if name == "inception_v3" else 224)
+    names = [layer.name for layer in found]
+    assert names[: len(EXPECTED[name])] == EXPECTED[name]
+    sizes = [layer.shape[2] * layer.shape[3] for layer in found]
+    assert sizes == sorted(sizes)
+    assert f"{found[0].shape[1]} channels on {found[0].shape[2]} x" in found[0].reason
+    assert "last convolution stage" in found[0].reason
+    assert all("earlier stage" in layer.reason for layer in found[1:])
+
+
+@pytest.mark.parametrize("name", ["vit_b_16", "swin_t"])
+def test_transformers_have_no_convolution_stage(name):
+    with pytest.raises(ValueError, match=r"before most of the network.*tokens_to_map"):
+        suggest_layers(network(name), 224)
+
+
+def test_small_networks():
+    model = models.build(models.Net)
+    with nothing_left_behind(model):
+        found = suggest_layers(model, (2, 5, 6))
+    assert [layer.name for layer in found] == ["relu"]
+    assert found[0].shape == (1, 4, 5, 6)
+    x = models.image_batch()
+    assert LayerHiResCam(model, found[0].name).attribute(x, 1).shape == (3, 1, 5, 6)
+    assert suggest_layers(model, (5, 6)) == found
+    assert suggest_layers(model, x)[0].name == "relu"
+    two = models.build(models.TwoInputs)
+    assert suggest_layers(two, (x, x))[0].name == "relu"
+    assert suggest_layers(models.one_dimensional(), (2, 9))[0].shape == (1, 4, 9)
+    assert suggest_layers(models.three_dimensional(), (3, 3, 4))[0].name == "1"
+
+
+def test_blocks_that_end_in_a_pooling():
+    def block(a, b):
+        return nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+
+    model = nn.Sequential(block(3, 4), block(4, 6), block(6, 8), nn.Flatten(), nn.Linear(32, 5))
+    names = [layer.name for layer in suggest_layers(model, 16)]
+    assert names == ["2.1", "1.1", "0.1"]
+
+
+def test_wrong_arguments_are_named():
+    model = models.build(models.Net)
+    with pytest.raises(TypeError, match=r"model: expected a torch\.nn\.Module, got function"):
+        suggest_layers(lambda x: x, 224)
+    with pytest.raises(TypeError, match="inputs: expected example tensors, or a size"):
+        suggest_layers(model, "224")
+    with pytest.raises(ValueError, match="expected 2 sizes of positions, with or without"):
+        suggest_layers(model, (1, 2, 5, 6))
+    with pytest.raises(ValueError, match="Linear has no convolution"):
+        suggest_layers(nn.Linear(3, 4), 3)
+    with pytest.raises(ValueError, match="runs no convolution"):
+        suggest_layers(nn.Linear(3, 4), torch.zeros(1, 3))
+
+
+def test_a_failing_model_is_left_as_it_was():
+    model = models.build(models.Breaks)
+    with nothing_left_behind(model), pytest.raises(ArithmeticError):
+        suggest_layers(model, (2, 5, 6))

@@ -1,0 +1,235 @@
+"""Score-based maps: literal references, deliberate breaks, closed forms, counted passes."""
+
+from functools import partial
+
+import models
+import pytest
+import references_scores as references
+import torch
+from snapshots import nothing_left_behind
+from torch import nn
+
+from captum_cnn_ext.attr import (
+    LayerAblationCam,
+    LayerISCam,
+    LayerOptiCam,
+    LayerReciproCam,
+    LayerScoreCam,
+    LayerSSCam,
+)
+
+TARGETS = [0, 4, 2]
+
+
+def noise(k, samples=3, stdev=2.0, size=(1, 5, 6)):
+    """What LayerSSCam promises: a function of the seed, the channel and the sample only."""
+    rows = [torch.Generator().manual_seed(1_000_003 * k + i) for i in range(samples)]
+    return [torch.empty(size).double().normal_(0, stdev, generator=g) for g in rows]
+
+
+CASES = {
+    "ablation": (LayerAblationCam, references.ablation_cam),
+    "ablation, signed": (
+        partial(LayerAblationCam, signed=True),
+        partial(references.ablation_cam, signed=True),
+    ),
+    "recipro": (LayerReciproCam, references.recipro_cam),
+    "recipro, gaussian": (
+        partial(LayerReciproCam, gaussian=True),
+        partial(references.recipro_cam, gaussian=True),
+    ),
+    "score": (LayerScoreCam, references.score_cam),
+    "score, logit": (
+        partial(LayerScoreCam, score="logit"),
+        partial(references.score_cam, score="logit"),
+    ),
+    "is": (partial(LayerISCam, samples=4), partial(references.is_cam, samples=4)),
+    "ss": (partial(LayerSSCam, samples=3), partial(references.ss_cam, noise=noise)),
+    "opti": (partial(LayerOptiCam, steps=6), partial(references.opti_cam, steps=6)),
+}
+KINDS = {
+    "in-place": (models.Net, "block"),
+    "residual": (models.Residual, "block"),
+    "called twice": (models.CalledTwice, "relu"),
+    "list input": (models.ListInput, "join"),
+    "first layer": (models.Functional, "stem"),
+}
+
+
+def compare(case, kind="residual", x=None):
+    cls, reference = CASES[case]
+    model_kind, layer = KINDS[kind]
+    model = models.build(model_kind)
+    x = models.image_batch() if x is None else x
+    found = cls(model, layer).attribute(x, TARGETS, call=1 if kind == "called twice" else None)
+    expected = reference(model, model.get_submodule(layer), x, TARGETS)
+    torch.testing.assert_close(
+        found, expected, rtol=0, atol=1e-10 * float(expected.abs().max()), check_stride=False
+    )
+    assert float(expected.abs().max()) > 0, "an empty map proves nothing"
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_equals_the_literal_reference(case, kind):
+    compare(case, kind)
+
+
+# --- closed forms, options ----------------------------------------------------------------------
+
+
+def test_a_gap_and_linear_tail_in_closed_form():
+    model, x = models.build(models.GapLinear), models.image_batch()[:, :1]
+    a = model.relu(model.conv(x)).detach()
+    weight = model.fc.weight.detach()
+    y = model(x).detach()[:, 2]
+    expected = (weight[2] * a.mean((2, 3)) / y.abs()[:, None])[..., None, None] * a
+    found = LayerAblationCam(model, "relu").attribute(x, 2)
+    torch.testing.assert_close(found, expected.sum(1, keepdim=True))
+    alone = LayerReciproCam(model, "relu").attribute(x, 2)
+    linear = torch.einsum("k,nkhw->nhw", weight[2], a).unsqueeze(1) / 30 + model.fc.bias[2].detach()
+    torch.testing.assert_close(alone, linear)
+
+
+def test_the_top_channels_are_those_of_the_highest_variance():
+    model, x = models.build(models.Net), models.image_batch()
+    parts = LayerScoreCam(model, "block").attribute(x, 1, attr_dim_summation=False)
+    few = LayerScoreCam(model, "block", top_channels=2).attribute(x, 1, attr_dim_summation=False)
+    variance = references.activation(model, model.block, x).flatten(2).var(2)
+    for n in range(3):
+        kept = set(variance[n].topk(2).indices.tolist())
+        assert {k for k in range(4) if few[n, k].any()} == kept
+        for k in kept:
+            torch.testing.assert_close(few[n, k], parts[n, k])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_chunks_do_not_change_the_map(case, capsys):
+    cls, _ = CASES[case]
+    model, x = models.build(models.Net), models.image_batch()
+    whole = cls(model, "block").attribute(x, TARGETS)
+    pieces = cls(model, "block").attribute(x, TARGETS, internal_batch_size=2, show_progress=True)
+    torch.testing.assert_close(whole, pieces, rtol=1e-9, atol=1e-12)
+    assert "100%" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("cls", [LayerAblationCam, LayerReciproCam])
+def test_tokens_are_changed_where_they_are(cls):
+    class Tokens(models.Net):
+        def __init__(self):
+            super().__init__(nn.Sequential(nn.Flatten(), nn.Linear(31 * 4, 7), nn.Tanh()))
+            self.tokens = nn.Identity()
+
+        def forward(self, x):
+            maps = self.features(x).flatten(2).transpose(1, 2)
+            return self.head(self.tokens(torch.cat([maps.mean(1, keepdim=True), maps], 1)))
+
+    model, x = models._seeded(Tokens()), models.image_batch()
+    layout = lambda t: t[:, 1:].transpose(1, 2).unflatten(2, (5, 6))  # noqa: E731
+    found = cls(model, "tokens").attribute(x, 1, reshape_transform=layout)
+    tokens = references.activation(model, model.tokens, x)
+    one = tokens[:1].clone()
+    maps = layout(one)
+    y = references.score_with(model, model.tokens, x[:1], one, 1)
+    if cls is LayerAblationCam:
+        expected = 0
+        for k in range(4):
+            without = one.clone()
+            without[0, 1:, k] = 0
+            fall = y - references.score_with(model, model.tokens, x[:1], without, 1)
+            expected = expected + fall / abs(y) * maps[:, k]
+        torch.testing.assert_close(found[:1, 0], expected)
+    else:
+        kept = torch.zeros_like(one)
+        kept[:, 0] = one[:, 0]  # the class token is no position: it stays
+        kept[:, 1 + 8] = one[:, 1 + 8]
+        expected = references.score_with(model, model.tokens, x[:1], kept, 1)
+        assert float(found[0, 0, 1, 2]) == pytest.approx(expected, rel=1e-9)
+    with pytest.raises(ValueError, match=r"reshape_transform: .* must only move or leave out"):
+        cls(model, "tokens").attribute(x, 1, reshape_transform=lambda t: layout(t) * 2)
+
+
+def test_one_and_three_dimensional_layers():
+    for model, x, layer in (
+        (models.one_dimensional(), torch.randn(2, 2, 9).double(), "3"),
+        (models.three_dimensional(), torch.randn(2, 2, 3, 3, 4).double(), "1"),
+    ):
+        for cls in (
+            LayerAblationCam,
+            LayerReciproCam,
+            LayerScoreCam,
+            partial(LayerOptiCam, steps=2),
+        ):
+            found = cls(model, layer).attribute(x, 1)
+            assert found.shape == (2, 1, *x.shape[2:])
+            assert found.abs().sum() > 0
+
+
+def test_half_precision():
+    model, x = models.build(models.Net).bfloat16(), models.image_batch().bfloat16()
+    exact = models.build(models.Net)
+    for cls in (LayerAblationCam, LayerReciproCam, LayerScoreCam):
+        found = cls(model, "relu").attribute(x, 1)
+        assert found.dtype == torch.bfloat16
+        expected = cls(exact, "relu").attribute(x.double(), 1)
+        correlation = torch.corrcoef(torch.stack([found.double().flatten(), expected.flatten()]))
+        assert correlation[0, 1] > 0.9
+
+
+# --- what is run --------------------------------------------------------------------------------
+
+
+def passes(model):
+    """How many rows each module saw."""
+    rows = {}
+    for name, module in model.named_modules():
+        module.register_forward_pre_hook(
+            lambda _, args, name=name: rows.update({name: rows.get(name, 0) + len(args[0])})
+        )
+    return rows
+
+
+@pytest.mark.parametrize(("cls", "count"), [(LayerAblationCam, 4), (LayerReciproCam, 30)])
+def test_only_the_tail_is_run_again(cls, count):
+    model, x = models.build(models.Net), models.image_batch(2)
+    conv = []
+    model.stem.forward = lambda x, run=model.stem.forward: conv.append(len(x)) or run(x)
+    rows = passes(model)
+    cls(model, "relu").attribute(x, 1)
+    assert conv == [2]  # once, whatever the number of passes
+    assert rows["head.1"] == 2 + 2 * count
+
+
+def test_constant_maps_cost_nothing():
+    model, x = models.build(models.Net), models.image_batch(1)
+    with torch.no_grad():
+        model.block.weight[1] = 0
+        model.block.weight[3] = 0
+    rows = passes(model)
+    LayerScoreCam(model, "block").attribute(x, 1)
+    assert rows["stem"] == 1 + 2
+
+
+# --- refusals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (partial(LayerScoreCam, score="probabilty"), "score='probabilty'.*nearest: 'probability'"),
+        (partial(LayerScoreCam, top_channels=0), "top_channels=0: expected 1 or more"),
+        (partial(LayerSSCam, samples=0), "samples=0: expected 1 or more"),
+        (partial(LayerISCam, samples=-1), "samples=-1: expected 1 or more"),
+    ],
+)
+def test_wrong_options_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make(models.build(models.Net), "block")
+
+
+def test_a_probability_needs_classes():
+    model, x = models.build(models.Net), models.image_batch()
+    alone = lambda x: model(x)[:, 0]  # noqa: E731
+    with nothing_left_behind(model, x), pytest.raises(ValueError, match="pass score='logit'"):
+        LayerScoreCam(alone, model.block).attribute(x)
+    assert LayerScoreCam(alone, model.block, score="logit").attribute(x).shape == (3, 1, 5, 6)
