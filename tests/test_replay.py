@@ -22,9 +22,9 @@ from torch import nn
 from torchvision import models as torchvision_models
 from zoo import changed, with_replaced_layer
 
-from captum_cnn_ext._engine.recording import Site
 from captum_cnn_ext._engine.replay import Replay
 from captum_cnn_ext._engine.rows import Rows
+from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext.attr import TailForward
 
 KINDS = [

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten
 
-from captum_cnn_ext._engine.recording import Site
+from captum_cnn_ext._engine.sites import Site
 
 Action = Literal["enter", "answer", "rerun", "layer"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from captum_cnn_ext._engine.recording import Site
+from captum_cnn_ext._engine.sites import Site
 
 Around = Callable[[nn.Module, Callable[..., Any], Any, Any], Any]
 _PATCHING = threading.RLock()  # a module's forward is patched by one thread at a time

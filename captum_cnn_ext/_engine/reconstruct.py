@@ -11,7 +11,8 @@ from captum_cnn_ext._engine.backward_rules import ruled_backward
 from captum_cnn_ext._engine.batching import in_chunks
 from captum_cnn_ext._engine.coverage import Coverage
 from captum_cnn_ext._engine.geometry import Crops, FieldTracer
-from captum_cnn_ext._engine.recording import Site, record
+from captum_cnn_ext._engine.recording import record
+from captum_cnn_ext._engine.sites import Site
 
 # Vectorised backward passes gain up to about 16 seeds (benchmarks/README.md); the same many
 # images' worth of pixels is what small cuts go through the network with at once.

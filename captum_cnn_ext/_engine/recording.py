@@ -7,85 +7,38 @@
   change them.
 """
 
-import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from captum_cnn_ext._engine.arguments import (
     ArgumentError,
-    layer_name,
     root_module,
     runnable,
 )
 from captum_cnn_ext._engine.autograd_graph import operations_between
-from captum_cnn_ext._engine.call_counts import static_call_counts
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.geometry import FieldTracer
+from captum_cnn_ext._engine.observing import (
+    Probe,
+    Stop,
+    StopInWorker,
+    check_reached,
+    leaf_of,
+    observed,
+    probes_for,
+)
+from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext._engine.state import state_as_found
-
-
-@dataclass(frozen=True)
-class Site:
-    """A place in a network: a layer's output or input, at one of its calls (None: the last).
-
-    With ``every`` all calls are recorded, one after another, and none is no error.
-    """
-
-    module: nn.Module
-    name: str
-    at_input: bool = False
-    call: int | None = None
-    every: bool = False
-
-
-def layer_sites(
-    forward_func: Callable[..., Any],
-    layer: nn.Module | list[nn.Module],
-    at_input: bool,
-    call: int | None,
-) -> list[Site]:
-    """The sites of a constructor's layer or layers, named for messages."""
-    if call is not None and (not isinstance(call, int) or call < 0):
-        raise ArgumentError(f"call={call!r}: expected the index of a call, 0 or more, or None")
-    modules = layer if isinstance(layer, list) else [layer]
-    return [Site(m, layer_name(forward_func, m), at_input, call) for m in modules]
-
-
-@dataclass
-class _Probe:
-    """What was seen at one site: one part for each thread, as DataParallel has for replicas."""
-
-    site: Site
-    expected_calls: int | None
-    parts: dict[threading.Thread, list[Tensor]] = field(default_factory=dict)
-    calls: dict[threading.Thread, int] = field(default_factory=dict)
-
-    @property
-    def done(self) -> bool:
-        """No later call can matter."""
-        last = self.expected_calls if self.site.call is None else self.site.call + 1
-        return last is not None and self.calls.get(threading.current_thread(), 0) >= last
-
-
-class _Stop(BaseException):
-    """Ends a forward pass early; passes a model's own ``except Exception``."""
-
-
-class _StopInWorker(Exception):
-    """The same for DataParallel, whose threads re-raise only ``Exception``s."""
 
 
 class Recording:
     """What a forward pass left behind; valid inside the ``with record(...)`` block."""
 
-    def __init__(self, probes: Sequence[_Probe], device_ids: Sequence[int] | None) -> None:
+    def __init__(self, probes: Sequence[Probe], device_ids: Sequence[int] | None) -> None:
         self.output: Any = None
         self.inputs: tuple[Tensor, ...] = ()
         self._probes = probes
@@ -208,9 +161,9 @@ def record(
             arg.detach().clone() if isinstance(arg, Tensor) else arg
             for arg in (*inputs, *format_additional_forward_args(additional_forward_args))
         )
-        leaves = tuple(_leaf(arg) for arg in args[: len(inputs)]) if from_inputs else ()
+        leaves = tuple(leaf_of(arg) for arg in args[: len(inputs)]) if from_inputs else ()
         stack.enter_context(state_as_found(root, [a for a in args if isinstance(a, Tensor)]))
-        probes = _probes(root, sites, args, count=stop_early and not parallel)
+        probes = probes_for(root, sites, args, count=stop_early and not parallel)
         recording = Recording(probes, device_ids or getattr(root, "device_ids", None))
         recording.inputs = leaves
         # DataParallel gathers its replicas' outputs in this thread: the graph must be on here.
@@ -218,97 +171,15 @@ def record(
         mode = torch.enable_grad() if on else torch.no_grad()
         if tracer is not None:
             tracer.begin(leaves[0])
-        with mode, tracer or nullcontext(), _observed(probes, graph, stop_early, parallel):
+        with mode, tracer or nullcontext(), observed(probes, graph, stop_early, parallel):
             # not the leaves themselves: autograd refuses in-place operations on those
             args = (*(leaf.clone() for leaf in leaves), *args[len(leaves) :])
             try:
                 recording.output = runnable(forward_func)(*args)
-            except (_Stop, _StopInWorker):
+            except (Stop, StopInWorker):
                 pass
-        _check_reached(probes)
+        check_reached(probes)
         yield recording
-
-
-def _probes(
-    root: nn.Module | None, sites: Sequence[Site], args: tuple[Any, ...], *, count: bool
-) -> list[_Probe]:
-    """Probes that know after how many calls nothing more can come, where that can be known."""
-    counts: list[int] | None = None
-    if count and root is not None and any(site.call is None for site in sites):
-        counts = static_call_counts(root, [site.module for site in sites], args)
-    # A count of 0 was not understood: the layer is called in a way the proxies did not see.
-    return [_Probe(s, (counts[i] or None) if counts else None) for i, s in enumerate(sites)]
-
-
-@contextmanager
-def _observed(
-    probes: Sequence[_Probe], gradients: bool, stop_early: bool, parallel: bool
-) -> Iterator[None]:
-    """Hooks on every site's module for the length of the block."""
-    owner, lock = threading.current_thread(), threading.Lock()
-
-    def see(probe: _Probe, value: Any) -> Any:
-        thread = threading.current_thread()
-        if thread != owner and not parallel:
-            return value  # another thread's forward through the same model
-        with lock:
-            call = probe.calls.get(thread, 0)
-            probe.calls[thread] = call + 1
-        if probe.site.call not in (None, call):
-            return value
-        leaves, tree = tree_flatten(value)
-        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-        if not places:
-            raise ArgumentError(
-                f"layer {probe.site.name!r}: expected a tensor or a collection of tensors as its "
-                f"{'input' if probe.site.at_input else 'output'}, got {type(value).__name__}"
-            )
-        if gradients:
-            torch.set_grad_enabled(True)  # from here on; the surrounding mode puts it back
-        kept = [_kept(leaves[i], gradients) for i in places]
-        with lock:
-            earlier = probe.parts.get(thread, []) if probe.site.every else []
-            probe.parts[thread] = earlier + kept
-            finished = stop_early and all(p.done for p in probes)
-        if finished:
-            raise _StopInWorker() if parallel else _Stop()
-        for place, tensor in zip(places, kept, strict=True):
-            leaves[place] = tensor.clone()
-        return tree_unflatten(leaves, tree)
-
-    def before(probe: _Probe) -> Callable[..., Any]:
-        return lambda _, args, kwargs: see(probe, (args, kwargs))
-
-    def after(probe: _Probe) -> Callable[..., Any]:
-        return lambda _, __, output: see(probe, output)
-
-    handles = []
-    try:
-        for probe in probes:
-            module = probe.site.module
-            handles.append(
-                module.register_forward_pre_hook(before(probe), with_kwargs=True)
-                if probe.site.at_input
-                else module.register_forward_hook(after(probe))
-            )
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _kept(tensor: Tensor, gradients: bool) -> Tensor:
-    """What is recorded of a tensor: itself in the graph, or a leaf where the graph begins."""
-    if not gradients:
-        return tensor.detach()
-    if tensor.requires_grad:
-        return tensor
-    return _leaf(tensor.detach())
-
-
-def _leaf(tensor: Tensor) -> Tensor:
-    """The beginning of a graph, where the tensor can have a gradient."""
-    return tensor.requires_grad_() if tensor.is_floating_point() or tensor.is_complex() else tensor
 
 
 def _derivative_along(gradient: Tensor, tensor: Tensor) -> Tensor:
@@ -319,34 +190,6 @@ def _derivative_along(gradient: Tensor, tensor: Tensor) -> Tensor:
         gradient, tensor, tensor.detach(), retain_graph=True, allow_unused=True
     )
     return torch.zeros_like(gradient) if product is None else product
-
-
-def _check_reached(probes: Sequence[_Probe]) -> None:
-    for probe in probes:
-        site, calls = probe.site, max(probe.calls.values(), default=0)
-        if site.every:
-            continue
-        if not probe.parts and calls:
-            raise ArgumentError(
-                f"call={site.call}: layer {site.name!r} was called {calls} time(s) in one forward "
-                f"pass; expected a call from 0 to {calls - 1}"
-            )
-        if not probe.parts:
-            raise ArgumentError(
-                f"layer {site.name!r}: not reached in the forward pass of this model with these "
-                "inputs; choose a layer that is called (traced and scripted models call none)"
-            )
-        warn_last_call(site, calls)
-
-
-def warn_last_call(site: Site, calls: int) -> None:
-    """Say which call is meant where the user did not."""
-    if site.call is None and calls > 1:
-        warnings.warn(
-            f"layer {site.name!r} is called {calls} times in one forward pass; the last call "
-            f"is used. Pass call=0 to call={calls - 1} to choose.",
-            stacklevel=3,
-        )
 
 
 def _joined(parts: list[list[Tensor]]) -> tuple[Tensor, ...]:

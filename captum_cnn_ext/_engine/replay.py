@@ -20,8 +20,9 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from captum_cnn_ext._engine.arguments import ArgumentError, root_module, runnable
 from captum_cnn_ext._engine.call_script import Call, CallRecorder, Script, Slot
 from captum_cnn_ext._engine.patching import layer_hook, patched, unfollowable
-from captum_cnn_ext._engine.recording import Site, record, warn_last_call
+from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.rows import Rows
+from captum_cnn_ext._engine.sites import Site, warn_last_call
 from captum_cnn_ext._engine.state import state_as_found
 
 

@@ -3,6 +3,7 @@
 from captum_cnn_ext.attr.ablation_cam import LayerAblationCam, LayerReciproCam
 from captum_cnn_ext.attr.averaged_score_cam import LayerISCam, LayerSSCam
 from captum_cnn_ext.attr.class_blindness import class_blindness
+from captum_cnn_ext.attr.classifier_cam import LayerCam
 from captum_cnn_ext.attr.decomposition_cam import LayerEigenCam, LayerFem, LayerKPCACam
 from captum_cnn_ext.attr.deconvnet import DeconvNet
 from captum_cnn_ext.attr.factorization import LayerDeepFeatureFactorization
@@ -10,7 +11,6 @@ from captum_cnn_ext.attr.feature_maps import LayerFeatureMaps
 from captum_cnn_ext.attr.full_grad import FullGrad
 from captum_cnn_ext.attr.fusion import LayerRefineCam, fuse
 from captum_cnn_ext.attr.gradient_cam import (
-    LayerCam,
     LayerGradCamPlusPlus,
     LayerHiResCam,
     LayerLayerCam,

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, select_score
 from captum_cnn_ext._engine.batching import Chunk
-from captum_cnn_ext._engine.recording import Site
 from captum_cnn_ext._engine.replay import Replay
+from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext.attr.cam import channel_maps
 from captum_cnn_ext.attr.perturbation_cam import PerturbationCam, repeated, wide
 from captum_cnn_ext.attr.reshape import ReshapeTransform

@@ -14,7 +14,8 @@ from captum_cnn_ext._engine.batching import in_chunks, rows_of
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args, log_usage
 from captum_cnn_ext._engine.geometry import FieldTracer, box, crops
 from captum_cnn_ext._engine.reconstruct import Pass, through_cuts, through_the_graph
-from captum_cnn_ext._engine.recording import Site, layer_sites, record
+from captum_cnn_ext._engine.recording import record
+from captum_cnn_ext._engine.sites import Site, layer_sites
 from captum_cnn_ext.attr.cam import channel_maps
 from captum_cnn_ext.attr.reconstructions import (
     Reconstructions,

@@ -11,7 +11,8 @@ from torch import Tensor
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layers
 from captum_cnn_ext._engine.batching import Chunk, layer_results
 from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
-from captum_cnn_ext._engine.recording import layer_sites, record
+from captum_cnn_ext._engine.recording import record
+from captum_cnn_ext._engine.sites import layer_sites
 from captum_cnn_ext.attr.cam import channel_maps
 from captum_cnn_ext.attr.reshape import ReshapeTransform
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from captum_cnn_ext._engine.arguments import Layer, find_layers
 from captum_cnn_ext._engine.batching import Chunk, layer_results
 from captum_cnn_ext._engine.captum_compat import log_usage
-from captum_cnn_ext._engine.recording import layer_sites, record
+from captum_cnn_ext._engine.recording import record
+from captum_cnn_ext._engine.sites import layer_sites
 
 
 class LayerFeatureMaps(LayerAttribution):

@@ -23,7 +23,8 @@ from captum_cnn_ext._engine.captum_compat import (
     format_additional_forward_args,
     log_usage,
 )
-from captum_cnn_ext._engine.recording import Site, record
+from captum_cnn_ext._engine.recording import record
+from captum_cnn_ext._engine.sites import Site
 
 T = TypeVar("T")
 Terms = tuple[tuple[Tensor, ...], dict[str, tuple[Tensor, ...]]]

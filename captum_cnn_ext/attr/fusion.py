@@ -9,7 +9,7 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose
 from captum_cnn_ext._engine.batching import Chunk
-from captum_cnn_ext._engine.recording import Site
+from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext.attr.cam import Evidence, GradientCam
 from captum_cnn_ext.attr.gradient_cam import BASES, base_weights
 from captum_cnn_ext.attr.reshape import ReshapeTransform

@@ -13,7 +13,8 @@ from torch import Tensor
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose, select_score
 from captum_cnn_ext._engine.batching import Chunk
 from captum_cnn_ext._engine.captum_compat import TargetType
-from captum_cnn_ext._engine.recording import Recording, Site, record
+from captum_cnn_ext._engine.recording import Recording, record
+from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext.attr.cam import Evidence, GradientCam, T
 from captum_cnn_ext.attr.components import first_direction
 from captum_cnn_ext.attr.gradient_cam import BASES, base_weights, warn_where_ill_posed

@@ -19,7 +19,8 @@ from captum_cnn_ext._engine.arguments import (
 from captum_cnn_ext._engine.backward_rules import SMOOTH_OPTIONS, backpropagate
 from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.coverage import Coverage
-from captum_cnn_ext._engine.recording import Recording, Site, layer_sites, record
+from captum_cnn_ext._engine.recording import Recording, record
+from captum_cnn_ext._engine.sites import Site, layer_sites
 
 Select = Callable[[Recording], Tensor]
 

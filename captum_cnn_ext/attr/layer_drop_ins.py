@@ -18,7 +18,8 @@ from captum_cnn_ext._engine.arguments import (
     select_score,
 )
 from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
-from captum_cnn_ext._engine.recording import layer_sites, record
+from captum_cnn_ext._engine.recording import record
+from captum_cnn_ext._engine.sites import layer_sites
 from captum_cnn_ext.attr.tail_forward import TailForward
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from captum_cnn_ext._engine.arguments import Layer, find_layers
 from captum_cnn_ext._engine.batching import Chunk, in_chunks, layer_results
 from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
-from captum_cnn_ext._engine.recording import Site, layer_sites
+from captum_cnn_ext._engine.sites import Site, layer_sites
 from captum_cnn_ext.attr.reshape import ReshapeTransform
 
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, as_tensors, find_layer
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
-from captum_cnn_ext._engine.recording import layer_sites
 from captum_cnn_ext._engine.replay import Replay
+from captum_cnn_ext._engine.sites import layer_sites
 
 
 class TailForward:

@@ -1,0 +1,47 @@
+"""Places in a network that are looked at: a layer's output or input, at one of its calls."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from captum_cnn_ext._engine.arguments import ArgumentError, layer_name
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place in a network: a layer's output or input, at one of its calls (None: the last).
+
+    With ``every`` all calls are recorded, one after another, and none is no error.
+    """
+
+    module: nn.Module
+    name: str
+    at_input: bool = False
+    call: int | None = None
+    every: bool = False
+
+
+def layer_sites(
+    forward_func: Callable[..., Any],
+    layer: nn.Module | list[nn.Module],
+    at_input: bool,
+    call: int | None,
+) -> list[Site]:
+    """The sites of a constructor's layer or layers, named for messages."""
+    if call is not None and (not isinstance(call, int) or call < 0):
+        raise ArgumentError(f"call={call!r}: expected the index of a call, 0 or more, or None")
+    modules = layer if isinstance(layer, list) else [layer]
+    return [Site(m, layer_name(forward_func, m), at_input, call) for m in modules]
+
+
+def warn_last_call(site: Site, calls: int) -> None:
+    """Say which call is meant where the user did not."""
+    if site.call is None and calls > 1:
+        warnings.warn(
+            f"layer {site.name!r} is called {calls} times in one forward pass; the last call "
+            f"is used. Pass call=0 to call={calls - 1} to choose.",
+            stacklevel=3,
+        )
