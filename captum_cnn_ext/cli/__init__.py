@@ -1,0 +1,78 @@
+"""The command line: ``captum-cnn-ext COMMAND``, one module here per command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from captum_cnn_ext import __version__
+from captum_cnn_ext.cli import audit, structure
+from captum_cnn_ext.cli.arguments import (
+    DONE,
+    INTERRUPTED,
+    PROGRAM,
+    WRONG_ARGUMENTS,
+    Parser,
+    UsageError,
+)
+
+COMMANDS = (audit, structure)
+EXAMPLES = f"""examples:
+  {PROGRAM} audit
+      the packaged network on four packaged photos, into audit.html and audit.npz
+  {PROGRAM} audit --model torchvision:resnet50 --weights DEFAULT --images photos/ \\
+      --layers layer3,layer4 --out report.html
+  {PROGRAM} audit --model path/net.py:build --weights net.safetensors --class-names names.txt
+  {PROGRAM} structure --model torchvision:resnet18 --format markdown
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Cost: that of the command.
+
+    Args:
+        arguments: what follows the program's name; None takes it from ``sys.argv``.
+
+    Returns:
+        0; 1 for a report in which a section failed; 2 for unusable input, with one line on
+        stderr; 130 after Ctrl-C. No half-written file is left in any case.
+
+    Raises:
+        SystemExit: after ``--help`` and ``--version``.
+
+    Example::
+
+        >>> from captum_cnn_ext.cli import main
+        >>> main(["structure", "--model", "no-such-model"])
+        2
+    """
+    try:
+        options = _parser().parse_args(arguments)
+        code: int = options.run(options)
+        return code
+    except UsageError as error:
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        return WRONG_ARGUMENTS
+    except KeyboardInterrupt:
+        print(f"\n{PROGRAM}: interrupted, nothing written", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+        sys.stderr.close()
+        return DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog=PROGRAM,
+        description="Explain what a convolutional network does with your photos.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add(commands)
+    return parser

@@ -1,0 +1,203 @@
+"""``captum-cnn-ext audit``: one HTML report on a network and photos."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from captum_cnn_ext.cli.arguments import (
+    DONE,
+    INCOMPLETE,
+    PROGRAM,
+    UsageError,
+    add_command,
+    add_model_arguments,
+    load,
+    one_line,
+    split,
+)
+
+if TYPE_CHECKING:
+    from captum_cnn_ext.models import LoadedModel
+
+MOST_IMAGES = 16
+EXAMPLES = f"""examples:
+  {PROGRAM} audit
+  {PROGRAM} audit --images cat.jpg dog.jpg --out pets.html
+  {PROGRAM} audit --model torchvision:resnet50 --weights DEFAULT --layers layer3,layer4
+  {PROGRAM} audit --model path/net.py:build --weights net.pt --target 3 --device cuda
+  {PROGRAM} audit --sections summary,attributions --no-progress
+"""
+
+
+def add(commands: Any) -> None:
+    """Add this command to the program's."""
+    audit = add_command(
+        commands,
+        "audit",
+        help="write one HTML report on a network and photos",
+        description="Write one self-contained HTML report and the arrays behind its pictures.",
+        epilog=EXAMPLES,
+    )
+    add_model_arguments(audit)
+    add = audit.add_argument
+    add("--images", nargs="+", metavar="PATH", help="picture files or folders (default: packaged)")
+    add("--max-images", type=int, default=MOST_IMAGES, metavar="N",
+        help=f"use the first N pictures, 0 for all (default: {MOST_IMAGES})")  # fmt: skip
+    add("--layers", metavar="A,B", help="dotted names of layers to explain (default: chosen)")
+    add("--class-names", metavar="FILE", help="one name per line, or JSON")
+    add("--target", type=int, metavar="N", help="class to explain (default: the strongest)")
+    add("--sections", metavar="A,B", help="sections of the report (default: all)")
+    add("--title", help="heading of the report")
+    add("--out", default="audit.html", metavar="FILE", help="report to write (default: audit.html)")
+    add("--seed", type=int, default=0, metavar="N", help="for random numbers (default: 0)")
+    add("--no-progress", action="store_true", help="no progress bar")
+    audit.set_defaults(run=_audit)
+
+
+def _audit(options: argparse.Namespace) -> int:
+    """Judge everything that can be judged without work, then do the work."""
+    begin = time.perf_counter()
+    if options.max_images < 0:
+        raise UsageError(f"--max-images {options.max_images}: expected 0 or more")
+    _judge_before_model(options)
+    loaded = load(options, options.class_names)
+    layers = _judge_layers(options.layers, loaded)
+    photos, notes = _photos(options)
+
+    from captum_cnn_ext._engine.arguments import ArgumentError
+    from captum_cnn_ext.insights import audit
+
+    try:
+        with _kept_interrupt() as check:
+            done = audit(
+                loaded,
+                photos,
+                layers=layers,
+                target=options.target,
+                seed=options.seed,
+                show_progress=not options.no_progress,
+                sections=split(options.sections),
+                title=options.title,
+                notes=notes,
+                command=_command(options),
+                on_step=check,
+            )
+            check()
+            saved = done.save(options.out)
+    except ArgumentError as error:
+        raise UsageError(one_line(error)) from error
+    except OSError as error:
+        raise UsageError(f"--out {options.out}: cannot be written ({one_line(error)})") from error
+    for path, what in ((saved.report, "report"), (saved.arrays, "arrays")):
+        print(f"{what}: {path} ({_file_size(path.stat().st_size)})")
+    count = "1 photo" if len(photos) == 1 else f"{len(photos)} photos"
+    print(f"{count} in {time.perf_counter() - begin:.0f} s")
+    for note in loaded.notes:
+        print(f"{PROGRAM}: note: {note}", file=sys.stderr)
+    for problem in done.problems:
+        traceback.print_exception(problem.error)
+    if done.problems:
+        failed = "; ".join(str(problem) for problem in done.problems)
+        print(f"{PROGRAM}: the report is not complete: {failed}", file=sys.stderr)
+    return INCOMPLETE if done.problems else DONE
+
+
+@contextmanager
+def _kept_interrupt() -> Iterator[Callable[..., None]]:
+    """Make sure that Ctrl-C ends the block, at the latest when the function given is called.
+
+    Python drops the ``KeyboardInterrupt`` that comes while an object is being finalised.
+    """
+    pressed = threading.Event()
+
+    def note_and_raise(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        raise KeyboardInterrupt
+
+    def check(*_: object) -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield check  # only the main thread gets signals
+        return
+    before = signal.signal(signal.SIGINT, note_and_raise)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _judge_before_model(options: argparse.Namespace) -> None:
+    from captum_cnn_ext.insights.files import report_paths
+    from captum_cnn_ext.insights.page import require_jinja
+    from captum_cnn_ext.insights.sections import chosen_sections
+
+    try:
+        require_jinja()
+        report_paths(options.out)
+        chosen_sections(split(options.sections))
+    except (ImportError, ValueError) as error:
+        raise UsageError(one_line(error)) from error
+
+
+def _judge_layers(text: str | None, loaded: LoadedModel) -> list[str] | None:
+    from captum_cnn_ext._engine.arguments import ArgumentError, find_layer
+
+    names = split(text)
+    try:
+        for name in names or ():
+            find_layer(loaded.model, name, "layers")
+    except ArgumentError as error:
+        raise UsageError(one_line(error)) from error
+    return names
+
+
+def _photos(options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    from captum_cnn_ext.photos import demo_photos, load_photos
+
+    try:
+        photos = demo_photos() if options.images is None else load_photos(options.images)
+    except (ImportError, OSError, ValueError) as error:
+        raise UsageError(one_line(error)) from error
+    if not 0 < options.max_images < len(photos):
+        return photos, []
+    note = (
+        f"the first {options.max_images} of {len(photos)} pictures were used; "
+        "--max-images 0 takes all"
+    )
+    print(f"{PROGRAM}: {note}", file=sys.stderr)
+    return dict(list(photos.items())[: options.max_images]), [note]
+
+
+def _file_size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def _command(options: argparse.Namespace) -> str:
+    """The command line again, without what is as by default and without folders."""
+    words = [PROGRAM, "audit"]
+    for name, value in vars(options).items():
+        if value in (None, False) or name in ("run", "no_progress") or value == DEFAULTS.get(name):
+            continue
+        values = value if isinstance(value, list) else [value]
+        words += [f"--{name.replace('_', '-')}", *(_last_part(str(v)) for v in values)]
+    return shlex.join(words)
+
+
+DEFAULTS = {"model": "demo", "out": "audit.html", "seed": 0, "max_images": MOST_IMAGES}
+
+
+def _last_part(text: str) -> str:
+    return Path(text).name or text
