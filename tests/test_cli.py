@@ -204,7 +204,7 @@ def test_python_dash_m_is_the_same_program(tmp_path):
         (["--out", "missing/report.html"], "does not exist"),
         (["--out", "photos"], "ends in .html"),
         (["--device", "nonsense"], "nonsense"),
-        (["--max-images", "-1"], "--max-images -1"),
+        (["--max-images", "-1"], "argument --max-images: '-1': expected 0 or more"),
         (["--seed", "x"], "--seed"),
         (["--colour", "blue"], "--colour"),
     ],
@@ -303,7 +303,7 @@ def test_a_bug_keeps_its_traceback(folder, monkeypatch):
     def bug(*_, **__):
         raise builtins.ZeroDivisionError("our own mistake")
 
-    monkeypatch.setattr(cli.audit, "_photos", bug)
+    monkeypatch.setattr(cli.audit, "read_photos", bug)
     with pytest.raises(ZeroDivisionError, match="our own mistake"):
         main(list(QUICK))
 

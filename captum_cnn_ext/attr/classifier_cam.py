@@ -32,6 +32,8 @@ class LayerCam(GradientCam):
     ``classifier=`` names the linear layer to use. The mean of the map plus the classifier's bias
     is the logit.
 
+    Cost: one forward pass, one backward pass of the tail; with ``classifier`` one forward pass.
+
     Reference: Zhou, Khosla, Lapedriza, Oliva, Torralba, *Learning Deep Features for
     Discriminative Localization*, 2016, arXiv:1512.04150.
 

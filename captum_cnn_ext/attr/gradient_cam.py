@@ -97,6 +97,8 @@ class LayerGradCamPlusPlus(GradientCam):
     before its ReLU) the denominator can change sign: the paper does not define that case, and a
     warning says so.
 
+    Cost: one forward pass, one backward pass of the tail.
+
     Reference: Chattopadhyay, Sarkar, Howlader, Balasubramanian, *Grad-CAM++: Improved Visual
     Explanations for Deep Convolutional Networks*, 2018, arXiv:1710.11063, equation 19.
 
@@ -143,6 +145,8 @@ class LayerXGradCam(GradientCam):
     On piecewise-linear networks without bias after the layer the map sums to the score. A channel
     whose sum is rounding error beside the sum of its absolute values gets weight 0.
 
+    Cost: one forward pass, one backward pass of the tail.
+
     Reference: Fu, Hu, Dong, Guo, Gao, Li, *Axiom-based Grad-CAM: Towards Accurate Visualization
     and Explanation of CNNs*, 2020, arXiv:2008.02312.
 
@@ -168,6 +172,8 @@ class LayerHiResCam(GradientCam):
     Where a linear head follows the layer, the map's sum plus the head's bias is the score, so the
     map shows exactly what the model used. Grad-CAM does not promise that.
 
+    Cost: one forward pass, one backward pass of the tail.
+
     Reference: Draelos, Carin, *Use HiResCAM instead of Grad-CAM for faithful explanations of
     convolutional neural networks*, 2020, arXiv:2011.08891.
 
@@ -191,6 +197,8 @@ class LayerLayerCam(GradientCam):
     r"""LayerCAM: positive gradients times activations at each position; works at early layers too.
 
     .. math:: L_p = \sum_k \mathrm{relu}(g_{kp})\, A_{kp}
+
+    Cost: one forward pass, one backward pass of the tail.
 
     Reference: Jiang, Zhang, Hou, Cheng, Wei, *LayerCAM: Exploring Hierarchical Class Activation
     Maps for Localization*, IEEE Transactions on Image Processing 30, 2021.

@@ -131,6 +131,8 @@ class Deconvolution(_RuledBackprop):
     From a class score the picture hardly depends on the class, see :func:`class_blindness`.
     To see what a feature map responds to, use :class:`DeconvNet`.
 
+    Cost: one forward pass and one backward pass.
+
     Reference: Zeiler, Fergus, *Visualizing and Understanding Convolutional Networks*, 2014,
     arXiv:1311.2901; as a backward rule: Springenberg, Dosovitskiy, Brox, Riedmiller, *Striving for
     Simplicity: The All Convolutional Net*, 2015, arXiv:1412.6806.
@@ -163,6 +165,8 @@ class GuidedBackprop(_RuledBackprop):
     A drop-in for ``captum.attr.GuidedBackprop``, right for rectifiers of any spelling (see
     :class:`Deconvolution`). ReLU6 passes where 0 < x < 6. From a class score the picture hardly
     depends on the class, see :func:`class_blindness`.
+
+    Cost: one forward pass and one backward pass.
 
     Reference: Springenberg, Dosovitskiy, Brox, Riedmiller, *Striving for Simplicity: The All
     Convolutional Net*, 2015, arXiv:1412.6806.
@@ -247,6 +251,8 @@ class NeuronDeconvolution(_NeuronRuledBackprop):
     A drop-in for ``captum.attr.NeuronDeconvolution``; the forward pass stops at the layer. For
     many feature maps at once, and the paper's seeds, use :class:`DeconvNet`.
 
+    Cost: one forward pass up to the layer and one backward pass from it.
+
     Reference: Zeiler, Fergus, *Visualizing and Understanding Convolutional Networks*, 2014,
     arXiv:1311.2901.
 
@@ -274,6 +280,8 @@ class NeuronGuidedBackprop(_NeuronRuledBackprop):
     .. math:: R_x = 1[x > 0]\, \mathrm{relu}(R_{f(x)})
 
     A drop-in for ``captum.attr.NeuronGuidedBackprop``; the forward pass stops at the layer.
+
+    Cost: one forward pass up to the layer and one backward pass from it.
 
     Reference: Springenberg, Dosovitskiy, Brox, Riedmiller, *Striving for Simplicity: The All
     Convolutional Net*, 2015, arXiv:1412.6806.

@@ -128,9 +128,10 @@ class LayerIntegratedGradients(CaptumLayerIntegratedGradients):
 
     .. math:: (A - A') \int_0^1 \frac{\partial f(A' + \alpha (A - A'))}{\partial A}\, d\alpha
 
-    A is the layer's activation for the inputs, A' for the baselines. Cost: two forward passes,
-    and ``n_steps`` forward and backward passes through what follows the layer. Several layers are
-    integrated jointly by Captum's definition, in Captum's own code.
+    A is the layer's activation for the inputs, A' for the baselines.
+
+    Cost: two forward passes, and ``n_steps`` forward and backward passes through what follows the
+    layer. Several layers are integrated jointly by Captum's definition, in Captum's own code.
 
     Reference: Sundararajan, Taly, Yan, *Axiomatic Attribution for Deep Networks*, 2017,
     arXiv:1703.01365.

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from captum_cnn_ext import __version__
-from captum_cnn_ext.cli import audit, structure
+from captum_cnn_ext.cli import audit, cam, list_methods, structure
 from captum_cnn_ext.cli.arguments import (
     DONE,
     INTERRUPTED,
@@ -17,13 +17,14 @@ from captum_cnn_ext.cli.arguments import (
     UsageError,
 )
 
-COMMANDS = (audit, structure)
+COMMANDS = (audit, cam, structure, list_methods)
 EXAMPLES = f"""examples:
   {PROGRAM} audit
       the packaged network on four packaged photos, into audit.html and audit.npz
   {PROGRAM} audit --model torchvision:resnet50 --weights DEFAULT --images photos/ \\
       --layers layer3,layer4 --out report.html
   {PROGRAM} audit --model path/net.py:build --weights net.safetensors --class-names names.txt
+  {PROGRAM} cam --image dog.jpg --methods gradcam,hirescam --out dog.png
   {PROGRAM} structure --model torchvision:resnet18 --format markdown
 """
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -10,6 +14,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "captum-cnn-ext"
 DONE, INCOMPLETE, WRONG_ARGUMENTS, INTERRUPTED = 0, 1, 2, 130
+MOST_IMAGES = 16
 MODEL_HELP = (
     "demo (EfficientNet-Lite0 with its ImageNet weights), torchvision:NAME, timm:NAME, "
     "package.module:FACTORY or path/file.py:FACTORY; the last two run that code"
@@ -45,6 +50,41 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (default: cpu)")
 
 
+def add_photo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--images",
+        "--image",
+        nargs="+",
+        metavar="PATH",
+        help="picture files or folders (default: packaged)",
+    )
+    parser.add_argument(
+        "--max-images",
+        type=_count,
+        default=MOST_IMAGES,
+        metavar="N",
+        help=f"use the first N pictures, 0 for all (default: {MOST_IMAGES})",
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected 0 or more")
+    return int(text)
+
+
+@contextmanager
+def as_notes() -> Iterator[None]:
+    """Print the block's warnings after it, each once and without the place in our code."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield
+        finally:
+            for text in dict.fromkeys(" ".join(str(w.message).split()) for w in caught):
+                print(f"{PROGRAM}: note: {text}", file=sys.stderr)
+
+
 def load(options: argparse.Namespace, class_names: str | None = None) -> LoadedModel:
     from captum_cnn_ext.models import load_model
 
@@ -54,6 +94,23 @@ def load(options: argparse.Namespace, class_names: str | None = None) -> LoadedM
         )
     except (ImportError, OSError, TypeError, ValueError, RuntimeError) as error:
         raise UsageError(one_line(error)) from error
+
+
+def read_photos(options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    from captum_cnn_ext.photos import demo_photos, load_photos
+
+    try:
+        photos = demo_photos() if options.images is None else load_photos(options.images)
+    except (ImportError, OSError, ValueError) as error:
+        raise UsageError(one_line(error)) from error
+    if not 0 < options.max_images < len(photos):
+        return photos, []
+    note = (
+        f"the first {options.max_images} of {len(photos)} pictures were used; "
+        "--max-images 0 takes all"
+    )
+    print(f"{PROGRAM}: {note}", file=sys.stderr)
+    return dict(list(photos.items())[: options.max_images]), [note]
 
 
 def split(text: str | None) -> list[str] | None:

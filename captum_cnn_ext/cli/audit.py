@@ -18,19 +18,21 @@ from typing import TYPE_CHECKING, Any
 from captum_cnn_ext.cli.arguments import (
     DONE,
     INCOMPLETE,
+    MOST_IMAGES,
     PROGRAM,
     UsageError,
     add_command,
     add_model_arguments,
+    add_photo_arguments,
     load,
     one_line,
+    read_photos,
     split,
 )
 
 if TYPE_CHECKING:
     from captum_cnn_ext.models import LoadedModel
 
-MOST_IMAGES = 16
 EXAMPLES = f"""examples:
   {PROGRAM} audit
   {PROGRAM} audit --images cat.jpg dog.jpg --out pets.html
@@ -50,11 +52,10 @@ def add(commands: Any) -> None:
         epilog=EXAMPLES,
     )
     add_model_arguments(audit)
+    add_photo_arguments(audit)
     add = audit.add_argument
-    add("--images", nargs="+", metavar="PATH", help="picture files or folders (default: packaged)")
-    add("--max-images", type=int, default=MOST_IMAGES, metavar="N",
-        help=f"use the first N pictures, 0 for all (default: {MOST_IMAGES})")  # fmt: skip
     add("--layers", metavar="A,B", help="dotted names of layers to explain (default: chosen)")
+    add("--methods", metavar="A,B", help="methods of list-methods (default: a quick set)")
     add("--class-names", metavar="FILE", help="one name per line, or JSON")
     add("--target", type=int, metavar="N", help="class to explain (default: the strongest)")
     add("--sections", metavar="A,B", help="sections of the report (default: all)")
@@ -68,12 +69,10 @@ def add(commands: Any) -> None:
 def _audit(options: argparse.Namespace) -> int:
     """Judge everything that can be judged without work, then do the work."""
     begin = time.perf_counter()
-    if options.max_images < 0:
-        raise UsageError(f"--max-images {options.max_images}: expected 0 or more")
     _judge_before_model(options)
     loaded = load(options, options.class_names)
     layers = _judge_layers(options.layers, loaded)
-    photos, notes = _photos(options)
+    photos, notes = read_photos(options)
 
     from captum_cnn_ext._engine.arguments import ArgumentError
     from captum_cnn_ext.insights import audit
@@ -84,6 +83,7 @@ def _audit(options: argparse.Namespace) -> int:
                 loaded,
                 photos,
                 layers=layers,
+                methods=split(options.methods),
                 target=options.target,
                 seed=options.seed,
                 show_progress=not options.no_progress,
@@ -140,7 +140,9 @@ def _kept_interrupt() -> Iterator[Callable[..., None]]:
 
 
 def _judge_before_model(options: argparse.Namespace) -> None:
+    from captum_cnn_ext.insights.catalogue import find_methods
     from captum_cnn_ext.insights.files import report_paths
+    from captum_cnn_ext.insights.methods import DEFAULT_METHODS
     from captum_cnn_ext.insights.page import require_jinja
     from captum_cnn_ext.insights.sections import chosen_sections
 
@@ -148,6 +150,7 @@ def _judge_before_model(options: argparse.Namespace) -> None:
         require_jinja()
         report_paths(options.out)
         chosen_sections(split(options.sections))
+        find_methods(split(options.methods) or DEFAULT_METHODS)
     except (ImportError, ValueError) as error:
         raise UsageError(one_line(error)) from error
 
@@ -162,23 +165,6 @@ def _judge_layers(text: str | None, loaded: LoadedModel) -> list[str] | None:
     except ArgumentError as error:
         raise UsageError(one_line(error)) from error
     return names
-
-
-def _photos(options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    from captum_cnn_ext.photos import demo_photos, load_photos
-
-    try:
-        photos = demo_photos() if options.images is None else load_photos(options.images)
-    except (ImportError, OSError, ValueError) as error:
-        raise UsageError(one_line(error)) from error
-    if not 0 < options.max_images < len(photos):
-        return photos, []
-    note = (
-        f"the first {options.max_images} of {len(photos)} pictures were used; "
-        "--max-images 0 takes all"
-    )
-    print(f"{PROGRAM}: {note}", file=sys.stderr)
-    return dict(list(photos.items())[: options.max_images]), [note]
 
 
 def _file_size(count: int) -> str:

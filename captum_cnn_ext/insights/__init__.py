@@ -1,4 +1,4 @@
-"""Faces that put the methods together: the audit report.
+"""Faces that put the methods together: the audit report, comparisons.
 
 Pieces for sections of your own: `Text`, `Listing`, `Facts`, `Table`, `Picture`, `Panels`,
 `Group` in a `SectionContent`; `figure_picture` turns a matplotlib figure into a `Picture`.
@@ -16,6 +16,8 @@ from captum_cnn_ext.insights.blocks import (
     Table,
     Text,
 )
+from captum_cnn_ext.insights.catalogue import KnownMethod, known_methods
+from captum_cnn_ext.insights.comparison import Comparison, compare
 from captum_cnn_ext.insights.context import AuditContext, Problem
 from captum_cnn_ext.insights.pictures import figure_picture
 from captum_cnn_ext.insights.report import audit
@@ -28,8 +30,10 @@ __all__ = [
     "AuditContext",
     "Block",
     "Column",
+    "Comparison",
     "Facts",
     "Group",
+    "KnownMethod",
     "Listing",
     "Panels",
     "Picture",
@@ -41,6 +45,8 @@ __all__ = [
     "Table",
     "Text",
     "audit",
+    "compare",
     "figure_picture",
+    "known_methods",
     "register_section",
 ]

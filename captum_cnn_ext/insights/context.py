@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from captum_cnn_ext.evidence import LayerTable, layer_table
+from captum_cnn_ext.insights.catalogue import KnownMethod
 from captum_cnn_ext.insights.clock import AT_ONCE, stopwatch
 from captum_cnn_ext.insights.inputs import Photos
 from captum_cnn_ext.insights.layers import ChosenLayer
@@ -82,6 +83,7 @@ class AuditContext:
     target_given: bool
     layers: list[ChosenLayer]
     layer_reason: str
+    methods: list[KnownMethod]
     seed: int
     command: str
     bar: tqdm[Any]

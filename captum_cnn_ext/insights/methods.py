@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import captum.attr
 import torch
-from captum.attr import LayerGradCam, NoiseTunnel, Occlusion, Saliency
+from captum.attr import NoiseTunnel
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.arguments import find_layer
-from captum_cnn_ext.attr import (
-    LayerCam,
-    LayerGradCamPlusPlus,
-    LayerHiResCam,
-    LayerLayerCam,
-    LayerXGradCam,
-)
+import captum_cnn_ext.attr
+from captum_cnn_ext._engine.arguments import ArgumentError, find_layer
+from captum_cnn_ext.attr import LayerHiResCam
+from captum_cnn_ext.insights.catalogue import INPUT, LAYER, LAYERS, OURS, KnownMethod
 
-OURS = "captum-cnn-ext"
-CAPTUM = "Captum"
 Attribute = Callable[[Tensor, Tensor], Tensor]
 
+DEFAULT_METHODS = (
+    "Saliency",
+    "Occlusion",
+    "LayerGradCam",
+    "LayerCam",
+    "LayerGradCamPlusPlus",
+    "LayerXGradCam",
+    "LayerHiResCam",
+    "LayerLayerCam",
+    "NoiseTunnel(LayerHiResCam)",
+)
 WINDOW_SHARE = 4  # an occluding window covers a quarter of each side
 STRIDES_PER_WINDOW = 2
 WINDOWS_AT_ONCE = 4
+STEPS = 50  # of an integral
+ROWS_AT_ONCE = 16
 NOISE_SAMPLES = 8
 NOISE_SAMPLES_AT_ONCE = 2
 # noise of 15 % of the input's range, the middle of what Smilkov et al. recommend for SmoothGrad
@@ -34,49 +42,78 @@ NOISE_SHARE = 0.15
 
 @dataclass(frozen=True)
 class Method:
-    """A method ready to run: ``attribute(inputs, targets)``; parameters and idea in words."""
+    """A method ready to run: ``attribute(inputs, targets)``, and its parameters in words."""
 
-    name: str
-    origin: str
+    known: KnownMethod
     attribute: Attribute
     parameters: str
 
     @property
-    def idea(self) -> str:
-        """What the method computes, in a sentence for readers."""
-        return IDEAS[self.name]
+    def name(self) -> str:
+        """The class's name."""
+        return self.known.name
+
+    @property
+    def origin(self) -> str:
+        """The library it comes from."""
+        return self.known.origin
 
 
-IDEAS = {
-    "Saliency": "Absolute gradient of the class score by each input value (Simonyan et al. 2013).",
-    "Occlusion": "By how much the class score falls when a window of the input is set to 0 after "
-    "preprocessing (Zeiler, Fergus 2014).",
-    "LayerGradCam": "Feature maps, each weighted by its mean gradient (Selvaraju et al. 2017).",
-    "LayerCam": "Feature maps weighted by the classifier's own weights; defined only for the layer "
-    "that is pooled right before the classifier (Zhou et al. 2016).",
-    "LayerGradCamPlusPlus": "Feature maps weighted by positive gradients, whatever the area these "
-    "come from (Chattopadhyay et al. 2018).",
-    "LayerXGradCam": "Feature maps weighted by gradients, which count by the share that a position "
-    "has of its map (Fu et al. 2020).",
-    "LayerHiResCam": "Gradient times activation at each position (Draelos, Carin 2020).",
-    "LayerLayerCam": "Positive gradient times activation at each position (Jiang et al. 2021).",
-    "NoiseTunnel(LayerHiResCam)": "Mean of LayerHiResCam over noisy copies of the input (Smilkov "
-    "et al. 2017).",
-}
+def methods_at(
+    model: nn.Module,
+    inputs: Tensor,
+    layers: Sequence[str],
+    joined: Sequence[str],
+    chosen: Sequence[KnownMethod],
+) -> dict[str, list[Method]]:
+    """The chosen methods by the place they explain: the input, each layer, some layers joined."""
+    places = {INPUT: [_at_input(m, model, inputs) for m in chosen if m.at == INPUT]}
+    for layer in layers:
+        places[layer] = [_at_layer(m, model, layer, inputs) for m in chosen if m.at == LAYER]
+    modules = [find_layer(model, layer) for layer in joined]
+    at_several = [_plain(m, model, modules) for m in chosen if m.at == LAYERS]
+    places.setdefault(" + ".join(joined), []).extend(at_several)
+    return {place: methods for place, methods in places.items() if methods}
 
 
-def input_methods(model: nn.Module, inputs: Tensor) -> list[Method]:
-    """Methods that explain by pixels of the input."""
+def _at_input(method: KnownMethod, model: nn.Module, inputs: Tensor) -> Method:
+    if method.name == "Occlusion":
+        return _occlusion(method, model, inputs)
+    if method.name == "IntegratedGradients":
+        return _plain(method, model, n_steps=STEPS, internal_batch_size=ROWS_AT_ONCE)
+    return _plain(method, model)
+
+
+def _at_layer(method: KnownMethod, model: nn.Module, layer: str, inputs: Tensor) -> Method:
+    module = find_layer(model, layer)
+    if method.name == "NoiseTunnel(LayerHiResCam)":
+        return _smoothed(method, model, module, inputs)
+    if method.name == "LayerIntegratedGradients":
+        return _plain(method, model, module, n_steps=STEPS, internal_batch_size=ROWS_AT_ONCE)
+    return _plain(method, model, module)
+
+
+def _plain(method: KnownMethod, *arguments: Any, **options: Any) -> Method:
+    """The class of this name, with its defaults but for ``options``."""
+    library = captum_cnn_ext.attr if method.origin == OURS else captum.attr
+    kind = getattr(library, method.name)
+
+    def attribute(inputs: Tensor, targets: Tensor) -> Tensor:
+        inputs = inputs.requires_grad_() if method.at == INPUT else inputs
+        result: Tensor = kind(*arguments).attribute(inputs, target=targets, **options)
+        return result
+
+    words = ", ".join(f"{name}={value}" for name, value in options.items())
+    return Method(method, attribute, words or "defaults")
+
+
+def _occlusion(method: KnownMethod, model: nn.Module, inputs: Tensor) -> Method:
     channels, *size = inputs.shape[1:]
     window = tuple(max(1, -(-side // WINDOW_SHARE)) for side in size)
     stride = tuple(max(1, side // STRIDES_PER_WINDOW) for side in window)
 
-    def saliency(inputs: Tensor, targets: Tensor) -> Tensor:
-        result: Tensor = Saliency(model).attribute(inputs.requires_grad_(), targets)
-        return result
-
-    def occlusion(inputs: Tensor, targets: Tensor) -> Tensor:
-        result: Tensor = Occlusion(model).attribute(
+    def attribute(inputs: Tensor, targets: Tensor) -> Tensor:
+        result: Tensor = captum.attr.Occlusion(model).attribute(
             inputs,
             (channels, *window),
             (channels, *stride),
@@ -86,32 +123,17 @@ def input_methods(model: nn.Module, inputs: Tensor) -> list[Method]:
         )
         return result
 
-    windows = " × ".join(map(str, window))
-    steps = " and ".join(map(str, stride))
-    return [
-        Method("Saliency", CAPTUM, saliency, "absolute gradient of the class score"),
-        Method(
-            "Occlusion",
-            CAPTUM,
-            occlusion,
-            f"window {windows} over all channels, stride {steps}, baseline 0 after preprocessing",
-        ),
-    ]
+    words = (
+        f"window {' × '.join(map(str, window))} over all channels, stride "
+        f"{' and '.join(map(str, stride))}, baseline 0 after preprocessing"
+    )
+    return Method(method, attribute, words)
 
 
-def layer_methods(model: nn.Module, layer: str, inputs: Tensor) -> list[Method]:
-    """Methods that explain by positions of a layer."""
-    module = find_layer(model, layer)
+def _smoothed(method: KnownMethod, model: nn.Module, module: nn.Module, inputs: Tensor) -> Method:
     noise = NOISE_SHARE * float(inputs.max() - inputs.min())
 
-    def plain(kind: Any, origin: str) -> Method:
-        def attribute(inputs: Tensor, targets: Tensor) -> Tensor:
-            result: Tensor = kind(model, module).attribute(inputs, targets)
-            return result
-
-        return Method(kind.__name__, origin, attribute, "defaults")
-
-    def smoothed(inputs: Tensor, targets: Tensor) -> Tensor:
+    def attribute(inputs: Tensor, targets: Tensor) -> Tensor:
         # NoiseTunnel's noise is in single precision and would make the inputs so
         half = inputs.dtype in (torch.float16, torch.bfloat16)
         forward = (lambda noisy: model(noisy.to(inputs.dtype))) if half else model
@@ -125,27 +147,20 @@ def layer_methods(model: nn.Module, layer: str, inputs: Tensor) -> list[Method]:
         )
         return result
 
-    ours = (LayerCam, LayerGradCamPlusPlus, LayerXGradCam, LayerHiResCam, LayerLayerCam)
-    return [
-        plain(LayerGradCam, CAPTUM),
-        *(plain(kind, OURS) for kind in ours),
-        Method(
-            "NoiseTunnel(LayerHiResCam)",
-            f"{CAPTUM} around {OURS}",
-            smoothed,
-            f"smoothgrad, {NOISE_SAMPLES} samples, standard deviation {noise:.3g} "
-            f"({NOISE_SHARE:.0%} of the inputs' range)",
-        ),
-    ]
+    words = (
+        f"smoothgrad, {NOISE_SAMPLES} samples, standard deviation {noise:.3g} "
+        f"({NOISE_SHARE:.0%} of the inputs' range)"
+    )
+    return Method(method, attribute, words)
 
 
 def as_maps(attribution: Any, photos: int) -> Tensor:
     """An attribution that can be drawn: (N, C, H, W).
 
     Raises:
-        ValueError: it has another shape.
+        ArgumentError: it has another shape.
     """
     if not isinstance(attribution, Tensor) or attribution.ndim != 4 or len(attribution) != photos:
         shape = tuple(getattr(attribution, "shape", ()))
-        raise ValueError(f"gives shape {shape}, which is no map for each photo")
+        raise ArgumentError(f"gives shape {shape}, which is no map for each photo")
     return attribution

@@ -16,10 +16,12 @@ from captum_cnn_ext import __version__
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer
 from captum_cnn_ext._engine.state import state_as_found
 from captum_cnn_ext.insights.blocks import Listing, SectionContent
+from captum_cnn_ext.insights.catalogue import KnownMethod, find_methods
 from captum_cnn_ext.insights.clock import forward_seconds
 from captum_cnn_ext.insights.context import AuditContext, Problem
 from captum_cnn_ext.insights.inputs import Images, Photos, Preprocess, read_photos
 from captum_cnn_ext.insights.layers import ChosenLayer, default_layers, named_layers
+from captum_cnn_ext.insights.methods import DEFAULT_METHODS
 from captum_cnn_ext.insights.page import require_jinja
 from captum_cnn_ext.insights.predictions import explained_classes, predicted
 from captum_cnn_ext.insights.result import Audit
@@ -36,6 +38,7 @@ def audit(
     images: Images,
     *,
     layers: Layer | Iterable[Layer] | None = None,
+    methods: Iterable[str] | None = None,
     preprocess: Preprocess | None = None,
     class_names: ClassNames | None = None,
     mean: Sequence[float] | None = None,
@@ -60,8 +63,10 @@ def audit(
             `captum_cnn_ext.models.load_model` returns.
         images: a dict of names and PIL images, a list of PIL images, or preprocessed images
             (N, C, H, W).
-        layers: layers to explain, by module or dotted name; None chooses the last layer that
-            gives maps and the last block of up to two earlier resolutions.
+        layers: layers to explain, by module or dotted name; None takes the first three of
+            `captum_cnn_ext.attr.suggest_layers`.
+        methods: attribution methods by name, in the order wanted; None is a quick set of Captum's
+            and ours. `known_methods` and ``captum-cnn-ext list-methods`` know all.
         preprocess: from a PIL image to a tensor (C, H, W); None takes the loaded model's, else
             ImageNet's with a note in the report.
         class_names: the name of each class.
@@ -100,6 +105,7 @@ def audit(
     started = time.perf_counter()
     require_jinja()
     chosen = chosen_sections(sections)
+    known = find_methods(DEFAULT_METHODS if methods is None else methods)
     subject = subject_of(
         model,
         tensors=isinstance(images, Tensor),
@@ -115,7 +121,7 @@ def audit(
             state_as_found(subject.model, [photos.inputs]),
             tqdm(disable=not show_progress, bar_format=BAR) as bar,
         ):
-            context = _context(subject, photos, layers, target, seed, command, bar, on_step)
+            context = _context(subject, photos, layers, known, target, seed, command, bar, on_step)
             bar.total = sum(section.steps(context) for section in chosen)
             built = tuple((section, _built(section, context)) for section in chosen)
             bar.set_description_str("done".ljust(34))
@@ -134,6 +140,7 @@ def _context(
     subject: Subject,
     photos: Photos,
     layers: Layer | Iterable[Layer] | None,
+    methods: list[KnownMethod],
     target: Any,
     seed: int,
     command: str,
@@ -157,6 +164,7 @@ def _context(
         target is not None,
         found,
         reason,
+        methods,
         seed,
         command,
         bar,

@@ -14,8 +14,9 @@ from captum_cnn_ext.insights.blocks import (
     SectionContent,
     Text,
 )
+from captum_cnn_ext.insights.catalogue import INPUT
 from captum_cnn_ext.insights.context import AuditContext, MethodParameters, Problem
-from captum_cnn_ext.insights.methods import Method, as_maps, input_methods, layer_methods
+from captum_cnn_ext.insights.methods import Method, as_maps, methods_at
 from captum_cnn_ext.insights.pictures import (
     STRONGEST_SHARE,
     heat_picture,
@@ -25,17 +26,13 @@ from captum_cnn_ext.insights.pictures import (
 from captum_cnn_ext.insights.section import Section
 from captum_cnn_ext.insights.sections.summary import percent
 
-INPUT = "input"
 Maps = dict[str, dict[str, Tensor]]  # where -> method -> (N, C, h, w)
 
 
 def methods_of(context: AuditContext) -> dict[str, list[Method]]:
-    """All methods of this section: those of the input, then those of each layer."""
-    inputs = context.inputs
-    of_layers = {
-        layer.name: layer_methods(context.model, layer.name, inputs) for layer in context.layers
-    }
-    return {INPUT: input_methods(context.model, inputs), **of_layers}
+    """All methods of this section: those of the input, of each layer, of the layers joined."""
+    layers = [layer.name for layer in context.layers]
+    return methods_at(context.model, context.inputs, layers, layers, context.methods)
 
 
 def build(context: AuditContext) -> SectionContent:
@@ -66,7 +63,7 @@ def build(context: AuditContext) -> SectionContent:
             "arrays has the numbers, signed and unscaled."
         ),
     ]
-    blocks.append(Facts([(method.name, method.idea) for method in methods_run]))
+    blocks.append(Facts([(method.name, method.known.idea) for method in methods_run]))
     if left_out:
         items = [f"{text} (at {', '.join(places)})" for text, places in left_out.items()]
         blocks.append(Listing("Not drawn", items))
@@ -111,7 +108,7 @@ def _photo(context: AuditContext, photo: int, maps: Maps) -> Group:
         alt=f"{name} as the network gets it",
         title="Input",
     )
-    rows: list[Block] = []
+    rows: list[Block] = [Panels("The input", [original])]
     for where, found in maps.items():
         pictures = [
             heat_picture(
@@ -125,10 +122,10 @@ def _photo(context: AuditContext, photo: int, maps: Maps) -> Group:
             for method, attribution in found.items()
         ]
         if where == INPUT:
-            rows.append(Panels("At the input", [original, *pictures]))
+            rows[0] = Panels("At the input", [original, *pictures])
         elif pictures:
-            shape = next(layer.label for layer in context.layers if layer.name == where)
-            rows.append(Panels(f"At {shape}", pictures))
+            labels = {layer.name: layer.label for layer in context.layers}
+            rows.append(Panels(f"At {labels.get(where, where)}", pictures))
     return Group(f"{name}: {label} {share}", rows)
 
 

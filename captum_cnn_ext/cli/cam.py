@@ -1,0 +1,85 @@
+"""``captum-cnn-ext cam``: several methods on the same photos, in one picture."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from captum_cnn_ext.cli.arguments import (
+    DONE,
+    PROGRAM,
+    UsageError,
+    add_command,
+    add_model_arguments,
+    add_photo_arguments,
+    as_notes,
+    load,
+    one_line,
+    read_photos,
+    split,
+)
+
+METHODS = "LayerGradCam,LayerGradCamPlusPlus,LayerHiResCam,LayerLayerCam,LayerEigenCam"
+EXAMPLES = f"""examples:
+  {PROGRAM} cam
+  {PROGRAM} cam --image dog.jpg --methods gradcam,hirescam,ablationcam --target 207
+  {PROGRAM} cam --model torchvision:resnet50 --weights DEFAULT --image dog.jpg \\
+      --layer layer3,layer4 --methods LayerLayerCam,LayerRefineCam,Saliency --out dog.png
+  {PROGRAM} list-methods
+"""
+
+
+def add(commands: Any) -> None:
+    """Add this command to the program's."""
+    cam = add_command(
+        commands,
+        "cam",
+        help="write one picture of several methods' maps, side by side",
+        description="Explain photos by several methods and write one picture that compares them.",
+        epilog=EXAMPLES,
+    )
+    add_model_arguments(cam)
+    add_photo_arguments(cam)
+    add = cam.add_argument
+    add("--methods", default=METHODS, metavar="A,B", help="names as list-methods prints them")
+    add("--layer", "--layers", metavar="A,B", help="dotted names (default: the suggested layer)")
+    add("--target", type=int, metavar="N", help="class to explain (default: the strongest)")
+    add("--class-names", metavar="FILE", help="one name per line, or JSON")
+    add("--sign", choices=("positive", "negative", "all", "absolute_value"), default="positive",
+        help="which evidence is drawn (positive)")  # fmt: skip
+    add("--seed", type=int, default=0, metavar="N", help="for random numbers (default: 0)")
+    add("--out", default="cam.png", metavar="FILE", help="picture to write (default: cam.png)")
+    add("--no-progress", action="store_true", help="no progress bar")
+    cam.set_defaults(run=_cam)
+
+
+def _cam(options: argparse.Namespace) -> int:
+    from captum_cnn_ext.insights.catalogue import find_methods
+    from captum_cnn_ext.insights.comparison import compare
+    from captum_cnn_ext.insights.files import PICTURES, writable_path, write_figure
+
+    try:
+        methods = [method.name for method in find_methods(split(options.methods) or [])]
+        path = writable_path(options.out, PICTURES)
+    except ValueError as error:
+        raise UsageError(one_line(error)) from error
+    loaded = load(options, options.class_names)
+    photos, _ = read_photos(options)
+    try:
+        with as_notes():
+            found = compare(
+                loaded,
+                photos,
+                methods,
+                layers=split(options.layer),
+                target=options.target,
+                seed=options.seed,
+                show_progress=not options.no_progress,
+            )
+        write_figure(found.figure(options.sign), path)
+    except (ValueError, OSError) as error:
+        raise UsageError(one_line(error)) from error
+    for line in found.labels:
+        print(line)
+    print(f"picture: {path}")
+    return DONE

@@ -1,0 +1,68 @@
+"""``captum-cnn-ext list-methods``: which question each method answers, its cost, its paper."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import textwrap
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from captum_cnn_ext.cli.arguments import DONE, PROGRAM, add_command
+
+if TYPE_CHECKING:
+    from captum_cnn_ext.insights.catalogue import KnownMethod
+
+WIDTH = 96
+EXAMPLES = f"""examples:
+  {PROGRAM} list-methods
+  {PROGRAM} list-methods --format json
+"""
+
+
+def add(commands: Any) -> None:
+    """Add this command to the program's."""
+    command = add_command(
+        commands,
+        "list-methods",
+        help="print every method: question, cost, paper",
+        description="Print which question each method answers, what it costs, and its paper.",
+        epilog=EXAMPLES,
+    )
+    command.add_argument("--format", choices=("text", "json"), default="text", help="(text)")
+    command.set_defaults(run=_list_methods)
+
+
+def _list_methods(options: argparse.Namespace) -> int:
+    from captum_cnn_ext.insights.catalogue import known_methods
+
+    methods = list(known_methods().values())
+    if options.format == "json":
+        print(json.dumps([asdict(method) for method in methods], indent=2, ensure_ascii=False))
+    else:
+        print("\n\n".join(_text(method) for method in methods))
+    sys.stdout.flush()
+    return DONE
+
+
+def _text(method: KnownMethod) -> str:
+    where = {
+        "input": "a map of the input, for `cam`",
+        "layer": "a map of a layer, for `cam`",
+        "layers": "one map of several layers, for `cam`",
+        "no map": "in Python",
+    }
+    lines = [
+        f"{method.name} ({method.origin})",
+        f"question  {method.question}",
+        f"idea      {method.idea}",
+        f"cost      {method.cost}",
+        f"paper     {method.paper.replace('*', '')}",
+        f"gives     {where[method.at]}",
+    ]
+    wrapped = [lines[0], *(f"  {line}" for line in lines[1:] if line.split(maxsplit=1)[1:])]
+    return "\n".join(
+        textwrap.fill(line, WIDTH, subsequent_indent=" " * 12, break_on_hyphens=False)
+        for line in wrapped
+    )

@@ -1,0 +1,167 @@
+"""Several methods on the same photos, side by side in one picture."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from captum_cnn_ext._engine.arguments import ArgumentError, Layer
+from captum_cnn_ext._engine.state import state_as_found
+from captum_cnn_ext.insights.catalogue import INPUT, KnownMethod, find_methods
+from captum_cnn_ext.insights.clock import AT_ONCE
+from captum_cnn_ext.insights.inputs import Images, Preprocess, read_photos
+from captum_cnn_ext.insights.layers import default_layers, named_layers
+from captum_cnn_ext.insights.methods import as_maps, methods_at
+from captum_cnn_ext.insights.predictions import explained_classes, predicted
+from captum_cnn_ext.insights.sections.summary import percent
+from captum_cnn_ext.insights.subject import ClassNames, Subject, subject_of
+from captum_cnn_ext.models import LoadedModel
+from captum_cnn_ext.render import show_attributions
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Maps of several methods for the same photos.
+
+    Attributes:
+        attributions: "method" or "method at layer" -> (N, C, h, w), signed, not scaled.
+        targets: the class explained for each photo.
+        labels: a line for each photo: its name, class and probability.
+        inputs: what the network got, (N, C, H, W).
+    """
+
+    attributions: dict[str, Tensor]
+    targets: list[int]
+    labels: list[str]
+    inputs: Tensor
+    subject: Subject
+
+    def figure(self, sign: str = "positive") -> Figure:
+        """One row for each photo, one column for each method; see `render.show_attributions`."""
+        figure, _ = show_attributions(
+            self.inputs,
+            self.attributions,
+            mean=self.subject.mean,
+            std=self.subject.std,
+            row_titles=self.labels,
+            sign=sign,
+        )
+        return figure
+
+
+def compare(
+    model: nn.Module | LoadedModel,
+    images: Images,
+    methods: Iterable[str],
+    *,
+    layers: Layer | Iterable[Layer] | None = None,
+    target: int | Sequence[int] | Tensor | None = None,
+    preprocess: Preprocess | None = None,
+    class_names: ClassNames | None = None,
+    seed: int = 0,
+    show_progress: bool = False,
+) -> Comparison:
+    """Run attribution methods by name on the same photos.
+
+    Cost: one forward pass and what the methods cost; `known_methods` says what that is.
+
+    Args:
+        model: a network that returns class scores (N, classes), in evaluation mode, or what
+            `captum_cnn_ext.models.load_model` returns.
+        images: a dict of names and PIL images, a list of PIL images, or preprocessed images
+            (N, C, H, W).
+        methods: names as in `known_methods`; ``"gradcam++"`` is understood too.
+        layers: for the methods that explain a layer: modules or dotted names; None takes the
+            first of `captum_cnn_ext.attr.suggest_layers`, and three of them for methods that join
+            layers.
+        target: the class to explain, for all photos or one for each; None is the strongest.
+        preprocess: from a PIL image to a tensor (C, H, W); None takes the loaded model's.
+        class_names: the name of each class.
+        seed: for methods that draw random numbers. The caller's random state stays as it is.
+        show_progress: draw a progress bar over the methods.
+
+    Raises:
+        ArgumentError: an unknown method, a layer, target or images that do not fit, a method that
+            does not fit the layer; a ``ValueError``.
+        TypeError: arguments of a wrong type.
+
+    Example::
+
+        >>> import torch
+        >>> from torchvision.models import resnet18
+        >>> from captum_cnn_ext.insights import compare
+        >>> x = torch.rand(1, 3, 64, 64)
+        >>> found = compare(resnet18().eval(), x, ["Saliency", "gradcam++"], layers="layer4")
+        >>> {name: tuple(maps.shape) for name, maps in found.attributions.items()}
+        {'Saliency': (1, 3, 64, 64), 'LayerGradCamPlusPlus': (1, 1, 2, 2)}
+    """
+    chosen = find_methods([methods] if isinstance(methods, str) else methods)
+    subject = subject_of(
+        model,
+        tensors=isinstance(images, Tensor),
+        preprocess=preprocess,
+        class_names=class_names,
+        mean=None,
+        std=None,
+        notes=(),
+    )
+    with torch.inference_mode(False):
+        photos = read_photos(images, subject.preprocess, subject.model)
+        with state_as_found(subject.model, [photos.inputs]), warnings.catch_warnings():
+            if layers is None:  # a suggested layer is suggested for its last call
+                warnings.filterwarnings("ignore", r"layer .* is called \d+ times")
+            prediction = predicted(_outputs(subject.model, photos.inputs))
+            targets = explained_classes(prediction.outputs, target, len(photos))
+            names, joined = _layer_names(subject.model, layers, photos.inputs[:1], chosen)
+            places = methods_at(subject.model, photos.inputs, names, joined, chosen)
+            runs = [(place, method) for place, found in places.items() for method in found]
+            several = sum(place != INPUT for place in places) > 1
+            attributions = {}
+            order = {known.name: rank for rank, known in enumerate(chosen)}
+            runs.sort(key=lambda run: order[run[1].name])
+            for place, method in tqdm(runs, desc="methods", disable=not show_progress):
+                torch.manual_seed(seed)
+                try:
+                    maps = _in_chunks(method.attribute, photos.inputs, targets)
+                except (ArgumentError, AssertionError) as error:
+                    raise ArgumentError(f"methods: {method.name} at {place}: {error}") from error
+                at = f" at {place}" if several and place != INPUT else ""
+                attributions[f"{method.name}{at}"] = as_maps(maps, len(photos))
+    shares = prediction.probabilities
+    labels = [
+        f"{name}: {subject.class_name(index)} {percent(float(shares[photo, index]))}"
+        for photo, (name, index) in enumerate(zip(photos.names, targets, strict=True))
+    ]
+    return Comparison(attributions, targets, labels, photos.inputs, subject)
+
+
+def _outputs(model: nn.Module, inputs: Tensor) -> Tensor:
+    with torch.no_grad():
+        return torch.cat([model(chunk) for chunk in torch.split(inputs, AT_ONCE)])
+
+
+def _in_chunks(attribute: Any, inputs: Tensor, targets: list[int]) -> Tensor:
+    classes = torch.tensor(targets, device=inputs.device)
+    parts = zip(torch.split(inputs.clone(), AT_ONCE), torch.split(classes, AT_ONCE), strict=True)
+    return torch.cat([attribute(part, target).detach() for part, target in parts])
+
+
+def _layer_names(
+    model: nn.Module, layers: Any, image: Tensor, chosen: Sequence[KnownMethod]
+) -> tuple[list[str], list[str]]:
+    """The layers for methods that take one, and for those that join several."""
+    if all(method.at == INPUT for method in chosen):
+        return [], []
+    if layers is not None:
+        given = [layers] if isinstance(layers, (str, nn.Module)) else list(layers)
+        names = [layer.name for layer in named_layers(model, given, image)]
+        return names, names
+    names = [layer.name for layer in default_layers(model, image)[0]]
+    return names[-1:], names
