@@ -179,7 +179,8 @@ def test_cam_writes_one_picture(folder, capsys):
     out, err = capsys.readouterr()
     assert out.startswith("red.png: class 1 ")
     assert not err
-    width, height = Image.open("a.png").size
+    with Image.open("a.png") as picture:
+        width, height = picture.size
     assert width > 1.5 * height, "one row of three pictures"
     assert main([*arguments, "--out", "a.svg"]) == 0
     assert (folder / "a.svg").read_text().startswith("<?xml")
