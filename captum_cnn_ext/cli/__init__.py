@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from captum_cnn_ext import __version__
-from captum_cnn_ext.cli import audit, cam, list_methods, structure
+from captum_cnn_ext.cli import audit, cam, deconv, list_methods, structure
 from captum_cnn_ext.cli.arguments import (
     DONE,
     INTERRUPTED,
@@ -17,7 +17,7 @@ from captum_cnn_ext.cli.arguments import (
     UsageError,
 )
 
-COMMANDS = (audit, cam, structure, list_methods)
+COMMANDS = (audit, cam, deconv, structure, list_methods)
 EXAMPLES = f"""examples:
   {PROGRAM} audit
       the packaged network on four packaged photos, into audit.html and audit.npz

@@ -1,0 +1,100 @@
+"""``captum-cnn-ext deconv``: what the strongest units of a layer saw, in one picture."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from captum_cnn_ext.cli.arguments import (
+    DONE,
+    PROGRAM,
+    UsageError,
+    add_command,
+    add_model_arguments,
+    add_photo_arguments,
+    as_notes,
+    load,
+    one_line,
+    read_photos,
+    split,
+)
+
+UNITS = 8
+EXAMPLES = f"""examples:
+  {PROGRAM} deconv
+  {PROGRAM} deconv --image dog.jpg --layer _blocks.10 --channels 7,29,84
+  {PROGRAM} deconv --model torchvision:vgg16 --weights DEFAULT --image dog.jpg \\
+      --layer features.21 --top 12 --rule deconvnet --out dog.png
+"""
+
+
+def add(commands: Any) -> None:
+    """Add this command to the program's."""
+    deconv = add_command(
+        commands,
+        "deconv",
+        help="write one picture of what units of a layer saw",
+        description="Take the strongest units of a layer back to the pixels of the photos.",
+        epilog=EXAMPLES,
+    )
+    add_model_arguments(deconv)
+    add_photo_arguments(deconv)
+    add = deconv.add_argument
+    add("--layer", metavar="NAME", help="dotted name (default: the stage before the last)")
+    add("--channels", metavar="A,B", help="feature maps (default: each photo's strongest)")
+    add("--top", type=int, metavar="K", help=f"so many of the channels (default: {UNITS})")
+    add("--rule", choices=("auto", "deconvnet", "guided", "gradient"), default="auto",
+        help="auto: deconvnet where max-poolings lie before the layer, else guided")  # fmt: skip
+    add("--crop", choices=("energy", "field", "none"), default="energy",
+        help="what is cut out: 95 %% of the picture's energy, what the unit sees, all")  # fmt: skip
+    add("--out", default="deconv.png", metavar="FILE", help="picture (default: deconv.png)")
+    deconv.set_defaults(run=_deconv)
+
+
+def _deconv(options: argparse.Namespace) -> int:
+    from captum_cnn_ext.insights.files import PICTURES, writable_path, write_figure
+    from captum_cnn_ext.insights.inputs import read_photos as read_inputs
+    from captum_cnn_ext.insights.layers import default_layers
+    from captum_cnn_ext.insights.reconstructing import reconstructed
+    from captum_cnn_ext.render import show_reconstructions
+
+    channels = _channels(options.channels)
+    try:
+        path = writable_path(options.out, PICTURES)
+    except ValueError as error:
+        raise UsageError(one_line(error)) from error
+    loaded = load(options)
+    pictures, _ = read_photos(options)
+    try:
+        photos = read_inputs(pictures, loaded.preprocess, loaded.model)
+        layer = options.layer or default_layers(loaded.model, photos.inputs[:1])[0][-2:][0].name
+        top = options.top or (UNITS if channels is None else None)
+        with as_notes():
+            found, rule = reconstructed(
+                loaded.model, layer, photos.inputs, options.rule, channels=channels, top=top
+            )
+        figure, _ = show_reconstructions(
+            photos.inputs,
+            found,
+            mean=loaded.mean,
+            std=loaded.std,
+            row_titles=photos.names,
+            crop=options.crop,
+            title=f"{layer}, {rule}",
+        )
+        write_figure(figure, path)
+    except (ValueError, OSError) as error:
+        raise UsageError(one_line(error)) from error
+    for name, units in zip(photos.names, found.channels.tolist(), strict=True):
+        print(f"{name}: channels {', '.join(map(str, units))} of {layer}, {rule}")
+    print(f"picture: {path}")
+    return DONE
+
+
+def _channels(text: str | None) -> list[int] | None:
+    names = split(text)
+    if names is None:
+        return None
+    if not names or not all(name.isdecimal() for name in names):
+        raise UsageError(f"--channels {text!r}: expected numbers from 0, such as 7,29,84")
+    return [int(name) for name in names]
