@@ -101,6 +101,37 @@ def score_cam(model, layer, x, targets, score="probability", variants=None):
     return torch.cat(maps)
 
 
+def poly_cam(model, layers, x, targets, variant="+-"):
+    """``layers`` from the finest to the coarsest; the authors' recursion, the last layer first."""
+    maps = []
+    for n, target in enumerate(targets):
+        one = x[n : n + 1]
+
+        def score(masked, target=target):
+            with torch.no_grad():
+                logits = model(masked)[0]
+            return float((logits.exp() / logits.exp().sum())[target])
+
+        previous = None
+        for layer in reversed(layers):
+            a = activation(model, layer, one)
+            total = torch.zeros_like(a[:, :1])
+            for k, mask in masks_of(a, one.shape[2:]):
+                gain, loss = score(one * mask), score(one) - score(one * (1 - mask))
+                weight = {"+": gain, "-": max(loss, 0), "+-": max(gain + loss, 0)}[variant]
+                total += weight * a[:, k : k + 1]
+            total = total.clamp(min=0)
+            if previous is not None:
+                size, own = previous.shape[2:], total.shape[2:]
+                norm = F.interpolate(total, size=size, mode="bilinear", align_corners=False)
+                norm = F.interpolate(norm, size=own, mode="bilinear", align_corners=False)
+                up = F.interpolate(previous, size=own, mode="bilinear", align_corners=False)
+                total = total / norm.clamp(min=1e-12) * up
+            previous = total
+        maps.append(previous)
+    return torch.cat(maps)
+
+
 def is_cam(model, layer, x, targets, samples=10):
     def strengths(mask, _):
         return [mask * i / samples for i in range(1, samples + 1)]

@@ -59,6 +59,7 @@ WITHOUT_CLASS = [
     attr.LayerFem,
     attr.LayerKPCACam,
 ]  # they take Captum's target, and ignore it
+ONE_MAP = [attr.LayerPolyCam, attr.LayerRefineCam]
 KINDS = {
     "batch norm, in-place": (models.Net, "block"),
     "functional": (models.Functional, "block"),
@@ -106,7 +107,7 @@ def attribute(cls, model, layer, x, target=1, everywhere=False):
 def skip_where_undefined(cls, kind):
     if cls is attr.LayerCam and kind == "the model itself":
         pytest.skip("CAM is not defined on the classifier's own output")
-    if cls is attr.LayerRefineCam and kind == "the model itself":
+    if cls in ONE_MAP and kind == "the model itself":
         pytest.skip("only maps can be joined")
     if cls is attr.LayerDeepFeatureFactorization and kind == "the model itself":
         pytest.skip("three numbers have no four parts")
@@ -252,7 +253,7 @@ def test_a_layer_by_name_and_a_list_of_layers(cls):
         by_name = cls(model, name).attribute(x, **kwargs)
         listed = cls(model, [name]).attribute(x, **kwargs)
     assert by_module is None or torch.equal(by_name, by_module)
-    if cls is attr.LayerRefineCam:  # one map, however many layers
+    if cls in ONE_MAP:  # one map, however many layers
         listed = [listed]
     assert isinstance(listed, list)
     assert torch.equal(listed[0], by_name)

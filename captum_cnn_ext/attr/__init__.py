@@ -32,6 +32,7 @@ from captum_cnn_ext.attr.guided_cam import GuidedCam
 from captum_cnn_ext.attr.layer_choice import LayerSuggestion, suggest_layers
 from captum_cnn_ext.attr.layer_drop_ins import LayerFeatureAblation, LayerIntegratedGradients
 from captum_cnn_ext.attr.opti_cam import LayerOptiCam
+from captum_cnn_ext.attr.poly_cam import LayerPolyCam
 from captum_cnn_ext.attr.reconstructions import Reconstructions
 from captum_cnn_ext.attr.reshape import channels_last_to_map, tokens_to_map
 from captum_cnn_ext.attr.score_cam import LayerScoreCam
@@ -59,6 +60,7 @@ __all__ = [
     "LayerKPCACam",
     "LayerLayerCam",
     "LayerOptiCam",
+    "LayerPolyCam",
     "LayerReciproCam",
     "LayerRefineCam",
     "LayerSSCam",

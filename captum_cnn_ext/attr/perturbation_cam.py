@@ -33,6 +33,11 @@ class PerturbationCam(LayerAttribution, PerturbationAttribution, ABC):
     ) -> None:
         LayerAttribution.__init__(self, forward_func, find_layers(forward_func, layer), device_ids)
 
+    @property
+    def _several_layers(self) -> bool:
+        """Whether the result is a list with one entry for each layer."""
+        return isinstance(self.layer, list)
+
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def attribute(
@@ -84,7 +89,7 @@ class PerturbationCam(LayerAttribution, PerturbationAttribution, ABC):
         )
 
         def maps(chunk: Chunk) -> list[tuple[Tensor, ...]]:
-            return [
+            found = [
                 tuple(
                     self._map(activation, evidence, relu_attributions, attr_dim_summation)
                     for activation, evidence in self._scored(
@@ -93,13 +98,14 @@ class PerturbationCam(LayerAttribution, PerturbationAttribution, ABC):
                 )
                 for site in sites
             ]
+            return self._joined(found, sites)
 
         return layer_results(
             maps,
             inputs,
             target,
             additional_forward_args,
-            several_layers=isinstance(self.layer, list),
+            several_layers=self._several_layers,
             internal_batch_size=internal_batch_size,
         )
 
@@ -116,6 +122,12 @@ class PerturbationCam(LayerAttribution, PerturbationAttribution, ABC):
 
         ``chunks(run, length, size)`` runs slices of the changed passes.
         """
+
+    def _joined(
+        self, found: list[tuple[Tensor, ...]], sites: Sequence[Site]
+    ) -> list[tuple[Tensor, ...]]:
+        """The layers' maps as they are returned."""
+        return found
 
     def _map(self, maps: Tensor, weights: Tensor, relu: bool, summation: bool) -> Tensor:
         """relu?(sum_k weight_k A_k)"""

@@ -108,7 +108,7 @@ class MaskedInputCam(PerturbationCam):
             device_ids=self.device_ids,
         ) as recording:
             tensors = recording.activations(0)
-            select_score(self._scale(recording.output), chunk.target)  # named before the work
+            unmasked = wide(select_score(self._scale(recording.output), chunk.target))
         found = []
         for tensor in tensors:
             maps = channel_maps(tensor, chunk.inputs, site.name, reshape)
@@ -126,7 +126,8 @@ class MaskedInputCam(PerturbationCam):
 
                 if len(live):
                     every = torch.cat(chunks(scores, len(variants), rows))
-                    weights[n, live] = every.reshape(-1, self.samples).mean(1).to(weights.dtype)
+                    weighed = self._weigh(every.reshape(-1, self.samples), unmasked[n])
+                    weights[n, live] = weighed.to(weights.dtype)
             found.append((maps, weights))
         return found
 
@@ -165,6 +166,10 @@ class MaskedInputCam(PerturbationCam):
                 "(N, classes); pass score='logit' to take it as it is"
             )
         return output.softmax(1)
+
+    def _weigh(self, scores: Tensor, unmasked: Tensor) -> Tensor:
+        """The weights (k,) from the scores (k, samples) and the unmasked example's score."""
+        return scores.mean(1)
 
     @property
     @abstractmethod

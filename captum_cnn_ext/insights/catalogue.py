@@ -50,6 +50,7 @@ _OURS = {
     "LayerScoreCam": (LAYER, "What if only a channel's region were shown?"),
     "LayerSSCam": (LAYER, "What if only a channel's region were shown, averaged over noise?"),
     "LayerISCam": (LAYER, "What if only a channel's region were shown, ever more strongly?"),
+    "LayerPolyCam": (LAYERS, "Where did it look, refined through layers to a high resolution?"),
     "LayerOptiCam": (LAYER, "Which mixture of channels' regions scores best?"),
     "LayerFeatureAblation": (LAYER, "By how much does the score fall without each feature?"),
     "LayerIntegratedGradients": (LAYER, "What does each feature add on the way from a baseline?"),
