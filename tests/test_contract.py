@@ -59,6 +59,7 @@ WITHOUT_CLASS = [
     attr.LayerFem,
     attr.LayerKPCACam,
 ]  # they take Captum's target, and ignore it
+ONE_LAYER = [attr.InternalInfluence, attr.LayerConductance]  # as in Captum
 ONE_MAP = [attr.LayerPolyCam, attr.LayerRefineCam]
 KINDS = {
     "batch norm, in-place": (models.Net, "block"),
@@ -244,6 +245,13 @@ def test_maps_without_a_class_ignore_the_target(cls):
 @EVERY_LAYER_CLASS
 def test_a_layer_by_name_and_a_list_of_layers(cls):
     model, _ = build("functional")
+    if cls in ONE_LAYER:
+        with pytest.raises(TypeError, match=r"Module or its dotted name, got list"):
+            cls(model, ["block"])
+        x = models.image_batch()
+        by_module = attribute(cls, model, model.block, x)
+        assert torch.equal(cls(model, "block").attribute(x, target=1), by_module)
+        return
     x = models.image_batch()
     kwargs = {"target": 1} if cls in TARGETED else {}
     name = "head.0" if cls is attr.LayerCam else "block"
@@ -270,6 +278,8 @@ def test_a_layer_by_name_and_a_list_of_layers(cls):
     ],
 )
 def test_a_wrong_layer_is_named_at_construction(cls, layer, error, message):
+    if cls in ONE_LAYER and layer == []:
+        error, message = TypeError, r"or its dotted name, got list \[\]"
     with pytest.raises(error, match=message):
         cls(models.build(models.Net), layer)
 

@@ -1,6 +1,6 @@
 """The few private Captum names we lean on, in one place.
 
-Captum promises only what ``captum.attr`` exports; these three have kept name and arguments from
+Captum promises only what ``captum.attr`` exports; these four have kept name and arguments from
 0.6 to 0.9. When one moves, this is the only file to mend.
 """
 
@@ -8,10 +8,17 @@ from typing import Any, cast
 
 from captum._utils.common import _format_additional_forward_args, _select_targets
 from captum._utils.typing import TargetType
+from captum.attr._utils.approximation_methods import approximation_parameters
 from captum.log import log_usage
 from torch import Tensor
 
-__all__ = ["TargetType", "format_additional_forward_args", "log_usage", "select_targets"]
+__all__ = [
+    "TargetType",
+    "format_additional_forward_args",
+    "log_usage",
+    "quadrature",
+    "select_targets",
+]
 
 
 def format_additional_forward_args(additional_forward_args: Any) -> tuple[Any, ...]:
@@ -22,3 +29,9 @@ def format_additional_forward_args(additional_forward_args: Any) -> tuple[Any, .
 def select_targets(output: Tensor, target: Any) -> Tensor:
     """Pick each example's score from the model's output, by Captum's own rules."""
     return cast(Tensor, _select_targets(output, target))
+
+
+def quadrature(method: str, points: int) -> tuple[list[float], list[float]]:
+    """Step sizes and positions in [0, 1] of Captum's rule of that name."""
+    step_sizes, positions = approximation_parameters(method)
+    return list(step_sizes(points)), list(positions(points))

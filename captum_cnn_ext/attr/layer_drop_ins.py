@@ -219,7 +219,7 @@ class LayerIntegratedGradients(CaptumLayerIntegratedGradients):
                 grad_kwargs,
             )
         tensors = as_tensors(inputs)
-        starts = _as_baselines(baselines, tensors)
+        starts = as_baselines(baselines, tensors)
         sites = layer_sites(self.forward_func, layers[0], attribute_to_layer_input, call)
         with record(
             self.forward_func, sites, starts, additional_forward_args, device_ids=self.device_ids
@@ -262,7 +262,7 @@ class LayerIntegratedGradients(CaptumLayerIntegratedGradients):
         return result, delta
 
 
-def _as_baselines(baselines: Any, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def as_baselines(baselines: Any, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Captum's baselines (None, a number or a tensor, or a tuple of these) as tensors."""
     values = baselines if isinstance(baselines, tuple) else (baselines,) * len(tensors)
     if len(values) != len(tensors):

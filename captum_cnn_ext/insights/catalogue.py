@@ -54,6 +54,8 @@ _OURS = {
     "LayerOptiCam": (LAYER, "Which mixture of channels' regions scores best?"),
     "LayerFeatureAblation": (LAYER, "By how much does the score fall without each feature?"),
     "LayerIntegratedGradients": (LAYER, "What does each feature add on the way from a baseline?"),
+    "LayerConductance": (LAYER, "How much of what the photo adds flows through each feature?"),
+    "InternalInfluence": (LAYER, "How does the score depend on each feature, on average?"),
     "LayerEigenCam": (LAYER, "What is most prominent in the activations, whatever the class?"),
     "LayerKPCACam": (LAYER, "What is most prominent, by a non-linear kernel?"),
     "LayerFem": (LAYER, "Where are channels unusually active?"),

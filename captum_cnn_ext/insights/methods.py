@@ -88,7 +88,7 @@ def _at_layer(method: KnownMethod, model: nn.Module, layer: str, inputs: Tensor)
     module = find_layer(model, layer)
     if method.name == "NoiseTunnel(LayerHiResCam)":
         return _smoothed(method, model, module, inputs)
-    if method.name == "LayerIntegratedGradients":
+    if method.name in ("LayerIntegratedGradients", "LayerConductance", "InternalInfluence"):
         return _plain(method, model, module, n_steps=STEPS, internal_batch_size=ROWS_AT_ONCE)
     return _plain(method, model, module)
 
