@@ -6,6 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+# kinds of autograd nodes without "Backward0"; averaging ones by how their names begin
+LINEAR = ("Addmm", "Mm", "Linear")
+AVERAGING = ("Mean", "AdaptiveAvgPool", "AvgPool", "Sum")
+RESHAPING = (
+    *("View", "UnsafeView", "ReshapeAlias", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "T"),
+    *("Permute", "Transpose", "Select", "Index", "Gather", "Slice", "Stack", "Unbind"),
+    *("Clone", "Alias", "Expand", "ToCopy", "Cat"),
+)
+
 
 def operations_between(starts: Sequence[Tensor], end: Tensor) -> list[str]:
     """The names of the autograd nodes on the paths from ``starts`` to ``end``, end first.

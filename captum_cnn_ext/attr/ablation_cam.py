@@ -6,13 +6,16 @@ Letters: n examples, k channels, p positions; A = activations, y = the target's 
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from captum_cnn_ext._engine.affine_tail import affine_gradients
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, select_score
 from captum_cnn_ext._engine.batching import Chunk
+from captum_cnn_ext._engine.captum_compat import TargetType
 from captum_cnn_ext._engine.replay import Replay
 from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext.attr.cam import channel_maps
@@ -54,11 +57,17 @@ class ReplayCam(PerturbationCam):
     ) -> list[tuple[Tensor, Tensor]]:
         replay = Replay(self.forward_func, site, chunk.inputs, chunk.extra, self.device_ids)
         scores = wide(select_score(replay.output, chunk.target))
+        gradients = affine_gradients(replay, partial(_score_of, chunk.target, replay.length))
         found = []
         for i, tensor in enumerate(replay.activation):
             maps = channel_maps(tensor, chunk.inputs, site.name, reshape)
             where = _element_indices(tensor, maps, site.name, reshape)
             total = self._passes(maps.shape)
+            if gradients is not None:
+                slopes = channel_maps(gradients[i], chunk.inputs, site.name, reshape)
+                factors = self._factors(maps.shape, slice(0, total))
+                found.append((maps, self._weigh(scores, _affine(maps, slopes, scores, factors))))
+                continue
             rows = size or _rows_that_fit(tensor)
             passes = []
             for n in range(replay.length):
@@ -108,7 +117,8 @@ class LayerAblationCam(ReplayCam):
     their sign.
 
     Cost: one forward pass and K passes through what follows the layer, in chunks; only these, as
-    the rest comes from a recording.
+    the rest comes from a recording. Where what follows is average pooling and a linear layer, one
+    forward and backward pass of it instead, in closed form.
 
     Reference: Desai, Ramaswamy, *Ablation-CAM: Visual Explanations for Deep Convolutional Network
     via Gradient-free Localization*, WACV 2020.
@@ -156,7 +166,8 @@ class LayerReciproCam(ReplayCam):
 
     .. math:: L_p = y \text{ of } A \text{ kept at position } p \text{ only, and 0 elsewhere}
 
-    Cost: one forward pass and H W passes through what follows the layer. The map is a score for
+    Cost: one forward pass and H W passes through what follows the layer; one forward and backward
+    pass of it where that is average pooling and a linear layer. The map is a score for
     each position, not a sum over channels: ``attr_dim_summation`` changes nothing.
 
     Reference: Byun, Lee, *Recipro-CAM: Fast gradient-free visual explanations for convolutional
@@ -204,6 +215,25 @@ class LayerReciproCam(ReplayCam):
         return scores.reshape(len(maps), 1, *maps.shape[2:]).to(maps.dtype)
 
 
+def _score_of(target: TargetType, length: int, output: Any) -> Tensor:
+    """The scores of the recorded batch, or of its first example alone."""
+    return select_score(output, target if len(output) == length else repeated(target, 0, length, 1))
+
+
+def _affine(maps: Tensor, slopes: Tensor, scores: Tensor, factors: Tensor) -> Tensor:
+    """The scores (n, passes) with maps times each of the factors: y - sum((1 - f) dy/dA A)."""
+    parts = wide(_flat(maps) * _flat(slopes))
+    gone = 1 - factors.to(parts)
+    for axis in (1, 2):
+        parts = parts.sum(axis, keepdim=True) if gone.shape[axis] == 1 else parts
+    return scores.unsqueeze(1) - torch.einsum("nkp,ikp->ni", parts, gone)
+
+
+def _flat(maps: Tensor) -> Tensor:
+    """Positions as one axis, also where there is none."""
+    return maps.flatten(2) if maps.ndim > 2 else maps.unsqueeze(2)
+
+
 def _rows_that_fit(tensor: Tensor) -> int:
     """How many rows of a layer's tensor go through the network at once."""
     one = max(1, tensor[:1].numel() * tensor.element_size())
@@ -236,8 +266,7 @@ def _element_indices(
 def _times(rows: Tensor, where: Tensor | None, factors: Tensor) -> Tensor:
     """Each row's elements multiplied by ``factors`` (rows, K or 1, P or 1)."""
     if where is None:
-        flat = rows.flatten(2) if rows.ndim > 2 else rows.unsqueeze(2)
-        return (flat * factors).reshape(rows.shape)
+        return (_flat(rows) * factors).reshape(rows.shape)
     every = torch.ones(len(rows), rows[0].numel(), dtype=rows.dtype, device=rows.device)
     spread = factors.expand(len(rows), *where.shape).flatten(1)
     return rows * every.scatter(1, where.flatten().expand_as(spread), spread).reshape(rows.shape)

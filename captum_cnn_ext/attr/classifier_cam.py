@@ -7,19 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer, select_score
+from captum_cnn_ext._engine.autograd_graph import AVERAGING, LINEAR, RESHAPING
 from captum_cnn_ext._engine.batching import Chunk
 from captum_cnn_ext._engine.captum_compat import TargetType
 from captum_cnn_ext._engine.recording import Recording, record
 from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext.attr.cam import Evidence, GradientCam, T
 
-_LINEAR = ("Addmm", "Mm", "Linear")
-_POOL = ("Mean", "AdaptiveAvgPool", "AvgPool", "Sum", "Div")
-_SHAPE = (
-    *("View", "UnsafeView", "ReshapeAlias", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "T"),
-    *("Permute", "Transpose", "Select", "Index", "Gather", "Slice", "Stack", "Unbind"),
-    *("Clone", "Alias", "Expand", "ToCopy", "Cat"),
-)
+_POOL = (*AVERAGING, "Div")
 
 
 class LayerCam(GradientCam):
@@ -129,8 +124,8 @@ class LayerCam(GradientCam):
 def _check_linear_head(operations: list[str], layer: str) -> None:
     """Only pooling, one linear layer and changes of shape may stand between layer and score."""
     kinds = [name.split("Backward")[0] for name in operations]
-    linear = [kind for kind in kinds if kind in _LINEAR]
-    other = sorted({k for k in kinds if k not in (*_LINEAR, *_SHAPE) and not k.startswith(_POOL)})
+    linear = [kind for kind in kinds if kind in LINEAR]
+    other = sorted({k for k in kinds if k not in (*LINEAR, *RESHAPING) and not k.startswith(_POOL)})
     if other or len(linear) != 1:
         found = ", ".join(other) if other else f"{len(linear)} linear layers"
         raise ArgumentError(

@@ -1,0 +1,138 @@
+"""Affine tails in closed form: the literal values, no passes, nothing else taken for one."""
+
+from functools import partial
+
+import models
+import pytest
+import references_scores as references
+import torch
+from torch import nn
+
+from captum_cnn_ext._engine import affine_tail
+from captum_cnn_ext._engine.affine_tail import affine_gradients
+from captum_cnn_ext._engine.replay import Replay
+from captum_cnn_ext._engine.sites import layer_sites
+from captum_cnn_ext.attr import LayerAblationCam, LayerReciproCam
+
+TARGETS = [0, 4, 2]
+
+
+class Ratio(nn.Module):
+    """Every position's share of its channel: means and divisions, and not affine."""
+
+    def forward(self, x):
+        return x / (1 + x.sum((2, 3), keepdim=True))
+
+
+class Product(nn.Module):
+    """Second moments: a matrix product of the maps with themselves."""
+
+    def forward(self, x):
+        x = x.flatten(2)
+        return torch.stack([a @ a.T for a in x]).flatten(1)
+
+
+AFFINE = {
+    "global average": nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)),
+    "pooled, dropout": nn.Sequential(nn.AvgPool2d(5), nn.Flatten(), nn.Dropout(), nn.Linear(4, 5)),
+    "every position its own weight": nn.Sequential(nn.Flatten(), nn.Linear(120, 5)),
+    "two linear layers": nn.Sequential(
+        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 7), nn.Linear(7, 5)
+    ),
+}
+OTHER = {
+    "rectified": nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)),
+    "maxima": nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(4, 5)),
+    "shares": nn.Sequential(Ratio(), nn.Flatten(), nn.Linear(120, 5)),
+    "second moments": nn.Sequential(Product(), nn.Linear(16, 5)),
+    "probabilities": nn.Sequential(nn.Flatten(), nn.Linear(120, 5), nn.Softmax(1)),
+}
+METHODS = {
+    "ablation": (LayerAblationCam, references.ablation_cam),
+    "signed": (
+        partial(LayerAblationCam, signed=True),
+        partial(references.ablation_cam, signed=True),
+    ),
+    "recipro": (LayerReciproCam, references.recipro_cam),
+    "gaussian": (
+        partial(LayerReciproCam, gaussian=True),
+        partial(references.recipro_cam, gaussian=True),
+    ),
+}
+
+
+def network(head):
+    return models._seeded(models.Net(head))
+
+
+def gradients(model, x):
+    (site,) = layer_sites(model, model.relu, False, None)
+    replay = Replay(model, site, (x,))
+    return affine_gradients(replay, lambda output: output[:, 2])
+
+
+@pytest.mark.parametrize("tail", [*AFFINE, *OTHER])
+@pytest.mark.parametrize("method", METHODS)
+def test_equals_the_literal_reference(tail, method):
+    model, x = network({**AFFINE, **OTHER}[tail]), models.image_batch()
+    cls, reference = METHODS[method]
+    found = cls(model, "relu").attribute(x, TARGETS)
+    expected = reference(model, model.relu, x, TARGETS)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9 * float(expected.abs().max()))
+    assert expected.any()
+
+
+@pytest.mark.parametrize("tail", AFFINE)
+def test_no_pass_for_each_channel_or_position(tail):
+    model, x = network(AFFINE[tail]), models.image_batch()
+    rows = []
+    model.head[-1].register_forward_hook(lambda m, i, o: rows.append(len(o)))
+    for cls in (LayerAblationCam, LayerReciproCam):
+        rows.clear()
+        cls(model, "relu").attribute(x, TARGETS)
+        assert sum(rows) == 3 + 3 + 3, "recorded, one row three times, all examples once more"
+
+
+@pytest.mark.parametrize("tail", OTHER)
+def test_only_what_is_affine_is_taken_for_it(tail):
+    assert gradients(network(OTHER[tail]), models.image_batch()) is None
+
+
+def test_a_product_of_two_signals_needs_the_second_look(monkeypatch):
+    model, x = network(OTHER["second moments"]), models.image_batch()
+    monkeypatch.setattr(affine_tail, "_is_straight", lambda *_: True)
+    assert gradients(model, x) is not None, "its operations alone look affine"
+
+
+def test_the_gradients_are_the_networks_own():
+    model, x = network(AFFINE["every position its own weight"]), models.image_batch()
+    (found,) = gradients(model, x)
+    weight = model.head[1].weight[2].detach().reshape(1, 4, 5, 6)
+    torch.testing.assert_close(found, weight.expand(3, -1, -1, -1))
+
+
+def test_inside_inference_mode_and_with_a_frozen_network():
+    model, x = network(AFFINE["global average"]).requires_grad_(False), models.image_batch()
+    outside = LayerAblationCam(model, "relu").attribute(x, 1)
+    with torch.inference_mode():
+        inside = LayerAblationCam(model, "relu").attribute(x, 1)
+    assert torch.equal(inside, outside)
+
+
+def test_a_function_around_the_model_runs_whole_forwards():
+    model, x = network(AFFINE["global average"]), models.image_batch()
+    found = LayerAblationCam(lambda x: model(x), model.relu).attribute(x, TARGETS)
+    torch.testing.assert_close(found, LayerAblationCam(model, "relu").attribute(x, TARGETS))
+
+
+@pytest.mark.parametrize("wrong", [lambda g: -g, lambda g: 2 * g, lambda g: g.flip(1)])
+def test_a_break_is_seen(wrong, monkeypatch):
+    from captum_cnn_ext.attr import ablation_cam
+
+    def broken(replay, score):
+        found = affine_gradients(replay, score)
+        return found and tuple(wrong(g) for g in found)
+
+    monkeypatch.setattr(ablation_cam, "affine_gradients", broken)
+    with pytest.raises(AssertionError, match="Tensor-likes"):
+        test_equals_the_literal_reference("every position its own weight", "recipro")
