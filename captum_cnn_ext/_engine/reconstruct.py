@@ -14,9 +14,10 @@ from captum_cnn_ext._engine.geometry import Crops, FieldTracer
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site
 
-# Vectorised backward passes gain up to about 16 seeds (benchmarks/README.md); the same many
-# images' worth of pixels is what small cuts go through the network with at once.
+# So many seeds share a vectorised backward pass, and so many images' worth of pixels the small cuts
+# of one pass. A CPU gains nothing from vectorised passes over large images (benchmarks/README.md).
 _SEEDS_AT_ONCE = 16
+_CPU_PIXELS_AT_ONCE = 16 * 64**2
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def through_the_graph(
 
     K backward passes over the N examples, in vectorised chunks where the graph allows.
     """
-    chunk = how.chunk or max(1, _SEEDS_AT_ONCE // len(image))
+    chunk = how.chunk or _seeds_at_once(image)
 
     with ruled_backward([image], layer, how.rule, how.smooth) as backward:
 
@@ -75,6 +76,13 @@ def through_the_graph(
             description=how.description,
         )
         return torch.cat(parts).transpose(0, 1), backward.coverage
+
+
+def _seeds_at_once(image: Tensor) -> int:
+    seeds = _SEEDS_AT_ONCE // len(image)
+    if image.device.type == "cpu":
+        seeds = min(seeds, _CPU_PIXELS_AT_ONCE // (len(image) * image[0, 0].numel()))
+    return max(1, seeds)
 
 
 def through_cuts(

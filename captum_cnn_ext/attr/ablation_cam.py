@@ -18,9 +18,8 @@ from captum_cnn_ext._engine.batching import Chunk
 from captum_cnn_ext._engine.captum_compat import TargetType
 from captum_cnn_ext._engine.replay import Replay
 from captum_cnn_ext._engine.sites import Site
-from captum_cnn_ext.attr.cam import channel_maps
 from captum_cnn_ext.attr.perturbation_cam import PerturbationCam, repeated, wide
-from captum_cnn_ext.attr.reshape import ReshapeTransform
+from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_maps, flat
 
 CPU_BYTES = 64 * 2**20  # of the layer's tensor in one pass
 CUDA_BYTES = 512 * 2**20
@@ -222,16 +221,11 @@ def _score_of(target: TargetType, length: int, output: Any) -> Tensor:
 
 def _affine(maps: Tensor, slopes: Tensor, scores: Tensor, factors: Tensor) -> Tensor:
     """The scores (n, passes) with maps times each of the factors: y - sum((1 - f) dy/dA A)."""
-    parts = wide(_flat(maps) * _flat(slopes))
+    parts = wide(flat(maps) * flat(slopes))
     gone = 1 - factors.to(parts)
     for axis in (1, 2):
         parts = parts.sum(axis, keepdim=True) if gone.shape[axis] == 1 else parts
     return scores.unsqueeze(1) - torch.einsum("nkp,ikp->ni", parts, gone)
-
-
-def _flat(maps: Tensor) -> Tensor:
-    """Positions as one axis, also where there is none."""
-    return maps.flatten(2) if maps.ndim > 2 else maps.unsqueeze(2)
 
 
 def _rows_that_fit(tensor: Tensor) -> int:
@@ -266,7 +260,7 @@ def _element_indices(
 def _times(rows: Tensor, where: Tensor | None, factors: Tensor) -> Tensor:
     """Each row's elements multiplied by ``factors`` (rows, K or 1, P or 1)."""
     if where is None:
-        return (_flat(rows) * factors).reshape(rows.shape)
+        return (flat(rows) * factors).reshape(rows.shape)
     every = torch.ones(len(rows), rows[0].numel(), dtype=rows.dtype, device=rows.device)
     spread = factors.expand(len(rows), *where.shape).flatten(1)
     return rows * every.scatter(1, where.flatten().expand_as(spread), spread).reshape(rows.shape)

@@ -13,7 +13,7 @@ from captum_cnn_ext._engine.batching import Chunk, layer_results
 from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.recording import Recording, record
 from captum_cnn_ext._engine.sites import Site, layer_sites
-from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_transform
+from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_transform, flat
 
 Evidence = list[list[tuple[Tensor, ...]]]
 """For each site its tensors, each as (activation, whatever the method makes its map from, ...)."""
@@ -139,7 +139,7 @@ class ActivationMap(LayerAttribution, ABC):
     def _map(self, tensors: Sequence[Tensor], relu: bool, summation: bool) -> Tensor:
         # half precision would underflow in products of gradients
         dtype = torch.promote_types(tensors[0].dtype, torch.float32)
-        maps = self._parts(*(_flat(tensor).to(dtype) for tensor in tensors))
+        maps = self._parts(*(flat(tensor).to(dtype) for tensor in tensors))
         maps = maps.sum(1, keepdim=True) if summation else maps
         maps = maps.relu() if relu else maps
         maps = maps.reshape(*maps.shape[:2], *tensors[0].shape[2:])
@@ -286,18 +286,6 @@ class GradientCam(ClassActivationMap, GradientAttribution, ABC):
         return select_score(output, target)
 
 
-def channel_maps(
-    tensor: Tensor, inputs: Sequence[Tensor], name: str, reshape_transform: ReshapeTransform | None
-) -> Tensor:
-    """``tensor`` as (N, C, *positions), channels second, or an error where that is in doubt.
-
-    Raises:
-        ArgumentError: the layer gives tokens (N, L, C) or channels-last maps (N, H, W, C) whose
-            layout is not certain.
-    """
-    return channel_transform(tensor, inputs, name, reshape_transform)(tensor)
-
-
 def _channels_second(
     tensors: tuple[Tensor, ...],
     chunk: Chunk,
@@ -308,8 +296,3 @@ def _channels_second(
     first = tensors[0]
     transform = channel_transform(first, chunk.inputs, site.name, reshape_transform)
     return [transform(t) if t.shape == first.shape else t for t in tensors]
-
-
-def _flat(tensor: Tensor) -> Tensor:
-    """(N, K, *positions) or (N, K) as (n, k, p)."""
-    return tensor.flatten(2) if tensor.ndim > 2 else tensor.unsqueeze(2)

@@ -16,7 +16,6 @@ from captum_cnn_ext._engine.geometry import FieldTracer, box, crops
 from captum_cnn_ext._engine.reconstruct import Pass, through_cuts, through_the_graph
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site, layer_sites
-from captum_cnn_ext.attr.cam import channel_maps
 from captum_cnn_ext.attr.reconstructions import (
     Reconstructions,
     Seed,
@@ -24,7 +23,7 @@ from captum_cnn_ext.attr.reconstructions import (
     joined,
     seeded_units,
 )
-from captum_cnn_ext.attr.reshape import ReshapeTransform
+from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_maps
 
 # A cut is worth its own forward pass when it is smaller than this part of the image: a cut goes
 # forward and back, the whole image only back.

@@ -13,8 +13,7 @@ from captum_cnn_ext._engine.batching import Chunk, layer_results
 from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import layer_sites
-from captum_cnn_ext.attr.cam import channel_maps
-from captum_cnn_ext.attr.reshape import ReshapeTransform
+from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_maps
 
 
 def factors(activations: Tensor, components: int, seed: int) -> tuple[Tensor, Tensor]:

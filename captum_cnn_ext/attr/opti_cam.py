@@ -11,8 +11,7 @@ from captum_cnn_ext._engine.batching import Chunk
 from captum_cnn_ext._engine.forward import run_forward
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site
-from captum_cnn_ext.attr.cam import channel_maps
-from captum_cnn_ext.attr.reshape import ReshapeTransform
+from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_maps
 from captum_cnn_ext.attr.score_cam import MaskedInputCam, mask_at, unit_range
 
 

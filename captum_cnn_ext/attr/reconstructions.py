@@ -9,6 +9,7 @@ from torch import Tensor
 from captum_cnn_ext._engine.arguments import ArgumentError, choose
 from captum_cnn_ext._engine.coverage import Coverage
 from captum_cnn_ext._engine.reconstruct import Units
+from captum_cnn_ext.attr.reshape import flat
 
 Seed = str | tuple[int, ...] | Tensor
 
@@ -104,7 +105,7 @@ def choose_channels(
         raise ArgumentError(
             f"top={top!r}: expected 1 to {asked.shape[1]}, the channels to choose from"
         )
-    strongest = _flat(_maps(activation, asked)).amax(2).topk(top, 1).indices
+    strongest = flat(_maps(activation, asked)).amax(2).topk(top, 1).indices
     return asked.gather(1, strongest)
 
 
@@ -118,8 +119,8 @@ def seeded_units(activation: Tensor, channels: Tensor, seed: Seed) -> Units:
             broadcast.
     """
     maps = _maps(activation, channels)
-    flat, shape = _flat(maps), maps.shape[2:]
-    values, places = flat.max(2)
+    rows, shape = flat(maps), maps.shape[2:]
+    values, places = rows.max(2)
     if isinstance(seed, Tensor):
         try:
             seeds = seed.to(maps).expand(maps.shape)
@@ -143,12 +144,12 @@ def seeded_units(activation: Tensor, channels: Tensor, seed: Seed) -> Units:
         for p, size in zip(seed, shape, strict=True):
             place = place * size + p % size
         places = torch.full_like(places, place)
-        values = flat[:, :, place]
+        values = rows[:, :, place]
     elif not isinstance(seed, str):
         raise ArgumentError(
             f"seed={seed!r}: expected 'max', 'map', a position such as (3, 5), or a tensor"
         )
-    seeds = torch.zeros_like(flat).scatter_(2, places.unsqueeze(2), values.unsqueeze(2))
+    seeds = torch.zeros_like(rows).scatter_(2, places.unsqueeze(2), values.unsqueeze(2))
     positions = torch.stack(torch.unravel_index(places, shape), -1) if len(shape) == 2 else None
     return Units(channels, seeds.reshape(maps.shape), positions, values)
 
@@ -157,8 +158,3 @@ def _maps(activation: Tensor, channels: Tensor) -> Tensor:
     """(N, C, *positions) at channels (N, K): (N, K, *positions)."""
     rows = torch.arange(len(channels), device=channels.device).unsqueeze(1)
     return activation[rows, channels]
-
-
-def _flat(maps: Tensor) -> Tensor:
-    """Positions as one axis, also where there is none."""
-    return maps.flatten(2) if maps.ndim > 2 else maps.unsqueeze(2)

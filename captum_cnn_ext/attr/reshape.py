@@ -176,3 +176,20 @@ def _surely_channels_last(shape: Sequence[int], image: Sequence[int]) -> bool:
     return (
         image[2] % first == 0 and image[3] % second == 0 and image[2] // first == image[3] // second
     )
+
+
+def channel_maps(
+    tensor: Tensor, inputs: Sequence[Tensor], name: str, reshape_transform: ReshapeTransform | None
+) -> Tensor:
+    """``tensor`` as (N, C, *positions), channels second, or an error where that is in doubt.
+
+    Raises:
+        ArgumentError: the layer gives tokens (N, L, C) or channels-last maps (N, H, W, C) whose
+            layout is not certain.
+    """
+    return channel_transform(tensor, inputs, name, reshape_transform)(tensor)
+
+
+def flat(tensor: Tensor) -> Tensor:
+    """(N, C, *positions) or (N, C) as (N, C, P)."""
+    return tensor.flatten(2) if tensor.ndim > 2 else tensor.unsqueeze(2)

@@ -16,9 +16,8 @@ from captum_cnn_ext._engine.batching import Chunk
 from captum_cnn_ext._engine.forward import run_forward
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site
-from captum_cnn_ext.attr.cam import channel_maps
 from captum_cnn_ext.attr.perturbation_cam import PerturbationCam, repeated, wide
-from captum_cnn_ext.attr.reshape import ReshapeTransform
+from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_maps
 
 CPU_ROWS, CUDA_ROWS = 8, 64  # masked inputs in one pass; a CPU is slower with more
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
