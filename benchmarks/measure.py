@@ -50,14 +50,23 @@ def peak_bytes(run: Callable[[], Any], device: str) -> int:
     return peak
 
 
-def compare(runs: dict[str, Callable[[], Any]], device: str, rounds: int) -> dict[str, Any]:
-    """Median seconds and interquartile range of each run, taken in turn; peak memory of each."""
+def compare(
+    runs: dict[str, Callable[[], Any]],
+    device: str,
+    rounds: int,
+    warm_up: int = 2,
+    scale: dict[str, float] | None = None,
+) -> dict[str, Any]:
+    """Median seconds and interquartile range of each run, taken in turn; peak memory of each.
+
+    ``scale`` multiplies the seconds of runs that do a part of the work; their names say so.
+    """
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for current in range(rounds + 2):
+    for current in range(rounds + warm_up):
         for name, run in runs.items():
             taken = seconds(run, device)
-            if current >= 2:
-                times[name].append(taken)
+            if current >= warm_up:
+                times[name].append(taken * (scale or {}).get(name, 1))
     rows = {}
     for name, run in runs.items():
         low, middle, high = statistics.quantiles(times[name], n=4)

@@ -1,19 +1,19 @@
 """pytest-benchmark's view: the strongest units of a layer back to pixels, one 224 px image.
 
-64 units where it is timed; with ``--benchmark-disable`` 3, which are compared with Captum's.
+Ours with 64 units, the others with 8 of them; with ``--benchmark-disable`` all with 3.
 """
 
 import pytest
 import torch
-from bench_deconvnet import LIMIT, contenders
+from bench_deconvnet import CAPTUM, LIMIT, NO_CUTS, contenders
 from torchvision import models
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 NAMES = [
     LIMIT,
     "ours DeconvNet",
-    "ours DeconvNet, no cuts",
-    "captum NeuronDeconvolution in a loop",
+    NO_CUTS,
+    CAPTUM,
 ]
 
 
