@@ -1,6 +1,21 @@
 """What a model's weights and structure, and data, say about its layers and units."""
 
+from captum_cnn_ext.evidence.effective_field import EffectiveField, effective_receptive_field
 from captum_cnn_ext.evidence.layer_rows import LayerRow, LayerTable
+from captum_cnn_ext.evidence.receptive_field import (
+    ReceptiveField,
+    receptive_field,
+    receptive_fields,
+)
 from captum_cnn_ext.evidence.structure import layer_table
 
-__all__ = ["LayerRow", "LayerTable", "layer_table"]
+__all__ = [
+    "EffectiveField",
+    "LayerRow",
+    "LayerTable",
+    "ReceptiveField",
+    "effective_receptive_field",
+    "layer_table",
+    "receptive_field",
+    "receptive_fields",
+]
