@@ -182,7 +182,7 @@ class _SightTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 raise NotFollowed("its parameters depend on the image")
             known, shape = sources[0]
             call = Operation(base, arguments, shape, tuple(result.shape))
-            return self._both(lambda s: s if s.dim is None else RULES[base](s, call), known, result)
+            return self._both(lambda s: s if s.dim is None else RULES[base](s, call), known)
         if base in ("cat", "stack"):
             return self._concatenated(base, arguments, sources, result)
         if base in ("mm", "addmm", "bmm", "baddbmm"):

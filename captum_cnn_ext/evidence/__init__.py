@@ -2,20 +2,25 @@
 
 from captum_cnn_ext.evidence.effective_field import EffectiveField, effective_receptive_field
 from captum_cnn_ext.evidence.layer_rows import LayerRow, LayerTable
+from captum_cnn_ext.evidence.patch_result import Recheck, TopPatches
 from captum_cnn_ext.evidence.receptive_field import (
     ReceptiveField,
     receptive_field,
     receptive_fields,
 )
 from captum_cnn_ext.evidence.structure import layer_table
+from captum_cnn_ext.evidence.top_patches import top_patches
 
 __all__ = [
     "EffectiveField",
     "LayerRow",
     "LayerTable",
     "ReceptiveField",
+    "Recheck",
+    "TopPatches",
     "effective_receptive_field",
     "layer_table",
     "receptive_field",
     "receptive_fields",
+    "top_patches",
 ]
