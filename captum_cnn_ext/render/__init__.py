@@ -4,5 +4,15 @@ from captum_cnn_ext.render.attributions import overlay, show_attributions
 from captum_cnn_ext.render.feature_maps import show_feature_maps
 from captum_cnn_ext.render.filters import show_filters
 from captum_cnn_ext.render.images import to_rgb
+from captum_cnn_ext.render.patches import show_patches
+from captum_cnn_ext.render.receptive_fields import show_receptive_fields
 
-__all__ = ["overlay", "show_attributions", "show_feature_maps", "show_filters", "to_rgb"]
+__all__ = [
+    "overlay",
+    "show_attributions",
+    "show_feature_maps",
+    "show_filters",
+    "show_patches",
+    "show_receptive_fields",
+    "to_rgb",
+]
