@@ -7,11 +7,12 @@ Memory: peak resident size of processes of their own that stream 1,000 and 20,00
 
 import argparse
 import json
-import resource
+import re
 import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -77,12 +78,13 @@ def throughput(rounds: int) -> list[dict]:
     for title, (make, layer, size) in CASES.items():
         model = make().eval()
         channels = 1 if size == 28 else 3
-        data = Noise(2048 if size == 28 else 128, size, channels)
+        data = Noise(20_000 if size == 28 else 384, size, channels)
+        batch = 256 if size == 28 else 32
         module = model.get_submodule(layer)
         runs = {
-            "limit": lambda: loop(model, module, data, 32),
-            "whole": lambda: loop(model, None, data, 32),
-            "ours": lambda: top_patches(model, layer, data, batch_size=32),
+            "limit": partial(loop, model, module, data, batch),
+            "whole": partial(loop, model, None, data, batch),
+            "ours": partial(top_patches, model, layer, data, batch_size=batch),
         }
         times: dict[str, list[float]] = {name: [] for name in runs}
         for current in range(rounds + 1):
@@ -102,7 +104,9 @@ def throughput(rounds: int) -> list[dict]:
 def peak(count: int) -> None:
     """Stream so many images of 28 px; print the peak resident size in MB."""
     top_patches(small(), "4", Noise(count, 28, 1), batch_size=32)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    # not getrusage: that begins with the size of the process that started this one
+    status = Path("/proc/self/status").read_text()
+    print(int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024)
 
 
 def memory() -> dict[int, float]:
@@ -130,7 +134,8 @@ def main() -> None:
     lines = [
         "# top_patches on the CPU",
         "",
-        f"{about['threads']} threads, torch {about['versions']['torch']}, commit {about['commit']}. "
+        f"{about['threads']} threads, torch {about['versions']['torch']}, "
+        f"commit {about['commit']}. "
         "Images per second of CPU time, medians of alternating rounds in one process, the same "
         "loader. The limit stops at the same layer; the whole network is run without hooks.",
         "",

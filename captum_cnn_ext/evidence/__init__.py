@@ -1,6 +1,15 @@
 """What a model's weights and structure, and data, say about its layers and units."""
 
+from captum_cnn_ext.evidence.activation_similarity import (
+    ActivationSimilarity,
+    activation_similarity,
+)
 from captum_cnn_ext.evidence.effective_field import EffectiveField, effective_receptive_field
+from captum_cnn_ext.evidence.filter_similarity import (
+    Family,
+    FilterSimilarity,
+    filter_similarity,
+)
 from captum_cnn_ext.evidence.layer_rows import LayerRow, LayerTable
 from captum_cnn_ext.evidence.patch_result import Recheck, TopPatches
 from captum_cnn_ext.evidence.receptive_field import (
@@ -10,15 +19,22 @@ from captum_cnn_ext.evidence.receptive_field import (
 )
 from captum_cnn_ext.evidence.structure import layer_table
 from captum_cnn_ext.evidence.top_patches import top_patches
+from captum_cnn_ext.evidence.turns import Turn
 
 __all__ = [
+    "ActivationSimilarity",
     "EffectiveField",
+    "Family",
+    "FilterSimilarity",
     "LayerRow",
     "LayerTable",
     "ReceptiveField",
     "Recheck",
     "TopPatches",
+    "Turn",
+    "activation_similarity",
     "effective_receptive_field",
+    "filter_similarity",
     "layer_table",
     "receptive_field",
     "receptive_fields",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,11 +70,11 @@ class Ranking:
         tensors = (self.values.clone(), self.images.clone(), self.places.clone())
         return Ranking(self.k, self.unit, self.one_per_image, *tensors)
 
-    def see(self, maps: Tensor, ids: Tensor, extent: tuple[int, int]) -> Tensor:
-        """Take part of a batch (N, C, H, W) in; ``ids`` (N,) are its images, ascending.
+    def see(self, maps: Tensor, numbers: Sequence[int], extent: tuple[int, int]) -> list[int]:
+        """Take part of a batch (N, C, H, W) in; ``numbers`` are its images, ascending.
 
         Returns:
-            whether each image gave NaN; such an image is not taken in.
+            the places in the batch of images that gave NaN; they are not taken in.
         """
         flat = maps.flatten(2) if maps.ndim > 2 else maps[..., None]
         flat = -flat if self.sign < 0 else flat
@@ -86,13 +87,16 @@ class Ranking:
             where = where.transpose(0, 1).flatten(1)
         else:
             best = flat.amax(2, keepdim=True)
-        broken = best.isnan().flatten(1).any(1)
-        images = ids[:, None].expand(len(ids), best.shape[2]).reshape(-1)
         values = best.transpose(0, 1).flatten(1).to(self.values.dtype)
-        values = values.masked_fill(broken.repeat_interleave(best.shape[2])[None], -torch.inf)
-        rows = (values > self.values[:, -1:]).any(1).nonzero()[:, 0]
+        # most batches bring nothing better; NaN is not below anything, so it gets past this
+        rows = (values <= self.values[:, -1:]).logical_not_().any(1).nonzero()[:, 0]
         if not len(rows):
-            return broken
+            return []
+        broken = best.isnan().flatten(1).any(1)
+        each = best.shape[2]
+        values = values.masked_fill(broken.repeat_interleave(each)[None], -torch.inf)
+        ids = torch.tensor(numbers, device=maps.device)
+        images = ids.repeat_interleave(each).masked_fill(broken.repeat_interleave(each), NOBODY)
         width = maps.shape[3] if maps.ndim == 4 and self.unit != "mean" else 0
         places = torch.full((len(rows), values.shape[1], 4), -1, device=maps.device)
         places[..., 2], places[..., 3] = extent
@@ -107,7 +111,7 @@ class Ranking:
         if width and not several:
             self._locate(flat, rows, ids, width, *new)
         self.values[rows], self.images[rows], self.places[rows] = new
-        return broken
+        return broken.nonzero().flatten().tolist()
 
     @staticmethod
     def _locate(

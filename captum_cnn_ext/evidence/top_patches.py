@@ -266,8 +266,7 @@ class _Job:
                 if self.ranking is None:
                     self.ranking = self._empty(maps)
                 extent = (images.shape[-2], images.shape[-1])
-                broken = self.ranking.see(maps, torch.tensor(ids, device=maps.device), extent)
-            bad = broken.nonzero().flatten().tolist()
+                bad = self.ranking.see(maps, ids, extent)
             for row in bad:
                 self._failed(ids[row], f"layer {self.settings['layer']!r} gives NaN")
             self.seen += len(ids) - len(bad)

@@ -2,6 +2,7 @@
 
 from captum_cnn_ext.render.attributions import overlay, show_attributions
 from captum_cnn_ext.render.feature_maps import show_feature_maps
+from captum_cnn_ext.render.filter_families import show_filter_families
 from captum_cnn_ext.render.filters import show_filters
 from captum_cnn_ext.render.images import to_rgb
 from captum_cnn_ext.render.patches import show_patches
@@ -11,6 +12,7 @@ __all__ = [
     "overlay",
     "show_attributions",
     "show_feature_maps",
+    "show_filter_families",
     "show_filters",
     "show_patches",
     "show_receptive_fields",
