@@ -110,7 +110,7 @@ def test_plain_copies_are_told_from_turned_ones():
     found = filter_similarity(weight)
     assert [f.members for f in found.families] == [(1, 5)]
     assert str(found.families[0].turns[1]) == "0°"
-    assert found.explained == found.explained_unturned == 0.1
+    assert found.explained == found.explained_unturned == pytest.approx(0.1)
     assert found.duplicate[1] > 0.9999 > 0.9 > found.turned[1]
     assert filter_similarity(weight, "none").families[0].members == (1, 5)
 

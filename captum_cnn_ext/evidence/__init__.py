@@ -11,6 +11,7 @@ from captum_cnn_ext.evidence.filter_similarity import (
     filter_similarity,
 )
 from captum_cnn_ext.evidence.layer_rows import LayerRow, LayerTable
+from captum_cnn_ext.evidence.model_graph import ModelGraph, model_graph, tensorboard_graph
 from captum_cnn_ext.evidence.patch_result import Recheck, TopPatches
 from captum_cnn_ext.evidence.receptive_field import (
     ReceptiveField,
@@ -28,6 +29,7 @@ __all__ = [
     "FilterSimilarity",
     "LayerRow",
     "LayerTable",
+    "ModelGraph",
     "ReceptiveField",
     "Recheck",
     "TopPatches",
@@ -36,7 +38,9 @@ __all__ = [
     "effective_receptive_field",
     "filter_similarity",
     "layer_table",
+    "model_graph",
     "receptive_field",
     "receptive_fields",
+    "tensorboard_graph",
     "top_patches",
 ]

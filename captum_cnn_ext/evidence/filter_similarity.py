@@ -193,8 +193,8 @@ def _kernels(conv: nn.Module | Tensor) -> Tensor:
             f"conv: got weight {tuple(weight.shape)}; expected at least two filters of 2 x 2 "
             "pixels or more, because a single pixel cannot be turned"
         )
-    weight = weight.detach()
-    return weight if weight.dtype == torch.float64 else weight.float()
+    kernels: Tensor = weight.detach()
+    return kernels if kernels.dtype == torch.float64 else kernels.float()
 
 
 def _unit(kernels: Tensor) -> Tensor:
