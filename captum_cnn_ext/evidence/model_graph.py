@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
 import torch
 from torch import nn
@@ -21,17 +20,10 @@ from captum_cnn_ext._engine.module_calls import copy_structure
 from captum_cnn_ext._engine.state import state_as_found
 from captum_cnn_ext.evidence.patch_files import write_whole
 from captum_cnn_ext.evidence.structure import InputSize, example_inputs
+from captum_cnn_ext.evidence.svg import only_shapes
 
 _SIGNS = {"add": "+", "mul": "×", "sub": "−", "div": "÷", "cat": "concatenate"}
 _FILL = {"module": "#eef3fb", "operation": "#fdf3dc", "input": "#e4f3e4", "output": "#e4f3e4"}
-_SVG = "http://www.w3.org/2000/svg"
-_LINK = "{http://www.w3.org/1999/xlink}href"
-_TAGS = {"svg", "g", "path", "polygon", "polyline", "ellipse", "text", "title", "a", "rect"}
-_ATTRIBUTES = {
-    *("width", "height", "viewBox", "id", "class", "transform", "fill", "stroke", "points", "d"),
-    *("x", "y", "cx", "cy", "rx", "ry", "text-anchor", "font-family", "font-size"),
-    *("stroke-width", "stroke-dasharray", "font-weight"),
-}
 
 
 @dataclass(frozen=True)
@@ -63,7 +55,8 @@ class ModelGraph:
             raise ArgumentError(f"links: got {wrong[0]!r}; expected places in the page, '#...'")
         lines = [
             f"digraph {_quoted(self.model)} {{",
-            '  graph [rankdir=TB, nodesep=0.25, ranksep=0.3, fontname="Helvetica", fontsize=10];',
+            "  graph [rankdir=TB, labeljust=l, nodesep=0.25, ranksep=0.3,"
+            ' fontname="Helvetica", fontsize=10];',
             '  node [shape=box, style="filled,rounded", fontname="Helvetica", fontsize=10,'
             ' color="#8fa3bf", height=0.3];',
             '  edge [color="#5f6f85", arrowsize=0.6];',
@@ -118,7 +111,7 @@ class ModelGraph:
         if done.returncode:
             reason = done.stderr.decode(errors="replace").strip()[:300]
             raise RuntimeError(f"{Path(program).name} could not draw the graph: {reason}")
-        text = _only_shapes(done.stdout.decode())
+        text = only_shapes(done.stdout.decode())
         if path is not None:
             write_whole(Path(path), text.encode())
         return text
@@ -237,26 +230,3 @@ def _program() -> str:
             "pip install 'captum-cnn-ext[graph]'; to_dot() needs nothing"
         )
     return found
-
-
-def _only_shapes(svg: str) -> str:
-    """The SVG rebuilt from the elements and attributes that a drawing has, and nothing else."""
-    ElementTree.register_namespace("", _SVG)
-    ElementTree.register_namespace("xlink", _LINK[1:].partition("}")[0])
-
-    def rebuilt(element: ElementTree.Element) -> ElementTree.Element | None:
-        tag = str(element.tag).rpartition("}")[2]
-        if tag not in _TAGS:
-            return None
-        kept = {name: value for name, value in element.attrib.items() if name in _ATTRIBUTES}
-        href = element.get(_LINK, element.get("href", ""))
-        if tag == "a" and href.startswith("#"):
-            kept["href"] = href
-        copy = ElementTree.Element(f"{{{_SVG}}}{tag}", kept)
-        copy.text, copy.tail = element.text, element.tail
-        copy.extend(child for inner in element if (child := rebuilt(inner)) is not None)
-        return copy
-
-    root = rebuilt(ElementTree.fromstring(svg))
-    assert root is not None
-    return ElementTree.tostring(root, encoding="unicode")

@@ -13,17 +13,21 @@ from captum_cnn_ext.insights.sections import (
     attributions,
     feature_maps,
     filters,
+    graph,
     settings,
     structure,
     summary,
     times,
+    top_patches,
 )
 
 SECTIONS: list[Section] = [
     summary.SECTION,
     structure.SECTION,
+    graph.SECTION,
     filters.SECTION,
     feature_maps.SECTION,
+    top_patches.SECTION,
     attributions.SECTION,
     times.SECTION,
     settings.SECTION,
