@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-_SVG = "http://www.w3.org/2000/svg"
+NAMESPACE = "http://www.w3.org/2000/svg"
 _LINK = "{http://www.w3.org/1999/xlink}href"
 _TAGS = {"svg", "g", "path", "polygon", "polyline", "ellipse", "text", "title", "a", "rect"}
 _ATTRIBUTES = {
@@ -16,7 +16,7 @@ _ATTRIBUTES = {
 
 def only_shapes(svg: str) -> str:
     """The SVG rebuilt from the elements and attributes that a drawing has, and nothing else."""
-    ElementTree.register_namespace("", _SVG)
+    ElementTree.register_namespace("", NAMESPACE)
     ElementTree.register_namespace("xlink", _LINK[1:].partition("}")[0])
 
     def rebuilt(element: ElementTree.Element) -> ElementTree.Element | None:
@@ -27,7 +27,7 @@ def only_shapes(svg: str) -> str:
         href = element.get(_LINK, element.get("href", ""))
         if tag == "a" and href.startswith("#"):
             kept["href"] = href
-        copy = ElementTree.Element(f"{{{_SVG}}}{tag}", kept)
+        copy = ElementTree.Element(f"{{{NAMESPACE}}}{tag}", kept)
         copy.text, copy.tail = element.text, element.tail
         copy.extend(child for inner in element if (child := rebuilt(inner)) is not None)
         return copy

@@ -200,6 +200,7 @@ class _Job:
     done: int = 0
     seen: int = 0
     skipped: list[tuple[int, str]] = field(default_factory=list)
+    fields: dict[tuple[int, int], ReceptiveField | str] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -322,12 +323,15 @@ class _Job:
         return self._empty(maps if self.channels is None else maps[:, self.channels])
 
     def _field(self, extent: tuple[int, int], channels: int) -> ReceptiveField | str:
-        """The layer's field for images of a size, or why it is not known."""
-        try:
-            size = (1, channels, *extent)
-            return receptive_field(self.model, self.module, size, call=self.settings["call"])
-        except (ArgumentError, ValueError, RuntimeError) as error:
-            return f"receptive field unknown, so boxes are whole images: {error}"
+        """The layer's field for images of a size, found once, or why it is not known."""
+        if extent not in self.fields:
+            try:
+                self.fields[extent] = receptive_field(
+                    self.model, self.module, (1, channels, *extent), call=self.settings["call"]
+                )
+            except (ValueError, RuntimeError) as error:
+                self.fields[extent] = f"field unknown, so boxes are whole images: {error}"
+        return self.fields[extent]
 
     def _resume(self) -> None:
         if self.checkpoint is None or not self.checkpoint.exists():
@@ -399,18 +403,16 @@ class _Job:
     def _boxes(self, places: Tensor, numbers: Sequence[int]) -> tuple[Tensor, Tensor, str]:
         """What each unit sees, cut at the border and not; the whole image where not known."""
         flat = places.reshape(-1, 4).tolist()
-        fields: dict[tuple[int, int], ReceptiveField | str] = {}
         channels = self.images.image(numbers[0]).shape[0] if numbers else 0
-        inside, beyond = [], []
+        inside, beyond, used = [], [], []
         for row, column, height, width in flat:
             whole = [[0, max(height, 0)], [0, max(width, 0)]]
             if height < 0 or row < 0:
                 inside.append(whole)
                 beyond.append(whole)
                 continue
-            if (height, width) not in fields:
-                fields[height, width] = self._field((height, width), channels)
-            known = fields[height, width]
+            known = self._field((height, width), channels)
+            used.append(known)
             if isinstance(known, str) or max(known.positions) <= max(row, column):
                 inside.append(whole)
                 beyond.append(whole)
@@ -418,6 +420,6 @@ class _Job:
             inside.append([list(span) for span in known.box(row, column)])
             measured = known.how == "measured"
             beyond.append([list(s) for s in known.box(row, column, clip=measured)])
-        words = next((str(known) for known in fields.values()), "whole maps have no field")
+        words = next((str(f) for f in used), "whole maps have no field")
         shape = (*places.shape[:2], 2, 2)
         return torch.tensor(inside).reshape(shape), torch.tensor(beyond).reshape(shape), words

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from captum_cnn_ext.evidence.svg import only_shapes
+from captum_cnn_ext.evidence.svg import NAMESPACE, only_shapes
 from captum_cnn_ext.insights.blocks import Cell, Drawing, Group, Picture, SectionContent
 
 # every text between quotes, blanks or brackets that begins like an absolute path
@@ -84,7 +84,8 @@ def page_html(page: Page) -> str:
         return Markup("data:image/png;base64," + base64.b64encode(picture.png).decode())
 
     def drawn(drawing: Drawing) -> Any:
-        return Markup(only_shapes(drawing.svg))
+        # within HTML a drawing needs no namespace, and the page names no address
+        return Markup(only_shapes(drawing.svg).replace(f' xmlns="{NAMESPACE}"', ""))
 
     environment.globals.update(
         drawn=drawn,

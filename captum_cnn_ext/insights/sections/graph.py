@@ -7,7 +7,7 @@ from captum_cnn_ext.insights.blocks import Drawing, SectionContent, Text
 from captum_cnn_ext.insights.context import AuditContext
 from captum_cnn_ext.insights.section import Section
 
-MOST_NODES = 90  # a larger graph is drawn with its inner modules as one box each
+MOST_NODES = 240  # a larger graph is drawn with its inner modules as one box each
 
 
 def build(context: AuditContext) -> SectionContent:
