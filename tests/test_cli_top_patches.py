@@ -30,7 +30,8 @@ def test_writes_result_and_picture(folder, capsys):
     assert "skipped image 1: UnidentifiedImageError" in out  # blue, broken, green, red
     top = TopPatches.load(folder / "top_patches.npz")
     assert set(top.names.values()) <= {"blue.png", "green.jpg", "red.png"}
-    assert Image.open(folder / "top.png").width > 100
+    with Image.open(folder / "top.png") as picture:
+        assert picture.width > 100
 
 
 @pytest.mark.parametrize(
