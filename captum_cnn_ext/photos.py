@@ -58,19 +58,13 @@ def load_photos(
     """
     from PIL import Image
 
-    Image.init()
-    endings = {end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     given = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     paths = [Path(item) for item in given]
     files: list[Path] = []
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"photos: there is no file or folder {path}")
-        if path.is_dir():
-            inside = [f for f in path.iterdir() if f.is_file() and not f.name.startswith(".")]
-            files += [f for f in inside if f.suffix.lower() in endings]
-        else:
-            files.append(path)
+        files += picture_files(path) if path.is_dir() else [path]
     if not files:
         where = f"none in {', '.join(map(str, paths))}" if paths else "none"
         raise ValueError(f"photos: expected picture files or a folder of them, got {where}")
@@ -82,7 +76,7 @@ def load_photos(
             copies += 1
             name = f"{file.stem} ({copies}){file.suffix}"
         try:
-            photos[name] = _read(file)
+            photos[name] = read_picture(file)
         except Exception as error:  # a broken file can raise anything; each is reported
             reason = str(error).replace(str(file), file.name).replace("\n", " ")
             unreadable.append(f"{file.name} ({reason or type(error).__name__})")
@@ -94,7 +88,28 @@ def load_photos(
     return photos
 
 
-def _read(file: Path) -> "Image.Image":
+def picture_files(folder: Path, *, recursive: bool = False) -> list[Path]:
+    """The files of a folder that are pictures by their ending, sorted; hidden ones passed over."""
+    from PIL import Image
+
+    Image.init()
+    endings = {end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    found = folder.rglob("*") if recursive else folder.iterdir()
+    return sorted(
+        file
+        for file in found
+        if file.suffix.lower() in endings
+        and file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
+
+
+def read_picture(file: Path) -> "Image.Image":
+    """One file as an upright RGB picture, as `load_photos` gives it.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or has pixels of no agreed range.
+    """
     from PIL import Image, ImageOps
 
     with warnings.catch_warnings():

@@ -16,7 +16,7 @@ ALLOWED = {
     "_engine": {"_engine"},
     "attr": {"_engine", "attr"},
     "synthesis": {"_engine", "synthesis"},
-    "evidence": {"_engine", "evidence"},
+    "evidence": {"_engine", "evidence", "photos"},
     "metrics": {"_engine", "metrics"},
     "render": {"render"},
     "models": {"_engine", "models", "photos"},

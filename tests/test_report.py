@@ -92,7 +92,8 @@ def quick(model, images, **options):
 def test_the_full_report_has_every_section_and_no_problem(full):
     assert full.problems == ()
     assert [section.key for section, _ in full.sections] == [
-        *("summary", "structure", "filters", "feature_maps", "reconstructions"),
+        *("summary", "structure", "graph", "filters", "feature_maps"),
+        *("reconstructions", "top_patches"),
         *("attributions", "times", "settings"),
     ]
     assert all(isinstance(content, SectionContent) for _, content in full.sections)

@@ -103,7 +103,7 @@ def box(field: Field, position: Sequence[int], image: Sequence[int]) -> list[lis
     ]
 
 
-_ELEMENTWISE = {
+ELEMENTWISE = {
     *("relu", "relu_", "hardtanh", "hardtanh_", "threshold", "threshold_", "clamp", "clamp_"),
     *("clamp_min", "clamp_min_", "leaky_relu", "leaky_relu_", "elu", "elu_", "celu", "celu_"),
     *("silu", "silu_", "gelu", "hardswish", "hardswish_", "hardsigmoid", "hardsigmoid_", "mish"),
@@ -165,7 +165,7 @@ class FieldTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name == "cat":
             tensors, dim = args[0], args[1] if len(args) > 1 else kwargs.get("dim", 0)
             return self._union(tensors) if dim in (1, -3) else None
-        if name in _ELEMENTWISE:
+        if name in ELEMENTWISE:
             # constants that differ by position would not move with a cut
             flat = [a for a in args if isinstance(a, Tensor) and a not in self._fields]
             if any(max(a.shape[-2:], default=1) > 1 for a in flat if a.ndim != 1):

@@ -148,7 +148,7 @@ class _CopyTensors(TorchFunctionMode):
         return memo[id(tensor)]
 
 
-def _copy_structure(model: nn.Module, meta: bool) -> nn.Module:
+def copy_structure(model: nn.Module, meta: bool) -> nn.Module:
     """A copy in evaluation mode: own modules, no hooks, parameters on meta or the model's own."""
     memo: dict[int, Any] = {}
     for module in model.modules():
@@ -186,7 +186,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, model: nn.Module, meta: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.modules = dict(model.named_modules())
-        self.twin = _copy_structure(model, meta)
+        self.twin = copy_structure(model, meta)
         pairs = zip(self.twin.parameters(), model.parameters(), strict=True)
         self.parameters = {id(copied): id(original) for copied, original in pairs}
         self.result = ModuleCalls()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 from captum_cnn_ext.cli.arguments import (
@@ -19,6 +20,7 @@ from captum_cnn_ext.cli.arguments import (
 EXAMPLES = f"""examples:
   {PROGRAM} structure
   {PROGRAM} structure --model torchvision:resnet18 --input-size 3x128x128
+  {PROGRAM} structure --model torchvision:resnet18 --graph resnet18.svg
   {PROGRAM} structure --model timm:resnet50d --format csv > layers.csv
 """
 
@@ -37,11 +39,18 @@ def add(commands: Any) -> None:
     structure.add_argument(
         "--format", choices=("text", "csv", "markdown", "json"), default="text", help="(text)"
     )
+    structure.add_argument(
+        "--graph", metavar="FILE", help="also draw the network into this .svg (or write .dot)"
+    )
+    structure.add_argument(
+        "--depth", type=int, metavar="N", help="in the graph, modules nested deeper are one box"
+    )
     structure.set_defaults(run=_structure)
 
 
 def _structure(options: argparse.Namespace) -> int:
     size = _input_size(options.input_size)
+    _judge_graph(options)
     loaded = load(options)
     import json
 
@@ -63,9 +72,37 @@ def _structure(options: argparse.Namespace) -> int:
         text = table.to_markdown()
     else:
         text = json.dumps(table.to_dicts(), indent=2)
+    if options.graph:
+        _draw(loaded.model, shape, options)
     print(text)
     sys.stdout.flush()
     return DONE
+
+
+def _judge_graph(options: argparse.Namespace) -> None:
+    if options.graph is None:
+        return
+    target = Path(options.graph)
+    if target.suffix not in (".svg", ".dot"):
+        raise UsageError(f"--graph {options.graph!r}: expected a name that ends in .svg or .dot")
+    if not target.parent.is_dir():
+        raise UsageError(f"--graph {options.graph!r}: its folder does not exist")
+    if options.depth is not None and options.depth < 1:
+        raise UsageError(f"--depth {options.depth}: expected 1 or more")
+
+
+def _draw(model: Any, shape: tuple[int, ...], options: argparse.Namespace) -> None:
+    from captum_cnn_ext.evidence import model_graph
+    from captum_cnn_ext.evidence.patch_files import write_whole
+
+    try:
+        graph = model_graph(model, shape, options.depth)
+        if options.graph.endswith(".svg"):
+            graph.to_svg(options.graph)
+        else:
+            write_whole(Path(options.graph), graph.to_dot().encode())
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        raise UsageError(one_line(error)) from error
 
 
 def _input_size(text: str | None) -> tuple[int, ...] | None:

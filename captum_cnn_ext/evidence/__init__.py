@@ -1,6 +1,46 @@
 """What a model's weights and structure, and data, say about its layers and units."""
 
+from captum_cnn_ext.evidence.activation_similarity import (
+    ActivationSimilarity,
+    activation_similarity,
+)
+from captum_cnn_ext.evidence.effective_field import EffectiveField, effective_receptive_field
+from captum_cnn_ext.evidence.filter_similarity import (
+    Family,
+    FilterSimilarity,
+    filter_similarity,
+)
 from captum_cnn_ext.evidence.layer_rows import LayerRow, LayerTable
+from captum_cnn_ext.evidence.model_graph import ModelGraph, model_graph, tensorboard_graph
+from captum_cnn_ext.evidence.patch_result import Recheck, TopPatches
+from captum_cnn_ext.evidence.receptive_field import (
+    ReceptiveField,
+    receptive_field,
+    receptive_fields,
+)
 from captum_cnn_ext.evidence.structure import layer_table
+from captum_cnn_ext.evidence.top_patches import top_patches
+from captum_cnn_ext.evidence.turns import Turn
 
-__all__ = ["LayerRow", "LayerTable", "layer_table"]
+__all__ = [
+    "ActivationSimilarity",
+    "EffectiveField",
+    "Family",
+    "FilterSimilarity",
+    "LayerRow",
+    "LayerTable",
+    "ModelGraph",
+    "ReceptiveField",
+    "Recheck",
+    "TopPatches",
+    "Turn",
+    "activation_similarity",
+    "effective_receptive_field",
+    "filter_similarity",
+    "layer_table",
+    "model_graph",
+    "receptive_field",
+    "receptive_fields",
+    "tensorboard_graph",
+    "top_patches",
+]

@@ -52,7 +52,7 @@ def layer_table(model: nn.Module, input_size: InputSize) -> LayerTable:
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     model = getattr(model, "_orig_mod", model)
-    inputs = _example_inputs(model, input_size)
+    inputs = example_inputs(model, input_size)
     traced = module_calls(model, inputs)
     parameters = {id(p): p for p in model.parameters()}.values()
     return LayerTable(
@@ -65,7 +65,7 @@ def layer_table(model: nn.Module, input_size: InputSize) -> LayerTable:
     )
 
 
-def _example_inputs(model: nn.Module, input_size: InputSize) -> list[Tensor]:
+def example_inputs(model: nn.Module, input_size: InputSize) -> list[Tensor]:
     """Meta tensors of the sizes asked for, or the tensors that were given."""
     sizes: Any = input_size
     if isinstance(sizes, Tensor):

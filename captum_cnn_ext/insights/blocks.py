@@ -47,12 +47,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells, None where there is nothing; readers sort by clicking on a column's head."""
+    """Rows of cells, None where there is nothing; readers sort by clicking on a column's head.
+
+    ``anchors`` names rows so that links can lead to them: one for each row, or none.
+    """
 
     kind: ClassVar[str] = "table"
     caption: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
+    anchors: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         wrong = [row for row in self.rows if len(row) != len(self.columns)]
@@ -73,6 +77,15 @@ class Picture:
     alt: str
     title: str = ""
     caption: str = ""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A drawing as SVG that holds shapes, texts and links within the page; nothing else."""
+
+    kind: ClassVar[str] = "drawing"
+    svg: str
+    alt: str
 
 
 @dataclass(frozen=True)
@@ -130,7 +143,9 @@ class Group:
     blocks: Sequence[Block]
 
 
-Block = Text | Listing | Facts | Table | Picture | Panels | ColorScale | Predictions | Group
+Block = (
+    Text | Listing | Facts | Table | Picture | Drawing | Panels | ColorScale | Predictions | Group
+)
 
 
 @dataclass(frozen=True)

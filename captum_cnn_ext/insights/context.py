@@ -15,7 +15,12 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from captum_cnn_ext.evidence import LayerTable, layer_table
+from captum_cnn_ext.evidence import (
+    LayerTable,
+    ReceptiveField,
+    layer_table,
+    receptive_fields,
+)
 from captum_cnn_ext.insights.catalogue import KnownMethod
 from captum_cnn_ext.insights.clock import AT_ONCE, stopwatch
 from captum_cnn_ext.insights.inputs import Photos
@@ -89,6 +94,7 @@ class AuditContext:
     bar: tqdm[Any]
     on_step: Callable[[str], object]
     forward_seconds: float
+    section_keys: tuple[str, ...] = ()
     arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     array_words: dict[str, str] = field(default_factory=dict)
     timings: list[Timing] = field(default_factory=list)
@@ -110,6 +116,14 @@ class AuditContext:
     def table(self) -> LayerTable:
         """The model's layers for one image; a ``ValueError`` where they cannot be listed."""
         return layer_table(self.model, self.inputs[:1])
+
+    @cached_property
+    def fields(self) -> dict[str, ReceptiveField]:
+        """The receptive fields of the layers that could be followed; empty where none could."""
+        try:
+            return receptive_fields(self.model, self.inputs[:1])
+        except (ValueError, RuntimeError):
+            return {}
 
     def share(self, photo: int, target: int) -> float:
         """The probability of a class for a photo."""

@@ -10,7 +10,8 @@ from importlib import resources
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from captum_cnn_ext.insights.blocks import Cell, Group, Picture, SectionContent
+from captum_cnn_ext.evidence.svg import NAMESPACE, only_shapes
+from captum_cnn_ext.insights.blocks import Cell, Drawing, Group, Picture, SectionContent
 
 # every text between quotes, blanks or brackets that begins like an absolute path
 _PATH = re.compile(r"(?<![\w./<])(?:/[^\s/'\"<>|,;()]+){2,}/?|\b[A-Za-z]:\\[^\s'\"<>|,;]+")
@@ -82,7 +83,12 @@ def page_html(page: Page) -> str:
     def image_source(picture: Picture) -> Any:
         return Markup("data:image/png;base64," + base64.b64encode(picture.png).decode())
 
+    def drawn(drawing: Drawing) -> Any:
+        # within HTML a drawing needs no namespace, and the page names no address
+        return Markup(only_shapes(drawing.svg).replace(f' xmlns="{NAMESPACE}"', ""))
+
     environment.globals.update(
+        drawn=drawn,
         image_source=image_source,
         breakable=breakable,
         cell_text=cell_text,

@@ -122,6 +122,7 @@ def audit(
             tqdm(disable=not show_progress, bar_format=BAR) as bar,
         ):
             context = _context(subject, photos, layers, known, target, seed, command, bar, on_step)
+            context.section_keys = tuple(section.key for section in chosen)
             bar.total = sum(section.steps(context) for section in chosen)
             built = tuple((section, _built(section, context)) for section in chosen)
             bar.set_description_str("done".ljust(34))

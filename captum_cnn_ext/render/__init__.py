@@ -2,8 +2,11 @@
 
 from captum_cnn_ext.render.attributions import overlay, show_attributions
 from captum_cnn_ext.render.feature_maps import show_feature_maps
+from captum_cnn_ext.render.filter_families import show_filter_families
 from captum_cnn_ext.render.filters import show_filters
 from captum_cnn_ext.render.images import to_rgb
+from captum_cnn_ext.render.patches import show_patches
+from captum_cnn_ext.render.receptive_fields import show_receptive_fields
 from captum_cnn_ext.render.reconstructions import show_reconstructions
 
 __all__ = [
@@ -12,5 +15,8 @@ __all__ = [
     "show_feature_maps",
     "show_filters",
     "show_reconstructions",
+    "show_filter_families",
+    "show_patches",
+    "show_receptive_fields",
     "to_rgb",
 ]

@@ -13,19 +13,23 @@ from captum_cnn_ext.insights.sections import (
     attributions,
     feature_maps,
     filters,
+    graph,
     reconstructions,
     settings,
     structure,
     summary,
     times,
+    top_patches,
 )
 
 SECTIONS: list[Section] = [
     summary.SECTION,
     structure.SECTION,
+    graph.SECTION,
     filters.SECTION,
     feature_maps.SECTION,
     reconstructions.SECTION,
+    top_patches.SECTION,
     attributions.SECTION,
     times.SECTION,
     settings.SECTION,

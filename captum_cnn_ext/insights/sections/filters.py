@@ -5,11 +5,12 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from torch import nn
 
-from captum_cnn_ext.insights.blocks import Panels, Picture, SectionContent, Text
+from captum_cnn_ext.evidence import filter_similarity
+from captum_cnn_ext.insights.blocks import Block, Panels, Picture, SectionContent, Text
 from captum_cnn_ext.insights.context import AuditContext
 from captum_cnn_ext.insights.pictures import figure_picture
 from captum_cnn_ext.insights.section import Section
-from captum_cnn_ext.render import show_filters
+from captum_cnn_ext.render import show_filter_families, show_filters
 
 FIRST_FILTERS = 64
 DEEP_FILTERS = 12
@@ -32,7 +33,28 @@ def build(context: AuditContext) -> SectionContent:
         + "Weights as they are stored, before any normalisation layer that follows. Each filter "
         "has a colour scale of its own, so strengths cannot be compared between filters."
     )
-    return SectionContent([Text(words), Panels("", pictures, large=True)])
+    blocks: list[Block] = [Text(words), Panels("", pictures, large=True)]
+    return SectionContent([*blocks, *_families(*convs[0])])
+
+
+def _families(name: str, conv: nn.Conv2d) -> list[Block]:
+    """Filters of the first layer that are turned copies of each other, with the controls."""
+    square = conv.kernel_size[0] == conv.kernel_size[1] > 1 and len(conv.weight) > 1
+    if not square or conv.weight.shape[1] > 4:
+        return []
+    try:
+        found = filter_similarity(conv)
+    except ImportError as error:
+        return [Text(f"Turned copies among the filters were not sought: {error}", "note")]
+    words = Text(
+        f"Turned copies in {name}: {found}. Small kernels look turned by chance, which is why the "
+        "shuffled and the unturned scores stand beside."
+    )
+    if not found.families:
+        return [words]
+    figure, _ = show_filter_families(conv.weight, found.families)
+    alt = f"Families of filters of {name}"
+    return [words, figure_picture(figure, alt=alt, title="Filters that are turned copies")]
 
 
 def _first(name: str, conv: nn.Conv2d) -> Picture:

@@ -1,0 +1,142 @@
+"""``captum-cnn-ext top-patches``: what excites each unit of a layer most, over a folder."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from captum_cnn_ext.cli.arguments import (
+    DONE,
+    PROGRAM,
+    UsageError,
+    add_command,
+    add_model_arguments,
+    load,
+    one_line,
+    split,
+)
+
+DRAWN = 12  # channels in the picture unless named
+EXAMPLES = f"""examples:
+  {PROGRAM} top-patches --images photos/ --layer _blocks.4
+  {PROGRAM} top-patches --model torchvision:resnet50 --weights DEFAULT --layer layer3 \\
+      --images imagenet/val --workers 4 --checkpoint job.npz --on-error skip
+  torchrun --nproc-per-node 2 -m captum_cnn_ext top-patches --images photos/ --layer _blocks.4
+"""
+
+
+def add(commands: Any) -> None:
+    """Add this command to the program's."""
+    parser = add_command(
+        commands,
+        "top-patches",
+        help="find the image patches that excite each unit of a layer most",
+        description="Stream a folder of pictures through a network and keep, for each channel of a "
+        "layer, the strongest units; write them as .npz and .json, and draw the patches.",
+        epilog=EXAMPLES,
+    )
+    add_model_arguments(parser)
+    add = parser.add_argument
+    add("--layer", required=True, metavar="NAME", help="dotted name of the layer")
+    add("--images", required=True, metavar="FOLDER", help="folder of pictures, searched deeply")
+    add("--k", type=int, default=9, metavar="N", help="patches for each channel (9)")
+    add("--channels", metavar="A,B", help="channels to rank (default: all)")
+    add("--unit", choices=("max", "min", "mean"), default="max", help="what of a map counts (max)")
+    add("--batch-size", type=int, default=32, metavar="N", help="images at once (32)")
+    add("--workers", type=int, default=0, metavar="N", help="processes that read ahead (0)")
+    add("--on-error", choices=("raise", "skip"), default="raise",
+        help="stop at a picture that cannot be read, or skip and list it (raise)")  # fmt: skip
+    add("--checkpoint", metavar="FILE", help="write and resume from this .npz file")
+    add("--out", default="top_patches.npz", metavar="FILE", help="result (top_patches.npz)")
+    add("--picture", metavar="FILE", help=f"draw the first {DRAWN} channels ranked into this .png")
+    add("--no-progress", action="store_true", help="no progress bar")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    channels = _channels(options.channels)
+    _judge_files(options)
+    loaded = load(options)
+    from torch import distributed
+
+    from captum_cnn_ext._engine.arguments import ArgumentError
+    from captum_cnn_ext.evidence import top_patches
+
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized()
+    if several:
+        distributed.init_process_group("gloo")
+    try:
+        top = top_patches(
+            loaded.model,
+            options.layer,
+            options.images,
+            options.k,
+            channels,
+            options.unit,
+            preprocess=loaded.preprocess,
+            batch_size=options.batch_size,
+            num_workers=options.workers,
+            on_error=options.on_error,
+            checkpoint=options.checkpoint,
+            show_progress=not options.no_progress,
+        )
+        if not several or distributed.get_rank() == 0:
+            _write(top, loaded, options)
+    except (ArgumentError, FileNotFoundError) as error:
+        raise UsageError(one_line(error)) from error
+    except OSError as error:
+        raise UsageError(f"--out {options.out}: cannot be written ({one_line(error)})") from error
+    finally:
+        if several:
+            distributed.destroy_process_group()
+    return DONE
+
+
+def _write(top: Any, loaded: Any, options: argparse.Namespace) -> None:
+    path = top.save(options.out)
+    print(top)
+    for number, why in top.skipped:
+        print(f"skipped image {number}: {why}")
+    print(f"result: {path} and {path.with_suffix('.json').name}")
+    if options.picture:
+        from captum_cnn_ext.render import show_patches
+
+        shown = top.channels[:DRAWN]
+        figure, _ = show_patches(
+            top.patches(options.images, shown, loaded.preprocess),
+            mean=loaded.mean,
+            std=loaded.std,
+            row_titles=[str(channel) for channel in shown.tolist()],
+            values=top.values[:DRAWN],
+            title=f"{top.layer}: {len(shown)} of {len(top.channels)} channels, "
+            f"strongest of {top.seen:,} images",
+        )
+        target = Path(options.picture)
+        partial = target.with_name(f".{target.name}.part.png")
+        try:
+            figure.savefig(partial, dpi=100)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+        print(f"picture: {target}")
+
+
+def _channels(text: str | None) -> list[int] | None:
+    names = split(text)
+    if names is not None and not all(name.isdecimal() for name in names):
+        raise UsageError(f"--channels {text!r}: expected numbers such as 0,5,17")
+    return None if names is None else [int(name) for name in names]
+
+
+def _judge_files(options: argparse.Namespace) -> None:
+    for name, file, ending in (("out", options.out, ".npz"), ("picture", options.picture, ".png")):
+        if file is None:
+            continue
+        if Path(file).suffix != ending:
+            raise UsageError(f"--{name} {file!r}: expected a file name that ends in {ending}")
+        if not Path(file).parent.is_dir():
+            raise UsageError(f"--{name} {file!r}: its folder does not exist")
+    if not Path(options.images).is_dir():
+        raise UsageError(f"--images {options.images!r}: expected a folder")

@@ -1,0 +1,97 @@
+"""Files of a streaming job: written whole or not at all, and never taken for another model's."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from captum_cnn_ext._engine.arguments import ArgumentError
+
+Arrays = dict[str, npt.NDArray[Any]]
+VERSION = 1
+
+
+def fingerprint(model: nn.Module) -> str:
+    """A hash of the names, shapes and values of a model's parameters and buffers."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in model.state_dict().items():
+        if isinstance(tensor, torch.Tensor):
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            plain = tensor.detach().reshape(-1).contiguous().cpu()
+            digest.update(plain.view(torch.uint8).numpy().data if plain.numel() else b"")
+    return digest.hexdigest()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, then rename it."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with open(partial, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def packed(arrays: Mapping[str, Any]) -> bytes:
+    """Arrays as the bytes of an ``.npz``; the same arrays give the same bytes."""
+    file = io.BytesIO()
+    named: dict[str, Any] = dict(arrays)
+    np.savez_compressed(file, **named)
+    return file.getvalue()
+
+
+def unpacked(path: Path, what: str) -> Arrays:
+    """The arrays of an ``.npz``; nothing in it is run.
+
+    Raises:
+        ArgumentError: the file is damaged or no ``.npz``.
+        FileNotFoundError: there is none.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{what}: there is no file {path.name!r}")
+    try:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except Exception as error:  # damaged files raise many kinds
+        raise ArgumentError(
+            f"{what} {path.name!r}: cannot be read, it is damaged or no such file "
+            f"({type(error).__name__})"
+        ) from error
+
+
+def judge_settings(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Refuse to go on from a checkpoint of another job.
+
+    Raises:
+        ArgumentError: it differs; the message says in what.
+    """
+    other = [
+        "another model or other weights" if key == "model" else
+        f"{key} {found.get(key)!r} instead of {value!r}"
+        for key, value in expected.items()
+        if found.get(key) != value
+    ]  # fmt: skip
+    if other:
+        raise ArgumentError(
+            f"checkpoint {path.name!r}: was made by another job ({'; '.join(other)}); delete it to "
+            "begin anew, or name another file"
+        )
+
+
+def as_json(value: Any) -> bytes:
+    """Readable and always the same for the same value."""
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
