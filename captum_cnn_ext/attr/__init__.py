@@ -31,6 +31,7 @@ from captum_cnn_ext.attr.guided_backprop import (
 from captum_cnn_ext.attr.guided_cam import GuidedCam
 from captum_cnn_ext.attr.layer_choice import LayerSuggestion, suggest_layers
 from captum_cnn_ext.attr.layer_drop_ins import LayerFeatureAblation, LayerIntegratedGradients
+from captum_cnn_ext.attr.occlusion import Occlusion
 from captum_cnn_ext.attr.opti_cam import LayerOptiCam
 from captum_cnn_ext.attr.reconstructions import Reconstructions
 from captum_cnn_ext.attr.reshape import channels_last_to_map, tokens_to_map
@@ -69,6 +70,7 @@ __all__ = [
     "LayerXGradCam",
     "NeuronDeconvolution",
     "NeuronGuidedBackprop",
+    "Occlusion",
     "Reconstructions",
     "TailForward",
     "channels_last_to_map",
