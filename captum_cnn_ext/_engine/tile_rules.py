@@ -10,8 +10,8 @@ from torch import Tensor
 from captum_cnn_ext._engine.tape import Ref, Step
 from captum_cnn_ext._engine.tiles import Span, Tile, cut, joined, paste
 
-# A tile that covers this part of the map costs as much as the map.
-ALMOST_ALL = 0.7
+# A tile that covers this part of the map, cut out and pasted back, costs as much as the map.
+ALMOST_ALL = 0.85
 
 Change = Tile | Tensor  # part of a map, or whole maps
 ELEMENTWISE = {

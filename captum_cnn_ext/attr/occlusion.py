@@ -21,7 +21,7 @@ from captum_cnn_ext._engine.tape import Refusal
 from captum_cnn_ext.attr.sliding_windows import Grid, grids
 
 # windows in one pass: a CPU is slower with more; incremental passes hold less for each
-WHOLE_ROWS = {"cpu": 8, "cuda": 64}
+WHOLE_ROWS = {"cpu": 4, "cuda": 64}
 TILE_ROWS = {"cpu": 16, "cuda": 128}
 FEWEST_WINDOWS = 8  # the recording costs four passes
 
@@ -225,12 +225,13 @@ class _Run:
         if self.model is not None and tensor.ndim == 4:
             recorded = self._recording(n, example)
             clean = example.scores(recorded.output)[0]
-            rows = TILE_ROWS
+            rows, order = TILE_ROWS, grid.by_border(numbers)
         else:
-            recorded, rows = None, WHOLE_ROWS
+            recorded, rows, order = None, WHOLE_ROWS, torch.arange(len(numbers))
+        ordered = numbers[order]
 
         def scores(part: slice) -> Tensor:
-            chosen = numbers[part]
+            chosen = ordered[part]
             if recorded is not None:
                 tile = window_tile(image, blank, grid.starts(chosen), grid.window)
                 return example.scores(recorded.changed(place, tile))
@@ -240,12 +241,12 @@ class _Run:
         size = self.most or rows.get(tensor.device.type, rows["cuda"])
         found = in_chunks(
             scores,
-            len(numbers),
+            len(ordered),
             size,
             show_progress=self.show_progress,
             description="Occlusion",
         )
-        return clean - torch.cat(found)
+        return clean - torch.cat(found)[order.argsort().to(tensor.device)]
 
     def _recording(self, n: int, example: Example) -> Recorded:
         assert self.model is not None
