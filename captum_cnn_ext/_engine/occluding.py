@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import select_score
+from captum_cnn_ext._engine.arguments import ArgumentError, select_score
 from captum_cnn_ext._engine.batching import rows_of
 from captum_cnn_ext._engine.forward import run_forward
 from captum_cnn_ext._engine.incremental import Incremental
@@ -27,6 +27,7 @@ class Example:
         inputs, extra: one example's: tensors whose first dimension is the examples have one row.
         target: this example's.
         by_row: which of ``(*inputs, *extra)`` have one row for each example.
+        probability: score by the softmax over classes instead of the output itself.
     """
 
     def __init__(
@@ -36,10 +37,11 @@ class Example:
         extra: Sequence[Any],
         target: Any,
         by_row: Sequence[bool],
+        probability: bool = False,
     ) -> None:
         self.forward_func, self.target = forward_func, target
         self.values = (*inputs, *extra)
-        self.by_row = by_row
+        self.by_row, self.probability = by_row, probability
 
     @classmethod
     def of(
@@ -49,6 +51,7 @@ class Example:
         extra: Sequence[Any],
         target: Any,
         n: int,
+        probability: bool = False,
     ) -> "Example":
         """Example ``n`` of a batch."""
         length, rows = len(inputs[0]), slice(n, n + 1)
@@ -57,7 +60,9 @@ class Example:
         parts = [rows_of(v, rows, length) for v in values]
         own = rows_of(target, rows, length)
         own = own[0] if isinstance(own, list) and len(own) == 1 else own
-        return cls(forward_func, parts[: len(inputs)], parts[len(inputs) :], own, by_row)
+        return cls(
+            forward_func, parts[: len(inputs)], parts[len(inputs) :], own, by_row, probability
+        )
 
     def rows(self) -> list[Tensor]:
         """The tensors with one row for each example: the inputs of a tape."""
@@ -80,6 +85,13 @@ class Example:
 
     def scores(self, output: Any) -> Tensor:
         """What the target selects, wide enough for differences."""
+        if self.probability and isinstance(output, Tensor):
+            if output.ndim != 2 or output.shape[1] < 2:
+                raise ArgumentError(
+                    f"score='probability': the model's output {tuple(output.shape)} is not "
+                    "(N, classes); pass score='logit' to take it as it is"
+                )
+            output = output.softmax(1)
         score = select_score(output, self.target)
         return score.to(torch.promote_types(score.dtype, torch.float32))
 

@@ -53,8 +53,8 @@ class Grid:
         for d in (1, 2):
             distance = torch.minimum(index[:, d], self.counts[d] - 1 - index[:, d])
             classes = classes * self.counts[d] + distance // 2  # 16 windows in most classes
-        _, place, sizes = classes.unique(return_inverse=True, return_counts=True)
-        return (-sizes[place] * (int(classes.max()) + 1) + classes).argsort(stable=True)
+        sizes = classes.bincount()[classes]
+        return (classes - sizes * (int(classes.max()) + 1)).argsort(stable=True)
 
     def masks(self, numbers: Tensor, device: torch.device) -> Tensor:
         """1 in each window: (W, *shape), boolean."""
