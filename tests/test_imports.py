@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "captum_cnn_ext"
 FILES = sorted(PACKAGE.rglob("*.py"))
 FAMILIES = {"attr", "synthesis", "evidence", "metrics"}
-FACES = {"insights", "cli", "__main__"}
+FACES = {"insights", "cli", "bench", "__main__"}
 # who may import whom: faces use everything public, families only the engine
 ALLOWED = {
     "_engine": {"_engine"},
@@ -24,7 +24,8 @@ ALLOWED = {
     "insights": {"attr", "evidence", "metrics", "synthesis", "render", "models", "photos",
                  "insights", "_engine"},
     "cli": {"insights", "attr", "evidence", "metrics", "models", "photos", "render", "cli",
-            "_engine"},
+            "bench", "_engine"},
+    "bench": {"attr", "metrics", "models", "render", "bench", "_engine"},
     "__main__": {"cli"},
     "__init__": set(),
 }  # fmt: skip

@@ -12,9 +12,6 @@ from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext.metrics.maps import as_image, as_maps, pixel_ranks
 from captum_cnn_ext.metrics.scoring import Scoring
 
-# of a pixel's eight neighbours, as in the paper: edges 1/6, corners 1/12
-_WEIGHTS = ((1 / 12, 1 / 6, 1 / 12), (1 / 6, 0.0, 1 / 6), (1 / 12, 1 / 6, 1 / 12))
-
 
 @dataclass(frozen=True)
 class Road:
@@ -81,19 +78,13 @@ def impute(
         )
     hole = removed.to(images.device, torch.bool).unsqueeze(1)
     known = (~hole).to(images.dtype)
-    kernel = images.new_tensor(_WEIGHTS)[None, None]
-
-    def neighbours(values: Tensor) -> Tensor:
-        flat = F.conv2d(values.flatten(0, 1).unsqueeze(1), kernel, padding=1)
-        return flat.reshape(values.shape)
-
-    weight = neighbours(torch.ones_like(images[:1, :1]))
+    weight = _neighbours(torch.ones_like(images[:1, :1]))
     inside = hole.to(images.dtype)
-    right = neighbours(images * known) * inside
+    right = _neighbours(images * known) * inside
 
     def system(values: Tensor) -> Tensor:
         """(D - W) x on the removed pixels: symmetric and positive."""
-        return (weight * values - neighbours(values)) * inside
+        return (weight * values - _neighbours(values)) * inside
 
     x = _first_guess(images, known) * inside
     residual = (right - system(x)) * inside
@@ -118,6 +109,20 @@ def impute(
     nothing_left = known.sum((1, 2, 3), keepdim=True) == 0
     x = torch.where(nothing_left, images.mean((2, 3), keepdim=True), x)
     return torch.where(hole, x, images)
+
+
+def _neighbours(values: Tensor) -> Tensor:
+    """The weighted sum of the eight neighbours, as in the paper: edges 1/6, corners 1/12.
+
+    (1 2 1)/12 down, (1 2 1) across, less the middle: a few sums, cheaper than a convolution.
+    """
+    down = 2 * values
+    down[..., 1:, :] += values[..., :-1, :]
+    down[..., :-1, :] += values[..., 1:, :]
+    across = 2 * down
+    across[..., 1:] += down[..., :-1]
+    across[..., :-1] += down[..., 1:]
+    return across.sub_(values, alpha=4).div_(12)
 
 
 def _first_guess(images: Tensor, known: Tensor) -> Tensor:
