@@ -90,7 +90,7 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "module", ["attr", "render", "evidence", "metrics", "models", "insights", "cli"]
+    "module", ["attr", "render", "evidence", "metrics", "models", "insights", "bench", "cli"]
 )
 def test_faces_and_families_load_extras_only_when_used(module):
     lazy = {"torchvision", "gradio", "jinja2", "timm", "skimage", "safetensors"}

@@ -183,6 +183,8 @@ def _methods(options: argparse.Namespace) -> dict[str, Any]:
             raise UsageError(f"--methods {wrong!r}: no such method{nearest(wrong, known)}")
         names.append(name)
         rest = rest[len(name) + 1 :].strip()
+    if "gaussian" not in names:  # what all are compared with
+        names.insert(0, "gaussian")
     return {name: known[name] for name in names}
 
 

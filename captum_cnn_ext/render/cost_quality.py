@@ -91,6 +91,7 @@ def show_cost_quality(
                        markeredgewidth=0.5, **mark)
             )  # fmt: skip
         axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:g}")
         axis.set_title(name, fontsize=layout.TITLE_SIZE)
         axis.set_xlabel(cost_label, fontsize=layout.LABEL_SIZE)
         axis.tick_params(labelsize=layout.NOTE_SIZE)
