@@ -20,11 +20,15 @@ DEVICE = torch.device("cpu")
 NET = """
 import torch
 from torch import nn
+from torchvision.transforms import functional as F
+
+def see(picture):
+    return F.to_tensor(F.resize(picture, [32, 32]))
 
 def build():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 4, 7, stride=8), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
-                         nn.Flatten(), nn.Linear(4, 3)).eval()
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+                         nn.Flatten(), nn.Linear(4, 3)).eval(), see
 """
 TIMES = {"seconds", "forward_seconds", "peak_bytes"}
 
