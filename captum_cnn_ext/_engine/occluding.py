@@ -79,8 +79,10 @@ class Example:
     def run(self, place: int, replaced: Tensor) -> Tensor:
         """The scores when input ``place`` is each row of ``replaced``."""
         count = len(replaced)
-        rows = [row.expand(count, *row.shape[1:]).clone() for row in self.rows()]
-        rows[place] = replaced
+        rows = [  # copies of the others, because a model may write into its input
+            replaced if i == place else row.expand(count, *row.shape[1:]).clone()
+            for i, row in enumerate(self.rows())
+        ]
         return self.scores(run_forward(self.forward_func, self.arguments(rows)))
 
     def scores(self, output: Any) -> Tensor:
