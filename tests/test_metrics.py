@@ -224,6 +224,9 @@ def test_bootstrap():
     apart = metrics.bootstrap(torch.arange(60.0) // 15)
     assert together.mean == apart.mean == 1.5
     assert together.high - together.low > 2 * (apart.high - apart.low)
+    alone = metrics.bootstrap([1.0, 2.0], groups=["cat", "cat"])  # one photo says nothing of others
+    assert alone.mean == 1.5
+    assert np.isnan([alone.low, alone.high]).all()
     with pytest.raises(ValueError, match="values: expected one number or more"):
         metrics.bootstrap([])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import Any
 
@@ -69,7 +70,7 @@ def summarize(results: Results) -> dict[str, dict[str, Any]]:
 
 def verdict(difference: Interval | None) -> str:
     """In a word: does it beat the Gaussian?"""
-    if difference is None:
+    if difference is None or math.isnan(difference.low):
         return ""
     return "better" if difference.low > 0 else "worse" if difference.high < 0 else "not better"
 
@@ -98,7 +99,8 @@ def markdown(results: Results) -> str:
         "",
         "Means with 95 % intervals from resampled photos. *Passes*: median time in forward passes "
         "of one image. *vs Gaussian*: the interval of the difference, image by image, by "
-        "insertion - deletion and by ROAD.",
+        "insertion - deletion and by ROAD."
+        + (f" {len(photos)} photos are few: the intervals are too narrow." * (len(photos) < 10)),
         "",
         "| method | passes | peak MiB | vs Gaussian | " + " | ".join(FIGURES.values()) + " |",
         "|---" * (len(FIGURES) + 4) + "|",
