@@ -1,6 +1,7 @@
 """Explanations for convolutional networks, as Captum attributions.
 
-Subpackages: ``attr`` (attribution classes), ``evidence`` (what weights and data say),
+Subpackages: ``attr`` (attribution classes), ``metrics`` (how good an
+attribution is), ``bench`` (methods compared), ``evidence`` (what weights and data say),
 ``render`` (tensors to figures), ``insights`` (the audit report), ``models`` (model specs).
 """
 

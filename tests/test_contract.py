@@ -39,6 +39,10 @@ PIXELS = {
         attr.NeuronGuidedBackprop(m, layer),
         {"neuron_selector": (1, 2, 3), "call": 0},
     ),
+    "Occlusion": lambda m, layer: (
+        attr.Occlusion(m),
+        {"sliding_window_shapes": (2, 2, 2), "strides": (2, 1, 2), "target": 1},
+    ),
     "DeconvNet": lambda m, layer: (
         attr.DeconvNet(m, layer),
         {"channels": [1, 2], "rule": "guided", "call": 0},
@@ -333,7 +337,8 @@ def test_every_public_attribution_class_is_in_this_file():
 
 
 @pytest.mark.parametrize(
-    "name", ["Deconvolution", "GuidedBackprop", "NeuronDeconvolution", "NeuronGuidedBackprop"]
+    "name",
+    ["Deconvolution", "GuidedBackprop", "NeuronDeconvolution", "NeuronGuidedBackprop", "Occlusion"],
 )
 def test_drop_ins_have_captums_signatures(name):
     theirs, ours = getattr(captum.attr, name), getattr(attr, name)

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "captum_cnn_ext"
 FILES = sorted(PACKAGE.rglob("*.py"))
 FAMILIES = {"attr", "synthesis", "evidence", "metrics"}
-FACES = {"insights", "cli", "__main__"}
+FACES = {"insights", "cli", "bench", "__main__"}
 # who may import whom: faces use everything public, families only the engine
 ALLOWED = {
     "_engine": {"_engine"},
@@ -23,7 +23,9 @@ ALLOWED = {
     "photos": {"_engine", "photos"},
     "insights": {"attr", "evidence", "metrics", "synthesis", "render", "models", "photos",
                  "insights", "_engine"},
-    "cli": {"insights", "attr", "evidence", "models", "photos", "render", "cli", "_engine"},
+    "cli": {"insights", "attr", "evidence", "metrics", "models", "photos", "render", "cli",
+            "bench", "_engine"},
+    "bench": {"attr", "metrics", "models", "render", "bench", "_engine"},
     "__main__": {"cli"},
     "__init__": set(),
 }  # fmt: skip
@@ -87,7 +89,9 @@ def test_importing_the_package_loads_nothing_heavy():
     assert not loaded_by("import captum_cnn_ext") & heavy
 
 
-@pytest.mark.parametrize("module", ["attr", "render", "evidence", "models", "insights", "cli"])
+@pytest.mark.parametrize(
+    "module", ["attr", "render", "evidence", "metrics", "models", "insights", "bench", "cli"]
+)
 def test_faces_and_families_load_extras_only_when_used(module):
     lazy = {"torchvision", "gradio", "jinja2", "timm", "skimage", "safetensors"}
     loaded = loaded_by(f"import captum_cnn_ext.{module}")

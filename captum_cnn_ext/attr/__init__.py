@@ -32,6 +32,7 @@ from captum_cnn_ext.attr.guided_cam import GuidedCam
 from captum_cnn_ext.attr.layer_choice import LayerSuggestion, suggest_layers
 from captum_cnn_ext.attr.layer_drop_ins import LayerFeatureAblation, LayerIntegratedGradients
 from captum_cnn_ext.attr.layer_path_drop_ins import InternalInfluence, LayerConductance
+from captum_cnn_ext.attr.occlusion import Occlusion
 from captum_cnn_ext.attr.opti_cam import LayerOptiCam
 from captum_cnn_ext.attr.poly_cam import LayerPolyCam
 from captum_cnn_ext.attr.reconstructions import Reconstructions
@@ -74,6 +75,7 @@ __all__ = [
     "LayerXGradCam",
     "NeuronDeconvolution",
     "NeuronGuidedBackprop",
+    "Occlusion",
     "Reconstructions",
     "TailForward",
     "channels_last_to_map",

@@ -7,7 +7,15 @@ import sys
 from collections.abc import Sequence
 
 from captum_cnn_ext import __version__
-from captum_cnn_ext.cli import audit, cam, deconv, list_methods, structure, top_patches
+from captum_cnn_ext.cli import (
+    audit,
+    bench,
+    cam,
+    deconv,
+    list_methods,
+    structure,
+    top_patches,
+)
 from captum_cnn_ext.cli.arguments import (
     DONE,
     INTERRUPTED,
@@ -17,7 +25,7 @@ from captum_cnn_ext.cli.arguments import (
     UsageError,
 )
 
-COMMANDS = (audit, cam, deconv, top_patches, structure, list_methods)
+COMMANDS = (audit, cam, deconv, top_patches, bench, structure, list_methods)
 EXAMPLES = f"""examples:
   {PROGRAM} audit
       the packaged network on four packaged photos, into audit.html and audit.npz
@@ -27,6 +35,7 @@ EXAMPLES = f"""examples:
   {PROGRAM} cam --image dog.jpg --methods gradcam,hirescam --out dog.png
   {PROGRAM} structure --model torchvision:resnet18 --format markdown
   {PROGRAM} top-patches --images photos/ --layer _blocks.4
+  {PROGRAM} bench --methods gaussian,LayerHiResCam,Occlusion
 """
 
 

@@ -44,6 +44,7 @@ _OURS = {
     "LayerShapleyCam": (LAYER, "Where did it look, by second order?"),
     "LayerEigenGradCam": (LAYER, "What is the main direction of gradient times activation?"),
     "LayerRefineCam": (LAYERS, "Where do several layers agree that it looked?"),
+    "Occlusion": (INPUT, "What if this window of the photo were not there?"),
     "FullGrad": (INPUT, "Where did it look, through every layer's biases too?"),
     "LayerAblationCam": (LAYER, "What if a channel were gone?"),
     "LayerReciproCam": (LAYER, "What if one position were all there is?"),
@@ -98,17 +99,6 @@ _CAPTUMS = [
         "50 forward and backward passes",
         "Sundararajan, Taly, Yan, *Axiomatic Attribution for Deep Networks*, 2017, "
         "arXiv:1703.01365",
-        CAPTUM,
-    ),
-    KnownMethod(
-        "Occlusion",
-        INPUT,
-        "What if this window of the photo were not there?",
-        "By how much the class score falls when a window of the input is set to 0 after "
-        "preprocessing.",
-        "one forward pass for each window, 49 of them",
-        "Zeiler, Fergus, *Visualizing and Understanding Convolutional Networks*, 2014, "
-        "arXiv:1311.2901",
         CAPTUM,
     ),
     KnownMethod(

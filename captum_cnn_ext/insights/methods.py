@@ -31,7 +31,6 @@ DEFAULT_METHODS = (
 )
 WINDOW_SHARE = 4  # an occluding window covers a quarter of each side
 STRIDES_PER_WINDOW = 2
-WINDOWS_AT_ONCE = 4
 STEPS = 50  # of an integral
 ROWS_AT_ONCE = 16
 NOISE_SAMPLES = 8
@@ -113,13 +112,12 @@ def _occlusion(method: KnownMethod, model: nn.Module, inputs: Tensor) -> Method:
     stride = tuple(max(1, side // STRIDES_PER_WINDOW) for side in window)
 
     def attribute(inputs: Tensor, targets: Tensor) -> Tensor:
-        result: Tensor = captum.attr.Occlusion(model).attribute(
+        result: Tensor = captum_cnn_ext.attr.Occlusion(model).attribute(
             inputs,
             (channels, *window),
             (channels, *stride),
             baselines=0,
             target=targets,
-            perturbations_per_eval=WINDOWS_AT_ONCE,
         )
         return result
 

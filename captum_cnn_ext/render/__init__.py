@@ -1,6 +1,7 @@
 """Tensors to pictures: filters, feature maps, overlays, panels. Figures only, never a model."""
 
 from captum_cnn_ext.render.attributions import overlay, show_attributions
+from captum_cnn_ext.render.cost_quality import show_cost_quality, show_curves
 from captum_cnn_ext.render.feature_maps import show_feature_maps
 from captum_cnn_ext.render.filter_families import show_filter_families
 from captum_cnn_ext.render.filters import show_filters
@@ -18,5 +19,7 @@ __all__ = [
     "show_filter_families",
     "show_patches",
     "show_receptive_fields",
+    "show_cost_quality",
+    "show_curves",
     "to_rgb",
 ]

@@ -1,0 +1,146 @@
+"""Scores of a model with parts of its input replaced: through the tape, or by running it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from captum_cnn_ext._engine.arguments import ArgumentError, select_score
+from captum_cnn_ext._engine.batching import rows_of
+from captum_cnn_ext._engine.forward import run_forward
+from captum_cnn_ext._engine.incremental import Incremental
+from captum_cnn_ext._engine.tape import Refusal
+from captum_cnn_ext._engine.tiles import Span, Tile, cut
+
+# Deviation of the tape's output from the model's, in units of rounding of its largest value, that
+# is still another order of summation. Networks with a hundred layers reach 50.
+_ROUNDING = 1000
+
+
+class Example:
+    """One example's tensors for a model, repeated for as many rows as are scored at once.
+
+    Args:
+        forward_func: the model.
+        inputs, extra: one example's: tensors whose first dimension is the examples have one row.
+        target: this example's.
+        by_row: which of ``(*inputs, *extra)`` have one row for each example.
+        probability: score by the softmax over classes instead of the output itself.
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        inputs: Sequence[Tensor],
+        extra: Sequence[Any],
+        target: Any,
+        by_row: Sequence[bool],
+        probability: bool = False,
+    ) -> None:
+        self.forward_func, self.target = forward_func, target
+        self.values = (*inputs, *extra)
+        self.by_row, self.probability = by_row, probability
+
+    @classmethod
+    def of(
+        cls,
+        forward_func: Callable[..., Any],
+        inputs: Sequence[Tensor],
+        extra: Sequence[Any],
+        target: Any,
+        n: int,
+        probability: bool = False,
+    ) -> "Example":
+        """Example ``n`` of a batch."""
+        length, rows = len(inputs[0]), slice(n, n + 1)
+        values = (*inputs, *extra)
+        by_row = [isinstance(v, Tensor) and v.shape[:1] == (length,) for v in values]
+        parts = [rows_of(v, rows, length) for v in values]
+        own = rows_of(target, rows, length)
+        own = own[0] if isinstance(own, list) and len(own) == 1 else own
+        return cls(
+            forward_func, parts[: len(inputs)], parts[len(inputs) :], own, by_row, probability
+        )
+
+    def rows(self) -> list[Tensor]:
+        """The tensors with one row for each example: the inputs of a tape."""
+        return [v for v, mine in zip(self.values, self.by_row, strict=True) if mine]
+
+    def arguments(self, rows: Sequence[Tensor]) -> tuple[Any, ...]:
+        """All arguments of the model, given those with rows."""
+        given = iter(rows)
+        return tuple(
+            next(given) if mine else v.clone() if isinstance(v, Tensor) else v
+            for v, mine in zip(self.values, self.by_row, strict=True)
+        )
+
+    def run(self, place: int, replaced: Tensor) -> Tensor:
+        """The scores when input ``place`` is each row of ``replaced``."""
+        count = len(replaced)
+        rows = [  # copies of the others, because a model may write into its input
+            replaced if i == place else row.expand(count, *row.shape[1:]).clone()
+            for i, row in enumerate(self.rows())
+        ]
+        return self.scores(run_forward(self.forward_func, self.arguments(rows)))
+
+    def scores(self, output: Any) -> Tensor:
+        """What the target selects, wide enough for differences."""
+        if self.probability and isinstance(output, Tensor):
+            if output.ndim != 2 or output.shape[1] < 2:
+                raise ArgumentError(
+                    f"score='probability': the model's output {tuple(output.shape)} is not "
+                    "(N, classes); pass score='logit' to take it as it is"
+                )
+            output = output.softmax(1)
+        score = select_score(output, self.target)
+        return score.to(torch.promote_types(score.dtype, torch.float32))
+
+
+def incremental_model(example: Example, place: int, replaced: Tensor) -> Incremental:
+    """The example's model on a tape, judged by two of its replaced inputs (2, ...).
+
+    Raises:
+        Refusal: the model cannot be run from a tape.
+    """
+    one = example.rows()
+    two = [row.expand(2, *row.shape[1:]).clone() for row in one]
+    two[place] = replaced
+    return Incremental(example.forward_func, one, two, example.arguments)
+
+
+def judge(model: Incremental, found: Tensor) -> None:
+    """Compare the tape's outputs with the model's own for the rows it was judged by.
+
+    Raises:
+        Refusal: they differ by more than rounding.
+    """
+    own = model.outputs
+    scale = float(own.abs().max()) * torch.finfo(own.dtype).eps * _ROUNDING
+    difference = float((found - own).abs().max())
+    if not difference <= scale:
+        raise Refusal(f"the tape gives other values than the model, by {difference:.1e}")
+
+
+def window_tile(image: Tensor, baseline: Tensor, starts: Tensor, size: Sequence[int]) -> Tile:
+    """Windows (c, h, w) of an image (1, C, H, W) replaced by the baseline, as tiles.
+
+    ``starts`` is (W, 3). A window that is cut off at the border is moved inwards, and keeps the
+    image where it is new.
+    """
+    begin = starts.cpu().numpy()
+    rows, columns = (
+        Span(np.minimum(begin[:, d], image.shape[d + 1] - size[d]), size[d]) for d in (1, 2)
+    )
+    channels = np.arange(image.shape[1])
+    inside = [
+        (channels >= begin[:, :1]) & (channels < begin[:, :1] + size[0]),
+        rows.starts[:, None] + np.arange(size[1]) >= begin[:, 1, None],
+        columns.starts[:, None] + np.arange(size[2]) >= begin[:, 2, None],
+    ]
+    first, second, third = (torch.from_numpy(part).to(image.device) for part in inside)
+    mask = first[:, :, None, None] & second[:, None, :, None] & third[:, None, None, :]
+    return Tile(
+        torch.where(mask, cut(baseline, rows, columns), cut(image, rows, columns)), rows, columns
+    )

@@ -1,0 +1,254 @@
+"""A forward pass written down as tensor operations, to be run again on other batches.
+
+The pass runs twice, with one and with two examples, while a dispatch mode notes every operation
+that the inputs have a part in. Where an integer or a shape doubles it is the batch. In-place
+operations are written down as new values. Whatever cannot be repeated faithfully (a number taken
+out of a tensor, random numbers, a write through a view) is a refusal with its reason: the caller
+then runs the model itself.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
+from torch.utils.weak import WeakIdKeyDictionary
+
+
+class Refusal(Exception):
+    """Why a pass cannot be run from a tape; not an error, another way is taken."""
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A value of the tape, in place of the tensor."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class PerRow:
+    """An integer that is so many times the number of rows."""
+
+    times: int
+
+
+@dataclass
+class Step:
+    """One operation: its arguments by name, with Ref and PerRow in place of what varies."""
+
+    func: Any
+    args: dict[str, Any]
+    outputs: tuple[int, ...]  # -1: not a tensor, or never read
+
+    @property
+    def name(self) -> str:
+        return str(self.func.overloadpacket.__name__)
+
+    def reads(self) -> list[int]:
+        return [leaf.index for leaf in tree_flatten(self.args)[0] if isinstance(leaf, Ref)]
+
+    def call(self, value: Callable[[int], Tensor], rows: int) -> Any:
+        """Run the operation on whole tensors."""
+
+        def filled(leaf: Any) -> Any:
+            if isinstance(leaf, Ref):
+                return value(leaf.index)
+            return leaf.times * rows if isinstance(leaf, PerRow) else leaf
+
+        if self.name in ("view", "_unsafe_view"):  # the memory may be in another order here
+            size = tree_map(filled, self.args["size"])
+            return value(self.args["self"].index).reshape(size)
+        positional, named = [], {}
+        for argument in self.func._schema.arguments:
+            given = tree_map(filled, self.args[argument.name])
+            if argument.kwarg_only:
+                named[argument.name] = given
+            else:
+                positional.append(given)
+        return self.func(*positional, **named)
+
+
+@dataclass
+class Tape:
+    """The operations of a pass; values are numbered, the inputs first."""
+
+    steps: list[Step]
+    inputs: int
+    output: int
+    shapes: dict[int, torch.Size] = field(default_factory=dict)  # for one row
+    constants: dict[int, Tensor] = field(default_factory=dict)  # one row each, as the inputs are
+
+
+def record_tape(
+    run: Callable[..., Any], one: Sequence[Tensor], two: Sequence[Tensor]
+) -> tuple[Tape, Tensor, Tensor]:
+    """The tape of ``run`` and its outputs, for inputs of one row and of two.
+
+    Raises:
+        Refusal: the pass cannot be run from a tape.
+    """
+    first, output = _record(run, one)
+    second, outputs = _record(run, two)
+    return _merged(first, second), output, outputs
+
+
+def _record(run: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple["_Recorder", Tensor]:
+    recorder = _Recorder(inputs)
+    with recorder:
+        output = run(*inputs)
+    if recorder.refusal:
+        raise Refusal(recorder.refusal)
+    if not isinstance(output, Tensor) or output not in recorder.numbers:
+        raise Refusal("the output is not one tensor that depends on the inputs")
+    recorder.tape.output = recorder.read(output)
+    if recorder.refusal:
+        raise Refusal(recorder.refusal)
+    return recorder, output
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    def __init__(self, inputs: Sequence[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.numbers: Any = WeakIdKeyDictionary()
+        self.tape = Tape([], len(inputs), -1)
+        self.refusal = ""
+        self._views: dict[int, Any] = {}  # tensors by the memory they look at
+        self._count = 0
+        for tensor in inputs:
+            self._number(tensor)
+
+    def read(self, tensor: Tensor) -> int:
+        number: int = self.numbers[tensor]
+        if number < 0:
+            self.refusal = "a tensor is written through one view and read through another"
+        return number
+
+    def _number(self, tensor: Tensor) -> int:
+        self.numbers[tensor] = self._count
+        self.tape.shapes[self._count] = tensor.shape
+        place = tensor.untyped_storage()._cdata
+        self._views.setdefault(place, WeakIdKeyDictionary())[tensor] = True
+        self._count += 1
+        return self._count - 1
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        leaves = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
+        result = None
+        if self.refusal or not any(leaf in self.numbers for leaf in leaves):
+            result = func(*args, **kwargs)
+            return result
+        bound = _bound(func, args, kwargs)
+        refs = tree_map_only(Tensor, lambda t: Ref(self.read(t)) if t in self.numbers else t, bound)
+        written = [a.name for a in func._schema.arguments if a.alias_info and a.alias_info.is_write]
+        self.refusal = self.refusal or _unrepeatable(func, bound)
+        result = func(*args, **kwargs)
+        if written and not self.refusal:
+            self._note_write(func, bound, refs, written)
+            return result
+        outputs = result if isinstance(result, (tuple, list)) else (result,)
+        if not any(isinstance(output, Tensor) for output in outputs):
+            self.refusal = f"{func} takes a value out of the tensors"
+        numbers = tuple(self._number(o) if isinstance(o, Tensor) else -1 for o in outputs)
+        self.tape.steps.append(Step(func, refs, numbers))
+        return result
+
+    def _note_write(self, func: Any, bound: Any, refs: Any, written: list[str]) -> None:
+        """``x.relu_()`` as ``x = relu(x)``: a new value under the same tensor."""
+        functional = _without_writing(func)
+        target = bound[written[0]]
+        if functional is None or len(written) > 1 or not isinstance(target, Tensor):
+            self.refusal = f"{func} writes in place"
+        elif target not in self.numbers:
+            self.refusal = f"{func} writes into a tensor that does not depend on the inputs"
+        else:
+            for other in self._views.get(target.untyped_storage()._cdata, ()):
+                if other is not target:
+                    self.numbers[other] = -1
+            self.tape.steps.append(Step(functional, refs, (self._number(target),)))
+
+
+def _bound(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments by name, with defaults."""
+    found = {}
+    for place, argument in enumerate(func._schema.arguments):
+        if place < len(args) and not argument.kwarg_only:
+            found[argument.name] = args[place]
+        elif argument.name in kwargs:
+            found[argument.name] = kwargs[argument.name]
+        else:
+            found[argument.name] = argument.default_value
+    return found
+
+
+def _unrepeatable(func: Any, bound: dict[str, Any]) -> str:
+    if torch.Tag.nondeterministic_seeded in func.tags:
+        return f"{func} draws random numbers"
+    if bound.get("training") or bound.get("train"):
+        return f"{func} runs in training mode"
+    return ""
+
+
+def _without_writing(func: Any) -> Any:
+    """The operation that gives what an in-place one writes."""
+    name = func.overloadpacket.__name__
+    packet = getattr(torch.ops.aten, name.rstrip("_"), None) if name.endswith("_") else None
+    functional = getattr(packet, func._overloadname, None)
+    if functional is None or name == "copy_":
+        return None
+    ours, theirs = func._schema.arguments, functional._schema.arguments
+    return functional if [a.name for a in ours] == [a.name for a in theirs] else None
+
+
+# --- two passes into one tape -----------------------------------------------------------------
+
+
+def _merged(one: _Recorder, two: _Recorder) -> Tape:
+    first, second = one.tape, two.tape
+    tape = Tape([], first.inputs, first.output, first.shapes)
+    names = [step.func for step in first.steps]
+    if names != [step.func for step in second.steps] or first.output != second.output:
+        raise Refusal("the operations depend on the number of examples")
+    for number, shape in first.shapes.items():
+        if shape[1:] != second.shapes[number][1:] or not shape:
+            raise Refusal("a tensor's shape does not begin with the examples")
+        if second.shapes[number][0] != 2 * shape[0]:
+            raise Refusal("a tensor's first dimension is not the examples")
+    for a, b in zip(first.steps, second.steps, strict=True):
+        leaves, tree = tree_flatten(a.args)
+        others, other_tree = tree_flatten(b.args)
+        if tree != other_tree:
+            raise Refusal("the operations depend on the number of examples")
+        merged = [_same(x, y, tape) for x, y in zip(leaves, others, strict=True)]
+        tape.steps.append(Step(a.func, tree.unflatten(merged), a.outputs))
+    return tape
+
+
+def _same(one: Any, two: Any, tape: Tape) -> Any:
+    """What stands in the tape for an argument of both passes."""
+    if isinstance(one, Tensor) and isinstance(two, Tensor):
+        if one.shape == two.shape:
+            if _same_memory(one, two) or torch.equal(one, two):
+                return one
+        elif (1, *two.shape[1:]) == one.shape and torch.equal(one.expand_as(two), two):
+            number = -2 - len(tape.constants)  # one row for each example, all alike
+            tape.constants[number], tape.shapes[number] = one, one.shape
+            return Ref(number)
+        raise Refusal("a tensor that does not come from the inputs changes between passes")
+    if type(one) is not type(two):
+        raise Refusal("the operations depend on the number of examples")
+    if one == two:
+        return one
+    if isinstance(one, int) and not isinstance(one, bool) and two == 2 * one:
+        return PerRow(one)
+    raise Refusal("the operations depend on the number of examples")
+
+
+def _same_memory(one: Tensor, two: Tensor) -> bool:
+    return one.data_ptr() == two.data_ptr() and one.stride() == two.stride()

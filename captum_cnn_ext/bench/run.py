@@ -1,0 +1,157 @@
+"""The loop: every method on every image, judged and timed, saved as it goes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from captum_cnn_ext import metrics
+from captum_cnn_ext._engine.forward import run_forward
+from captum_cnn_ext.bench.cost import peak_bytes, timed
+from captum_cnn_ext.bench.methods import Method, Subject
+from captum_cnn_ext.bench.results import Cell, Results
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run computes; kept with its results.
+
+    Args:
+        model, weights: names of the network, for people.
+        layer: the dotted name of the layer that CAMs look at.
+        steps: of insertion and deletion.
+        road_shares: of the pixels that ROAD removes.
+        seed: of random maps and noise.
+    """
+
+    model: str
+    weights: str
+    layer: str
+    steps: int = 24
+    road_shares: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "road_shares": list(self.road_shares)}
+
+
+def run(
+    model: torch.nn.Module,
+    methods: Mapping[str, Method],
+    images: Mapping[str, Callable[[], Tensor]],
+    settings: Settings,
+    results: Results,
+    *,
+    device: torch.device,
+    save: Callable[[Results], None] = lambda results: None,
+    show_progress: bool = False,
+    only: Callable[[int], bool] = lambda number: True,
+) -> None:
+    """Fill ``results`` with the cells that are missing; ``save`` after every image.
+
+    A method that fails on an image gets a cell with the error's words, and the run goes on.
+
+    Cost: for each image one forward pass, and for each method its own cost,
+    ``2 steps + 1 + 2 + 2 len(road_shares)`` forward passes for the metrics.
+
+    Args:
+        model: the network, in evaluation mode.
+        methods: by name, functions of (subject, image (1, C, H, W), class).
+        images: by name, functions that give (C, H, W) as the network takes it.
+        settings: what is computed.
+        results: cells that are there are not made again.
+        device: where the images go.
+        save: called with the results after every image.
+        show_progress: draw a progress bar over the images.
+        only: whether image number i is this process's part.
+
+    Example::
+
+        >>> import torch
+        >>> from captum_cnn_ext.bench import METHODS, Results, Settings, run
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1),
+        ...                             torch.nn.Flatten(), torch.nn.Linear(4, 2)).eval()
+        >>> settings = Settings("tiny", "random", "0", steps=2, road_shares=(0.5,))
+        >>> results = Results(settings.to_dict())
+        >>> chosen = {name: METHODS[name] for name in ("gaussian", "LayerHiResCam")}
+        >>> image = {"noise": lambda: torch.rand(3, 16, 16)}
+        >>> run(model, chosen, image, settings, results, device=torch.device("cpu"))
+        >>> sorted(results.cells["LayerHiResCam"]["noise"])[:3]
+        ['average_drop', 'class', 'deletion']
+    """
+    for number, name in enumerate(tqdm(images, disable=not show_progress, desc="bench")):
+        missing = [m for m in methods if not results.has(m, name)]
+        if not missing or not only(number):
+            continue
+        x = images[name]().unsqueeze(0).to(device)
+        subject = Subject(model, settings.layer, settings.seed + number)
+        forward = partial(_scores, model, x)
+        target = int(forward().argmax())
+        passes = [timed(forward, device)[1] for _ in range(3)]
+        for method in missing:
+            explain = partial(methods[method], subject, x.clone(), target)
+            cell = _cell(explain, subject, x, target, settings, passes, number)
+            results.add(method, name, cell)
+        save(results)
+
+
+def _scores(model: torch.nn.Module, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        scores: Tensor = run_forward(model, (x.clone(),))
+    return scores
+
+
+def _cell(
+    explain: Callable[[], Any],
+    subject: Subject,
+    x: Tensor,
+    target: int,
+    settings: Settings,
+    passes: list[float],
+    number: int,
+) -> Cell:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            given, seconds = timed(explain, x.device)
+            peak = peak_bytes(explain, x.device) if number == 0 else None
+        maps = metrics.as_maps(given, x)
+    except Exception as error:  # whatever a method raises is a result: it does not work here
+        return {"class": target, "error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+    judged = _judged(subject, maps, x, target, settings)
+    one = sorted(passes)[len(passes) // 2]
+    return {
+        "class": target,
+        "seconds": seconds,
+        "forward_seconds": one,
+        "peak_bytes": peak,
+        **{name: float(value) for name, value in judged.items()},
+    }
+
+
+def _judged(
+    subject: Subject, maps: Tensor, x: Tensor, target: int, settings: Settings
+) -> dict[str, Tensor]:
+    model = subject.model
+    up, down = metrics.insertion_and_deletion(model, x, maps, target, steps=settings.steps)
+    masked = metrics.confidence(model, x, maps, target)
+    road = metrics.road(model, x, maps, target, shares=settings.road_shares, seed=settings.seed)
+    hill = metrics.as_maps(metrics.gaussian_map(x), x)
+    return {
+        "probability": masked.whole,
+        "insertion": up.area,
+        "deletion": down.area,
+        "insertion_minus_deletion": up.area - down.area,
+        "road": road.score,
+        "average_drop": masked.average_drop,
+        "increase": masked.increase,
+        "sparseness": metrics.sparseness(maps, x),
+        "like_gaussian": metrics.rank_correlation(maps, hill.to(maps)),
+    }

@@ -1,0 +1,48 @@
+"""How good an attribution is, in the manner of ``captum.metrics``, whose own two are here too."""
+
+from captum.metrics import infidelity, sensitivity_max
+
+from captum_cnn_ext.metrics.agreement import agreement, rank_correlation
+from captum_cnn_ext.metrics.confidence import (
+    Confidence,
+    average_drop,
+    confidence,
+    increase_in_confidence,
+)
+from captum_cnn_ext.metrics.controls import gaussian_map, random_map
+from captum_cnn_ext.metrics.curves import Curve, deletion, insertion, insertion_and_deletion
+from captum_cnn_ext.metrics.localization import box_masks, energy_in_box, pointing_game
+from captum_cnn_ext.metrics.maps import as_maps
+from captum_cnn_ext.metrics.randomization import Randomization, parameter_randomization
+from captum_cnn_ext.metrics.road import Road, impute, road
+from captum_cnn_ext.metrics.sparseness import sparseness
+from captum_cnn_ext.metrics.statistics import Interval, bootstrap
+
+__all__ = [
+    "Confidence",
+    "Curve",
+    "Interval",
+    "Randomization",
+    "Road",
+    "agreement",
+    "as_maps",
+    "average_drop",
+    "bootstrap",
+    "box_masks",
+    "confidence",
+    "deletion",
+    "energy_in_box",
+    "gaussian_map",
+    "impute",
+    "increase_in_confidence",
+    "infidelity",
+    "insertion",
+    "insertion_and_deletion",
+    "parameter_randomization",
+    "pointing_game",
+    "random_map",
+    "rank_correlation",
+    "road",
+    "sensitivity_max",
+    "sparseness",
+]

@@ -1,0 +1,66 @@
+"""Scores of changed versions of each image, a few at a time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_cnn_ext._engine.arguments import choose
+from captum_cnn_ext._engine.batching import in_chunks
+from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
+from captum_cnn_ext._engine.occluding import Example
+
+ROWS = {"cpu": 4, "cuda": 64}  # images in one pass; a CPU is slower with more
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """A model, what of it is scored, and how many images at once."""
+
+    forward_func: Callable[..., Any]
+    image: Tensor
+    target: Any
+    additional_forward_args: Any = None
+    score: str = "probability"
+    internal_batch_size: int | None = None
+    show_progress: bool = False
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        choose("score", self.score, ("probability", "logit"))
+
+    def versions(self, count: int, version: Callable[[int, slice], Tensor]) -> Tensor:
+        """The scores (N, count) of ``version(n, part)``: versions ``part`` of image n."""
+        extra = format_additional_forward_args(self.additional_forward_args)
+        device = self.image.device.type
+        rows = self.internal_batch_size or ROWS.get(device, ROWS["cuda"])
+        found = []
+        for n in range(len(self.image)):
+            example = Example.of(
+                self.forward_func,
+                (self.image,),
+                extra,
+                self.target,
+                n,
+                self.score == "probability",
+            )
+
+            def run(part: slice, n: int = n, example: Example = example) -> Tensor:
+                with torch.no_grad():
+                    return example.run(0, _in_fast_order(version(n, part)))
+
+            chunks = in_chunks(
+                run,
+                count,
+                rows,
+                show_progress=self.show_progress,
+                description=self.description,
+            )
+            found.append(torch.cat(chunks))
+        return torch.stack(found)
+
+
+def _in_fast_order(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last)
