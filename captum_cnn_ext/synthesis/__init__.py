@@ -7,8 +7,10 @@ it), and :func:`maximize`. ``presets`` are recipes of them.
 
 from captum_cnn_ext.synthesis import presets, regularizers, transforms
 from captum_cnn_ext.synthesis.ascent import Synthesis, maximize
+from captum_cnn_ext.synthesis.atlas import Atlas, filter_atlas
 from captum_cnn_ext.synthesis.callbacks import Best, Plateau, Snapshots, Step
 from captum_cnn_ext.synthesis.canvas import standardized
+from captum_cnn_ext.synthesis.dream import Dream, deep_dream
 from captum_cnn_ext.synthesis.image_objectives import (
     ActivationDifference,
     Alignment,
@@ -34,6 +36,7 @@ from captum_cnn_ext.synthesis.recipe import Recipe
 __all__ = [
     "ActivationDifference",
     "Alignment",
+    "Atlas",
     "Best",
     "Channel",
     "CosineDirection",
@@ -41,6 +44,7 @@ __all__ = [
     "Custom",
     "Direction",
     "Diversity",
+    "Dream",
     "Fourier",
     "Generator",
     "ImageParam",
@@ -58,6 +62,8 @@ __all__ = [
     "Style",
     "Synthesis",
     "Target",
+    "deep_dream",
+    "filter_atlas",
     "maximize",
     "presets",
     "regularizers",

@@ -119,7 +119,7 @@ class Fourier(ImageParam):
     r"""The image's spectrum in decorrelated colours, high frequencies held back as in photos.
 
     .. math:: x = \sigma\!\left(M \, \mathcal{F}^{-1}(z \, s)\right), \quad
-        s = 1 / \max(f, 1/\max(H, W))^{\mathrm{decay}}
+        s = 1 / \max(f, l/\max(H, W))^{\mathrm{decay}}
 
     with an orthonormal transform and M the colours of natural images.
 
@@ -128,6 +128,7 @@ class Fourier(ImageParam):
     Args:
         shape: (N, C, H, W), any C and odd sizes too.
         decay: 1 is the amplitude of natural images; larger is smoother.
+        lowest: l, cycles per image below which the spectrum rises no more.
         sd: standard deviation of the noise z begins with.
         generator, device, dtype: as in :class:`ImageParam`.
 
@@ -145,6 +146,7 @@ class Fourier(ImageParam):
         shape: Shape,
         *,
         decay: float = 1.0,
+        lowest: float = 1.0,
         sd: float = 0.01,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
@@ -154,7 +156,7 @@ class Fourier(ImageParam):
         n, c, h, w = self.shape
         noise = torch.randn(n, c, h, w // 2 + 1, 2, generator=generator, dtype=dtype)
         self.spectrum = nn.Parameter((noise * sd).to(device))
-        scale = falloff(h, w, decay, self.spectrum.detach())
+        scale = falloff(h, w, decay, self.spectrum.detach(), lowest)
         self.register_buffer("scale", scale[..., None], persistent=False)
 
     def forward(self) -> Tensor:

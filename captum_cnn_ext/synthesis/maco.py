@@ -89,6 +89,7 @@ def _analytic(shape: torch.Size, decay: float, like: Tensor) -> Tensor:
     fall[:, 0, 0] = 0  # grey on the whole
     spread = like.new_tensor(_SPREAD if c == 3 else (1.0,) * c)
     power = torch.fft.irfft2(fall.square(), s=(h, w), norm="forward")[:, 0, 0]
+    power = torch.where(power > 0, power, 1.0)  # a single pixel has no contrast
     scaled: Tensor = fall * (spread * (h * w) ** 0.5 / power.sqrt())[:, None, None]
     return scaled
 

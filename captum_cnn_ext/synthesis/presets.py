@@ -30,10 +30,10 @@ def transferable() -> Recipe:
     Cost: 256 steps.
     """
     return Recipe(
-        partial(Fourier, decay=1.5, sd=0.0003),
+        partial(Fourier, decay=2.0, lowest=5.0, sd=1e-4),
         256,
-        partial(torch.optim.Adam, lr=0.006),
-        [t.affine(scale=(0.7, 1.6), degrees=15, shift=0.15)],
+        partial(torch.optim.Adam, lr=0.001),
+        [t.affine(scale=(0.6, 1.8), degrees=15, shift=0.2)],
         name="transferable",
     )
 

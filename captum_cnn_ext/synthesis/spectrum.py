@@ -31,8 +31,8 @@ def decorrelated(image: Tensor) -> Tensor:
     return _mixed(torch.linalg.inv(_matrix(image).double()).to(image), image)
 
 
-def falloff(height: int, width: int, decay: float, like: Tensor) -> Tensor:
-    r"""The amplitudes of a 1/f spectrum for ``rfft2``: :math:`1 / \max(f, 1/\max(H, W))^{decay}`.
+def falloff(height: int, width: int, decay: float, like: Tensor, lowest: float = 1.0) -> Tensor:
+    r"""The amplitudes of a 1/f spectrum for ``rfft2``: :math:`1 / \max(f, l/\max(H, W))^{decay}`.
 
     Returns:
         (H, W // 2 + 1), f in cycles per pixel.
@@ -47,7 +47,7 @@ def falloff(height: int, width: int, decay: float, like: Tensor) -> Tensor:
     rows = torch.fft.fftfreq(height, dtype=torch.float64)
     columns = torch.fft.rfftfreq(width, dtype=torch.float64)
     frequency = (rows[:, None] ** 2 + columns[None] ** 2).sqrt()
-    scale: Tensor = frequency.clamp_min(1 / max(height, width)).pow(-decay)
+    scale: Tensor = frequency.clamp_min(lowest / max(height, width)).pow(-decay)
     return scale.to(like)
 
 
