@@ -1,7 +1,8 @@
 """Explanations for convolutional networks, as Captum attributions.
 
-Subpackages: ``attr`` (attribution classes), ``evidence`` (what weights and data say),
-``render`` (tensors to figures), ``insights`` (the audit report), ``models`` (model specs).
+Subpackages: ``attr`` (attribution classes), ``synthesis`` (images a network wants to see),
+``evidence`` (what weights and data say), ``render`` (tensors to figures), ``insights`` (the audit
+report), ``models`` (model specs).
 """
 
 __version__ = "0.1.0"

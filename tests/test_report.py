@@ -93,7 +93,7 @@ def test_the_full_report_has_every_section_and_no_problem(full):
     assert full.problems == ()
     assert [section.key for section, _ in full.sections] == [
         *("summary", "structure", "filters", "feature_maps"),
-        *("attributions", "times", "settings"),
+        *("attributions", "synthesis", "times", "settings"),
     ]
     assert all(isinstance(content, SectionContent) for _, content in full.sections)
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from captum_cnn_ext import __version__
-from captum_cnn_ext.cli import audit, structure
+from captum_cnn_ext.cli import audit, dream, structure, synthesize
 from captum_cnn_ext.cli.arguments import (
     DONE,
     INTERRUPTED,
@@ -17,7 +17,7 @@ from captum_cnn_ext.cli.arguments import (
     UsageError,
 )
 
-COMMANDS = (audit, structure)
+COMMANDS = (audit, structure, synthesize, dream)
 EXAMPLES = f"""examples:
   {PROGRAM} audit
       the packaged network on four packaged photos, into audit.html and audit.npz
@@ -25,6 +25,8 @@ EXAMPLES = f"""examples:
       --layers layer3,layer4 --out report.html
   {PROGRAM} audit --model path/net.py:build --weights net.safetensors --class-names names.txt
   {PROGRAM} structure --model torchvision:resnet18 --format markdown
+  {PROGRAM} synthesize --target 285,967
+  {PROGRAM} dream --image cat.jpg
 """
 
 

@@ -30,9 +30,9 @@ def transferable() -> Recipe:
     Cost: 256 steps.
     """
     return Recipe(
-        partial(Fourier, decay=2.0, lowest=5.0, sd=1e-4),
+        partial(Fourier, decay=2.2, lowest=6.0, sd=1e-4),
         256,
-        partial(torch.optim.Adam, lr=0.001),
+        partial(torch.optim.Adam, lr=8e-4),
         [t.affine(scale=(0.6, 1.8), degrees=15, shift=0.2)],
         name="transferable",
     )

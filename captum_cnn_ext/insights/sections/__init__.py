@@ -16,6 +16,7 @@ from captum_cnn_ext.insights.sections import (
     settings,
     structure,
     summary,
+    synthesis,
     times,
 )
 
@@ -25,6 +26,7 @@ SECTIONS: list[Section] = [
     filters.SECTION,
     feature_maps.SECTION,
     attributions.SECTION,
+    synthesis.SECTION,
     times.SECTION,
     settings.SECTION,
 ]
