@@ -58,8 +58,9 @@ def test_synthesize_classes_with_a_film(folder, capsys):  # noqa: F811
     arguments = ("--target", "0,2", "--steps", "3", "--size", "16", "--film", "how.gif")
     assert main(["synthesize", *MODEL, *arguments, "--class-names", "names.txt"]) == 0
     assert capsys.readouterr().out == "film: how.gif\npicture: synthesis.png\n"
-    assert Image.open("synthesis.png").width > 100
-    assert Image.open("how.gif").n_frames == 4
+    with Image.open("synthesis.png") as picture, Image.open("how.gif") as film:
+        assert picture.width > 100
+        assert film.n_frames == 4
 
 
 def test_synthesize_channels_and_a_gallery(folder, capsys):  # noqa: F811
@@ -72,7 +73,8 @@ def test_synthesize_channels_and_a_gallery(folder, capsys):  # noqa: F811
 def test_dream(folder, capsys):  # noqa: F811
     options = ("--image", "photos/red.png", "--layers", "0", "--steps", "2", "--out", "d.png")
     assert main(["dream", *MODEL, *options]) == 0
-    assert Image.open("d.png").size == (20, 18)
+    with Image.open("d.png") as picture:
+        assert picture.size == (20, 18)
     assert main(["dream", *MODEL, "--image", "photos/red.png", "--steps", "1"]) == 0
     assert re.search(r"layer: \d", capsys.readouterr().out)
 
