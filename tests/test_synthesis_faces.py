@@ -95,7 +95,7 @@ def test_dream(folder, capsys):  # noqa: F811
         (["synthesize", "--target", "1", "--out", "no/a.png"], "in a folder that exists"),
         (
             ["synthesize", "--target", "1", "--film", "a.mp4", "--steps", "1", "--size", "16"],
-            "'a.mp4' ends with '.mp4'",
+            "--film a.mp4: expected a name that ends in one of",
         ),
         (["dream", "--image", "none.png"], "there is no file or folder none.png"),
         (["dream", "--image", "photos/red.png", "--layers", "x"], "layer='x'"),

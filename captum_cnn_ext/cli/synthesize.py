@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captum_cnn_ext.cli.arguments import (
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from captum_cnn_ext.models import LoadedModel
     from captum_cnn_ext.synthesis import Objective
 
+FILMS = (".gif", ".webp", ".png")
 EXAMPLES = f"""examples:
   {PROGRAM} synthesize --target 285,967
   {PROGRAM} synthesize --layer _blocks.4 --channels 3,14,15 --recipe lucid --film channels.gif
@@ -63,6 +65,8 @@ def _synthesize(options: argparse.Namespace) -> int:
     gallery = options.layer is not None and channels is None
     if gallery and options.film:
         raise UsageError("--film: expected --target or --channels; a gallery has no film")
+    if options.film and Path(options.film).suffix.lower() not in FILMS:
+        raise UsageError(f"--film {options.film}: expected a name that ends in one of {FILMS}")
     checked_picture(options.out)
     loaded = load(options, options.class_names)
 
@@ -106,11 +110,11 @@ def _synthesize(options: argparse.Namespace) -> int:
             values = found.values.tolist()
             titles = [f"{name}: {value:.2f}" for name, value in zip(names, values, strict=True)]
             heading = options.layer or "classes"
+        figure, _ = show_images(images, titles, title=f"{heading} of {loaded.name}")
         if film is not None and options.film:
             print(f"film: {save_film([*film.images, images], options.film)}")
     except (ValueError, TypeError) as error:
         raise UsageError(one_line(error)) from error
-    figure, _ = show_images(images, titles, title=f"{heading} of {loaded.name}")
     return write_picture(figure, options.out)
 
 

@@ -125,7 +125,9 @@ def canvas_for(
             param.start_from(image)
     like = next(param.parameters()).detach()
     opacity = _opacity(param, generator, like) if alpha else None
-    later = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=generator)))
+    later = torch.Generator().manual_seed(
+        int(torch.randint(2**31, (), generator=generator, device="cpu"))
+    )
     return Canvas(
         param,
         opacity,

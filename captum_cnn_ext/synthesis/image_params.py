@@ -104,7 +104,7 @@ class Pixels(ImageParam):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(shape)
-        noise = torch.rand(self.shape, generator=generator, dtype=dtype)
+        noise = torch.rand(self.shape, generator=generator, device="cpu", dtype=dtype)
         self.pixels = nn.Parameter(((noise - 0.5) * spread + mean).to(device))
         self.clip = clip
 
@@ -154,7 +154,7 @@ class Fourier(ImageParam):
     ) -> None:
         super().__init__(shape)
         n, c, h, w = self.shape
-        noise = torch.randn(n, c, h, w // 2 + 1, 2, generator=generator, dtype=dtype)
+        noise = torch.randn(n, c, h, w // 2 + 1, 2, generator=generator, device="cpu", dtype=dtype)
         self.spectrum = nn.Parameter((noise * sd).to(device))
         scale = falloff(h, w, decay, self.spectrum.detach(), lowest)
         self.register_buffer("scale", scale[..., None], persistent=False)
@@ -202,7 +202,10 @@ class Laplacian(ImageParam):
         n, c, h, w = self.shape
         count = min(levels, max(1, int(math.log2(max(1, min(h, w) / 4))) + 1))
         sizes = [(math.ceil(h / 2**level), math.ceil(w / 2**level)) for level in range(count)]
-        noise = [torch.randn(n, c, *size, generator=generator, dtype=dtype) for size in sizes]
+        noise = [
+            torch.randn(n, c, *size, generator=generator, device="cpu", dtype=dtype)
+            for size in sizes
+        ]
         self.levels = nn.ParameterList([(sd * level).to(device) for level in noise])
 
     def forward(self) -> Tensor:

@@ -57,7 +57,9 @@ class MacoPhase(ImageParam):
     ) -> None:
         super().__init__(shape)
         n, c, h, w = self.shape
-        phase = torch.rand(n, c, h, w // 2 + 1, generator=generator, dtype=dtype) * 2 - 1
+        phase = (
+            torch.rand(n, c, h, w // 2 + 1, generator=generator, device="cpu", dtype=dtype) * 2 - 1
+        )
         self.phase = nn.Parameter((torch.pi * phase).to(device))
         like = self.phase.detach()
         magnitude = _analytic(self.shape, decay, like) if photos is None else None

@@ -72,7 +72,8 @@ class Cppn(_Fitted):
         n, c, h, w = self.shape
         sizes = [2, *[2 * width] * depth]
         weights = [
-            torch.randn(n, width, size, generator=generator, dtype=dtype) / math.sqrt(size)
+            torch.randn(n, width, size, generator=generator, device="cpu", dtype=dtype)
+            / math.sqrt(size)
             for size in sizes[:-1]
         ]
         # the last layer begins at 0, so the image begins grey
@@ -143,7 +144,7 @@ class Generator(_Fitted):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(shape)
-        noise = torch.randn(self.shape[0], *latent, generator=generator, dtype=dtype)
+        noise = torch.randn(self.shape[0], *latent, generator=generator, device="cpu", dtype=dtype)
         self.latent = nn.Parameter((noise * sd).to(device))
         self.low, self.high = low, high
         object.__setattr__(self, "network", network)  # no submodule: its weights are not optimised

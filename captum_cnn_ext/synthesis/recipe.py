@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -47,6 +47,4 @@ class Recipe:
 
     def overridden(self, **changes: Any) -> Recipe:
         """This recipe with what is not None in ``changes``."""
-        from dataclasses import replace
-
         return replace(self, **{k: v for k, v in changes.items() if v is not None})

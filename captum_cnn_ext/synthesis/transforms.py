@@ -79,7 +79,9 @@ def jitter(pixels: int) -> Transform:
     _at_least("pixels", pixels, 0)
 
     def apply(image: Tensor, generator: torch.Generator) -> Tensor:
-        draws = torch.randint(-pixels, pixels + 1, (len(image), 2), generator=generator).tolist()
+        draws = torch.randint(
+            -pixels, pixels + 1, (len(image), 2), generator=generator, device="cpu"
+        ).tolist()
         return torch.stack([one.roll(s, (1, 2)) for one, s in zip(image, draws, strict=True)])
 
     return apply
@@ -96,7 +98,10 @@ def crop(height: int, width: int | None = None) -> Transform:
     def apply(image: Tensor, generator: torch.Generator) -> Tensor:
         sizes = [min(w, s) for w, s in zip(wanted, image.shape[-2:], strict=True)]
         free = [s - w + 1 for w, s in zip(sizes, image.shape[-2:], strict=True)]
-        starts = [torch.randint(f, (len(image),), generator=generator).tolist() for f in free]
+        starts = [
+            torch.randint(f, (len(image),), generator=generator, device="cpu").tolist()
+            for f in free
+        ]
         parts = [
             one[:, top : top + sizes[0], left : left + sizes[1]]
             for one, top, left in zip(image, *starts, strict=True)
@@ -190,7 +195,7 @@ def noise(sd: float) -> Transform:
 
     def apply(image: Tensor, generator: torch.Generator) -> Tensor:
         strength = _uniform(len(image), 0.0, sd, generator).to(image)
-        seed = int(torch.randint(2**31, (), generator=generator))
+        seed = int(torch.randint(2**31, (), generator=generator, device="cpu"))
         on_device = torch.Generator(image.device).manual_seed(seed)
         grain = torch.randn(
             image.shape, generator=on_device, dtype=image.dtype, device=image.device
@@ -237,7 +242,7 @@ def _folded(place: Tensor, size: int, reflect: bool) -> Tensor:
 
 
 def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    return torch.rand(n, generator=generator) * (high - low) + low
+    return torch.rand(n, generator=generator, device="cpu") * (high - low) + low
 
 
 def _judge_fill(fill: Fill) -> None:
