@@ -149,8 +149,8 @@ def standardized(images: Tensor, spread: float = 0.25) -> Tensor:
 
         >>> import torch
         >>> from captum_cnn_ext.synthesis.canvas import standardized
-        >>> standardized(torch.tensor([0.0, 1.0]).reshape(1, 1, 1, 2)).flatten().tolist()
-        [0.25, 0.75]
+        >>> standardized(torch.tensor([0.0, 1.0]).reshape(1, 1, 1, 2)).flatten()
+        tensor([0.2500, 0.7500])
     """
     flat = images.flatten(1)
     middle = flat.mean(1)[:, None, None, None]
