@@ -1,8 +1,8 @@
 """A step of an ascent at 224 px, and an atlas of 64 channels at 128 px.
 
 A step: one forward and backward of the bare sub-network up to the layer, on a plain tensor, with
-the forward stopped and the gradient of the image alone, is the limit. Ours is the default recipe, and the same
-without transforms. The atlas is measured for each channel and step: ours in batches, ours one by
+the forward stopped and the gradient of the image alone, is the limit. Ours is the default recipe,
+and the same without transforms. The atlas is measured for each channel and step: ours in batches, ours one by
 one, lucent's batch.
 
     python benchmarks/bench_synthesis.py --rounds 7

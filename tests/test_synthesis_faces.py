@@ -131,7 +131,7 @@ def test_the_reports_section(demo, monkeypatch):
     titles = [picture.title for picture in panels.pictures]
     assert titles[0].startswith("espresso: ")
     assert titles[1].startswith("_blocks.2, channel ")
-    assert len(titles) == 3
+    assert len(titles) == 2
     again = audit(demo, photos, **options)
     assert again.to_html().count("_blocks.2, channel ") == done.to_html().count(
         "_blocks.2, channel "
