@@ -37,9 +37,9 @@ def build(context: AuditContext) -> SectionContent:
         [
             Text(
                 "Images made from noise by gradient ascent until the network's class, or the "
-                "strongest channel of a layer, answered strongly; under each stands what was reached. They show what "
-                f"the network looks for, and not this photo. The class is that of "
-                f"{context.photos.names[0]}; the channels have the largest mean for it. "
+                "strongest channel of a layer, answered strongly; under each stands what was "
+                "reached. They show what the network looks for, and not this photo. The class is "
+                f"that of {context.photos.names[0]}; the channels have the largest mean for it. "
                 f"{CLASS_STEPS} steps for the class, {CHANNEL_STEPS} for a channel: longer ascents "
                 "(`captum-cnn-ext synthesize`) draw more."
             ),
