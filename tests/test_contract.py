@@ -3,6 +3,7 @@
 A class that is added to ``captum_cnn_ext.attr`` is tested by existing.
 """
 
+import functools
 import inspect
 import warnings
 
@@ -22,6 +23,7 @@ from snapshots import nothing_left_behind
 from torch import nn
 
 import captum_cnn_ext.attr as attr
+from captum_cnn_ext import synthesis
 
 # classes with maps in pixels: how each is made and called
 PIXELS = {
@@ -42,6 +44,16 @@ PIXELS = {
     "Occlusion": lambda m, layer: (
         attr.Occlusion(m),
         {"sliding_window_shapes": (2, 2, 2), "strides": (2, 1, 2), "target": 1},
+    ),
+    "ActivationMaximization": lambda m, layer: (
+        attr.ActivationMaximization(m, layer),
+        {
+            "neuron_selector": lambda a: a.flatten(1).sum(1),  # one unit may be dead
+            "call": 0,
+            "steps": 3,
+            "transforms": [],
+            "parameterization": functools.partial(synthesis.Pixels, clip=False),
+        },
     ),
     "DeconvNet": lambda m, layer: (
         attr.DeconvNet(m, layer),

@@ -14,7 +14,7 @@ EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 def test_example(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     docstring = runpy.run_path(str(path), run_name="__main__")["__doc__"]
-    promised = set(re.findall(r"[\w]+\.(?:png|html|npz)", docstring))
+    promised = set(re.findall(r"[\w]+\.(?:png|gif|html|npz)", docstring))
     assert {file.name for file in tmp_path.iterdir()} == promised
     for file in tmp_path.glob("*.png"):
         low, high = Image.open(file).convert("L").getextrema()

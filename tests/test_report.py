@@ -94,7 +94,7 @@ def test_the_full_report_has_every_section_and_no_problem(full):
     assert [section.key for section, _ in full.sections] == [
         *("summary", "structure", "graph", "filters", "feature_maps"),
         *("reconstructions", "top_patches"),
-        *("attributions", "times", "settings"),
+        *("attributions", "synthesis", "times", "settings"),
     ]
     assert all(isinstance(content, SectionContent) for _, content in full.sections)
 

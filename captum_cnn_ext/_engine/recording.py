@@ -46,11 +46,11 @@ class Recording:
 
     def activations(self, index: int) -> tuple[Tensor, ...]:
         """The tensors recorded at site ``index``, detached; replicas concatenated."""
-        return _joined([[t.detach() for t in part] for part in self._parts(index)])
+        return joined([[t.detach() for t in part] for part in self._parts(index)])
 
     def outputs(self, index: int) -> tuple[Tensor, ...]:
         """The tensors recorded at site ``index``, in the graph where there is one."""
-        return _joined(self._parts(index))
+        return joined(self._parts(index))
 
     def gradients(
         self, scores: Tensor, grad_kwargs: dict[str, Any] | None = None
@@ -60,7 +60,7 @@ class Recording:
         Raises:
             ArgumentError: the scores do not depend on a site.
         """
-        return [_joined(site) for site in self._gradients(scores, grad_kwargs)]
+        return [joined(site) for site in self._gradients(scores, grad_kwargs)]
 
     def gradients_and_curvature(
         self, scores: Tensor, grad_kwargs: dict[str, Any] | None = None
@@ -76,8 +76,8 @@ class Recording:
                 [_derivative_along(g, t) for g, t in zip(gs, ts, strict=True)]
                 for gs, ts in zip(site, self._parts(index), strict=True)
             ]
-            gradients = _joined([[g.detach() for g in gs] for gs in site])
-            result.append(tuple(zip(gradients, _joined(products), strict=True)))
+            gradients = joined([[g.detach() for g in gs] for gs in site])
+            result.append(tuple(zip(gradients, joined(products), strict=True)))
         return result
 
     def _gradients(
@@ -192,7 +192,7 @@ def _derivative_along(gradient: Tensor, tensor: Tensor) -> Tensor:
     return torch.zeros_like(gradient) if product is None else product
 
 
-def _joined(parts: list[list[Tensor]]) -> tuple[Tensor, ...]:
+def joined(parts: list[list[Tensor]]) -> tuple[Tensor, ...]:
     """One tensor for each place, the replicas' parts concatenated on the first one's device."""
     if len(parts) <= 1:
         return tuple(*parts)

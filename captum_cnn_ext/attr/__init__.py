@@ -1,6 +1,7 @@
 """Attribution classes, named and called as in ``captum.attr``."""
 
 from captum_cnn_ext.attr.ablation_cam import LayerAblationCam, LayerReciproCam
+from captum_cnn_ext.attr.activation_maximization import ActivationMaximization
 from captum_cnn_ext.attr.averaged_score_cam import LayerISCam, LayerSSCam
 from captum_cnn_ext.attr.class_blindness import class_blindness
 from captum_cnn_ext.attr.classifier_cam import LayerCam
@@ -41,6 +42,7 @@ from captum_cnn_ext.attr.score_cam import LayerScoreCam
 from captum_cnn_ext.attr.tail_forward import TailForward
 
 __all__ = [
+    "ActivationMaximization",
     "DeconvNet",
     "Deconvolution",
     "FullGrad",

@@ -12,8 +12,10 @@ from captum_cnn_ext.cli import (
     bench,
     cam,
     deconv,
+    dream,
     list_methods,
     structure,
+    synthesize,
     top_patches,
 )
 from captum_cnn_ext.cli.arguments import (
@@ -25,7 +27,17 @@ from captum_cnn_ext.cli.arguments import (
     UsageError,
 )
 
-COMMANDS = (audit, cam, deconv, top_patches, bench, structure, list_methods)
+COMMANDS = (
+    audit,
+    cam,
+    deconv,
+    synthesize,
+    dream,
+    top_patches,
+    bench,
+    structure,
+    list_methods,
+)
 EXAMPLES = f"""examples:
   {PROGRAM} audit
       the packaged network on four packaged photos, into audit.html and audit.npz
@@ -36,6 +48,8 @@ EXAMPLES = f"""examples:
   {PROGRAM} structure --model torchvision:resnet18 --format markdown
   {PROGRAM} top-patches --images photos/ --layer _blocks.4
   {PROGRAM} bench --methods gaussian,LayerHiResCam,Occlusion
+  {PROGRAM} synthesize --target 285,967
+  {PROGRAM} dream --image cat.jpg
 """
 
 

@@ -62,6 +62,7 @@ _OURS = {
     "LayerFem": (LAYER, "Where are channels unusually active?"),
     "LayerDeepFeatureFactorization": (NO_MAP, "Which few concepts do these images share?"),
     "LayerFeatureMaps": (NO_MAP, "What do the layers see?"),
+    "ActivationMaximization": (NO_MAP, "What does this unit or class want to see?"),
     "DeconvNet": (NO_MAP, "Which pattern in the photo drives this unit?"),
     "GuidedBackprop": (INPUT, "Which edges matter, in fine detail?"),
     "Deconvolution": (INPUT, "Which patterns would the score's features be made of?"),

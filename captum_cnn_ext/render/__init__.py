@@ -9,17 +9,20 @@ from captum_cnn_ext.render.images import to_rgb
 from captum_cnn_ext.render.patches import show_patches
 from captum_cnn_ext.render.receptive_fields import show_receptive_fields
 from captum_cnn_ext.render.reconstructions import show_reconstructions
+from captum_cnn_ext.render.synthesis import save_film, show_images
 
 __all__ = [
     "overlay",
+    "save_film",
     "show_attributions",
-    "show_feature_maps",
-    "show_filters",
-    "show_reconstructions",
-    "show_filter_families",
-    "show_patches",
-    "show_receptive_fields",
     "show_cost_quality",
     "show_curves",
+    "show_feature_maps",
+    "show_filter_families",
+    "show_filters",
+    "show_images",
+    "show_patches",
+    "show_receptive_fields",
+    "show_reconstructions",
     "to_rgb",
 ]

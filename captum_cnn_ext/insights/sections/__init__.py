@@ -18,6 +18,7 @@ from captum_cnn_ext.insights.sections import (
     settings,
     structure,
     summary,
+    synthesis,
     times,
     top_patches,
 )
@@ -31,6 +32,7 @@ SECTIONS: list[Section] = [
     reconstructions.SECTION,
     top_patches.SECTION,
     attributions.SECTION,
+    synthesis.SECTION,
     times.SECTION,
     settings.SECTION,
 ]

@@ -1,0 +1,117 @@
+"""Forward passes in the graph, again and again: what an ascent on images needs of a model.
+
+Each pass stops at the deepest layer that is looked at, and starts no gradient of a weight:
+``torch.autograd.grad`` with respect to the image computes none, so parameters keep their flags and
+the model is hooked only while a pass runs. A second thread may use it at the same time.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from captum_cnn_ext._engine.arguments import root_module, runnable
+from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
+from captum_cnn_ext._engine.observing import (
+    Probe,
+    Stop,
+    StopInWorker,
+    check_reached,
+    observed,
+    probes_for,
+)
+from captum_cnn_ext._engine.recording import joined
+from captum_cnn_ext._engine.sites import Site
+from captum_cnn_ext._engine.state import state_as_found
+
+# A pass on the CPU is slower for each image once a single activation outgrows what the allocator
+# keeps: every larger one is mapped and faulted in anew.
+_CPU_BYTES = 30_000_000
+_ACCELERATOR_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Passed:
+    """The tensors at every site, in the order of the sites, and the output of a whole pass."""
+
+    tensors: list[tuple[Tensor, ...]]
+    output: Any
+
+
+Passes = Callable[[Tensor], Passed]
+
+
+@contextmanager
+def graph_passes(
+    forward_func: Callable[..., Any],
+    sites: Sequence[Site],
+    like: Tensor,
+    additional_forward_args: Any = None,
+    *,
+    need_output: bool = False,
+) -> Iterator[Passes]:
+    """A function that runs the model on images and gives what the sites saw, in their graph.
+
+    The graph is on inside the block. Buffers and random numbers are as before when it ends;
+    ``like`` is on the device whose random numbers that means. Each pass costs one forward pass up
+    to the deepest site, or a whole one where ``need_output`` or the calls cannot be counted.
+
+    Raises:
+        ArgumentError: (by a pass) a site was not reached, or holds no tensor.
+    """
+    root = root_module(forward_func)
+    parallel = isinstance(root, nn.DataParallel)
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        extra = tuple(
+            value.detach().clone() if isinstance(value, Tensor) else value
+            for value in format_additional_forward_args(additional_forward_args)
+        )
+        tensors = [value for value in extra if isinstance(value, Tensor)]
+        stack.enter_context(state_as_found(root, [like, *tensors]))
+        expected: list[int | None] | None = None
+
+        def run(images: Tensor) -> Passed:
+            nonlocal expected
+            # a copy: a model may write into its input, which the graph before it still needs
+            args = (images.clone(), *(v.clone() if isinstance(v, Tensor) else v for v in extra))
+            first = expected is None
+            if expected is None:
+                count = not (need_output or parallel)
+                expected = [p.expected_calls for p in probes_for(root, sites, args, count=count)]
+            probes = [Probe(site, n) for site, n in zip(sites, expected, strict=True)]
+            output = None
+            with torch.enable_grad(), observed(probes, True, not need_output, parallel):
+                try:
+                    output = runnable(forward_func)(*args)
+                except (Stop, StopInWorker):
+                    pass
+            if first or not all(probe.parts for probe in probes):
+                check_reached(probes)  # warns, so not at every pass
+            return Passed([joined(list(probe.parts.values())) for probe in probes], output)
+
+        yield run
+
+
+def images_at_once(run_one: Callable[[], Any], device: torch.device) -> int:
+    """How many images are worth one pass, by what ``run_one`` keeps for its backward pass.
+
+    On a CPU no single activation outgrows the allocator's cache; on an accelerator the whole graph
+    fits into the memory that is free.
+    """
+    sizes: list[int] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        sizes.append(tensor.nbytes)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        run_one()
+    if device.type != "cuda":
+        return max(1, _CPU_BYTES // max(sizes, default=_CPU_BYTES))
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, int(_ACCELERATOR_SHARE * free) // max(1, sum(sizes)))

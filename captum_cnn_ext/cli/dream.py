@@ -1,0 +1,103 @@
+"""``captum-cnn-ext dream``: a photo in which layers see more of what they saw."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from captum_cnn_ext.cli.arguments import (
+    DONE,
+    PROGRAM,
+    UsageError,
+    add_command,
+    add_model_arguments,
+    load,
+    one_line,
+    split,
+)
+from captum_cnn_ext.cli.pictures import checked_picture
+
+EXAMPLES = f"""examples:
+  {PROGRAM} dream
+  {PROGRAM} dream --image cat.jpg --layers _blocks.7,_blocks.10 --octaves 4 --out cat-dream.png
+"""
+
+
+def add(commands: Any) -> None:
+    """Add this command to the program's."""
+    command = add_command(
+        commands,
+        "dream",
+        help="DeepDream: strengthen in a photo what layers see",
+        description="Change a photo so that layers see more of what they saw in it.",
+        epilog=EXAMPLES,
+    )
+    add_model_arguments(command)
+    add = command.add_argument
+    add("--image", metavar="PATH", help="a picture file (default: a packaged cat)")
+    add("--layers", metavar="A,B", help="dotted names (default: a middle layer)")
+    add("--octaves", type=int, default=3, metavar="N", help="sizes (3)")
+    add("--steps", type=int, default=20, metavar="N", help="for each size (20)")
+    add("--step-size", type=float, default=0.01, metavar="X", help="of pixels in [0, 1] (0.01)")
+    add("--longest", type=int, default=512, metavar="N", help="longer side in pixels (512)")
+    add("--out", default="dream.png", metavar="FILE", help="(dream.png)")
+    add("--seed", type=int, default=0, metavar="N", help="for random numbers (default: 0)")
+    add("--no-progress", action="store_true", help="no progress bar")
+    command.set_defaults(run=_dream)
+
+
+def _dream(options: argparse.Namespace) -> int:
+    from captum_cnn_ext.photos import demo_photos, load_photos
+
+    path = checked_picture(options.out)
+    try:
+        photos = load_photos([options.image]) if options.image else demo_photos()
+    except (ImportError, OSError, ValueError) as error:
+        raise UsageError(one_line(error)) from error
+    if options.longest < 1:
+        raise UsageError(f"--longest {options.longest}: expected 1 or more")
+    loaded = load(options)
+
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from captum_cnn_ext.attr import suggest_layers
+    from captum_cnn_ext.render import to_rgb
+    from captum_cnn_ext.synthesis import deep_dream
+
+    photo = photos["chelsea"] if not options.image else next(iter(photos.values()))
+    photo.thumbnail((options.longest, options.longest))
+    pixels = torch.from_numpy(np.array(photo)).permute(2, 0, 1).float() / 255
+    device = next((p.device for p in loaded.model.parameters()), torch.device("cpu"))
+    layers = split(options.layers)
+    try:
+        if not layers:
+            middle = suggest_layers(loaded.model, pixels[None].to(device))
+            layers = [middle[len(middle) // 2].name]
+            print(f"layer: {layers[0]}")
+        dream = deep_dream(
+            loaded.model,
+            pixels.to(device),
+            layers,
+            octaves=options.octaves,
+            steps=options.steps,
+            step_size=options.step_size,
+            mean=loaded.mean,
+            std=loaded.std,
+            seed=options.seed,
+            show_progress=not options.no_progress,
+        )
+    except (ValueError, TypeError) as error:
+        raise UsageError(one_line(error)) from error
+    picture = Image.fromarray((to_rgb(dream.images[0]) * 255).round().astype(np.uint8))
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        picture.save(part)
+        part.replace(path)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--out {options.out}: cannot be written ({one_line(error)})") from error
+    finally:
+        part.unlink(missing_ok=True)
+    print(f"picture: {path}")
+    return DONE

@@ -1,0 +1,43 @@
+"""Pictures that commands write: judged before the work, whole or not there afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from captum_cnn_ext.cli.arguments import DONE, UsageError, one_line
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".pdf", ".svg")
+PIXELS_PER_INCH = 150
+
+
+def checked_picture(out: str) -> Path:
+    """The path of a picture that can be written.
+
+    Raises:
+        UsageError: another ending, or no such folder.
+    """
+    path = Path(out)
+    if path.suffix.lower() not in ENDINGS:
+        raise UsageError(f"--out {out}: expected a name that ends in one of {', '.join(ENDINGS)}")
+    if not path.parent.is_dir() or path.is_dir():
+        raise UsageError(f"--out {out}: expected a file name in a folder that exists")
+    return path
+
+
+def write_picture(figure: Figure, out: str) -> int:
+    """Write a figure under a temporary name, rename it, say so."""
+    path = checked_picture(out)
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        figure.savefig(part, dpi=PIXELS_PER_INCH)
+        part.replace(path)
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be written ({one_line(error)})") from error
+    finally:
+        part.unlink(missing_ok=True)
+    print(f"picture: {path}")
+    return DONE

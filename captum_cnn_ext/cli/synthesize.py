@@ -1,0 +1,145 @@
+"""``captum-cnn-ext synthesize``: pictures of what a class or the channels of a layer look for."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from captum_cnn_ext.cli.arguments import (
+    PROGRAM,
+    UsageError,
+    add_command,
+    add_model_arguments,
+    load,
+    one_line,
+    split,
+)
+from captum_cnn_ext.cli.pictures import checked_picture, write_picture
+
+if TYPE_CHECKING:
+    from captum_cnn_ext.models import LoadedModel
+    from captum_cnn_ext.synthesis import Objective
+
+FILMS = (".gif", ".webp", ".png")
+EXAMPLES = f"""examples:
+  {PROGRAM} synthesize --target 285,967
+  {PROGRAM} synthesize --layer _blocks.4 --channels 3,14,15 --recipe lucid --film channels.gif
+  {PROGRAM} synthesize --layer _blocks.2 --best 64 --size 96 --steps 64 --out gallery.png
+"""
+
+
+def add(commands: Any) -> None:
+    """Add this command to the program's."""
+    command = add_command(
+        commands,
+        "synthesize",
+        help="draw what a class or the channels of a layer look for",
+        description="Optimise images until the network's class or channel answers most.",
+        epilog=EXAMPLES,
+    )
+    add_model_arguments(command)
+    add = command.add_argument
+    add("--target", metavar="N,M", help="classes, by number")
+    add("--layer", metavar="NAME", help="dotted name of a layer, instead of classes")
+    add("--channels", metavar="A,B", help="channels of the layer (default: all, as a gallery)")
+    add("--best", type=int, default=64, metavar="N", help="of a gallery, keep N channels (64)")
+    add("--size", type=int, metavar="N", help="pixels (default: the model's; of a gallery 128)")
+    add("--recipe", metavar="NAME", help="transferable, lucid, chollet, yosinski or maco "
+        "(default: transferable; of a gallery lucid)")  # fmt: skip
+    add("--steps", type=int, metavar="N", help="(default: the recipe's; of a gallery 128)")
+    add("--class-names", metavar="FILE", help="one name per line, or JSON")
+    add("--film", metavar="FILE", help="write how it came about, .gif or .webp")
+    add("--out", default="synthesis.png", metavar="FILE", help="(synthesis.png)")
+    add("--seed", type=int, default=0, metavar="N", help="for random numbers (default: 0)")
+    add("--no-progress", action="store_true", help="no progress bar")
+    command.set_defaults(run=_synthesize)
+
+
+def _synthesize(options: argparse.Namespace) -> int:
+    targets, channels = _numbers("target", options.target), _numbers("channels", options.channels)
+    if (targets is None) == (options.layer is None):
+        raise UsageError("expected --target with classes, or --layer with a layer")
+    if channels is not None and options.layer is None:
+        raise UsageError("--channels: expected --layer as well")
+    gallery = options.layer is not None and channels is None
+    if gallery and options.film:
+        raise UsageError("--film: expected --target or --channels; a gallery has no film")
+    if options.film and Path(options.film).suffix.lower() not in FILMS:
+        raise UsageError(f"--film {options.film}: expected a name that ends in one of {FILMS}")
+    checked_picture(options.out)
+    loaded = load(options, options.class_names)
+
+    from captum_cnn_ext.render import save_film, show_images
+    from captum_cnn_ext.synthesis import Snapshots, filter_atlas, maximize
+
+    common = {
+        "mean": loaded.mean,
+        "std": loaded.std,
+        "seed": options.seed,
+        "show_progress": not options.no_progress,
+    }
+    try:
+        if gallery:
+            atlas = filter_atlas(
+                loaded.model,
+                options.layer,
+                best=options.best,
+                size=options.size or 128,
+                recipe=options.recipe or "lucid",
+                steps=options.steps or 128,
+                **common,
+            )
+            reached = zip(atlas.channels.tolist(), atlas.values.tolist(), strict=True)
+            titles = [f"{channel}: {value:.2f}" for channel, value in reached]
+            heading = f"{options.layer}: the {len(titles)} channels that reached most"
+            images, film = atlas.images, None
+        else:
+            film = Snapshots(every=max(1, (options.steps or 256) // 32))
+            objective, names = _objective(options, loaded, targets, channels)
+            found = maximize(
+                loaded.model,
+                objective,
+                options.size or loaded.input_size,
+                recipe=options.recipe or "transferable",
+                steps=options.steps,
+                callbacks=[film],
+                **common,
+            )
+            images = found.images
+            values = found.values.tolist()
+            titles = [f"{name}: {value:.2f}" for name, value in zip(names, values, strict=True)]
+            heading = options.layer or "classes"
+        figure, _ = show_images(images, titles, title=f"{heading} of {loaded.name}")
+        if film is not None and options.film:
+            print(f"film: {save_film([*film.images, images], options.film)}")
+    except (ValueError, TypeError) as error:
+        raise UsageError(one_line(error)) from error
+    return write_picture(figure, options.out)
+
+
+def _objective(
+    options: argparse.Namespace,
+    loaded: LoadedModel,
+    targets: list[int] | None,
+    channels: list[int] | None,
+) -> tuple[Objective, list[str]]:
+    from captum_cnn_ext.synthesis import Channel, Target
+
+    if targets is not None:
+        known = loaded.class_names or []
+        names = [known[t] if 0 <= t < len(known) else f"class {t}" for t in targets]
+        return Target(targets), names
+    assert channels is not None
+    return Channel(options.layer, channels), [f"channel {channel}" for channel in channels]
+
+
+def _numbers(name: str, text: str | None) -> list[int] | None:
+    parts = split(text)
+    try:
+        numbers = None if parts is None else [int(part) for part in parts]
+    except ValueError as error:
+        raise UsageError(f"--{name} {text}: expected numbers such as 3,14,15") from error
+    if numbers == []:
+        raise UsageError(f"--{name} {text!r}: expected at least one number")
+    return numbers

@@ -1,0 +1,88 @@
+"""What the explained class and the layers' strongest channels look for."""
+
+from __future__ import annotations
+
+from captum_cnn_ext.attr import LayerFeatureMaps
+from captum_cnn_ext.insights.blocks import Panels, Picture, SectionContent, Text
+from captum_cnn_ext.insights.context import AuditContext
+from captum_cnn_ext.insights.layers import ChosenLayer
+from captum_cnn_ext.insights.pictures import photo_picture
+from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.synthesis import Channel, Objective, Synthesis, Target, maximize
+
+CLASS_STEPS = 40  # a few seconds in all; what is drawn is there, and faint
+CHANNEL_STEPS = 24
+
+
+def build(context: AuditContext) -> SectionContent:
+    """Images optimised for the first photo's class, and for what its layers answered most to."""
+    mean, std = context.subject.mean, context.subject.std
+    channels = context.inputs.shape[1] if context.inputs.ndim == 4 else 0
+    if channels not in (1, 3) or mean is None or std is None:
+        why = (
+            "the normalisation of its inputs is not known"
+            if channels in (1, 3)
+            else "its inputs are no pictures of one or three channels"
+        )
+        return SectionContent([Text(f"Nothing was drawn for this model: {why}.", "note")])
+    target = context.targets[0]
+    name = context.subject.class_name(target)
+    with context.listening("Synthesis"):
+        wanted = _made(context, Target(target), tuple(context.inputs.shape[1:]), CLASS_STEPS)
+        pictures = [_picture(wanted, 0, f"{name}: {float(wanted.values[0]):.1f}")]
+        context.keep("synthesis/class", wanted.images, f"image optimised for {name}")
+        for layer in context.layers:
+            pictures += _of_layer(context, layer)
+    return SectionContent(
+        [
+            Text(
+                "Images made from noise by gradient ascent until the network's class, or the "
+                "strongest channel of a layer, answered strongly; under each stands what was "
+                "reached. They show what the network looks for, and not this photo. The class is "
+                f"that of {context.photos.names[0]}; the channels have the largest mean for it. "
+                f"{CLASS_STEPS} steps for the class, {CHANNEL_STEPS} for a channel: longer ascents "
+                "(`captum-cnn-ext synthesize`) draw more."
+            ),
+            Panels("", pictures),
+        ]
+    )
+
+
+def _of_layer(context: AuditContext, layer: ChosenLayer) -> list[Picture]:
+    maps = LayerFeatureMaps(context.model, layer.name).attribute(context.inputs[:1])
+    if maps.ndim != 4:
+        return []
+    strongest = [int(maps[0].mean((1, 2)).argmax())]
+    size = tuple(context.inputs.shape[1:])
+    made = _made(context, Channel(layer.name, strongest), size, CHANNEL_STEPS)
+    context.keep(
+        f"synthesis/{layer.name}",
+        made.images,
+        f"image optimised for channel {strongest[0]} of layer {layer.name}",
+    )
+    return [
+        _picture(made, n, f"{layer.name}, channel {channel}: {float(made.values[n]):.1f}")
+        for n, channel in enumerate(strongest)
+    ]
+
+
+def _made(
+    context: AuditContext, objective: Objective, shape: tuple[int, ...], steps: int
+) -> Synthesis:
+    return maximize(
+        context.model,
+        objective,
+        shape,
+        recipe="lucid",
+        steps=steps,
+        mean=context.subject.mean,
+        std=context.subject.std,
+        seed=context.seed,
+    )
+
+
+def _picture(made: Synthesis, n: int, title: str) -> Picture:
+    return photo_picture(made.images[n], [0.0], [1.0], alt=f"Synthesised: {title}", title=title)
+
+
+SECTION = Section("synthesis", "What it looks for", build)

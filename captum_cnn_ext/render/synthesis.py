@@ -1,0 +1,114 @@
+"""Synthesised images as a grid, and as a film of how they came about."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from captum_cnn_ext.render import checks, layout
+from captum_cnn_ext.render.images import to_rgb
+from captum_cnn_ext.render.layout import AxesGrid
+from captum_cnn_ext.render.panel import draw_picture
+
+CELL_INCHES = 1.4
+LABEL_SIZE = 7.5
+FILMS = (".gif", ".webp", ".png")
+
+
+def show_images(
+    images: Tensor,
+    titles: Sequence[str] | None = None,
+    *,
+    title: str | None = None,
+    note: str = "",
+    fig_size: tuple[float, float] | None = None,
+    use_pyplot: bool = False,
+) -> tuple[Figure, AxesGrid]:
+    """Draw pictures in a near-square grid, each under its text.
+
+    Args:
+        images: (N, C, H, W) in [0, 1], 1 or 3 channels.
+        titles: one for each.
+        title: text above all.
+        note: small text below.
+        fig_size: width and height in inches; default 1.4-inch cells.
+        use_pyplot: make the figure through pyplot, for `pyplot.show()`.
+
+    Returns:
+        the figure and its axes (rows, columns); unused cells are blank.
+
+    Raises:
+        TypeError: `images` is no real tensor.
+        ValueError: not 1 or 3 channels, or not one title for each image.
+
+    Example:
+        >>> import torch
+        >>> from captum_cnn_ext.render import show_images
+        >>> figure, axes = show_images(torch.rand(5, 3, 32, 32), title="five")
+        >>> axes.shape
+        (2, 3)
+    """
+    pictures = to_rgb(checks.picture_batch("images", images))
+    if titles is not None and len(titles) != len(pictures):
+        raise ValueError(f"titles: got {len(titles)} for {len(pictures)} images")
+    page = {"title": title or "", "note": note, "fig_size": fig_size}
+    texts = list(titles) if titles is not None else [""] * len(pictures)
+    figure, axes = layout.square_page(
+        texts, LABEL_SIZE, CELL_INCHES, pictures.shape[1:3], page, use_pyplot
+    )
+    for cell, picture in zip(axes.flat, pictures, strict=False):
+        draw_picture(cell, picture)
+    return figure, axes
+
+
+def save_film(
+    frames: Sequence[Tensor], path: str | os.PathLike[str], milliseconds: int = 80
+) -> Path:
+    """Write snapshots as a film that begins again at its end: GIF, WebP, or animated PNG.
+
+    Pillow writes all three, so nothing else needs to be installed. Several images in a frame stand
+    side by side. The file appears only when it is complete.
+
+    Args:
+        frames: (C, H, W) or (N, C, H, W) in [0, 1] each, of one shape, as `Snapshots.images`.
+        path: ends with .gif, .webp or .png.
+        milliseconds: how long a frame is shown; the last one ten times as long.
+
+    Returns:
+        the path.
+
+    Raises:
+        ValueError: no frames, frames of different shapes, or another ending.
+
+    Example:
+        >>> import torch
+        >>> from captum_cnn_ext.render import save_film
+        >>> save_film([torch.rand(3, 16, 16) for _ in range(4)], "noise.gif").name
+        'noise.gif'
+    """
+    from PIL import Image
+
+    target = Path(path)
+    if target.suffix.lower() not in FILMS:
+        raise ValueError(f"path: {target.name!r} ends with {target.suffix!r}; expected {FILMS}")
+    shapes = {tuple(frame.shape) for frame in frames}
+    if len(shapes) != 1:
+        raise ValueError(f"frames: got shapes {sorted(shapes)}; expected one or more of one shape")
+    pages = []
+    for frame in frames:
+        rgb = to_rgb(frame[None] if frame.dim() == 3 else frame)
+        row = np.concatenate(list(rgb), axis=1)
+        pages.append(Image.fromarray((row * 255).round().astype(np.uint8)))
+    times = [milliseconds] * (len(pages) - 1) + [10 * milliseconds]
+    part = target.with_name(f".{target.name}.part{target.suffix}")
+    try:
+        pages[0].save(part, save_all=True, append_images=pages[1:], duration=times, loop=0)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target

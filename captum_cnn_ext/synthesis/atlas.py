@@ -1,0 +1,204 @@
+"""A gallery of a layer's channels: what each wants to see, the most excited first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_cnn_ext._engine.arguments import (
+    ArgumentError,
+    Layer,
+    find_layer,
+    layer_name,
+    root_module,
+)
+from captum_cnn_ext._engine.batching import in_chunks
+from captum_cnn_ext._engine.graph_passes import graph_passes, images_at_once
+from captum_cnn_ext._engine.sites import layer_sites
+from captum_cnn_ext.synthesis.ascent import Synthesis, maximize
+from captum_cnn_ext.synthesis.canvas import canvas_for
+from captum_cnn_ext.synthesis.objectives import Channel
+from captum_cnn_ext.synthesis.presets import find_recipe
+from captum_cnn_ext.synthesis.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """Images of channels, by the value they reached.
+
+    Args:
+        images: (K, C, H, W) in [0, 1], the best first.
+        channels: (K,), whose they are.
+        values: (K,), the channel's mean on the image as it is.
+        layer: the layer's name.
+        dead: channels that no step moved: their rectifier was off for the start.
+    """
+
+    images: Tensor
+    channels: Tensor
+    values: Tensor
+    layer: str
+    dead: list[int]
+
+    def stitched(self, columns: int | None = None, margin: int = 5) -> Tensor:
+        """One picture (C, H', W') of them all, ``margin`` black pixels between.
+
+        Args:
+            columns: how many side by side; None for a square.
+        """
+        return stitched(self.images, columns, margin)
+
+
+def filter_atlas(
+    forward_func: Callable[..., Any],
+    layer: Layer,
+    channels: Sequence[int] | Tensor | None = None,
+    best: int | None = 64,
+    size: int | Sequence[int] = 128,
+    *,
+    recipe: str | Recipe = "lucid",
+    steps: int | None = 128,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    batch: int | None = None,
+    channel_dim: int = 1,
+    call: int | None = None,
+    seed: int = 0,
+    additional_forward_args: Any = None,
+    show_progress: bool = False,
+) -> Atlas:
+    """An image for each channel of a layer, made many at once, ranked by what they reached.
+
+    Cost: for each channel ``steps`` forward and backward passes up to the layer, in batches as
+    large as pays: on a CPU as long as activations stay small enough for its allocator, on an
+    accelerator as far as memory goes.
+
+    Reference: Chollet, *How Convolutional Neural Networks See the World*, 2016, Keras blog.
+
+    Args:
+        forward_func: the model, or any function of the images that runs it.
+        layer: a module of the model, or its dotted name.
+        channels: which; None is all of them.
+        best: keep so many; None keeps all.
+        size: of the images, as in :func:`maximize`.
+        recipe: a preset's name or a :class:`Recipe`; ``"chollet"`` for his own gallery.
+        steps: in place of the recipe's; None for those.
+        mean, std: the model's normalisation.
+        batch: at most so many images at once; None chooses. The images depend on it a little,
+            through their random numbers.
+        channel_dim, call: as in :func:`Channel`.
+        seed: for all random numbers.
+        additional_forward_args: further arguments of the model.
+        show_progress: draw a progress bar over the channels.
+
+    Raises:
+        ArgumentError: a layer, a channel or a size that does not fit.
+
+    Example::
+
+        >>> from torchvision.models import resnet18
+        >>> from captum_cnn_ext.synthesis import filter_atlas
+        >>> atlas = filter_atlas(resnet18().eval(), "layer1", range(6), best=4, size=32, steps=3)
+        >>> atlas.images.shape, atlas.stitched().shape
+        (torch.Size([4, 3, 32, 32]), torch.Size([3, 69, 69]))
+    """
+    if best is not None and (not isinstance(best, int) or best < 1):
+        raise ArgumentError(f"best={best!r}: expected 1 or more, or None")
+    module = find_layer(forward_func, layer)
+    chosen = find_recipe(recipe).overridden(steps=steps)
+    count, fitting = _look(
+        forward_func, module, size, chosen, mean, std, channel_dim, call, additional_forward_args
+    )
+    wanted = list(range(count)) if channels is None else [int(c) for c in channels]
+    if not wanted:
+        raise ArgumentError("channels=[]: expected at least one channel")
+
+    def run(rows: slice) -> Synthesis:
+        return maximize(
+            forward_func,
+            Channel(module, wanted[rows], channel_dim=channel_dim, call=call),
+            size,
+            recipe=chosen,
+            mean=mean,
+            std=std,
+            seed=seed + rows.start,
+            additional_forward_args=additional_forward_args,
+        )
+
+    name = layer_name(forward_func, module)
+    parts = in_chunks(
+        run,
+        len(wanted),
+        batch if batch is not None else fitting,
+        show_progress=show_progress,
+        description=name,
+    )
+    values, images = (torch.cat([getattr(p, what) for p in parts]) for what in ("values", "images"))
+    still = torch.cat([(p.history == p.history[0]).all(0) for p in parts]) & (chosen.steps > 1)
+    order = values.argsort(descending=True, stable=True)[:best]
+    return Atlas(
+        images[order],
+        torch.tensor(wanted, device=order.device)[order],
+        values[order],
+        name,
+        [c for c, dead in zip(wanted, still.tolist(), strict=True) if dead],
+    )
+
+
+def stitched(images: Tensor, columns: int | None = None, margin: int = 5) -> Tensor:
+    """Images (K, C, H, W) as one (C, H', W'), row after row, black between.
+
+    Example::
+
+        >>> import torch
+        >>> from captum_cnn_ext.synthesis.atlas import stitched
+        >>> stitched(torch.ones(3, 1, 4, 4), columns=2, margin=1).shape
+        torch.Size([1, 9, 9])
+    """
+    k, c, h, w = images.shape
+    columns = columns or math.ceil(math.sqrt(k))
+    rows = math.ceil(k / columns)
+    page = images.new_zeros(c, rows * (h + margin) - margin, columns * (w + margin) - margin)
+    for place, image in enumerate(images):
+        top, left = (h + margin) * (place // columns), (w + margin) * (place % columns)
+        page[:, top : top + h, left : left + w] = image
+    return page
+
+
+def _look(
+    forward_func: Callable[..., Any],
+    module: torch.nn.Module,
+    size: int | Sequence[int],
+    recipe: Recipe,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    channel_dim: int,
+    call: int | None,
+    additional_forward_args: Any,
+) -> tuple[int, int]:
+    """How many channels the layer has, and how many images are worth one pass."""
+    with torch.inference_mode(False):
+        canvas = canvas_for(
+            root_module(forward_func),
+            size,
+            recipe.parameterization,
+            images=1,
+            mean=mean,
+            std=std,
+            alpha=False,
+            seed=0,
+        )
+        sites = layer_sites(forward_func, module, False, call)
+        with graph_passes(forward_func, sites, canvas.like, additional_forward_args) as passes:
+            shapes: list[torch.Size] = []
+
+            def run() -> None:
+                shapes.append(passes(canvas.normalized(canvas.image())).tensors[0][0].shape)
+
+            fitting = images_at_once(run, canvas.like.device)
+    return shapes[0][channel_dim], fitting

@@ -1,0 +1,216 @@
+"""What is painted on: the parameterisation, its background, and how the network gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext.synthesis.image_params import Fourier, ImageParam, MakeImage
+
+Start = int | Sequence[int] | Tensor | ImageParam
+"""A size, a photo or several, or what is optimised itself."""
+
+_OPAQUE = 0.5  # where the opacity begins
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The images being made, with the model's normalisation and the source of random numbers.
+
+    ``generator`` is for the transforms, ``backgrounds`` for what shines through where ``alpha``,
+    a parameterisation of one channel, is given. ``dtype`` is the network's.
+    """
+
+    param: ImageParam
+    alpha: ImageParam | None
+    generator: torch.Generator
+    backgrounds: torch.Generator
+    dtype: torch.dtype
+    mean: Tensor | None
+    std: Tensor | None
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor on the images' device."""
+        return next(self.param.parameters()).detach()
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What the optimiser changes."""
+        parts = [self.param] if self.alpha is None else [self.param, self.alpha]
+        return [p for part in parts for p in part.parameters() if p.requires_grad]
+
+    def image(self) -> Tensor:
+        """The images, (N, C, H, W) in [0, 1]."""
+        image = self.param()
+        assert isinstance(image, Tensor)
+        return image
+
+    def opacity(self) -> Tensor | None:
+        """(N, 1, H, W) in [0, 1], or None."""
+        with torch.no_grad():
+            return None if self.alpha is None else self.alpha().detach()
+
+    def on_background(self, image: Tensor) -> Tensor:
+        """The image before a random smooth background, where it has an opacity."""
+        if self.alpha is None:
+            return image
+        behind = Fourier(
+            image.shape,
+            decay=1.5,
+            generator=self.backgrounds,
+            device=image.device,
+            dtype=image.dtype,
+        )
+        opacity: Tensor = self.alpha()
+        background: Tensor = behind().detach()
+        return opacity * image + (1 - opacity) * background
+
+    def weighed(self, values: Tensor) -> Tensor:
+        """Less for an image that covers more of its background."""
+        if self.alpha is None:
+            return values
+        covered: Tensor = self.alpha().flatten(1).mean(1).to(values)
+        return values * (1 - covered)
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """As the network expects them."""
+        if self.mean is not None and self.std is not None:
+            images = (images - self.mean) / self.std
+        return images.to(self.dtype)
+
+    def full_precision(self) -> AbstractContextManager[object]:
+        """Autocast is for the network, not for spectra."""
+        return torch.autocast(self.like.device.type, enabled=False)
+
+
+def canvas_for(
+    model: nn.Module | None,
+    image: Start,
+    make: MakeImage,
+    *,
+    images: int,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    alpha: bool,
+    seed: int,
+) -> Canvas:
+    """The canvas that ``maximize``'s arguments ask for.
+
+    Raises:
+        ArgumentError: a shape, a mean or a std that does not fit.
+    """
+    device, dtype = _where_the_model_is(model)
+    generator = torch.Generator().manual_seed(seed)
+    if isinstance(image, ImageParam):
+        param = image
+        if param.shape[0] < images:
+            raise ArgumentError(
+                f"image: holds {param.shape[0]} image(s), but the objective is about {images}"
+            )
+    else:
+        if isinstance(image, Tensor):
+            device = image.device if model is None else device
+            shape = _photo_shape(image, images)
+        else:
+            shape = _shape(image, images)
+        # spectra in half precision would lose the image
+        exact = torch.promote_types(dtype, torch.float32)
+        param = make(shape, generator=generator, device=device, dtype=exact)
+        if isinstance(image, Tensor):
+            param.start_from(image)
+    like = next(param.parameters()).detach()
+    opacity = _opacity(param, generator, like) if alpha else None
+    later = torch.Generator().manual_seed(
+        int(torch.randint(2**31, (), generator=generator, device="cpu"))
+    )
+    return Canvas(
+        param,
+        opacity,
+        generator,
+        later,
+        dtype if model is not None else like.dtype,
+        _per_channel("mean", mean, std, param, like),
+        _per_channel("std", std, mean, param, like),
+    )
+
+
+def standardized(images: Tensor, spread: float = 0.25) -> Tensor:
+    """Each image with mean 0.5 and standard deviation ``spread``, cut to [0, 1], to look at.
+
+    Reference: Chollet, *How Convolutional Neural Networks See the World*, 2016, Keras blog (0.1;
+    0.25 in his later gallery).
+
+    Example::
+
+        >>> import torch
+        >>> from captum_cnn_ext.synthesis.canvas import standardized
+        >>> standardized(torch.tensor([0.0, 1.0]).reshape(1, 1, 1, 2)).flatten()
+        tensor([0.2500, 0.7500])
+    """
+    flat = images.flatten(1)
+    middle = flat.mean(1)[:, None, None, None]
+    deviation = flat.std(1, correction=0)[:, None, None, None]
+    return ((images - middle) / (deviation + 1e-5 / 255) * spread + 0.5).clamp(0, 1)
+
+
+def _where_the_model_is(model: nn.Module | None) -> tuple[torch.device, torch.dtype]:
+    found = [p for p in model.parameters() if p.is_floating_point()] if model is not None else []
+    if found:
+        return found[0].device, found[0].dtype
+    return torch.get_default_device(), torch.get_default_dtype()
+
+
+def _shape(size: int | Sequence[int], images: int) -> tuple[int, int, int, int]:
+    sizes = [size, size] if isinstance(size, int) else list(size)
+    sizes = [3, *sizes] if len(sizes) == 2 else sizes
+    if len(sizes) != 3 or not all(isinstance(n, int) and n > 0 for n in sizes):
+        raise ArgumentError(
+            f"image={size!r}: expected a size (a number, (H, W) or (C, H, W)), a tensor in [0, 1], "
+            "or an ImageParam"
+        )
+    return (images, sizes[0], sizes[1], sizes[2])
+
+
+def _photo_shape(photo: Tensor, images: int) -> tuple[int, int, int, int]:
+    if photo.ndim not in (3, 4) or not photo.is_floating_point():
+        raise ArgumentError(
+            f"image: got {tuple(photo.shape)} {photo.dtype}; expected (C, H, W) or (N, C, H, W) "
+            "in [0, 1]"
+        )
+    count = len(photo) if photo.ndim == 4 else 1
+    if count not in (1, images) and images != 1:
+        raise ArgumentError(f"image: got {count} photos, but the objective is about {images}")
+    channels, height, width = photo.shape[-3:]
+    return (max(count, images), channels, height, width)
+
+
+def _opacity(param: ImageParam, generator: torch.Generator, like: Tensor) -> ImageParam:
+    n, _, height, width = param.shape
+    found = Fourier(
+        (n, 1, height, width), generator=generator, device=like.device, dtype=like.dtype
+    )
+    return found
+
+
+def _per_channel(
+    name: str,
+    values: Sequence[float] | None,
+    other: Sequence[float] | None,
+    param: ImageParam,
+    like: Tensor,
+) -> Tensor | None:
+    if values is None and other is None:
+        return None
+    neutral = 0.0 if name == "mean" else 1.0
+    numbers = torch.as_tensor([neutral] if values is None else list(values)).to(like).flatten()
+    if len(numbers) not in (1, param.shape[1]):
+        raise ArgumentError(
+            f"{name}: got {len(numbers)} values for {param.shape[1]} channels; expected one for "
+            "each"
+        )
+    return numbers.reshape(1, -1, 1, 1)

@@ -1,0 +1,223 @@
+"""What is optimised: modules whose forward is the image, (N, C, H, W) in [0, 1]."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext.synthesis.spectrum import falloff, from_unit, to_unit
+
+Shape = Sequence[int]
+MakeImage = Callable[..., "ImageParam"]
+
+
+class ImageParam(nn.Module, ABC):
+    """The base of all: a module without inputs whose forward is the image.
+
+    Subclasses take ``(shape, *, generator, device, dtype)`` first, shape being (N, C, H, W), and
+    draw their noise from the generator, so that a seed gives the same image on every device.
+
+    Example::
+
+        >>> import torch
+        >>> from captum_cnn_ext.synthesis import Fourier
+        >>> image = Fourier((1, 3, 9, 7), generator=torch.Generator().manual_seed(0))
+        >>> image().shape, bool((image() > 0).all())
+        (torch.Size([1, 3, 9, 7]), True)
+        >>> photo = torch.rand(1, 3, 9, 7)
+        >>> image.start_from(photo)
+        >>> torch.allclose(image(), photo, atol=1e-3)
+        True
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        if len(shape) != 4 or not all(isinstance(n, int) and n > 0 for n in shape):
+            raise ArgumentError(f"shape={tuple(shape)}: expected (N, C, H, W), each 1 or more")
+        self.shape = torch.Size(shape)
+
+    @abstractmethod
+    def forward(self) -> Tensor:
+        """The image, (N, C, H, W) in [0, 1]."""
+
+    def start_from(self, photo: Tensor) -> None:
+        """Take a photo's values, exactly where the parameterisation can hold them.
+
+        Args:
+            photo: (C, H, W) or (N, C, H, W) in [0, 1], of this image's size.
+
+        Raises:
+            ArgumentError: another shape.
+        """
+        with torch.no_grad():
+            self._take(self._fitting(photo))
+
+    @abstractmethod
+    def _take(self, photo: Tensor) -> None:
+        """Set the parameters so that the image is ``photo`` (N, C, H, W)."""
+
+    def _fitting(self, photo: Tensor) -> Tensor:
+        wanted = (*self.shape[1:],)
+        if tuple(photo.shape[-3:]) != wanted or photo.ndim not in (3, 4):
+            raise ArgumentError(
+                f"image: a photo of shape {tuple(photo.shape)}; expected {wanted}, or (N, ...)"
+            )
+        like = next(self.parameters())
+        values = photo.detach().to(like.device, torch.promote_types(like.dtype, torch.float32))
+        return values.expand(self.shape).clone()
+
+
+class Pixels(ImageParam):
+    """The pixels themselves: grey with a little uniform noise, as most old recipes begin.
+
+    Ascent on bare pixels ends in high-frequency noise that excites this network and no other.
+
+    Args:
+        shape: (N, C, H, W).
+        spread: width of the uniform noise around ``mean``.
+        mean: of the noise.
+        clip: keep pixels within [0, 1] after every step; without it they may leave.
+        generator, device, dtype: as in :class:`ImageParam`.
+
+    Example::
+
+        >>> from captum_cnn_ext.synthesis import Pixels
+        >>> Pixels((1, 3, 8, 8), spread=0)().unique()
+        tensor([0.5000], grad_fn=<Unique2Backward0>)
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        spread: float = 0.1,
+        mean: float = 0.5,
+        clip: bool = True,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(shape)
+        noise = torch.rand(self.shape, generator=generator, device="cpu", dtype=dtype)
+        self.pixels = nn.Parameter(((noise - 0.5) * spread + mean).to(device))
+        self.clip = clip
+
+    def forward(self) -> Tensor:
+        return self.pixels.clone()  # never the parameter itself: results must not move with it
+
+    def _take(self, photo: Tensor) -> None:
+        self.pixels.copy_(photo)
+
+
+class Fourier(ImageParam):
+    r"""The image's spectrum in decorrelated colours, high frequencies held back as in photos.
+
+    .. math:: x = \sigma\!\left(M \, \mathcal{F}^{-1}(z \, s)\right), \quad
+        s = 1 / \max(f, l/\max(H, W))^{\mathrm{decay}}
+
+    with an orthonormal transform and M the colours of natural images.
+
+    Reference: Olah, Mordvintsev, Schubert, *Feature Visualization*, 2017, Distill.
+
+    Args:
+        shape: (N, C, H, W), any C and odd sizes too.
+        decay: 1 is the amplitude of natural images; larger is smoother.
+        lowest: l, cycles per image below which the spectrum rises no more.
+        sd: standard deviation of the noise z begins with.
+        generator, device, dtype: as in :class:`ImageParam`.
+
+    Example::
+
+        >>> from captum_cnn_ext.synthesis import Fourier
+        >>> Fourier((2, 1, 28, 28))().shape
+        torch.Size([2, 1, 28, 28])
+    """
+
+    scale: Tensor
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        decay: float = 1.0,
+        lowest: float = 1.0,
+        sd: float = 0.01,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(shape)
+        n, c, h, w = self.shape
+        noise = torch.randn(n, c, h, w // 2 + 1, 2, generator=generator, device="cpu", dtype=dtype)
+        self.spectrum = nn.Parameter((noise * sd).to(device))
+        scale = falloff(h, w, decay, self.spectrum.detach(), lowest)
+        self.register_buffer("scale", scale[..., None], persistent=False)
+
+    def forward(self) -> Tensor:
+        spectrum = torch.view_as_complex(self.spectrum * self.scale)
+        return to_unit(torch.fft.irfft2(spectrum, s=self.shape[-2:], norm="ortho"))
+
+    def _take(self, photo: Tensor) -> None:
+        spectrum = torch.fft.rfft2(from_unit(photo), norm="ortho")
+        self.spectrum.copy_(torch.view_as_real(spectrum) / self.scale)
+
+
+class Laplacian(ImageParam):
+    r"""A pyramid: :math:`x = \sigma\!\left(M \sum_l U_l(z_l)\right)`, U enlarging a level that is
+    2^l times smaller.
+
+    Reference: Burt, Adelson, *The Laplacian Pyramid as a Compact Image Code*, 1983; as an image
+    prior: Mordvintsev, *DeepDreaming with TensorFlow*, 2016.
+
+    Args:
+        shape: (N, C, H, W).
+        levels: how many at most; a level is never smaller than 4 pixels.
+        sd: standard deviation of the noise every level begins with.
+        generator, device, dtype: as in :class:`ImageParam`.
+
+    Example::
+
+        >>> from captum_cnn_ext.synthesis import Laplacian
+        >>> len(Laplacian((1, 3, 64, 64), levels=3).levels)
+        3
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        levels: int = 5,
+        sd: float = 0.05,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(shape)
+        n, c, h, w = self.shape
+        count = min(levels, max(1, int(math.log2(max(1, min(h, w) / 4))) + 1))
+        sizes = [(math.ceil(h / 2**level), math.ceil(w / 2**level)) for level in range(count)]
+        noise = [
+            torch.randn(n, c, *size, generator=generator, device="cpu", dtype=dtype)
+            for size in sizes
+        ]
+        self.levels = nn.ParameterList([(sd * level).to(device) for level in noise])
+
+    def forward(self) -> Tensor:
+        finest, *others = self.levels
+        return to_unit(finest + sum((self._enlarged(level) for level in others), 0.0))
+
+    def _enlarged(self, level: Tensor) -> Tensor:
+        return F.interpolate(level, size=self.shape[-2:], mode="bilinear", align_corners=False)
+
+    def _take(self, photo: Tensor) -> None:
+        rest = from_unit(photo)
+        for level in reversed(list(self.levels)):  # each takes what the coarser ones left
+            smaller = level.shape != rest.shape
+            level.copy_(F.adaptive_avg_pool2d(rest, level.shape[-2:]) if smaller else rest)
+            rest = rest - (self._enlarged(level) if smaller else level)

@@ -1,0 +1,226 @@
+"""What is held against an image: penalties, edited gradients, projections after a step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from captum_cnn_ext._engine.arguments import ArgumentError, choose
+
+GRADIENT_NORMS = ("rms", "l2", "mean")
+
+
+class Regularizer:
+    """The base: what is not overridden does nothing.
+
+    Penalties work with every parameterisation; projections (``on_pixels``) change pixels and need
+    :class:`Pixels`.
+
+    Example::
+
+        >>> from captum_cnn_ext.synthesis import regularizers
+        >>> class Darker(regularizers.Regularizer):
+        ...     def penalty(self, image):
+        ...         return image.flatten(1).mean(1)
+    """
+
+    on_pixels = False
+
+    def penalty(self, image: Tensor) -> Tensor | None:
+        """What is subtracted from each image's objective, (N,)."""
+        return None
+
+    def edit_gradient(self, gradient: Tensor) -> Tensor:
+        """The gradient (N, ...) of the objective as the optimiser shall get it."""
+        return gradient
+
+    def project(self, pixels: Tensor, gradient: Tensor, step: int) -> Tensor:
+        """The pixels (N, C, H, W) as they shall be after step ``step`` (0, 1, ...)."""
+        return pixels
+
+
+@dataclass(frozen=True)
+class LpDecay(Regularizer):
+    r"""Penalty :math:`w \, \mathrm{mean} |x - m|^p`: away from grey costs.
+
+    Reference: Simonyan, Vedaldi, Zisserman, *Deep Inside Convolutional Networks*, 2013,
+    arXiv:1312.6034 (p = 2).
+    """
+
+    weight: float
+    p: float = 2.0
+    middle: float = 0.5
+
+    def penalty(self, image: Tensor) -> Tensor:
+        return self.weight * (image - self.middle).abs().pow(self.p).flatten(1).mean(1)
+
+
+@dataclass(frozen=True)
+class TotalVariation(Regularizer):
+    r"""Penalty :math:`w \, \mathrm{mean} (\Delta_x^2 + \Delta_y^2)^{\beta / 2}`.
+
+    Reference: Mahendran, Vedaldi, *Understanding Deep Image Representations by Inverting Them*,
+    2014, arXiv:1412.0035.
+    """
+
+    weight: float
+    beta: float = 2.0
+
+    def penalty(self, image: Tensor) -> Tensor:
+        across = image[..., :-1, 1:] - image[..., :-1, :-1]
+        down = image[..., 1:, :-1] - image[..., :-1, :-1]
+        squares = across.square() + down.square()
+        if self.beta != 2:  # a slope of its own at 0 where beta < 2
+            squares = (squares + torch.finfo(image.dtype).eps).pow(self.beta / 2)
+        return self.weight * squares.flatten(1).mean(1)
+
+
+@dataclass(frozen=True)
+class OutOfRange(Regularizer):
+    r"""Penalty :math:`w \, \mathrm{mean}\, d(x)^2`, d the distance to [low, high]."""
+
+    weight: float
+    low: float = 0.0
+    high: float = 1.0
+
+    def penalty(self, image: Tensor) -> Tensor:
+        beyond = image - image.clamp(self.low, self.high)
+        return self.weight * beyond.square().flatten(1).mean(1)
+
+
+@dataclass(frozen=True)
+class NormalizeGradient(Regularizer):
+    """Each image's gradient divided by its size, so that a step is as long for every unit.
+
+    Reference: Chollet, *How Convolutional Neural Networks See the World*, 2016, Keras blog.
+
+    Args:
+        how: ``"rms"``, ``"l2"`` or ``"mean"`` (of absolute values).
+        epsilon: added to the size.
+    """
+
+    how: str = "rms"
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        choose("how", self.how, GRADIENT_NORMS)
+
+    def edit_gradient(self, gradient: Tensor) -> Tensor:
+        flat = gradient.flatten(1)
+        if self.how == "mean":
+            size = flat.abs().mean(1)
+        else:
+            size = flat.norm(dim=1) / (math.sqrt(flat.shape[1]) if self.how == "rms" else 1)
+        return gradient / (size + self.epsilon).reshape(-1, *[1] * (gradient.ndim - 1))
+
+
+@dataclass(frozen=True)
+class ClipGradient(Regularizer):
+    """Each image's gradient at most so long (L2)."""
+
+    norm: float = 1.0
+
+    def edit_gradient(self, gradient: Tensor) -> Tensor:
+        size = gradient.flatten(1).norm(dim=1).reshape(-1, *[1] * (gradient.ndim - 1))
+        factor: Tensor = self.norm / size.clamp_min(self.norm)
+        return gradient * factor
+
+
+@dataclass(frozen=True)
+class Decay(Regularizer):
+    r"""After each step :math:`x \leftarrow m + (1 - \theta)(x - m)`.
+
+    Reference: Yosinski, Clune, Nguyen, Fuchs, Lipson, *Understanding Neural Networks Through Deep
+    Visualization*, 2015, arXiv:1506.06579; so are the three below.
+    """
+
+    rate: float
+    middle: float = 0.5
+    on_pixels = True
+
+    def project(self, pixels: Tensor, gradient: Tensor, step: int) -> Tensor:
+        return self.middle + (1 - self.rate) * (pixels - self.middle)
+
+
+@dataclass(frozen=True)
+class BlurEvery(Regularizer):
+    """A Gaussian blur of ``sigma`` pixels after every ``steps`` steps."""
+
+    steps: int = 4
+    sigma: float = 1.0
+    on_pixels = True
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.sigma <= 0:
+            raise ArgumentError(
+                f"steps={self.steps}, sigma={self.sigma}: expected 1 or more, and more than 0"
+            )
+
+    def project(self, pixels: Tensor, gradient: Tensor, step: int) -> Tensor:
+        return pixels if (step + 1) % self.steps else blurred(pixels, self.sigma)
+
+
+@dataclass(frozen=True)
+class ClipSmallNorms(Regularizer):
+    """After each step the ``percent`` of positions with the least colour become grey."""
+
+    percent: float
+    middle: float = 0.5
+    on_pixels = True
+
+    def project(self, pixels: Tensor, gradient: Tensor, step: int) -> Tensor:
+        strength = (pixels - self.middle).norm(dim=1)
+        return _greyed(pixels, strength, self.percent, self.middle)
+
+
+@dataclass(frozen=True)
+class ClipSmallContributions(Regularizer):
+    """After each step the ``percent`` of positions that add least to the objective become grey.
+
+    What a position adds is estimated to first order, :math:`|\\sum_c (x_c - m) g_c|`.
+    """
+
+    percent: float
+    middle: float = 0.5
+    on_pixels = True
+
+    def project(self, pixels: Tensor, gradient: Tensor, step: int) -> Tensor:
+        strength = ((pixels - self.middle) * gradient).sum(1).abs()
+        return _greyed(pixels, strength, self.percent, self.middle)
+
+
+def blurred(image: Tensor, sigma: float) -> Tensor:
+    """A Gaussian blur, the border's pixels repeated beyond it; cut at 3 sigma.
+
+    Example::
+
+        >>> import torch
+        >>> from captum_cnn_ext.synthesis.regularizers import blurred
+        >>> bool((blurred(torch.ones(1, 3, 5, 5), 1.0) - 1).abs().max() < 1e-6)
+        True
+    """
+    radius = max(1, math.ceil(3 * sigma))
+    place = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
+    kernel = torch.exp(-0.5 * (place / sigma).square())
+    kernel = kernel / kernel.sum()
+    n, c, h, w = image.shape
+    rows = F.pad(image, (radius,) * 4, mode="replicate").reshape(n * c, 1, h + 2 * radius, -1)
+    rows = F.conv2d(F.conv2d(rows, kernel[None, None, None]), kernel[None, None, :, None])
+    return rows.reshape(n, c, h, w)
+
+
+def penalties(regularizers: Sequence[Regularizer], image: Tensor) -> Tensor | None:
+    """All penalties of an image together, (N,), or None."""
+    found = [p for p in (r.penalty(image) for r in regularizers) if p is not None]
+    return torch.stack(found).sum(0) if found else None
+
+
+def _greyed(pixels: Tensor, strength: Tensor, percent: float, middle: float) -> Tensor:
+    """``pixels`` with the weakest ``percent`` of positions (N, H, W) set to ``middle``."""
+    limit = strength.flatten(1).quantile(percent / 100, dim=1)[:, None, None]
+    return torch.where((strength < limit)[:, None], middle, pixels)

@@ -1,0 +1,71 @@
+"""Colours and frequencies of natural images: with them gradient ascent draws no noise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Olah 2017: the square root of the colour covariance of ImageNet, scaled below to a largest
+# column of 1. Its columns are brightness, and two opponent colours.
+_COLOR = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
+
+
+def colored(plain: Tensor) -> Tensor:
+    """Decorrelated colours (N, 3, H, W) as RGB; other channel counts stay as they are.
+
+    Example::
+
+        >>> import torch
+        >>> from captum_cnn_ext.synthesis.spectrum import colored, decorrelated
+        >>> x = torch.rand(1, 3, 2, 2)
+        >>> torch.allclose(decorrelated(colored(x)), x, atol=1e-5)
+        True
+    """
+    return _mixed(_matrix(plain), plain) if plain.shape[1] == 3 else plain
+
+
+def decorrelated(image: Tensor) -> Tensor:
+    """The inverse of :func:`colored`."""
+    if image.shape[1] != 3:
+        return image
+    return _mixed(torch.linalg.inv(_matrix(image).double()).to(image), image)
+
+
+def falloff(height: int, width: int, decay: float, like: Tensor, lowest: float = 1.0) -> Tensor:
+    r"""The amplitudes of a 1/f spectrum for ``rfft2``: :math:`1 / \max(f, l/\max(H, W))^{decay}`.
+
+    Returns:
+        (H, W // 2 + 1), f in cycles per pixel.
+
+    Example::
+
+        >>> import torch
+        >>> from captum_cnn_ext.synthesis.spectrum import falloff
+        >>> falloff(4, 4, 1.0, torch.zeros(1))[0]
+        tensor([4., 4., 2.])
+    """
+    rows = torch.fft.fftfreq(height, dtype=torch.float64)
+    columns = torch.fft.rfftfreq(width, dtype=torch.float64)
+    frequency = (rows[:, None] ** 2 + columns[None] ** 2).sqrt()
+    scale: Tensor = frequency.clamp_min(lowest / max(height, width)).pow(-decay)
+    return scale.to(like)
+
+
+def to_unit(plain: Tensor) -> Tensor:
+    """From any number to [0, 1]: sigmoid after the colours."""
+    return colored(plain).sigmoid()
+
+
+def from_unit(image: Tensor, margin: float = 1e-4) -> Tensor:
+    """The inverse of :func:`to_unit`; values nearer to 0 or 1 than ``margin`` come that near."""
+    return decorrelated(image.clamp(margin, 1 - margin).logit())
+
+
+def _matrix(like: Tensor) -> Tensor:
+    matrix = torch.tensor(_COLOR, dtype=like.dtype, device=like.device)
+    largest: Tensor = matrix.norm(dim=0).max()
+    return matrix / largest
+
+
+def _mixed(matrix: Tensor, image: Tensor) -> Tensor:
+    return torch.einsum("dc,nchw->ndhw", matrix, image)

@@ -1,0 +1,258 @@
+"""What the network sees of the image: random views, so that what is drawn holds in all of them.
+
+A transform is a function ``(image, generator) -> image`` of (N, C, H, W). Each image of a batch has
+its own draw; draws come from the generator given, on the CPU, and nothing waits for a device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from captum_cnn_ext._engine.arguments import ArgumentError, choose
+
+Transform = Callable[[Tensor, torch.Generator], Tensor]
+Range = tuple[float, float]
+Fill = str | float
+
+FILLS = ("reflect", "random", "edge")
+
+
+def compose(transforms: Sequence[Transform]) -> Transform:
+    """One after another.
+
+    Example::
+
+        >>> import torch
+        >>> from captum_cnn_ext.synthesis import transforms as t
+        >>> view = t.compose([t.pad(12, 0.5), t.jitter(8), t.affine(scale=(0.9, 1.1))])
+        >>> view(torch.rand(2, 3, 31, 20), torch.Generator().manual_seed(0)).shape
+        torch.Size([2, 3, 55, 44])
+    """
+    chain = tuple(transforms)
+
+    def apply(image: Tensor, generator: torch.Generator) -> Tensor:
+        for transform in chain:
+            image = transform(image, generator)
+        return image
+
+    return apply
+
+
+def pad(pixels: int, fill: Fill = "reflect") -> Transform:
+    """So many pixels more at each side.
+
+    Args:
+        pixels: 0 or more; more than the image has is fine.
+        fill: ``"reflect"``, ``"edge"``, ``"random"`` (a colour for each image and draw), or a grey
+            from 0 to 1.
+
+    Raises:
+        ArgumentError: another fill, or less than 0 pixels.
+    """
+    _at_least("pixels", pixels, 0)
+    _judge_fill(fill)
+
+    def apply(image: Tensor, generator: torch.Generator) -> Tensor:
+        if fill in ("reflect", "edge"):
+            for dim in (2, 3):
+                place = torch.arange(-pixels, image.shape[dim] + pixels)
+                place = _folded(place, image.shape[dim], fill == "reflect")
+                image = image.index_select(dim, place.to(image.device))
+            return image
+        color = _color(fill, image, generator)
+        return F.pad(image - color, (pixels,) * 4) + color
+
+    return apply
+
+
+def jitter(pixels: int) -> Transform:
+    """Shift by -pixels to +pixels along both sides; what leaves comes back at the other side.
+
+    Raises:
+        ArgumentError: less than 0 pixels.
+    """
+    _at_least("pixels", pixels, 0)
+
+    def apply(image: Tensor, generator: torch.Generator) -> Tensor:
+        draws = torch.randint(
+            -pixels, pixels + 1, (len(image), 2), generator=generator, device="cpu"
+        ).tolist()
+        return torch.stack([one.roll(s, (1, 2)) for one, s in zip(image, draws, strict=True)])
+
+    return apply
+
+
+def crop(height: int, width: int | None = None) -> Transform:
+    """A random part of this size; the whole image where it is no larger.
+
+    Raises:
+        ArgumentError: a size below 1.
+    """
+    wanted = (_at_least("height", height, 1), _at_least("width", width or height, 1))
+
+    def apply(image: Tensor, generator: torch.Generator) -> Tensor:
+        sizes = [min(w, s) for w, s in zip(wanted, image.shape[-2:], strict=True)]
+        free = [s - w + 1 for w, s in zip(sizes, image.shape[-2:], strict=True)]
+        starts = [
+            torch.randint(f, (len(image),), generator=generator, device="cpu").tolist()
+            for f in free
+        ]
+        parts = [
+            one[:, top : top + sizes[0], left : left + sizes[1]]
+            for one, top, left in zip(image, *starts, strict=True)
+        ]
+        return torch.stack(parts)
+
+    return apply
+
+
+def affine(
+    scale: Range = (1.0, 1.0),
+    degrees: float = 0.0,
+    shift: float = 0.0,
+    *,
+    fill: Fill = "random",
+) -> Transform:
+    """Scale, rotate and shift in one interpolation, each drawn evenly; the size stays.
+
+    Args:
+        scale: from and to; below 1 the image shrinks and what is around it is ``fill``.
+        degrees: rotate by up to so many degrees either way.
+        shift: by up to this share of height and of width either way.
+        fill: as in :func:`pad`.
+
+    Raises:
+        ArgumentError: a scale that is not positive, or another fill.
+
+    Example::
+
+        >>> import torch
+        >>> from captum_cnn_ext.synthesis import transforms
+        >>> view = transforms.affine(scale=(0.5, 1.2), degrees=15)
+        >>> view(torch.rand(4, 1, 28, 28), torch.Generator().manual_seed(0)).shape
+        torch.Size([4, 1, 28, 28])
+    """
+    low, high = scale
+    if not 0 < low <= high:
+        raise ArgumentError(f"scale={scale!r}: expected two positive numbers, the smaller first")
+    _judge_fill(fill)
+
+    def apply(image: Tensor, generator: torch.Generator) -> Tensor:
+        n, _, height, width = image.shape
+        size = _uniform(n, low, high, generator)
+        angle = _uniform(n, -math.radians(degrees), math.radians(degrees), generator)
+        across, down = (_uniform(n, -2 * shift, 2 * shift, generator) for _ in range(2))
+        cos, sin = angle.cos() / size, angle.sin() / size
+        ratio = height / width  # grids count both sides from -1 to 1
+        theta = torch.stack([cos, -sin * ratio, across, sin / ratio, cos, down], 1).reshape(n, 2, 3)
+        return _sampled(image, theta, fill, generator)
+
+    return apply
+
+
+def scale(low: float, high: float, *, fill: Fill = "random") -> Transform:
+    """A random scale: :func:`affine` with nothing else."""
+    return affine((low, high), fill=fill)
+
+
+def rotate(degrees: float, *, fill: Fill = "random") -> Transform:
+    """A random rotation of up to ``degrees`` either way: :func:`affine` with nothing else."""
+    return affine(degrees=degrees, fill=fill)
+
+
+def resize(low: float, high: float, smallest: int = 32) -> Transform:
+    """Other sizes for the network itself: one draw for the whole batch, which has one size.
+
+    For networks that take any size (global pooling). Below 1 it saves the network's time.
+
+    Args:
+        low, high: the factor, drawn evenly.
+        smallest: no side becomes shorter than so many pixels, unless it is.
+
+    Raises:
+        ArgumentError: a factor that is not positive.
+    """
+    if not 0 < low <= high:
+        raise ArgumentError(f"low={low}, high={high}: expected two positive numbers, in order")
+
+    def apply(image: Tensor, generator: torch.Generator) -> Tensor:
+        factor = float(_uniform(1, low, high, generator))
+        size = [max(min(smallest, side), round(side * factor)) for side in image.shape[-2:]]
+        if size == list(image.shape[-2:]):
+            return image
+        return F.interpolate(image, size, mode="bilinear", align_corners=False)
+
+    return apply
+
+
+def noise(sd: float) -> Transform:
+    """Normal noise, with a strength of its own for each image, from 0 to ``sd``."""
+
+    def apply(image: Tensor, generator: torch.Generator) -> Tensor:
+        strength = _uniform(len(image), 0.0, sd, generator).to(image)
+        seed = int(torch.randint(2**31, (), generator=generator, device="cpu"))
+        on_device = torch.Generator(image.device).manual_seed(seed)
+        grain = torch.randn(
+            image.shape, generator=on_device, dtype=image.dtype, device=image.device
+        )
+        return image + strength[:, None, None, None] * grain
+
+    return apply
+
+
+def color_jitter(amount: float) -> Transform:
+    """Contrast around the middle by 1 ± amount, and each channel lighter or darker by ± amount."""
+
+    def apply(image: Tensor, generator: torch.Generator) -> Tensor:
+        n, c = image.shape[:2]
+        contrast = _uniform(n, 1 - amount, 1 + amount, generator).reshape(n, 1, 1, 1)
+        light = _uniform(n * c, -amount, amount, generator).reshape(n, c, 1, 1)
+        return (image - 0.5) * contrast.to(image) + (0.5 + light).to(image)
+
+    return apply
+
+
+def _sampled(image: Tensor, theta: Tensor, fill: Fill, generator: torch.Generator) -> Tensor:
+    grid = F.affine_grid(theta.to(image), list(image.shape), align_corners=False)
+    if fill in ("reflect", "edge"):
+        mode = "reflection" if fill == "reflect" else "border"
+        return F.grid_sample(image, grid, padding_mode=mode, align_corners=False)
+    color = _color(fill, image, generator)
+    return F.grid_sample(image - color, grid, padding_mode="zeros", align_corners=False) + color
+
+
+def _color(fill: Fill, image: Tensor, generator: torch.Generator) -> Tensor | float:
+    if not isinstance(fill, str):
+        return float(fill)
+    n, c = image.shape[:2]
+    return _uniform(n * c, 0.0, 1.0, generator).reshape(n, c, 1, 1).to(image)
+
+
+def _folded(place: Tensor, size: int, reflect: bool) -> Tensor:
+    """Places outside 0 ... size - 1, reflected at the borders (often, where far) or moved there."""
+    if not reflect or size == 1:
+        return place.clamp(0, size - 1)
+    period = 2 * (size - 1)
+    return (size - 1) - ((place % period) - (size - 1)).abs()
+
+
+def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+    return torch.rand(n, generator=generator, device="cpu") * (high - low) + low
+
+
+def _judge_fill(fill: Fill) -> None:
+    if isinstance(fill, str):
+        choose("fill", fill, FILLS)
+    elif not 0 <= fill <= 1:
+        raise ArgumentError(f"fill={fill!r}: expected a grey from 0 to 1, or one of {FILLS}")
+
+
+def _at_least(parameter: str, value: int, least: int) -> int:
+    if not isinstance(value, int) or value < least:
+        raise ArgumentError(f"{parameter}={value!r}: expected an integer, {least} or more")
+    return value

@@ -1,0 +1,143 @@
+"""Synthesis again, slow and literal: loops, 0 ... 255 pixels, no import of the package."""
+
+import cmath
+import math
+
+import torch
+
+
+def chollet_ascent(channel_mean, start, steps):
+    """The script of 2016 on its own scale: images after each step, from ``start`` in 0 ... 255."""
+    x, images = start.clone(), []
+    for _ in range(steps):
+        x = x.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(channel_mean(x), x)
+        rms = math.sqrt(float((gradient**2).sum()) / gradient.numel())
+        x = x.detach() + gradient / (rms + 1e-5)
+        images.append(x)
+    return images
+
+
+def deprocess(x, spread):
+    """Mean 0, a given deviation, around the middle, cut."""
+    x = x - x.mean()
+    x = x / (math.sqrt(float((x**2).mean())) + 1e-5)
+    return (x * spread + 0.5).clamp(0, 1)
+
+
+def fourier_picture(spectrum, height, width, decay, lowest=1):
+    """Pixels of one channel from half a spectrum (H, W // 2 + 1, 2), every wave added up."""
+    half = {}
+    for u in range(height):
+        for v in range(width // 2 + 1):
+            fy = (u if u <= (height - 1) // 2 else u - height) / height
+            frequency = max(math.hypot(fy, v / width), lowest / max(height, width))
+            real, imaginary = spectrum[u][v].tolist()
+            half[u, v] = complex(real, imaginary) / frequency**decay
+    picture = torch.zeros(height, width, dtype=torch.float64)
+    for y in range(height):
+        for x in range(width):
+            total = 0.0
+            for (u, v), value in half.items():
+                wave = (value * cmath.exp(2j * math.pi * (u * y / height + v * x / width))).real
+                own = v == 0 or 2 * v == width
+                total += wave if own else 2 * wave
+            picture[y, x] = total / math.sqrt(height * width)
+    return picture
+
+
+def channel(maps, k):
+    return [sum(row[k].flatten().tolist()) / row[k].numel() for row in maps]
+
+
+def layer(maps):
+    return [sum(v * v for v in row.flatten().tolist()) / row.numel() for row in maps]
+
+
+def _columns(row):
+    return [row[:, y, x].tolist() for y in range(row.shape[1]) for x in range(row.shape[2])]
+
+
+def _dot(a, b):
+    return sum(p * q for p, q in zip(a, b, strict=True))
+
+
+def _cosine(a, b):
+    return _dot(a, b) / math.sqrt(_dot(a, a) * _dot(b, b))
+
+
+def direction(maps, vector, power=0.0):
+    found = []
+    for row in maps:
+        values = [_dot(vector, c) * max(0.1, _cosine(vector, c)) ** power for c in _columns(row)]
+        found.append(sum(values) / len(values))
+    return found
+
+
+def gram(row):
+    columns = _columns(row)
+    size = len(columns[0])
+    return [
+        [sum(c[i] * c[j] for c in columns) / len(columns) for j in range(size)] for i in range(size)
+    ]
+
+
+def diversity(maps):
+    flat = [[v for line in gram(row) for v in line] for row in maps]
+    n = len(flat)
+    return [-sum(_cosine(flat[i], flat[j]) for j in range(n) if j != i) / (n - 1) for i in range(n)]
+
+
+def alignment(maps, decay):
+    n = len(maps)
+    return [
+        -sum(
+            float(((maps[i] - maps[j]) ** 2).mean()) / decay ** abs(i - j)
+            for j in range(n)
+            if j != i
+        )
+        for i in range(n)
+    ]
+
+
+def difference(maps, photos, how):
+    found = []
+    for a, b in zip(maps, photos, strict=True):
+        if how in ("l1", "l2"):
+            gap = (a - b).flatten().tolist()
+            found.append(-sum(abs(v) if how == "l1" else v * v for v in gap) / len(gap))
+            continue
+        pairs = list(zip(_columns(a), _columns(b), strict=True))
+        power = 2 if how == "cosine" else 0
+        values = [_dot(p, q) * max(0.1, _cosine(p, q)) ** power for p, q in pairs]
+        found.append(sum(values) / len(values))
+    return found
+
+
+def style(layers, photos):
+    """Over layers: the mean squared gap of Gram matrices, negative."""
+    total = [0.0] * len(layers[0])
+    for maps, theirs in zip(layers, photos, strict=True):
+        for i, (a, b) in enumerate(zip(maps, theirs, strict=True)):
+            gaps = [
+                (p - q) ** 2
+                for ga, gb in zip(gram(a), gram(b), strict=True)
+                for p, q in zip(ga, gb, strict=True)
+            ]
+            total[i] -= sum(gaps) / len(gaps)
+    return total
+
+
+def total_variation(image, beta):
+    found = []
+    for row in image:
+        _, h, w = row.shape
+        values = [
+            float((plane[y, x + 1] - plane[y, x]) ** 2 + (plane[y + 1, x] - plane[y, x]) ** 2)
+            ** (beta / 2)
+            for plane in row
+            for y in range(h - 1)
+            for x in range(w - 1)
+        ]
+        found.append(sum(values) / len(values))
+    return found

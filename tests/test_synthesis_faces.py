@@ -1,0 +1,148 @@
+"""Pictures, films, the command line and the report's section."""
+
+import re
+
+import pytest
+import torch
+from PIL import Image
+from test_cli import folder  # noqa: F401  (a fixture)
+
+from captum_cnn_ext.cli import main
+from captum_cnn_ext.insights import Panels, Text, audit
+from captum_cnn_ext.render import save_film, show_images
+
+
+def test_images_in_a_grid():
+    images = torch.rand(5, 3, 8, 12)
+    figure, axes = show_images(images, list("abcde"), title="five", note="small")
+    assert axes.shape == (2, 3)
+    assert [cell.get_title() for cell in axes.flat[:5]] == list("abcde")
+    assert not axes[1, 2].get_visible()
+    drawn = torch.from_numpy(axes[1, 0].images[0].get_array())
+    torch.testing.assert_close(drawn, images[3].permute(1, 2, 0))
+    assert figure.get_suptitle() == "five"
+    assert show_images(torch.rand(1, 4, 4))[1].shape == (1, 1)
+    with pytest.raises(ValueError, match="titles: got 1 for 5 images"):
+        show_images(images, ["a"])
+
+
+@pytest.mark.parametrize("name", ["film.gif", "film.webp", "film.png"])
+def test_a_film_holds_every_frame_and_rests_on_the_last(name, tmp_path):
+    frames = [torch.full((2, 3, 8, 8), level) for level in (0.1, 0.5, 0.9)]
+    path = save_film(frames, tmp_path / name, milliseconds=50)
+    with Image.open(path) as film:
+        assert film.n_frames == 3
+        assert film.size == (16, 8)
+        for place, level in enumerate((0.1, 0.5, 0.9)):
+            film.seek(place)
+            assert abs(film.convert("L").getpixel((3, 3)) / 255 - level) < 0.03
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_films_that_cannot_be_are_named(tmp_path):
+    frame = torch.rand(3, 8, 8)
+    for frames, name, message in (
+        ([frame], "film.mp4", r"'film.mp4' ends with '.mp4'; expected \('.gif', "),
+        ([], "film.gif", r"frames: got shapes \[\]"),
+        ([frame, frame[:, 1:]], "film.gif", r"got shapes \[\(3, 7, 8\), \(3, 8, 8\)\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            save_film(frames, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+MODEL = ("--model", "net.py:build", "--no-progress")
+
+
+def test_synthesize_classes_with_a_film(folder, capsys):  # noqa: F811
+    arguments = ("--target", "0,2", "--steps", "3", "--size", "16", "--film", "how.gif")
+    assert main(["synthesize", *MODEL, *arguments, "--class-names", "names.txt"]) == 0
+    assert capsys.readouterr().out == "film: how.gif\npicture: synthesis.png\n"
+    with Image.open("synthesis.png") as picture, Image.open("how.gif") as film:
+        assert picture.width > 100
+        assert film.n_frames == 4
+
+
+def test_synthesize_channels_and_a_gallery(folder, capsys):  # noqa: F811
+    options = ("--layer", "0", "--steps", "2", "--size", "16")
+    assert main(["synthesize", *MODEL, *options, "--channels", "1,3", "--out", "two.jpg"]) == 0
+    assert main(["synthesize", *MODEL, *options, "--best", "3"]) == 0
+    assert {"two.jpg", "synthesis.png"} < {p.name for p in folder.iterdir()}
+
+
+def test_dream(folder, capsys):  # noqa: F811
+    options = ("--image", "photos/red.png", "--layers", "0", "--steps", "2", "--out", "d.png")
+    assert main(["dream", *MODEL, *options]) == 0
+    with Image.open("d.png") as picture:
+        assert picture.size == (20, 18)
+    assert main(["dream", *MODEL, "--image", "photos/red.png", "--steps", "1"]) == 0
+    assert re.search(r"layer: \d", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["synthesize"], "expected --target with classes, or --layer with a layer"),
+        (["synthesize", "--target", "1", "--layer", "0"], "expected --target with classes, or"),
+        (["synthesize", "--target", "1", "--channels", "0"], "--channels: expected --layer"),
+        (["synthesize", "--target", "one"], "--target one: expected numbers such as"),
+        (["synthesize", "--target", ","], "expected at least one number"),
+        (["synthesize", "--target", "7", "--steps", "1", "--size", "16"], "target=7: the model"),
+        (["synthesize", "--layer", "9"], "layer='9': Sequential has no such layer"),
+        (["synthesize", "--layer", "0", "--film", "f.gif"], "a gallery has no film"),
+        (["synthesize", "--target", "1", "--recipe", "lucyd"], "nearest: 'lucid'"),
+        (["synthesize", "--target", "1", "--out", "a.bmp"], "--out a.bmp: expected a name"),
+        (["synthesize", "--target", "1", "--out", "no/a.png"], "in a folder that exists"),
+        (
+            ["synthesize", "--target", "1", "--film", "a.mp4", "--steps", "1", "--size", "16"],
+            "--film a.mp4: expected a name that ends in one of",
+        ),
+        (["dream", "--image", "none.png"], "there is no file or folder none.png"),
+        (["dream", "--image", "photos/red.png", "--layers", "x"], "layer='x'"),
+        (["dream", "--image", "photos/red.png", "--layers", "0", "--octaves", "0"], "octaves=0"),
+        (["dream", "--image", "photos/red.png", "--longest", "0"], "--longest 0"),
+    ],
+)
+def test_wrong_arguments_give_one_line_and_no_file(folder, capsys, arguments, message):  # noqa: F811
+    before = sorted(folder.iterdir())
+    model = () if "--model" in arguments else MODEL
+    assert main([arguments[0], *model, *arguments[1:]]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    kept = [p for p in sorted(folder.iterdir()) if p.name != "__pycache__"]
+    assert kept == [p for p in before if p.name != "__pycache__"]
+
+
+def test_the_reports_section(demo, monkeypatch):
+    from captum_cnn_ext.insights.sections import synthesis
+    from captum_cnn_ext.photos import demo_photos
+
+    monkeypatch.setattr(synthesis, "CLASS_STEPS", 3)
+    monkeypatch.setattr(synthesis, "CHANNEL_STEPS", 2)
+    photos = {"coffee": demo_photos()["coffee"]}
+    options = {"sections": ["synthesis"], "layers": ["_blocks.2"], "show_progress": False}
+    done = audit(demo, photos, **options)
+    assert not done.problems
+    ((_, content),) = done.sections
+    words, panels = content.blocks
+    assert isinstance(panels, Panels)
+    assert "The class is that of coffee" in words.text
+    titles = [picture.title for picture in panels.pictures]
+    assert titles[0].startswith("espresso: ")
+    assert titles[1].startswith("_blocks.2, channel ")
+    assert len(titles) == 2
+    again = audit(demo, photos, **options)
+    assert again.to_html().count("_blocks.2, channel ") == done.to_html().count(
+        "_blocks.2, channel "
+    )
+
+
+def test_the_reports_section_says_why_nothing_was_drawn():
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(5, 3, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+    ).eval()
+    done = audit(model, torch.rand(1, 5, 8, 8), sections=["synthesis"], show_progress=False)
+    ((_, content),) = done.sections
+    assert isinstance(content.blocks[0], Text)
+    assert "no pictures of one or three channels" in content.blocks[0].text
