@@ -154,3 +154,17 @@ def test_deconv_says_in_one_line_what_is_wrong(tmp_path, monkeypatch, capsys, ar
     assert message in err
     assert err.count("\n") == 1
     assert not (tmp_path / "deconv.png").exists()
+
+
+def test_units_at_a_ceiling_are_taken_before_it():
+    model, images = network(False), 20 * torch.rand(2, 3, 16, 16)
+    model[4] = nn.ReLU6()
+    assert (model[:5](images) == 6).any(), "some reach it"
+    done = audit(model, images, layers="4", sections=["reconstructions"], show_progress=False)
+    expected = DeconvNet(model, "3").reconstruct(images, top=8, rule="guided")
+    assert not done.problems
+    np.testing.assert_allclose(
+        done.arrays["reconstructions/4/attributions"], expected.attributions, atol=1e-6
+    )
+    assert expected.attributions.flatten(2).any(2).all()
+    assert "many reach its ceiling" in done.to_html()

@@ -16,6 +16,7 @@ from captum_cnn_ext._engine.arguments import ArgumentError, Layer
 from captum_cnn_ext._engine.state import state_as_found
 from captum_cnn_ext.insights.catalogue import INPUT, KnownMethod, find_methods
 from captum_cnn_ext.insights.clock import AT_ONCE
+from captum_cnn_ext.insights.context import CALLED_OFTEN
 from captum_cnn_ext.insights.inputs import Images, Preprocess, read_photos
 from captum_cnn_ext.insights.layers import default_layers, named_layers
 from captum_cnn_ext.insights.methods import as_maps, methods_at
@@ -116,7 +117,7 @@ def compare(
         photos = read_photos(images, subject.preprocess, subject.model)
         with state_as_found(subject.model, [photos.inputs]), warnings.catch_warnings():
             if layers is None:  # a suggested layer is suggested for its last call
-                warnings.filterwarnings("ignore", r"layer .* is called \d+ times")
+                warnings.filterwarnings("ignore", CALLED_OFTEN)
             prediction = predicted(_outputs(subject.model, photos.inputs))
             targets = explained_classes(prediction.outputs, target, len(photos))
             names, joined = _layer_names(subject.model, layers, photos.inputs[:1], chosen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from captum_cnn_ext.insights.clock import AT_ONCE, stopwatch
 from captum_cnn_ext.insights.inputs import Photos
 from captum_cnn_ext.insights.layers import ChosenLayer
 from captum_cnn_ext.insights.subject import Subject
+
+CALLED_OFTEN = r"layer .* is called \d+ times"
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class AuditContext:
     target_given: bool
     layers: list[ChosenLayer]
     layer_reason: str
+    layers_suggested: bool
     methods: list[KnownMethod]
     seed: int
     command: str
@@ -180,6 +184,8 @@ class AuditContext:
                 yield
             finally:
                 texts = [" ".join(str(warning.message).split()) for warning in caught]
+                if self.layers_suggested:  # a suggested layer is suggested for its last call
+                    texts = [text for text in texts if not re.match(CALLED_OFTEN, text)]
                 self.remarks += [(where, text) for text in dict.fromkeys(texts)]
 
 

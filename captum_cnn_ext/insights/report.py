@@ -165,6 +165,7 @@ def _context(
         target is not None,
         found,
         reason,
+        layers is None,
         methods,
         seed,
         command,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from captum_cnn_ext.insights.blocks import Block, Group, Panels, SectionContent, Text
+from captum_cnn_ext.insights.blocks import Block, Group, SectionContent, Text
 from captum_cnn_ext.insights.context import AuditContext, MethodParameters
 from captum_cnn_ext.insights.pictures import figure_picture
-from captum_cnn_ext.insights.reconstructing import reconstructed
+from captum_cnn_ext.insights.reconstructing import reconstructed, saturates
 from captum_cnn_ext.insights.section import Section
 from captum_cnn_ext.render import show_reconstructions
 
@@ -17,6 +17,10 @@ RULES = {
     "guided": "Guided pictures (Springenberg et al. 2014): there is no max-pooling before the "
     "layer, without which a deconvnet picture would be much the same for every photo.",
 }
+CLAMPED = (
+    " Units are ranked and taken back from what this activation receives: many reach its ceiling, "
+    "where it passes nothing back."
+)
 
 
 def build(context: AuditContext) -> SectionContent:
@@ -62,7 +66,8 @@ def _at(context: AuditContext, layer: str, shape: tuple[int, ...], shown: int) -
         crop="energy",
     )
     alt = f"What the strongest units of {layer} saw in {', '.join(context.photos.names[:shown])}"
-    return [Text(RULES[rule]), Panels("", [figure_picture(figure, alt=alt)])]
+    clamped = CLAMPED if saturates(context.model, layer) else ""
+    return [Text(RULES[rule] + clamped), figure_picture(figure, alt=alt)]
 
 
 def _steps(context: AuditContext) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from captum_cnn_ext.attr import LayerFeatureMaps
 from captum_cnn_ext.insights.blocks import Panels, Picture, SectionContent, Text
 from captum_cnn_ext.insights.context import AuditContext
@@ -12,6 +14,7 @@ from captum_cnn_ext.synthesis import Channel, Objective, Synthesis, Target, maxi
 
 CLASS_STEPS = 40  # a few seconds in all; what is drawn is there, and faint
 CHANNEL_STEPS = 24
+TRIED = 2  # channels of a layer, strongest first, until one answers to noise
 
 
 def build(context: AuditContext) -> SectionContent:
@@ -39,7 +42,8 @@ def build(context: AuditContext) -> SectionContent:
                 "Images made from noise by gradient ascent until the network's class, or the "
                 "strongest channel of a layer, answered strongly; under each stands what was "
                 "reached. They show what the network looks for, and not this photo. The class is "
-                f"that of {context.photos.names[0]}; the channels have the largest mean for it. "
+                f"that of {context.photos.names[0]}; the channels have the largest mean "
+                "for it, of those that answer to noise at all. "
                 f"{CLASS_STEPS} steps for the class, {CHANNEL_STEPS} for a channel: longer ascents "
                 "(`captum-cnn-ext synthesize`) draw more."
             ),
@@ -52,18 +56,19 @@ def _of_layer(context: AuditContext, layer: ChosenLayer) -> list[Picture]:
     maps = LayerFeatureMaps(context.model, layer.name).attribute(context.inputs[:1])
     if maps.ndim != 4:
         return []
-    strongest = [int(maps[0].mean((1, 2)).argmax())]
     size = tuple(context.inputs.shape[1:])
-    made = _made(context, Channel(layer.name, strongest), size, CHANNEL_STEPS)
-    context.keep(
-        f"synthesis/{layer.name}",
-        made.images,
-        f"image optimised for channel {strongest[0]} of layer {layer.name}",
-    )
-    return [
-        _picture(made, n, f"{layer.name}, channel {channel}: {float(made.values[n]):.1f}")
-        for n, channel in enumerate(strongest)
-    ]
+    means = maps[0].mean((1, 2))
+    for channel in means.topk(min(TRIED, len(means))).indices.tolist():
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "objective .* never changed")
+            made = _made(context, Channel(layer.name, channel), size, CHANNEL_STEPS)
+        if made.values[0] == 0:  # a rectifier that is off for noise has no gradient to climb
+            continue
+        words = f"image optimised for channel {channel} of layer {layer.name}"
+        context.keep(f"synthesis/{layer.name}", made.images, words)
+        title = f"{layer.name}, channel {channel}: {float(made.values[0]):.1f}"
+        return [_picture(made, 0, title)]
+    return []
 
 
 def _made(
