@@ -1,5 +1,6 @@
 """Real digits and a small network that has learned them, made once for the tests that ask."""
 
+import contextlib
 import functools
 
 import torch
@@ -17,11 +18,22 @@ def mnist():
     return images[order], torch.from_numpy(labels)[order]
 
 
+@contextlib.contextmanager
+def one_thread():
+    """More threads round otherwise, and tests start processes that have one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @functools.cache
 def trained():
     """conv 5x5, ReLU, pool, conv 5x5, ReLU, pool, linear; one pass over 4000 digits."""
     images, labels = mnist()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(0)
         model = nn.Sequential(
             *(nn.Conv2d(1, 8, 5), nn.ReLU(), nn.MaxPool2d(2)),

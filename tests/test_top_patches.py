@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from digits import mnist, trained
+from digits import mnist, one_thread, trained
 from PIL import Image
 from snapshots import nothing_left_behind
 from torch import nn
@@ -215,6 +215,12 @@ def test_real_photos_cut_into_many_tiles(demo):
 
 
 # --- divided, broken off, joined ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_in_the_processes_started_here():
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,8 @@ def top_patches(
     not depend on how the work is divided. Batches are numbered and always hold the same images:
     under ``torchrun`` (an initialised ``torch.distributed`` group) each process takes every
     world-size-th batch, and all return the same merged result; ``shard=(i, n)`` does one part of
-    it alone, for `TopPatches.merged`.
+    it alone, for `TopPatches.merged`. Equal to the last bit where every process has as many threads
+    (``torch.get_num_threads()``): more threads add in another order.
 
     Reference: Zeiler, Fergus, *Visualizing and Understanding Convolutional Networks*, 2014,
     arXiv:1311.2901 (Fig. 2); Girshick et al., *Rich feature hierarchies*, 2014, arXiv:1311.2524
