@@ -95,7 +95,7 @@ def main() -> None:
         rows = tables[title]
         speedup = rows[CAPTUM]["seconds"]
         print(f"{title}: {speedup / rows['ours DeconvNet']['seconds']:.2f} times Captum's speed")
-    write("deconvnet", options.device, tables, LIMIT)
+        write("deconvnet", options.device, tables, LIMIT)
 
 
 if __name__ == "__main__":
