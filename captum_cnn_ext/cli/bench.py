@@ -127,19 +127,14 @@ def _run(
 
 def _write(results: Results, out: Path) -> None:
     from captum_cnn_ext.bench import draw, markdown
+    from captum_cnn_ext.insights.files import write_together
 
     results.save(out)
     table = markdown(results)
-    for path, write in (
-        (out.with_suffix(".md"), lambda p: p.write_text(table)),
-        (out.with_suffix(".png"), lambda p: draw(results).savefig(p, dpi=130, format="png")),
-    ):
-        waiting = path.with_name(f".{path.name}.part")
-        try:
-            write(waiting)
-            waiting.replace(path)
-        finally:
-            waiting.unlink(missing_ok=True)
+    write_together(
+        (out.with_suffix(".md"), lambda file: file.write(table.encode())),
+        (out.with_suffix(".png"), lambda file: draw(results).savefig(file, dpi=130, format="png")),
+    )
     print(table)
     print(f"written: {out}, {out.with_suffix('.md')}, {out.with_suffix('.png')}")
 

@@ -63,6 +63,7 @@ def _dream(options: argparse.Namespace) -> int:
     from PIL import Image
 
     from captum_cnn_ext.attr import suggest_layers
+    from captum_cnn_ext.insights.files import write_together
     from captum_cnn_ext.render import to_rgb
     from captum_cnn_ext.synthesis import deep_dream
 
@@ -91,13 +92,10 @@ def _dream(options: argparse.Namespace) -> int:
     except (ValueError, TypeError) as error:
         raise UsageError(one_line(error)) from error
     picture = Image.fromarray((to_rgb(dream.images[0]) * 255).round().astype(np.uint8))
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    kind = Image.registered_extensions().get(path.suffix.lower())
     try:
-        picture.save(part)
-        part.replace(path)
+        write_together((path, lambda file: picture.save(file, kind)))
     except (OSError, ValueError) as error:
         raise UsageError(f"--out {options.out}: cannot be written ({one_line(error)})") from error
-    finally:
-        part.unlink(missing_ok=True)
     print(f"picture: {path}")
     return DONE

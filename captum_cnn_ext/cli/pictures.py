@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".pdf", ".svg")
-PIXELS_PER_INCH = 150
 
 
 def checked_picture(out: str) -> Path:
@@ -30,14 +29,12 @@ def checked_picture(out: str) -> Path:
 
 def write_picture(figure: Figure, out: str) -> int:
     """Write a figure under a temporary name, rename it, say so."""
+    from captum_cnn_ext.insights.files import write_figure
+
     path = checked_picture(out)
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
-        figure.savefig(part, dpi=PIXELS_PER_INCH)
-        part.replace(path)
+        write_figure(figure, path)
     except OSError as error:
         raise UsageError(f"--out {out}: cannot be written ({one_line(error)})") from error
-    finally:
-        part.unlink(missing_ok=True)
     print(f"picture: {path}")
     return DONE
