@@ -88,22 +88,25 @@ class Ranking:
         else:
             best = flat.amax(2, keepdim=True)
         values = best.transpose(0, 1).flatten(1).to(self.values.dtype)
-        # most batches bring nothing better; NaN is not below anything, so it gets past this
-        rows = (values <= self.values[:, -1:]).logical_not_().any(1).nonzero()[:, 0]
+        # most units are not better; NaN is not below anything, so it gets past this
+        better = (values <= self.values[:, -1:]).logical_not_()
+        rows, columns = better.any(1).nonzero()[:, 0], better.any(0).nonzero()[:, 0]
         if not len(rows):
             return []
-        broken = best.isnan().flatten(1).any(1)
         each = best.shape[2]
-        values = values.masked_fill(broken.repeat_interleave(each)[None], -torch.inf)
+        broken = best.isnan().flatten(1).any(1)
+        left_out, examples = broken.repeat_interleave(each)[columns], columns // each
         ids = torch.tensor(numbers, device=maps.device)
-        images = ids.repeat_interleave(each).masked_fill(broken.repeat_interleave(each), NOBODY)
+        values = values[rows][:, columns].masked_fill(left_out, -torch.inf)
+        images = ids[examples].masked_fill(left_out, NOBODY)
         width = maps.shape[3] if maps.ndim == 4 and self.unit != "mean" else 0
-        places = torch.full((len(rows), values.shape[1], 4), -1, device=maps.device)
+        places = torch.full((*values.shape, 4), -1, device=maps.device)
         places[..., 2], places[..., 3] = extent
         if several:
-            places[..., 0], places[..., 1] = where[rows] // width, where[rows] % width
+            positions = where[rows][:, columns]
+            places[..., 0], places[..., 1] = positions // width, positions % width
         new = strongest(
-            torch.cat([self.values[rows], values[rows]], 1),
+            torch.cat([self.values[rows], values], 1),
             torch.cat([self.images[rows], images.expand(len(rows), -1)], 1),
             torch.cat([self.places[rows], places], 1),
             self.k,
