@@ -78,7 +78,7 @@ def throughput(rounds: int) -> list[dict]:
     for title, (make, layer, size) in CASES.items():
         model = make().eval()
         channels = 1 if size == 28 else 3
-        data = Noise(20_000 if size == 28 else 1024, size, channels)
+        data = Noise(20_000 if size == 28 else 640, size, channels)
         batch = 256 if size == 28 else 32
         module = model.get_submodule(layer)
         runs = {
