@@ -3,7 +3,7 @@
 A step: one forward and backward of the bare sub-network up to the layer, on a plain tensor, with
 the forward stopped and the gradient of the image alone, is the limit. Ours is the default recipe,
 and the same without transforms. The atlas is measured for 64 channels and two steps: ours in
-batches, ours one by one, lucent's batch.
+batches, ours one by one, lucent's batch, which shows the network 224 px unless told otherwise.
 
     python benchmarks/bench_synthesis.py --rounds 7
 """
@@ -101,7 +101,7 @@ def lucent_runs(demo: Any, layer: str) -> dict[str, Callable[[], Any]]:
         return {}
     model = demo.model
 
-    def run() -> None:
+    def run(seen: int | None) -> None:
         total = sum(objectives.channel(layer.replace(".", "_"), k, batch=k) for k in range(8))
         for _ in range(8):
             render.render_vis(
@@ -110,12 +110,15 @@ def lucent_runs(demo: Any, layer: str) -> dict[str, Callable[[], Any]]:
                 lambda: param.image(128, batch=8),
                 thresholds=(2,),
                 preprocess=False,
-                fixed_image_size=128,
+                fixed_image_size=seen,
                 show_image=False,
                 progress=False,
             )
 
-    return {"lucent in batches of 8": run}
+    return {
+        "lucent in batches of 8": lambda: run(None),
+        "lucent, kept at 128 px": lambda: run(128),
+    }
 
 
 def main() -> None:

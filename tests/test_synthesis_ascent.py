@@ -465,7 +465,7 @@ def test_an_atlas_ranks_the_same_images_that_one_by_one_gives(net):
     for image, c in zip(atlas.images, order, strict=True):
         torch.testing.assert_close(image, alone[c].images[0], rtol=1e-5, atol=1e-6)
     assert atlas.stitched(margin=1).shape == (2, 11, 13)
-    chunks = filter_atlas(net, "block", [3, 1], size=SIZE, steps=2, batch=1)
+    chunks = filter_atlas(net, "block", [3, 1], size=(2, 32, 32), steps=2, batch=1)
     assert sorted(chunks.channels.tolist()) == [1, 3]
 
 

@@ -15,6 +15,7 @@ from captum_cnn_ext.synthesis import (
     Laplacian,
     MacoPhase,
     Pixels,
+    presets,
     regularizers,
     spectrum,
     standardized,
@@ -156,6 +157,7 @@ TRANSFORMS = {
     "grey pad": t.pad(5, 0.5),
     "random pad": t.pad(5, "random"),
     "edge pad": t.pad(5, "edge"),
+    "trim": t.trim(2),
     "jitter": t.jitter(4),
     "crop": t.crop(6),
     "affine": t.affine((0.5, 1.5), 30, 0.2),
@@ -185,7 +187,11 @@ def test_transforms_are_seeded_and_carry_a_gradient(name, shape):
 
 @pytest.mark.parametrize(
     "name",
-    [n for n in TRANSFORMS if n not in ("resize", "pad", "wide pad", "grey pad", "edge pad")],
+    [
+        n
+        for n in TRANSFORMS
+        if n not in ("resize", "trim", "pad", "wide pad", "grey pad", "edge pad")
+    ],
 )
 def test_each_image_has_its_own_draw(name):
     image = torch.rand(1, 3, 24, 24, generator=seeded()).expand(4, -1, -1, -1)
@@ -238,6 +244,15 @@ def test_reflection_is_torchs_where_torch_has_one():
     image = torch.rand(1, 2, 7, 9, generator=seeded())
     ours = t.pad(4)(image, seeded())
     assert torch.equal(ours, nn.functional.pad(image, (4,) * 4, mode="reflect"))
+
+
+def test_trim_undoes_a_pad_and_refuses_what_would_be_empty():
+    image = torch.rand(2, 1, 7, 9, generator=seeded())
+    assert torch.equal(t.compose([t.pad(3, 0.5), t.trim(3)])(image, seeded()), image)
+    with pytest.raises(ValueError, match=r"trim\(pixels=4\): .* got 7 x 9"):
+        t.trim(4)(image, seeded())
+    view = t.compose(presets.lucid().transforms)(torch.rand(2, 3, 40, 31), seeded())
+    assert view.shape == (2, 3, 40, 31)
 
 
 @pytest.mark.parametrize(

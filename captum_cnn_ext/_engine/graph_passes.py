@@ -78,7 +78,7 @@ def graph_passes(
         def run(images: Tensor) -> Passed:
             nonlocal expected
             # a copy: a model may write into its input, which the graph before it still needs
-            args = (images.clone(), *(v.clone() if isinstance(v, Tensor) else v for v in extra))
+            args = (_copy(images), *(v.clone() if isinstance(v, Tensor) else v for v in extra))
             first = expected is None
             if expected is None:
                 count = not (need_output or parallel)
@@ -95,6 +95,12 @@ def graph_passes(
             return Passed([joined(list(probe.parts.values())) for probe in probes], output)
 
         yield run
+
+
+def _copy(images: Tensor) -> Tensor:
+    """As the CPU's convolutions like images best: with their channels last."""
+    fast = images.ndim == 4 and images.device.type == "cpu"
+    return images.clone(memory_format=torch.channels_last if fast else torch.preserve_format)
 
 
 def images_at_once(run_one: Callable[[], Any], device: torch.device) -> int:

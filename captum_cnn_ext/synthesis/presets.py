@@ -43,7 +43,8 @@ def lucid() -> Recipe:
     shifts, scales and rotations.
 
     Theirs divides the spectrum by 4; here its start and the step are 4 times smaller, which is the
-    same ascent.
+    same ascent. The network sees as many pixels as the image has, as in their recipe for many
+    channels at once.
 
     Reference: Olah, Mordvintsev, Schubert, *Feature Visualization*, 2017, Distill.
 
@@ -58,6 +59,7 @@ def lucid() -> Recipe:
             t.jitter(8),
             t.affine(scale=(0.9, 1.1), degrees=10, fill=0.5),
             t.jitter(4),
+            t.trim(12),
         ],
         name="lucid",
     )

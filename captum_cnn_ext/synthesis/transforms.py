@@ -70,6 +70,26 @@ def pad(pixels: int, fill: Fill = "reflect") -> Transform:
     return apply
 
 
+def trim(pixels: int) -> Transform:
+    """So many pixels less at each side: the undoing of :func:`pad`, after what moves the image.
+
+    Raises:
+        ArgumentError: less than 0 pixels; by the transform, an image that would be empty.
+    """
+    _at_least("pixels", pixels, 0)
+
+    def apply(image: Tensor, generator: torch.Generator) -> Tensor:
+        height, width = image.shape[-2:]
+        if min(height, width) <= 2 * pixels:
+            raise ArgumentError(
+                f"trim(pixels={pixels}): expected an image of more than {2 * pixels} pixels a "
+                f"side, got {height} x {width}"
+            )
+        return image[..., pixels : height - pixels, pixels : width - pixels]
+
+    return apply
+
+
 def jitter(pixels: int) -> Transform:
     """Shift by -pixels to +pixels along both sides; what leaves comes back at the other side.
 
