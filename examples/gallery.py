@@ -29,7 +29,7 @@ def question(path: Path) -> tuple[str, str]:
 
 def pictures_of(path: Path) -> list[Path]:
     """An example's pictures in the gallery."""
-    return sorted(PICTURES.glob(f"{path.stem}.*"))
+    return sorted(PICTURES.glob(f"{path.stem}[.-]*"))
 
 
 def draw(path: Path) -> None:
@@ -39,12 +39,13 @@ def draw(path: Path) -> None:
         for old in pictures_of(path):
             old.unlink()
         for file in sorted(Path(folder).iterdir()):
+            name = path.stem if file.stem == path.stem else f"{path.stem}-{file.stem}"
             if file.suffix in (".svg", ".gif"):
-                shutil.copy(file, PICTURES / f"{path.stem}{file.suffix}")
+                shutil.copy(file, PICTURES / f"{name}{file.suffix}")
             elif file.suffix == ".png":
                 picture = Image.open(file).convert("RGB")
                 picture.thumbnail((WIDTH, 4 * WIDTH))
-                picture.save(PICTURES / f"{path.stem}.jpg", quality=QUALITY, optimize=True)
+                picture.save(PICTURES / f"{name}.jpg", quality=QUALITY, optimize=True)
 
 
 def page() -> str:
