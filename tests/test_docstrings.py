@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import pkgutil
+from pathlib import Path
 
 import pytest
 
@@ -22,3 +23,10 @@ def test_examples_run(name, tmp_path, monkeypatch):
     # each example brings its own imports, as a reader who copies it must
     failures, _ = doctest.testmod(module, globs={}, optionflags=doctest.ELLIPSIS)
     assert failures == 0
+
+
+def test_the_api_pages_hold_every_public_package():
+    pages = {path.stem for path in (Path(__file__).parent.parent / ".ci" / "docs").glob("*.rst")}
+    package = Path(captum_cnn_ext.__file__).parent
+    public = {path.parent.name for path in package.glob("[a-z]*/__init__.py")} - {"cli"}
+    assert pages == public | {"index"}

@@ -94,7 +94,7 @@ class ReplayCam(PerturbationCam):
 
     @abstractmethod
     def _passes(self, shape: torch.Size) -> int:
-        """How many changes there are of maps (N, K, *positions)."""
+        """How many changes there are of maps ``(N, K, *positions)``."""
 
     @abstractmethod
     def _factors(self, shape: torch.Size, part: slice) -> Tensor:

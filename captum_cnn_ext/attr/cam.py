@@ -72,7 +72,7 @@ class ActivationMap(LayerAttribution, ABC):
             attr_dim_summation: sum over channels; False keeps each channel's part.
             grad_kwargs: passed to ``torch.autograd.grad``.
             call: which call of a layer that runs several times; None is the last, as in Captum.
-            reshape_transform: from the layer's tensor to (N, C, *positions), for tokens and
+            reshape_transform: from the layer's tensor to ``(N, C, *positions)``, for tokens and
                 channels-last layers.
             internal_batch_size: at most so many examples at once; None is all of them.
             show_progress: draw a progress bar over the examples.

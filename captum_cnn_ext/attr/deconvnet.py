@@ -137,7 +137,7 @@ class DeconvNet(NeuronAttribution, GradientAttribution):
                 None is all of them, or all that ``top`` chooses from.
             seed: ``"max"`` (each map's strongest unit), ``"map"`` (the whole map), a position
                 such as (3, 5), each with the activations as values, also where they are negative
-                (before a rectifier); or a tensor of values that broadcasts to (N, K, *positions).
+                (before a rectifier); or a tensor of values broadcast to ``(N, K, *positions)``.
             top: only each example's so many channels with the largest maxima, strongest first.
             rule: ``"deconvnet"``, ``"guided"`` or ``"gradient"``.
             additional_forward_args: further arguments of the model.
@@ -146,7 +146,7 @@ class DeconvNet(NeuronAttribution, GradientAttribution):
                 rectifies the true gradient.
             call: which call of a layer that runs several times; None is the last, as in Captum.
             crop: reconstruct units on cuts of the image where that is exact and saves work.
-            reshape_transform: from the layer's tensor to (N, C, *positions), for tokens and
+            reshape_transform: from the layer's tensor to ``(N, C, *positions)``, for tokens and
                 channels-last layers.
             internal_batch_size: at most so many examples at once; None is all of them.
             units_at_once: at most so many units in one backward pass; None chooses.

@@ -118,7 +118,7 @@ class LayerDeepFeatureFactorization(LayerAttribution):
         internal_batch_size: int | None = None,
         show_progress: bool = False,
     ) -> Any:
-        """The components' maps, (N, components, *positions), at the layer's resolution.
+        """The components' maps, ``(N, components, *positions)``, at the layer's resolution.
 
         Args:
             inputs: one tensor (N, ...) or a tuple of them.
@@ -127,7 +127,7 @@ class LayerDeepFeatureFactorization(LayerAttribution):
             additional_forward_args: further arguments of ``forward_func``.
             attribute_to_layer_input: factorize the layer's input instead of its output.
             call: which call of a layer that runs several times; None is the last.
-            reshape_transform: from the layer's tensor to (N, C, *positions).
+            reshape_transform: from the layer's tensor to ``(N, C, *positions)``.
             internal_batch_size: at most so many examples at once in the forward pass; they are
                 factorized together all the same.
             show_progress: draw a progress bar over the examples.

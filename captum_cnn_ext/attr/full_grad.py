@@ -40,7 +40,7 @@ def normalised_magnitude(term: Tensor) -> Tensor:
 
 
 def full_grad_map(image_term: Tensor, layer_terms: Sequence[Tensor]) -> Tensor:
-    """psi(g_x x) + sum_l U(psi(b_l g_l)), each summed over channels: (N, 1, *positions)."""
+    """psi(g_x x) + sum_l U(psi(b_l g_l)), each summed over channels: ``(N, 1, *positions)``."""
     total = normalised_magnitude(image_term).sum(1, keepdim=True)
     for term in layer_terms:
         # upsampling is linear: channels are summed first
@@ -113,14 +113,14 @@ class FullGrad(GradientAttribution):
         """The map of each input, at the input's resolution, 0 or more.
 
         Args:
-            inputs: images (N, C, *positions), or a tuple of them.
+            inputs: images ``(N, C, *positions)``, or a tuple of them.
             target: what is explained, in any of Captum's forms (int, tuple, tensor, list).
             additional_forward_args: further arguments of ``forward_func``.
             internal_batch_size: at most so many examples at once; None is all of them.
             show_progress: draw a progress bar over the examples.
 
         Returns:
-            (N, 1, *positions), detached; a tuple of these when ``inputs`` is a tuple.
+            ``(N, 1, *positions)``, detached; a tuple of these when ``inputs`` is a tuple.
 
         Raises:
             ArgumentError: an input has no positions, or a batch norm is in training mode.
@@ -153,7 +153,7 @@ class FullGrad(GradientAttribution):
             targets: T targets for every input, as a list or a tensor (T,), or a tensor (N, T).
 
         Returns:
-            (N, T, 1, *positions); a tuple of these when ``inputs`` is a tuple.
+            ``(N, T, 1, *positions)``; a tuple of these when ``inputs`` is a tuple.
         """
         columns = target_columns(targets, inputs)
 

@@ -20,7 +20,7 @@ class LayerSuggestion:
 
     Attributes:
         name: its dotted name, as every class of ``captum_cnn_ext.attr`` takes it.
-        shape: of its output, (N, C, *positions).
+        shape: of its output, ``(N, C, *positions)``.
         reason: why it is suggested, in words.
     """
 
@@ -107,7 +107,7 @@ def _example(root: nn.Module, inputs: Any) -> tuple[Tensor, ...]:
 
 
 def _is_map(output: ModuleOutput, kind: type = nn.Module) -> bool:
-    """Whether the output is (N, C, *positions) with several positions, from such a module."""
+    """Whether the output is ``(N, C, *positions)`` with several positions, from such a module."""
     return isinstance(output.module, kind) and len(output.shape) > 2 and _size(output) > 1
 
 

@@ -66,7 +66,7 @@ class PerturbationCam(LayerAttribution, PerturbationAttribution, ABC):
             attr_dim_summation: sum over channels; False keeps each channel's part.
             grad_kwargs: there for Captum's order of arguments; no gradient is taken.
             call: which call of a layer that runs several times; None is the last, as in Captum.
-            reshape_transform: from the layer's tensor to (N, C, *positions), for tokens and
+            reshape_transform: from the layer's tensor to ``(N, C, *positions)``, for tokens and
                 channels-last layers; it may move and leave out elements, not compute with them.
             internal_batch_size: at most so many rows in the network at once; None is what fits
                 well in the device's memory.
@@ -118,7 +118,7 @@ class PerturbationCam(LayerAttribution, PerturbationAttribution, ABC):
         size: int | None,
         chunks: Callable[..., list[Tensor]],
     ) -> list[tuple[Tensor, Tensor]]:
-        """For each tensor of the layer: (N, C, *positions) and the scores its weights come from.
+        """For each tensor of the layer: ``(N, C, *positions)`` and the scores for its weights.
 
         ``chunks(run, length, size)`` runs slices of the changed passes.
         """

@@ -110,7 +110,7 @@ def choose_channels(
 
 
 def seeded_units(activation: Tensor, channels: Tensor, seed: Seed) -> Units:
-    """The values that the way back starts from, (N, K, *positions), by Zeiler and Fergus' rule.
+    """The values that the way back starts from, ``(N, K, *positions)``, by Zeiler and Fergus' rule.
 
     Everything else in the layer is 0, and what is kept has its activation as its value.
 
@@ -155,6 +155,6 @@ def seeded_units(activation: Tensor, channels: Tensor, seed: Seed) -> Units:
 
 
 def _maps(activation: Tensor, channels: Tensor) -> Tensor:
-    """(N, C, *positions) at channels (N, K): (N, K, *positions)."""
+    """``(N, C, *positions)`` at channels (N, K): ``(N, K, *positions)``."""
     rows = torch.arange(len(channels), device=channels.device).unsqueeze(1)
     return activation[rows, channels]

@@ -1,4 +1,4 @@
-"""Layers that do not give (N, C, *positions): tokens and channels-last maps."""
+"""Layers that do not give ``(N, C, *positions)``: tokens and channels-last maps."""
 
 from collections.abc import Callable, Sequence
 from math import isqrt
@@ -69,7 +69,7 @@ def tokens_to_map(
 
 
 def channels_last_to_map(tensor: Tensor) -> Tensor:
-    """(N, *positions, C) as (N, C, *positions): a ``reshape_transform`` for channels-last layers.
+    """``(N, *positions, C)`` as ``(N, C, *positions)``: for layers with their channels last.
 
     Raises:
         ArgumentError: the tensor has no positions.
@@ -91,7 +91,7 @@ def channels_last_to_map(tensor: Tensor) -> Tensor:
 def channel_transform(
     tensor: Tensor, inputs: Sequence[Tensor], name: str, reshape_transform: ReshapeTransform | None
 ) -> ReshapeTransform:
-    """What makes (N, C, *positions) of a layer's tensor: the user's function, or what is certain.
+    """What makes (N, C, positions) of a layer's tensor: the user's function, or what is certain.
 
     Raises:
         ArgumentError: tokens or channels-last maps are possible, but not the only reading.
@@ -181,7 +181,7 @@ def _surely_channels_last(shape: Sequence[int], image: Sequence[int]) -> bool:
 def channel_maps(
     tensor: Tensor, inputs: Sequence[Tensor], name: str, reshape_transform: ReshapeTransform | None
 ) -> Tensor:
-    """``tensor`` as (N, C, *positions), channels second, or an error where that is in doubt.
+    """``tensor`` as ``(N, C, *positions)``, channels second, or an error where that is in doubt.
 
     Raises:
         ArgumentError: the layer gives tokens (N, L, C) or channels-last maps (N, H, W, C) whose
@@ -191,5 +191,5 @@ def channel_maps(
 
 
 def flat(tensor: Tensor) -> Tensor:
-    """(N, C, *positions) or (N, C) as (N, C, P)."""
+    """``(N, C, *positions)`` or (N, C) as (N, C, P)."""
     return tensor.flatten(2) if tensor.ndim > 2 else tensor.unsqueeze(2)

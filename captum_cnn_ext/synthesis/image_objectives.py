@@ -28,7 +28,7 @@ def gram(maps: Tensor) -> Tensor:
     r"""The correlations of channels, :math:`\frac{1}{HW} \sum_{hw} A_{hw} A_{hw}^T`.
 
     Args:
-        maps: (N, C, *positions).
+        maps: ``(N, C, *positions)``.
 
     Returns:
         (N, C, C).

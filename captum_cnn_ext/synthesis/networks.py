@@ -106,7 +106,7 @@ class Generator(_Fitted):
 
     Args:
         shape: (N, C, H, W); pictures of another size are resized to it.
-        network: from latent vectors to pictures (N, C, *, *).
+        network: from latent vectors to pictures ``(N, C, *, *)``.
         latent: shape of a latent vector, without N.
         low, high: what the network draws for black and white.
         sd: standard deviation of the noise the latent vectors begin with.

@@ -39,7 +39,7 @@ class View:
     of: Callable[[Tensor], View]
 
     def at(self, place: Place, channel_dim: int = 1) -> Tensor:
-        """The one tensor at a place as (N, C, *positions)."""
+        """The one tensor at a place as ``(N, C, *positions)``."""
         tensors = self.tensors[place]
         if len(tensors) > 1:
             shapes = ", ".join(str(tuple(t.shape)) for t in tensors)

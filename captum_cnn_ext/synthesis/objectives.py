@@ -339,7 +339,7 @@ def _listed(chosen: int | list[int]) -> str:
 
 
 def _picked(view: View, place: Place, chosen: int | list[int], channel_dim: int) -> Tensor:
-    """Each image's own channel, (N, *positions)."""
+    """Each image's own channel, ``(N, *positions)``."""
     maps = view.at(place, channel_dim)
     wrong = [c for c in _as_list(chosen) if not -maps.shape[1] <= c < maps.shape[1]]
     if wrong:
