@@ -87,7 +87,7 @@ def torch_dreams(demo: Any, target: int) -> Tensor:
     torch.manual_seed(0)
     model = Normalised(demo.model, demo.mean[0], demo.std[0]).eval()
     dreamer = Dreamer(model, quiet=True, device="cpu")
-    dreamer.set_custom_normalization(Identity())
+    dreamer.set_custom_normalization(nn.Identity())
     image = dreamer.render(
         layers=[model.model._fc],
         width=SIZE,
@@ -95,11 +95,6 @@ def torch_dreams(demo: Any, target: int) -> Tensor:
         custom_func=lambda outputs: -outputs[0][0][target],
     )
     return torch.as_tensor(np.asarray(image)).permute(2, 0, 1)[None].float().clamp(0, 1)
-
-
-class Identity:
-    def __call__(self, x: Tensor) -> Tensor:
-        return x
 
 
 def lucent(demo: Any, target: int) -> Tensor:
