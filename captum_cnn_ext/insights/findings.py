@@ -41,8 +41,8 @@ class Overview:
             return "Nothing was checked in this report."
         if not wrong and not unsure:
             return f"Nothing looks wrong in the {_count(len(self.findings), 'check')} made."
-        parts = [f"{_count(wrong, 'check')} {_verb(wrong)} wrong"] if wrong else []
-        parts += [f"{_count(unsure, 'check')} {_verb(unsure)} doubtful"] if unsure else []
+        parts = [f"{wrong} {_verb(wrong)} wrong"] if wrong else []
+        parts += [f"{unsure} {_verb(unsure)} doubtful"] if unsure else []
         return f"Of {_count(len(self.findings), 'check')}, {' and '.join(parts)}."
 
 

@@ -53,7 +53,6 @@ class Page:
     title: str
     facts: Sequence[str]
     sections: Sequence[PageSection]
-    problems: Sequence[str]
     overview: Overview
     model_code: str
     arrays_name: str = ""

@@ -293,7 +293,7 @@ def _overview(context: AuditContext) -> Overview:
             other = context.subject.class_name(target)
             text += f"; explained is {other}, {percent(context.share(photo, target))}"
         saw.append(text)
-    failed = [Finding("wrong", f"Failed and missing: {p}", "") for p in context.problems]
+    failed = [Finding("wrong", f"This report is not complete: {p}", "") for p in context.problems]
     unchecked = [text for key, text in NOT_RUN.items() if key not in context.section_keys]
     unchecked.append(
         "Whether these predictions are right: a report has photos, not their true classes. "

@@ -87,12 +87,10 @@ class Audit:
             else PageSection(section.key, section.title, None, str(found))
             for section, found in self.sections
         ]
-        problems = tuple(str(problem) for problem in self.problems)
         return Page(
             self.title,
             self.facts,
             sections,
-            problems,
             self.overview,
             self.model_code,
             arrays_name,

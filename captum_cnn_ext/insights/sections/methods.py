@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from captum_cnn_ext import metrics
-from captum_cnn_ext.insights.blocks import Cell, Column, SectionContent, Text
+from captum_cnn_ext.insights.blocks import Cell, Column, Facts, SectionContent, Text
 from captum_cnn_ext.insights.catalogue import INPUT
 from captum_cnn_ext.insights.context import AuditContext
 from captum_cnn_ext.insights.methods import Method
@@ -59,7 +59,6 @@ def build(context: AuditContext) -> SectionContent:
                 round(float(quality[where, name].mean()), 4),
                 None if name == GAUSSIAN else round(float(difference), 4),
                 None if name == GAUSSIAN else round(float(like), 3),
-                used.known.cost if used else "no pass of the network",
             ]
         )
         context.keep(
@@ -72,6 +71,8 @@ def build(context: AuditContext) -> SectionContent:
         [
             Text(_words(photos)),
             context.tabulate("methods", "", _columns(), sorted(rows, key=_worst_last)),
+            Text("What one map of one photo costs:"),
+            Facts([(name, method.known.cost) for (_, name), method in methods.items()]),
         ]
     )
 
@@ -94,7 +95,7 @@ def _columns() -> list[Column]:
     columns = [Column("method"), Column("at"), Column("passes", number=True)]
     columns += [Column("insertion ↑", number=True), Column("deletion ↓", number=True)]
     columns += [Column("difference ↑", number=True), Column("over Gaussian", number=True)]
-    return [*columns, Column("like Gaussian", number=True), Column("cost of one map")]
+    return [*columns, Column("like Gaussian", number=True)]
 
 
 def _worst_last(row: Sequence[Cell]) -> float:
@@ -118,8 +119,8 @@ def _find(context: AuditContext, quality: dict[tuple[str, str], Tensor]) -> None
     blind = [_label(*place) for place, value in scores.items() if value <= chance]
     weak = [_label(*place) for place, value in scores.items() if chance < value <= hill]
     if blind:
-        text = f"{listed(blind)}: on these photos no more faithful than random numbers. "
-        context.find("wrong", f"{text}Do not rely on these maps.", KEY, **numbers)
+        text = f"{listed(blind)}: on these photos no more faithful than random numbers. Prefer "
+        context.find("unsure", f"{text}another method, or judge it on more photos.", KEY, **numbers)
     if weak:
         text = f"{listed(weak)}: on these photos no more faithful than a hill in the middle of "
         context.find("unsure", f"{text}the picture. Prefer another method.", KEY, **numbers)

@@ -188,4 +188,4 @@ def percent(share: float) -> str:
     return "< 0.1 %" if share < 0.0005 else "> 99.9 %" if share >= 0.9995 else f"{share:.1%}"
 
 
-SECTION = Section("summary", "Summary", build)
+SECTION = Section("summary", "Model and predictions", build)
