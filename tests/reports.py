@@ -78,7 +78,7 @@ def text_of(done, key):
     return " ".join(str(block) for block in content(done, key))
 
 
-def run_code(done, code, model):
+def run_code(done, code, model, other=None):
     """The names that a figure's code leaves behind, run as shown, the model filled in."""
     from captum_cnn_ext.insights.figure_code import setup_code
 
@@ -87,7 +87,8 @@ def run_code(done, code, model):
         np.savez(arrays, **done.arrays)
         setup = setup_code(done.model_code, str(arrays))
         assert "model = ..." in setup
-        found = {"the_model": model}
+        found = {"the_model": model, "the_other": other}
+        code = re.sub(r"model = \.\.\.", "model = the_other", code)
         exec(re.sub(r"model = \.\.\.", "model = the_model", setup) + "\n" + code, found)
     return found
 

@@ -145,6 +145,9 @@ def test_against_a_checkpoint_and_against_another_model(folder, capsys):
     record = json.loads((folder / "audit.manifest.json").read_text("utf-8"))
     assert record["against"]["name"] == "torchvision:squeezenet1_1 (SqueezeNet)"
     assert len(record["tables"]["against_maps"]) == 3
+    assert record["checks"][-1]["section"] == "against"
+    wrong = [check["text"] for check in record["checks"] if check["verdict"] == "wrong"]
+    assert any("The other model's weights are random" in text for text in wrong)
 
 
 @pytest.mark.parametrize(

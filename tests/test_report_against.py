@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from reports import rows, small, small_images, tables, text_of
+from captum.attr import LayerGradCam
+from reports import pictures, rows, run_code, small, small_images, tables, text_of
 from snapshots import nothing_left_behind
 from torch import nn
 
@@ -45,7 +46,7 @@ def test_the_section_comes_with_the_second_model(done, models, images):
     plain = audit(models[0], images, show_progress=False, quick=True)
     assert "against" not in [section.key for section, _ in plain.sections]
     quick = compared(*models, images, sections=None, quick=True)
-    assert [section.key for section, _ in quick.sections][-1] == "against"
+    assert [section.key for section, _ in quick.sections][-2:] == ["against", "settings"]
 
 
 def test_predictions_of_both(done, models, images):
@@ -72,6 +73,20 @@ def test_maps_of_both_and_their_rank_correlation(done, models, images):
     assert expected.min() < 0.999
     shown = [row["rank correlation"] for row in found if row["method"] == "LayerHiResCam"]
     assert shown == pytest.approx(expected.tolist(), abs=1e-3)
+
+
+def test_the_code_of_every_map_gives_it(done, models, images):
+    shown = list(pictures(done, "against"))
+    assert len(shown) == 3 * 2 * 2
+    targets = done.arrays["explained_classes"].tolist()
+    expected = {
+        f"{name}, {side}": kind(model, model.block).attribute(images, targets).detach()
+        for side, model in zip(("this model", "the other"), models, strict=True)
+        for name, kind in (("LayerGradCam", LayerGradCam), ("LayerHiResCam", attr.LayerHiResCam))
+    }
+    for picture in shown:
+        heat = run_code(done, picture.code, *models)["heat"].detach()
+        torch.testing.assert_close(heat, expected[picture.title], rtol=1e-5, atol=1e-8)
 
 
 def test_weights_that_changed_and_by_how_much(done, models):

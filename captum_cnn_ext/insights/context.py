@@ -74,9 +74,13 @@ class RuleCoverage:
 
 @dataclass(frozen=True)
 class Rival:
-    """The second model of a comparison, what it was given and what it says."""
+    """The second model of a comparison, what it was given and what it says.
+
+    ``code`` is the Python that loads it.
+    """
 
     subject: Subject
+    code: str
     photos: Photos
     predicted: Predicted
     layers: list[ChosenLayer]

@@ -40,8 +40,8 @@ def setup_code(model: str, arrays_name: str) -> str:
     """What goes before the lines of a figure: imports, ``model``, the audit's inputs ``x``."""
     return (
         f"import numpy as np\nimport torch\n{model}\n"
-        f"x = torch.from_numpy(np.load({arrays_name!r})['inputs'])"
-        ".to(next(model.parameters()))\n"
+        f"arrays = np.load({arrays_name!r})\n"
+        "x = torch.from_numpy(arrays['inputs']).to(next(model.parameters()))\n"
     )
 
 

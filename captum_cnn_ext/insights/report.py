@@ -117,7 +117,7 @@ def audit(
     started = time.perf_counter()
     require_jinja()
     if sections is None and quick:
-        sections = [*QUICK_SECTIONS, *(["against"] if against is not None else [])]
+        sections = [key for key in QUICK_SECTIONS if key != "against" or against is not None]
     chosen = chosen_sections(sections, comparing=against is not None)
     known = find_methods(
         (QUICK_METHODS if quick else DEFAULT_METHODS) if methods is None else methods
@@ -274,7 +274,7 @@ def _rival(
                 found = named_layers(subject.model, names, image)
             except ArgumentError:
                 found, _ = default_layers(subject.model, image)
-    return Rival(subject, photos, predicted(outputs), found)
+    return Rival(subject, model_code(model), photos, predicted(outputs), found)
 
 
 NOT_RUN = {

@@ -26,7 +26,7 @@ from captum_cnn_ext.insights.sections import (
     top_patches,
 )
 
-QUICK_SECTIONS = ("summary", "structure", "attributions", "settings")
+QUICK_SECTIONS = ("summary", "structure", "attributions", "against", "settings")
 SECTIONS: list[Section] = [
     summary.SECTION,
     structure.SECTION,

@@ -53,6 +53,10 @@ def build(context: AuditContext) -> SectionContent:
 
 def _both(context: AuditContext, rival: Rival) -> Facts:
     subjects = context.subject, rival.subject
+    if rival.subject.weights.startswith("random"):
+        text = "The other model's weights are random: comparing with it says nothing."
+        context.find("wrong", f"{text} Load trained weights.", KEY)
+    context.keep("against/inputs", rival.photos.inputs, f"network inputs of {THERE}")
     hashes = context.weights_sha256, fingerprint(rival.subject.model.state_dict())
     rows = [
         (word, f"{subject.name}, weights: {subject.weights}, SHA-256 {sha[:16]}…")

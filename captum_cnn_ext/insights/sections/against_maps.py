@@ -13,6 +13,7 @@ from captum_cnn_ext.insights.clock import AT_ONCE
 from captum_cnn_ext.insights.context import AuditContext, Rival
 from captum_cnn_ext.insights.methods import as_maps, methods_at
 from captum_cnn_ext.insights.pictures import heat_picture
+from captum_cnn_ext.insights.sections.attributions import batch_code
 from captum_cnn_ext.insights.sections.summary import listed
 
 KEY = "against"
@@ -27,11 +28,18 @@ def same_outputs(context: AuditContext, rival: Rival) -> bool:
     return context.predicted.outputs.shape[1] == rival.predicted.outputs.shape[1]
 
 
+def rival_targets(context: AuditContext, rival: Rival) -> list[int]:
+    """The classes explained of the second model: the same ones, where it has the same."""
+    if same_outputs(context, rival):
+        return context.targets
+    return [int(index) for index in rival.predicted.probabilities.argmax(1)]
+
+
 def blocks(context: AuditContext, rival: Rival) -> list[Block]:
     """Maps at each model's deepest layer: pictures, and a table of rank correlations."""
     here, there = context.layers[-1].name, rival.layers[-1].name
     same = same_outputs(context, rival)
-    targets = context.targets if same else rival.predicted.probabilities.argmax(1).tolist()
+    targets = rival_targets(context, rival)
     other, theirs = rival.subject.model, rival.photos.inputs
     found: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
     for known in _methods(context):
@@ -99,9 +107,20 @@ def _pictures(
     photo: int,
 ) -> list[Picture]:
     pictures = []
+    load = f"{rival.code}\nx = torch.from_numpy(arrays['against/inputs']).to(x)\n"
+    targets = context.targets, rival_targets(context, rival)
+    sides = (
+        (HERE, context.subject, context.photos, context.layers, "", targets[0]),
+        (THERE, rival.subject, rival.photos, rival.layers, load, targets[1]),
+    )
+    known = {method.name: method for method in context.methods}
     for method, maps in found.items():
-        sides = ((HERE, context.subject, context.photos), (THERE, rival.subject, rival.photos))
-        for (side, subject, photos), heat in zip(sides, maps[:2], strict=True):
+        for (side, subject, photos, layers, begin, classes), heat in zip(
+            sides, maps[:2], strict=True
+        ):
+            layer = layers[-1].name
+            places = methods_at(subject.model, photos.inputs, [layer], [layer], [known[method]])
+            code = batch_code(places[layer][0].code, photo, len(photos), classes, subject)
             pictures.append(
                 heat_picture(
                     photos.inputs[photo],
@@ -110,6 +129,7 @@ def _pictures(
                     subject.std,
                     alt=f"{method} of {side} on {photos.names[photo]}",
                     title=f"{method}, {side}",
+                    code=begin + code,
                 )
             )
     return pictures

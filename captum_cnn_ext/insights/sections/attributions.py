@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError
@@ -28,6 +30,7 @@ from captum_cnn_ext.insights.pictures import (
 )
 from captum_cnn_ext.insights.section import Section
 from captum_cnn_ext.insights.sections.summary import percent, photo_code
+from captum_cnn_ext.insights.subject import Subject
 
 Maps = dict[str, dict[str, Tensor]]  # where -> method -> (N, C, h, w)
 
@@ -115,21 +118,19 @@ def _each_once(context: AuditContext) -> list[Method]:
     return list({method.name: method for method in every}.values())
 
 
-def _code(context: AuditContext, method: str, photo: int) -> str:
+def batch_code(
+    method: str, photo: int, photos: int, targets: Sequence[int], subject: Subject, seed: int = 0
+) -> str:
     """The batch that the photo was explained in, its maps, and the photo's one drawn."""
-    subject, start = context.subject, photo - photo % AT_ONCE
-    several = len(context.photos) > AT_ONCE
-    batch = f"x = x[{start}:{start + AT_ONCE}]\n" if several else ""
-    scale = scale_code(subject.mean, subject.std)
-    row = photo - start
-    targets = context.targets[start : start + AT_ONCE]
-    # a batch later than the first begins where the random numbers of the first ended
-    seed = f"torch.manual_seed({context.seed})\n" if "NoiseTunnel" in method else ""
+    start = photo - photo % AT_ONCE
+    batch = f"x = x[{start}:{start + AT_ONCE}]\n" if photos > AT_ONCE else ""
+    random = f"torch.manual_seed({seed})\n" if "NoiseTunnel" in method else ""
+    row, some = photo - start, list(targets[start : start + AT_ONCE])
     return (
-        f"{batch}target = torch.tensor({targets}, device=x.device)\n{seed}{method}\n\n"
+        f"{batch}target = torch.tensor({some}, device=x.device)\n{random}{method}\n\n"
         "from captum_cnn_ext.render import overlay\n"
-        f"figure, _ = overlay(x[{row}], heat[{row}]{scale}, sign='positive', "
-        f"alpha_overlay={HEAT_OPACITY}, outlier_perc={STRONGEST_SHARE:g})"
+        f"figure, _ = overlay(x[{row}], heat[{row}]{scale_code(subject.mean, subject.std)}, "
+        f"sign='positive', alpha_overlay={HEAT_OPACITY}, outlier_perc={STRONGEST_SHARE:g})"
     )
 
 
@@ -157,7 +158,14 @@ def _photo(context: AuditContext, photo: int, maps: Maps) -> Group:
                 subject.std,
                 alt=f"{method} for {label} on {name}, {where}",
                 title=method,
-                code=_code(context, codes[where, method], photo),
+                code=batch_code(
+                    codes[where, method],
+                    photo,
+                    len(context.photos),
+                    context.targets,
+                    subject,
+                    context.seed,
+                ),
             )
             for method, attribution in found.items()
         ]
