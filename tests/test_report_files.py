@@ -244,6 +244,7 @@ def test_hostile_names_are_text_everywhere(hostile, tmp_path):
     assert "قطة" in page
     assert "{{ 7*7 }}" in page
     assert LONG in page.replace("<wbr>", "")
+    assert not any(LONG in text for text in (*hostile.overview.saw, hostile.overview.headline))
     saved = hostile.save(tmp_path / "a.html", inline_limit=0)
     record = json.loads(saved.manifest.read_text("utf-8"))
     assert {photo["name"] for photo in record["photos"]} == set(HOSTILE)  # machines get them whole

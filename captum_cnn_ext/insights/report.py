@@ -30,7 +30,7 @@ from captum_cnn_ext.insights.predictions import explained_classes, predicted
 from captum_cnn_ext.insights.result import Audit
 from captum_cnn_ext.insights.section import Section
 from captum_cnn_ext.insights.sections import QUICK_SECTIONS, chosen_sections
-from captum_cnn_ext.insights.sections.summary import percent
+from captum_cnn_ext.insights.sections.summary import percent, short
 from captum_cnn_ext.insights.subject import ClassNames, Subject, subject_of
 from captum_cnn_ext.models import LoadedModel
 
@@ -288,9 +288,9 @@ def _overview(context: AuditContext) -> Overview:
     for photo, (name, target) in enumerate(zip(context.photos.names, context.targets, strict=True)):
         best = int(context.predicted.probabilities[photo].argmax())
         label, share = context.subject.class_name(best), percent(context.share(photo, best))
-        text = f"{name}: {label}, {share}"
+        text = f"{short(name)}: {short(label)}, {share}"
         if target != best:
-            other = context.subject.class_name(target)
+            other = short(context.subject.class_name(target))
             text += f"; explained is {other}, {percent(context.share(photo, target))}"
         saw.append(text)
     failed = [Finding("wrong", f"This report is not complete: {p}", "") for p in context.problems]

@@ -27,7 +27,7 @@ from captum_cnn_ext.insights.provenance import fingerprint
 from captum_cnn_ext.insights.section import Section
 from captum_cnn_ext.insights.sections import against_maps
 from captum_cnn_ext.insights.sections.against_maps import HERE, KEY, THERE, same_outputs
-from captum_cnn_ext.insights.sections.summary import listed, percent
+from captum_cnn_ext.insights.sections.summary import listed, percent, short
 
 LAYERS = 12  # whose activations are compared
 PHOTOS = 8
@@ -77,7 +77,7 @@ def _predictions(context: AuditContext, rival: Rival) -> Group:
         label, label_there = context.subject.class_name(best), names.class_name(other)
         agree = best == other if same else label == label_there
         shared = float(there[best]) if same else None
-        apart += [] if agree else [f"{name} ({label} or {label_there})"]
+        apart += [] if agree else [f"{short(name)} ({short(label)} or {short(label_there)})"]
         rows.append(
             [
                 *(name, label, float(here[best]), label_there, float(there[other]), shared),

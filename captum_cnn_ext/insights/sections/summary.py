@@ -21,6 +21,7 @@ from captum_cnn_ext.insights.pictures import photo_picture
 from captum_cnn_ext.insights.section import Section
 
 TOP = 5
+LONGEST = 60  # letters of a name within a sentence
 SURE = 0.5  # below this the strongest class has less than all others together
 
 
@@ -147,7 +148,7 @@ def _find(context: AuditContext) -> None:
     best = [_strongest(context, photo, 1)[0] for photo in range(len(context.photos))]
     shares = [context.share(photo, index) for photo, index in enumerate(best)]
     doubtful = [
-        f"{name} ({subject.class_name(index)} {percent(share)})"
+        f"{short(name)} ({short(subject.class_name(index))} {percent(share)})"
         for name, index, share in zip(context.photos.names, best, shares, strict=True)
         if share < SURE
     ]
@@ -159,6 +160,11 @@ def _find(context: AuditContext) -> None:
     else:
         text = "The network gives its strongest class more than half of the probability each time."
         context.find("fine", f"{text} That is no proof that it is right.", "summary", **numbers)
+
+
+def short(name: str) -> str:
+    """A name that fits into a sentence; tables and captions have it whole."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def listed(names: list[str], most: int = 4) -> str:
