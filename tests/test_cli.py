@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from captum_cnn_ext import __version__, cli
@@ -104,6 +105,64 @@ def test_more_photos_than_allowed_are_left_out_and_it_is_said(folder, capsys):
     _, err = capsys.readouterr()
     assert "the first 2 of 3 pictures were used" in err
     assert "the first 2 of 3 pictures were used" in (folder / "audit.html").read_text()
+
+
+def test_quick_writes_a_short_report(folder, capsys):
+    assert main([*QUICK[:-2], "--quick"]) == 0
+    out, _ = capsys.readouterr()
+    assert "record: audit.manifest.json" in out
+    assert "tables: audit.tables" in out
+    record = json.loads((folder / "audit.manifest.json").read_text("utf-8"))
+    assert record["sections"] == ["summary", "structure", "attributions", "settings"]
+    assert record["command"] == (
+        "captum-cnn-ext audit --model net.py:build --images photos --quick"
+    )
+    assert str(folder) not in (folder / "audit.manifest.json").read_text("utf-8")
+
+
+def test_against_a_checkpoint_and_against_another_model(folder, capsys):
+    sys.path.insert(0, str(folder))
+    try:
+        import net
+    finally:
+        sys.path.remove(str(folder))
+    state = net.build()[0].state_dict()
+    state["4.bias"] = state["4.bias"] + torch.tensor([0.0, 9.0, 0.0])
+    torch.save(state, folder / "later.pt")
+    arguments = [*QUICK[:-1], "summary", "--layers", "1", "--methods", "LayerHiResCam"]
+    assert main([*arguments, "--against", "later.pt"]) == 0
+    capsys.readouterr()
+    record = json.loads((folder / "audit.manifest.json").read_text("utf-8"))
+    assert record["against"]["weights"] == "later.pt"
+    assert record["against"]["weights_sha256"] != record["model"]["weights_sha256"]
+    table = {row["tensor"]: row["largest change"] for row in record["tables"]["against_weights"]}
+    assert {name for name, change in table.items() if change} == {"4.bias"}
+    assert table["4.bias"] == pytest.approx(9)
+    assert {row["the other"] for row in record["tables"]["against_predictions"]} == {"class 1"}
+    assert "--against later.pt" in record["command"]
+
+    assert main([*arguments, "--against", "torchvision:squeezenet1_1"]) == 0
+    record = json.loads((folder / "audit.manifest.json").read_text("utf-8"))
+    assert record["against"]["name"] == "torchvision:squeezenet1_1 (SqueezeNet)"
+    assert len(record["tables"]["against_maps"]) == 3
+    assert record["checks"][-1]["section"] == "against"
+    wrong = [check["text"] for check in record["checks"] if check["verdict"] == "wrong"]
+    assert any("The other model's weights are random" in text for text in wrong)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--against", "missing.pt"], "--against missing.pt: weights: there is no file missing.pt"),
+        (["--against", "torchvision:resnet51"], "torchvision has no model 'resnet51'"),
+        (["--sections", "atributions"], "sections='atributions'"),
+        (["--sections", "summary,against"], "there is no second model to compare with"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(folder, capsys, arguments, message):
+    assert main([*QUICK[:-2], *arguments]) == 2
+    assert message in one_error_line(capsys)
+    assert not list(folder.glob("audit*"))
 
 
 def test_a_failed_section_gives_exit_code_1_and_its_traceback(folder, capsys):

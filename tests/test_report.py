@@ -2,13 +2,13 @@
 
 import re
 import warnings
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import torch
 from captum.attr import LayerGradCam, NoiseTunnel, Occlusion, Saliency
 from PIL import Image
+from reports import MEAN, STD, Small, small, small_images, tags_of
 from snapshots import nothing_left_behind
 from torch import nn
 
@@ -32,32 +32,16 @@ from captum_cnn_ext.models import LoadedModel
 
 SCRIPT = "<script>alert(1)</script>"
 IMAGE_TAG = '"><img src=x onerror=alert(2)>'
-MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
-
-
-class Small(nn.Module):
-    """Two convolutions, global average pooling, one linear layer: every CAM is defined."""
-
-    def __init__(self):
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
-        self.block = nn.Sequential(nn.Conv2d(4, 6, 3, padding=1), nn.ReLU())
-        self.head = nn.Linear(6, 3)
-
-    def forward(self, x):
-        return self.head(self.block(self.stem(x)).mean((2, 3)))
 
 
 @pytest.fixture(scope="module")
 def model():
-    torch.manual_seed(3)
-    return Small().eval()
+    return small()
 
 
 @pytest.fixture(scope="module")
 def images():
-    generator = torch.Generator().manual_seed(5)
-    return torch.rand(2, 3, 16, 20, generator=generator) - 0.3
+    return small_images()
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +78,7 @@ def test_the_full_report_has_every_section_and_no_problem(full):
     assert [section.key for section, _ in full.sections] == [
         *("summary", "structure", "graph", "filters", "feature_maps"),
         *("reconstructions", "top_patches"),
-        *("attributions", "synthesis", "times", "settings"),
+        *("attributions", "methods", "checks", "synthesis", "times", "settings"),
     ]
     assert all(isinstance(content, SectionContent) for _, content in full.sections)
 
@@ -197,28 +181,13 @@ def test_a_single_output_is_read_with_a_sigmoid(images):
 # --- the page ---------------------------------------------------------------------------------
 
 
-class _Tags(HTMLParser):
-    def __init__(self):
-        super().__init__()
-        self.tags = []
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-
-
-def tags_of(page):
-    parser = _Tags()
-    parser.feed(page)
-    return parser.tags
-
-
 def test_names_are_text_and_never_markup(page):
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "alert(2)" in page
     tags = tags_of(page)
     assert sum(tag == "script" for tag, _ in tags) == 1
     assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
-    assert all(a["src"].startswith("data:image/png;base64,") for tag, a in tags if tag == "img")
+    assert all(a["src"].startswith("data:image/webp;base64,") for tag, a in tags if tag == "img")
 
 
 def test_the_page_loads_nothing(page):
@@ -472,9 +441,15 @@ def test_model_and_random_state_are_left_as_found(images):
 
 def test_saved_files_hold_the_page_and_the_arrays(full, tmp_path):
     saved = full.save(tmp_path / "report.html")
-    assert saved == (tmp_path / "report.html", tmp_path / "report.npz")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "report.npz"]
-    assert saved.report.read_text(encoding="utf-8") == full.to_html("report.npz")
+    names = ["report.html", "report.manifest.json", "report.npz", "report.tables"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
+    assert (saved.report.name, saved.arrays.name, saved.manifest.name) == tuple(
+        names[place] for place in (0, 2, 1)
+    )
+    assert saved.images is None
+    page = saved.report.read_text(encoding="utf-8")
+    said = "<span>record in report.manifest.json</span>"
+    assert page.replace(said, "") == full.to_html("report.npz")
     with np.load(saved.arrays, allow_pickle=False) as arrays:
         assert set(arrays.files) == set(full.arrays)
         for name, array in full.arrays.items():

@@ -31,14 +31,19 @@ from captum_cnn_ext.cli.arguments import (
 )
 
 if TYPE_CHECKING:
+    from captum_cnn_ext.insights import SavedAudit
     from captum_cnn_ext.models import LoadedModel
 
+SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 EXAMPLES = f"""examples:
   {PROGRAM} audit
   {PROGRAM} audit --images cat.jpg dog.jpg --out pets.html
   {PROGRAM} audit --model torchvision:resnet50 --weights DEFAULT --layers layer3,layer4
   {PROGRAM} audit --model path/net.py:build --weights net.pt --target 3 --device cuda
   {PROGRAM} audit --sections summary,attributions --no-progress
+  {PROGRAM} audit --quick
+  {PROGRAM} audit --model torchvision:resnet50 --weights old.pt --against new.pt
+  {PROGRAM} audit --against torchvision:resnet34 --quick
 """
 
 
@@ -48,7 +53,8 @@ def add(commands: Any) -> None:
         commands,
         "audit",
         help="write one HTML report on a network and photos",
-        description="Write one self-contained HTML report and the arrays behind its pictures.",
+        description="Write one self-contained HTML report; beside it the arrays behind its "
+        "pictures (.npz), its record and tables (.manifest.json), and the tables as CSV.",
         epilog=EXAMPLES,
     )
     add_model_arguments(audit)
@@ -59,6 +65,13 @@ def add(commands: Any) -> None:
     add("--class-names", metavar="FILE", help="one name per line, or JSON")
     add("--target", type=int, metavar="N", help="class to explain (default: the strongest)")
     add("--sections", metavar="A,B", help="sections of the report (default: all)")
+    add("--quick", action="store_true", help="what takes seconds: few sections, no sanity checks")
+    add(
+        "--against",
+        metavar="OTHER",
+        help="compare with a second model (a spec as for --model) or with a checkpoint of the same "
+        f"(a file: {', '.join(SUFFIXES)})",
+    )
     add("--title", help="heading of the report")
     add("--out", default="audit.html", metavar="FILE", help="report to write (default: audit.html)")
     add("--seed", type=int, default=0, metavar="N", help="for random numbers (default: 0)")
@@ -72,6 +85,7 @@ def _audit(options: argparse.Namespace) -> int:
     _judge_before_model(options)
     loaded = load(options, options.class_names)
     layers = _judge_layers(options.layers, loaded)
+    rival = None if options.against is None else _rival(options)
     photos, notes = read_photos(options)
 
     from captum_cnn_ext._engine.arguments import ArgumentError
@@ -88,6 +102,8 @@ def _audit(options: argparse.Namespace) -> int:
                 seed=options.seed,
                 show_progress=not options.no_progress,
                 sections=split(options.sections),
+                quick=options.quick,
+                against=rival,
                 title=options.title,
                 notes=notes,
                 command=_command(options),
@@ -99,8 +115,8 @@ def _audit(options: argparse.Namespace) -> int:
         raise UsageError(one_line(error)) from error
     except OSError as error:
         raise UsageError(f"--out {options.out}: cannot be written ({one_line(error)})") from error
-    for path, what in ((saved.report, "report"), (saved.arrays, "arrays")):
-        print(f"{what}: {path} ({_file_size(path.stat().st_size)})")
+    _print_files(saved)
+    print(done.overview.headline)
     count = "1 photo" if len(photos) == 1 else f"{len(photos)} photos"
     print(f"{count} in {time.perf_counter() - begin:.0f} s")
     for note in loaded.notes:
@@ -111,6 +127,29 @@ def _audit(options: argparse.Namespace) -> int:
         failed = "; ".join(str(problem) for problem in done.problems)
         print(f"{PROGRAM}: the report is not complete: {failed}", file=sys.stderr)
     return INCOMPLETE if done.problems else DONE
+
+
+def _print_files(saved: SavedAudit) -> None:
+    files = ((saved.report, "report"), (saved.arrays, "arrays"), (saved.manifest, "record"))
+    for path, what in files:
+        print(f"{what}: {path} ({_file_size(path.stat().st_size)})")
+    print(f"tables: {saved.tables}")
+    if saved.images is not None:
+        size = sum(file.stat().st_size for file in saved.images.iterdir())
+        print(f"images: {saved.images} ({_file_size(size)}); hand it on together with the report")
+
+
+def _rival(options: argparse.Namespace) -> LoadedModel:
+    """The second model: another spec, or the same spec with other weights."""
+    other = argparse.Namespace(**vars(options))
+    if Path(options.against).suffix.lower() in SUFFIXES:
+        other.weights = options.against
+    else:
+        other.model, other.weights = options.against, None
+    try:
+        return load(other, options.class_names)
+    except UsageError as error:
+        raise UsageError(f"--against {options.against}: {error}") from error
 
 
 @contextmanager
@@ -149,7 +188,7 @@ def _judge_before_model(options: argparse.Namespace) -> None:
     try:
         require_jinja()
         report_paths(options.out)
-        chosen_sections(split(options.sections))
+        chosen_sections(split(options.sections), comparing=options.against is not None)
         find_methods(split(options.methods) or DEFAULT_METHODS)
     except (ImportError, ValueError) as error:
         raise UsageError(one_line(error)) from error
@@ -178,7 +217,8 @@ def _command(options: argparse.Namespace) -> str:
         if value in (None, False) or name in ("run", "no_progress") or value == DEFAULTS.get(name):
             continue
         values = value if isinstance(value, list) else [value]
-        words += [f"--{name.replace('_', '-')}", *(_last_part(str(v)) for v in values)]
+        words.append(f"--{name.replace('_', '-')}")
+        words += [] if value is True else [_last_part(str(v)) for v in values]
     return shlex.join(words)
 
 

@@ -18,6 +18,7 @@ from captum_cnn_ext.evidence.receptive_field import (
     receptive_field,
     receptive_fields,
 )
+from captum_cnn_ext.evidence.representation_similarity import linear_cka
 from captum_cnn_ext.evidence.structure import layer_table
 from captum_cnn_ext.evidence.top_patches import top_patches
 from captum_cnn_ext.evidence.turns import Turn
@@ -38,6 +39,7 @@ __all__ = [
     "effective_receptive_field",
     "filter_similarity",
     "layer_table",
+    "linear_cka",
     "model_graph",
     "receptive_field",
     "receptive_fields",

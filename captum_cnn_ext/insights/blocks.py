@@ -68,15 +68,24 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG with its size in pixels, words for who cannot see it, and a caption."""
+    """A WebP or PNG with its size in pixels, words for who cannot see it, and a caption.
+
+    ``code`` is the Python that draws it again, given ``model`` and the inputs ``x``.
+    """
 
     kind: ClassVar[str] = "picture"
-    png: bytes
+    data: bytes
     width: int
     height: int
     alt: str
     title: str = ""
     caption: str = ""
+    code: str = ""
+
+    @property
+    def format(self) -> str:
+        """Of the file: "webp" or "png"."""
+        return "webp" if self.data[8:12] == b"WEBP" else "png"
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,7 @@ class Drawing:
     kind: ClassVar[str] = "drawing"
     svg: str
     alt: str
+    code: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,16 +16,20 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from captum_cnn_ext._engine.coverage import Coverage
 from captum_cnn_ext.evidence import (
     LayerTable,
     ReceptiveField,
     layer_table,
     receptive_fields,
 )
+from captum_cnn_ext.insights.blocks import Cell, Column, Table
 from captum_cnn_ext.insights.catalogue import KnownMethod
 from captum_cnn_ext.insights.clock import AT_ONCE, stopwatch
+from captum_cnn_ext.insights.findings import Finding, Verdict
 from captum_cnn_ext.insights.inputs import Photos
 from captum_cnn_ext.insights.layers import ChosenLayer
+from captum_cnn_ext.insights.provenance import fingerprint
 from captum_cnn_ext.insights.subject import Subject
 
 CALLED_OFTEN = r"layer .* is called \d+ times"
@@ -60,6 +64,29 @@ class MethodParameters:
 
 
 @dataclass(frozen=True)
+class RuleCoverage:
+    """What a backward rule met on its way from a layer to the pixels."""
+
+    layer: str
+    rule: str
+    coverage: Coverage
+
+
+@dataclass(frozen=True)
+class Rival:
+    """The second model of a comparison, what it was given and what it says.
+
+    ``code`` is the Python that loads it.
+    """
+
+    subject: Subject
+    code: str
+    photos: Photos
+    predicted: Predicted
+    layers: list[ChosenLayer]
+
+
+@dataclass(frozen=True)
 class Problem:
     """Something that failed and is missing from the report."""
 
@@ -82,6 +109,7 @@ class AuditContext:
 
     ``targets`` is the class explained for each photo. ``arrays`` is what goes into the file of
     arrays, ``problems`` what failed, ``remarks`` the warnings that were given, each after where.
+    ``findings`` go onto the top of the report, ``tables`` into files beside it.
     """
 
     subject: Subject
@@ -105,6 +133,12 @@ class AuditContext:
     parameters: list[MethodParameters] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     remarks: list[tuple[str, str]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    tables: dict[str, Table] = field(default_factory=dict)
+    maps: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # of (place, method)
+    unfit: set[tuple[str, str]] = field(default_factory=set)  # methods that could not run there
+    coverage: list[RuleCoverage] = field(default_factory=list)
+    rival: Rival | None = None
 
     @property
     def model(self) -> nn.Module:
@@ -129,6 +163,11 @@ class AuditContext:
         except (ValueError, RuntimeError):
             return {}
 
+    @cached_property
+    def weights_sha256(self) -> str:
+        """The fingerprint of the model's parameters and buffers."""
+        return fingerprint(self.model.state_dict())
+
     def share(self, photo: int, target: int) -> float:
         """The probability of a class for a photo."""
         return float(self.predicted.probabilities[photo, target])
@@ -143,6 +182,31 @@ class AuditContext:
             raise ValueError(f"name={name!r}: an array of this name is kept already")
         self.arrays[name] = as_array(values)
         self.array_words[name] = words
+
+    def find(self, verdict: Verdict, text: str, section: str, **numbers: float) -> None:
+        """Put a sentence onto the top of the report; ``section`` is the key of where to read on."""
+        self.findings.append(Finding(verdict, text, section, tuple(numbers.items())))
+
+    def tabulate(
+        self,
+        name: str,
+        caption: str,
+        columns: Sequence[Column],
+        rows: Sequence[Sequence[Cell]],
+        anchors: Sequence[str] = (),
+    ) -> Table:
+        """A table that is also saved beside the report under ``name``, a file's name.
+
+        Raises:
+            ValueError: there is a table of that name already, or the name is no file's.
+        """
+        if name in self.tables or not re.fullmatch(r"[a-z0-9_]+", name):
+            raise ValueError(
+                f"name={name!r}: expected lower-case letters, digits and underscores, and a name "
+                f"not in use; there are {', '.join(self.tables) or 'none'} already"
+            )
+        self.tables[name] = Table(caption, columns, rows, anchors)
+        return self.tables[name]
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -168,10 +232,14 @@ class AuditContext:
     def timed(
         self, method: str, origin: str, layer: str, run: Callable[[Tensor, Tensor], Tensor]
     ) -> Tensor:
-        """As `in_batches`, seeded before, with the time kept and warnings turned into remarks."""
-        torch.manual_seed(self.seed)
+        """As `in_batches`, each batch seeded, the time kept and warnings turned into remarks."""
+
+        def seeded(inputs: Tensor, targets: Tensor) -> Tensor:
+            torch.manual_seed(self.seed)
+            return run(inputs, targets)
+
         with self.listening(f"{method} at {layer}" if layer else method):
-            seconds, result = stopwatch(lambda: self.in_batches(run), self.inputs)
+            seconds, result = stopwatch(lambda: self.in_batches(seeded), self.inputs)
         self.timings.append(Timing(method, origin, layer, seconds))
         return result
 

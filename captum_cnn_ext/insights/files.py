@@ -1,12 +1,13 @@
-"""Two files that appear together, whole or not at all."""
+"""Files and folders that appear together, whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -18,17 +19,43 @@ PIXELS_PER_INCH = 150
 PICTURES = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
 
 
-def report_paths(path: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """The report's path and that of the arrays beside it, if both can be written.
+class ReportPaths(NamedTuple):
+    """Where a report and what belongs to it go."""
+
+    report: Path
+    arrays: Path
+    manifest: Path
+    tables: Path
+    images: Path
+
+
+def report_paths(path: str | os.PathLike[str]) -> ReportPaths:
+    """The report's path and what is beside it, if all can be written.
 
     Raises:
-        ArgumentError: not an HTML name, a folder, or a folder that is missing or not writable.
+        ArgumentError: not an HTML name, a folder, or a folder that is missing or not writable;
+            or a folder of ours that holds other files, which would be lost.
     """
     report = writable_path(path, SUFFIXES)
-    arrays = report.with_suffix(".npz")
-    if arrays.is_dir():
-        raise ArgumentError(f"out={str(path)!r}: {str(arrays)!r} is a folder")
-    return report, arrays
+    endings = (".npz", ".manifest.json", ".tables", ".images")
+    paths = ReportPaths(report, *(report.with_name(report.stem + ending) for ending in endings))
+    for file in (paths.arrays, paths.manifest):
+        if file.is_dir():
+            raise ArgumentError(f"out={str(path)!r}: {str(file)!r} is a folder")
+    for folder, suffix in ((paths.tables, ".csv"), (paths.images, ".webp")):
+        if folder.exists() and not folder.is_dir():
+            raise ArgumentError(f"out={str(path)!r}: {str(folder)!r} is a file")
+        strange = [f.name for f in _content(folder) if f.suffix != suffix or f.is_dir()]
+        if strange:
+            raise ArgumentError(
+                f"out={str(path)!r}: the folder {str(folder)!r} would be replaced, but holds "
+                f"{strange[0]!r}, which no report wrote; move it away"
+            )
+    return paths
+
+
+def _content(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def writable_path(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Path:
@@ -65,8 +92,16 @@ def write_figure(figure: Figure, path: Path) -> None:
     write_together((path, lambda file: figure.savefig(file, format=kind, dpi=PIXELS_PER_INCH)))
 
 
-def write_together(*files: tuple[Path, Writer]) -> None:
-    """Write every file under a temporary name, then rename all; on any failure remove them."""
+def write_together(
+    *files: tuple[Path, Writer], folders: Mapping[Path, Mapping[str, bytes]] | None = None
+) -> None:
+    """Write every file under a temporary name, then rename all; on any failure remove them.
+
+    ``folders`` are replaced as a whole, with files by name; one without files is removed.
+    """
+    folders = folders or {}
+    new = {target: _beside(target) for target in folders}
+    old = {target: _beside(target) for target in folders}
     waiting: list[tuple[Path, Path]] = []
     try:
         for target, write in files:
@@ -76,11 +111,25 @@ def write_together(*files: tuple[Path, Writer]) -> None:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
+        for target, content in folders.items():
+            new[target].mkdir()
+            for name, data in content.items():
+                (new[target] / name).write_bytes(data)
+        for target, content in folders.items():
+            if target.is_dir():
+                target.rename(old[target])
+            if content:
+                new[target].rename(target)
         for partial, target in waiting:
             partial.replace(target)
     finally:
         for partial, _ in waiting:
             partial.unlink(missing_ok=True)
+        for target in folders:
+            if folders[target] and old[target].is_dir() and not target.exists():
+                old[target].rename(target)  # the new one did not arrive
+            shutil.rmtree(new[target], ignore_errors=True)
+            shutil.rmtree(old[target], ignore_errors=True)
 
 
 def _beside(target: Path) -> Path:

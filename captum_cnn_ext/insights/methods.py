@@ -15,6 +15,7 @@ import captum_cnn_ext.attr
 from captum_cnn_ext._engine.arguments import ArgumentError, find_layer
 from captum_cnn_ext.attr import LayerHiResCam
 from captum_cnn_ext.insights.catalogue import INPUT, LAYER, LAYERS, OURS, KnownMethod
+from captum_cnn_ext.insights.figure_code import module_code
 
 Attribute = Callable[[Tensor, Tensor], Tensor]
 
@@ -29,6 +30,13 @@ DEFAULT_METHODS = (
     "LayerLayerCam",
     "NoiseTunnel(LayerHiResCam)",
 )
+QUICK_METHODS = (
+    "Saliency",
+    "LayerGradCam",
+    "LayerGradCamPlusPlus",
+    "LayerHiResCam",
+    "LayerLayerCam",
+)
 WINDOW_SHARE = 4  # an occluding window covers a quarter of each side
 STRIDES_PER_WINDOW = 2
 STEPS = 50  # of an integral
@@ -41,11 +49,15 @@ NOISE_SHARE = 0.15
 
 @dataclass(frozen=True)
 class Method:
-    """A method ready to run: ``attribute(inputs, targets)``, and its parameters in words."""
+    """A method ready to run: ``attribute(inputs, targets)``, and its parameters in words.
+
+    ``code`` is the same as Python, giving ``heat`` from ``model``, ``x`` and ``target``.
+    """
 
     known: KnownMethod
     attribute: Attribute
     parameters: str
+    code: str
 
     @property
     def name(self) -> str:
@@ -70,30 +82,37 @@ def methods_at(
     for layer in layers:
         places[layer] = [_at_layer(m, model, layer, inputs) for m in chosen if m.at == LAYER]
     modules = [find_layer(model, layer) for layer in joined]
-    at_several = [_plain(m, model, modules) for m in chosen if m.at == LAYERS]
-    places.setdefault(" + ".join(joined), []).extend(at_several)
+    code = f"[{', '.join(map(module_code, joined))}]"
+    at_several = [_plain(m, code, model, modules) for m in chosen if m.at == LAYERS]
+    places.setdefault(joined_name(joined), []).extend(at_several)
     return {place: methods for place, methods in places.items() if methods}
+
+
+def joined_name(layers: Sequence[str]) -> str:
+    """The place of methods that join several layers."""
+    return " + ".join(layers)
 
 
 def _at_input(method: KnownMethod, model: nn.Module, inputs: Tensor) -> Method:
     if method.name == "Occlusion":
         return _occlusion(method, model, inputs)
     if method.name == "IntegratedGradients":
-        return _plain(method, model, n_steps=STEPS, internal_batch_size=ROWS_AT_ONCE)
-    return _plain(method, model)
+        return _plain(method, "", model, n_steps=STEPS, internal_batch_size=ROWS_AT_ONCE)
+    return _plain(method, "", model)
 
 
 def _at_layer(method: KnownMethod, model: nn.Module, layer: str, inputs: Tensor) -> Method:
     module = find_layer(model, layer)
+    code = module_code(layer)
     if method.name == "NoiseTunnel(LayerHiResCam)":
-        return _smoothed(method, model, module, inputs)
+        return _smoothed(method, code, model, module, inputs)
     if method.name in ("LayerIntegratedGradients", "LayerConductance", "InternalInfluence"):
-        return _plain(method, model, module, n_steps=STEPS, internal_batch_size=ROWS_AT_ONCE)
-    return _plain(method, model, module)
+        return _plain(method, code, model, module, n_steps=STEPS, internal_batch_size=ROWS_AT_ONCE)
+    return _plain(method, code, model, module)
 
 
-def _plain(method: KnownMethod, *arguments: Any, **options: Any) -> Method:
-    """The class of this name, with its defaults but for ``options``."""
+def _plain(method: KnownMethod, place: str, *arguments: Any, **options: Any) -> Method:
+    """The class of this name, with its defaults but for ``options``; ``place`` as code."""
     library = captum_cnn_ext.attr if method.origin == OURS else captum.attr
     kind = getattr(library, method.name)
 
@@ -103,7 +122,14 @@ def _plain(method: KnownMethod, *arguments: Any, **options: Any) -> Method:
         return result
 
     words = ", ".join(f"{name}={value}" for name, value in options.items())
-    return Method(method, attribute, words or "defaults")
+    package = "captum_cnn_ext.attr" if method.origin == OURS else "captum.attr"
+    inputs = "x.requires_grad_()" if method.at == INPUT else "x"
+    code = (
+        f"from {package} import {method.name}\n"
+        f"heat = {method.name}(model{', ' if place else ''}{place}).attribute("
+        f"{inputs}, target=target{', ' if words else ''}{words})"
+    )
+    return Method(method, attribute, words or "defaults", code)
 
 
 def _occlusion(method: KnownMethod, model: nn.Module, inputs: Tensor) -> Method:
@@ -125,10 +151,17 @@ def _occlusion(method: KnownMethod, model: nn.Module, inputs: Tensor) -> Method:
         f"window {' × '.join(map(str, window))} over all channels, stride "
         f"{' and '.join(map(str, stride))}, baseline 0 after preprocessing"
     )
-    return Method(method, attribute, words)
+    code = (
+        "from captum_cnn_ext.attr import Occlusion\n"
+        f"heat = Occlusion(model).attribute(x, {(channels, *window)}, {(channels, *stride)}, "
+        "baselines=0, target=target)"
+    )
+    return Method(method, attribute, words, code)
 
 
-def _smoothed(method: KnownMethod, model: nn.Module, module: nn.Module, inputs: Tensor) -> Method:
+def _smoothed(
+    method: KnownMethod, place: str, model: nn.Module, module: nn.Module, inputs: Tensor
+) -> Method:
     noise = NOISE_SHARE * float(inputs.max() - inputs.min())
 
     def attribute(inputs: Tensor, targets: Tensor) -> Tensor:
@@ -149,7 +182,13 @@ def _smoothed(method: KnownMethod, model: nn.Module, module: nn.Module, inputs: 
         f"smoothgrad, {NOISE_SAMPLES} samples, standard deviation {noise:.3g} "
         f"({NOISE_SHARE:.0%} of the inputs' range)"
     )
-    return Method(method, attribute, words)
+    code = (
+        "from captum.attr import NoiseTunnel\nfrom captum_cnn_ext.attr import LayerHiResCam\n"
+        f"heat = NoiseTunnel(LayerHiResCam(model, {place})).attribute(\n"
+        f"    x, nt_samples={NOISE_SAMPLES}, nt_samples_batch_size={NOISE_SAMPLES_AT_ONCE}, "
+        f"stdevs={noise!r}, target=target)"
+    )
+    return Method(method, attribute, words, code)
 
 
 def as_maps(attribution: Any, photos: int) -> Tensor:

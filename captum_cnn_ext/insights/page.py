@@ -1,20 +1,31 @@
-"""From blocks to one HTML page that escapes every text, loads nothing and names no local path."""
+"""From blocks to one HTML page that escapes every text, loads nothing and names no local path.
+
+Pictures are in the page, or beside it in one folder where they would make it too large to mail.
+"""
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path, PureWindowsPath
 from typing import Any
+from urllib.parse import quote
 
 from captum_cnn_ext.evidence.svg import NAMESPACE, only_shapes
 from captum_cnn_ext.insights.blocks import Cell, Drawing, Group, Picture, SectionContent
+from captum_cnn_ext.insights.figure_code import setup_code
+from captum_cnn_ext.insights.findings import Overview
 
 # every text between quotes, blanks or brackets that begins like an absolute path
 _PATH = re.compile(r"(?<![\w./<])(?:/[^\s/'\"<>|,;()]+){2,}/?|\b[A-Za-z]:\\[^\s'\"<>|,;]+")
+
+# characters that turn the reading direction of what follows, or are not to be seen
+_UNSEEN = re.compile(
+    r"[\u0000-\u0008\u000b-\u001f\u007f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,7 @@ class PageSection:
     title: str
     content: SectionContent | None
     problem: str = ""
+    open: bool = True
 
     @property
     def groups(self) -> list[tuple[str, str]]:
@@ -41,8 +53,29 @@ class Page:
     title: str
     facts: Sequence[str]
     sections: Sequence[PageSection]
-    problems: Sequence[str]
-    arrays_name: str
+    overview: Overview
+    model_code: str
+    arrays_name: str = ""
+    manifest_name: str = ""
+
+
+def inline(picture: Picture) -> str:
+    """The picture's bytes as an address: the page holds them itself."""
+    return f"data:image/{picture.format};base64,{base64.b64encode(picture.data).decode()}"
+
+
+@dataclass
+class Beside:
+    """Gives each picture a file name in a folder beside the page, and keeps the files."""
+
+    folder: str
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def __call__(self, picture: Picture) -> str:
+        names = {data: name for name, data in self.files.items()}
+        name = names.get(picture.data, f"{len(self.files) + 1:03}.{picture.format}")
+        self.files[name] = picture.data
+        return f"{quote(self.folder)}/{name}"
 
 
 def require_jinja() -> Any:
@@ -60,15 +93,15 @@ def require_jinja() -> Any:
     return jinja2
 
 
-def page_html(page: Page) -> str:
-    """Write the page."""
+def page_html(page: Page, source: Callable[[Picture], str] = inline) -> str:
+    """Write the page; ``source`` says where each picture is."""
     jinja2 = require_jinja()
     from markupsafe import Markup
 
     def shown(value: Any) -> Any:
         # the last gate: no text that any section puts out can name a folder of this machine
         plain = isinstance(value, str) and not isinstance(value, Markup)
-        return without_folders(value) if plain else value
+        return seen(without_folders(value)) if plain else value
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("captum_cnn_ext.insights"),
@@ -80,8 +113,8 @@ def page_html(page: Page) -> str:
     )
     files = resources.files("captum_cnn_ext.insights") / "templates"
 
-    def image_source(picture: Picture) -> Any:
-        return Markup("data:image/png;base64," + base64.b64encode(picture.png).decode())
+    def full_code(code: str) -> str:
+        return setup_code(page.model_code, page.arrays_name or "audit.npz") + "\n" + code
 
     def drawn(drawing: Drawing) -> Any:
         # within HTML a drawing needs no namespace, and the page names no address
@@ -89,7 +122,9 @@ def page_html(page: Page) -> str:
 
     environment.globals.update(
         drawn=drawn,
-        image_source=image_source,
+        full_code=full_code,
+        image_source=lambda picture: Markup(source(picture)),
+        images="data:" if source is inline else "'self' file: data:",
         breakable=breakable,
         cell_text=cell_text,
         style=Markup((files / "report.css").read_text(encoding="utf-8")),
@@ -103,7 +138,8 @@ def breakable(text: str) -> Any:
     """The text with places where a name such as LayerGradCam may be broken."""
     from markupsafe import Markup, escape
 
-    parts = re.split(r"(?<=[a-z0-9)])(?=[A-Z(])|(?<=[._/])(?=[A-Za-z_])", without_folders(text))
+    plain = seen(without_folders(text))
+    parts = re.split(r"(?<=[a-z0-9)])(?=[A-Z(])|(?<=[._/])(?=[A-Za-z_])", plain)
     return Markup("<wbr>").join(escape(part) for part in parts)
 
 
@@ -112,6 +148,11 @@ def cell_text(value: Cell) -> str:
     if value is None:
         return ""
     return f"{value:,}" if isinstance(value, (int, float)) else value
+
+
+def seen(text: str) -> str:
+    """The text with its invisible and direction-turning characters spelt out."""
+    return _UNSEEN.sub(lambda match: f"[U+{ord(match[0]):04X}]", text)
 
 
 def without_folders(text: str) -> str:

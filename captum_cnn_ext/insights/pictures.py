@@ -1,4 +1,4 @@
-"""Figures and network inputs as small PNGs."""
+"""Figures and network inputs as small pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from torch import Tensor
 from captum_cnn_ext.insights.blocks import ColorScale, Picture
 from captum_cnn_ext.render import overlay, to_rgb
 
-PALETTE = 256  # colours of a PNG: a third of the bytes of full colour, and no difference to see
+PALETTE = 256  # colours of a drawing: a third of the bytes of full colour, no difference to see
+QUALITY = 85  # of what is stored with losses: photos, and drawings of photos
 PIXELS_PER_INCH = 110
 PANEL_PIXELS = 256  # longer side of a panel
 HEAT_COLORS = "inferno"
@@ -24,8 +25,10 @@ HEAT_OPACITY = 0.6
 STRONGEST_SHARE = 2.0  # per cent of the total attribution that is beyond full colour
 
 
-def figure_picture(figure: Figure, *, alt: str, title: str = "", caption: str = "") -> Picture:
-    """Draw a figure into a PNG of at most 256 colours.
+def figure_picture(
+    figure: Figure, *, alt: str, title: str = "", caption: str = "", code: str = ""
+) -> Picture:
+    """Draw a figure into a WebP: of 256 colours without losses or with losses, what is smaller.
 
     Cost: drawing, without a model.
 
@@ -33,6 +36,7 @@ def figure_picture(figure: Figure, *, alt: str, title: str = "", caption: str = 
         figure: any matplotlib figure.
         alt: what is to be seen, for readers who cannot see it.
         title, caption: texts under the picture.
+        code: Python that makes ``figure`` again from ``model`` and the audit's inputs ``x``.
 
     Returns:
         a block for a `SectionContent`.
@@ -45,7 +49,9 @@ def figure_picture(figure: Figure, *, alt: str, title: str = "", caption: str = 
         220
     """
     image = _drawn(figure, PIXELS_PER_INCH)
-    return Picture(_png(image), *image.size, alt=alt, title=title, caption=caption)
+    few = image.quantize(PALETTE, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    data = min(_webp(few.convert("RGB"), lossless=True), _webp(image), key=len)
+    return Picture(data, *image.size, alt=alt, title=title, caption=caption, code=code)
 
 
 def photo_picture(
@@ -56,6 +62,7 @@ def photo_picture(
     alt: str,
     title: str = "",
     caption: str = "",
+    code: str = "",
 ) -> Picture:
     """One network input (C, H, W) as the picture it was made from, a pixel for each pixel."""
     rgb = (to_rgb(image, mean=mean, std=std) * 255).round().astype(np.uint8)
@@ -63,7 +70,7 @@ def photo_picture(
     factor = min(1.0, 2 * PANEL_PIXELS / max(photo.size))
     if factor < 1:
         photo = photo.resize((round(photo.width * factor), round(photo.height * factor)))
-    return Picture(_png(photo), *photo.size, alt=alt, title=title, caption=caption)
+    return Picture(_webp(photo), *photo.size, alt=alt, title=title, caption=caption, code=code)
 
 
 def heat_picture(
@@ -74,6 +81,7 @@ def heat_picture(
     *,
     alt: str,
     title: str,
+    code: str = "",
 ) -> Picture:
     """One attribution over its grey image, without a border; the caption says what is special."""
     height, width = image.shape[-2:]
@@ -94,7 +102,7 @@ def heat_picture(
     remark = " ".join(axes.get_xlabel().split())
     axes.set_axis_off()
     drawn = _drawn(figure, PIXELS_PER_INCH)
-    return Picture(_png(drawn), *drawn.size, alt=alt, title=title, caption=remark)
+    return Picture(_webp(drawn), *drawn.size, alt=alt, title=title, caption=remark, code=code)
 
 
 def heat_scale(low: str, high: str) -> ColorScale:
@@ -112,8 +120,7 @@ def _drawn(figure: Figure, dpi: int) -> Image.Image:
     return Image.fromarray(pixels).convert("RGB")
 
 
-def _png(image: Image.Image) -> bytes:
+def _webp(image: Image.Image, lossless: bool = False) -> bytes:
     file = io.BytesIO()
-    few = image.quantize(PALETTE, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    few.save(file, format="png")
+    image.save(file, format="webp", quality=QUALITY, lossless=lossless, method=4)
     return file.getvalue()

@@ -18,15 +18,19 @@ from captum_cnn_ext._engine.state import state_as_found
 from captum_cnn_ext.insights.blocks import Listing, SectionContent
 from captum_cnn_ext.insights.catalogue import KnownMethod, find_methods
 from captum_cnn_ext.insights.clock import forward_seconds
-from captum_cnn_ext.insights.context import AuditContext, Problem
+from captum_cnn_ext.insights.context import AuditContext, Problem, Rival
+from captum_cnn_ext.insights.figure_code import model_code
+from captum_cnn_ext.insights.findings import Finding, Overview
 from captum_cnn_ext.insights.inputs import Images, Photos, Preprocess, read_photos
 from captum_cnn_ext.insights.layers import ChosenLayer, default_layers, named_layers
-from captum_cnn_ext.insights.methods import DEFAULT_METHODS
+from captum_cnn_ext.insights.manifest import manifest
+from captum_cnn_ext.insights.methods import DEFAULT_METHODS, QUICK_METHODS
 from captum_cnn_ext.insights.page import require_jinja
 from captum_cnn_ext.insights.predictions import explained_classes, predicted
 from captum_cnn_ext.insights.result import Audit
 from captum_cnn_ext.insights.section import Section
-from captum_cnn_ext.insights.sections import chosen_sections
+from captum_cnn_ext.insights.sections import QUICK_SECTIONS, chosen_sections
+from captum_cnn_ext.insights.sections.summary import percent, short
 from captum_cnn_ext.insights.subject import ClassNames, Subject, subject_of
 from captum_cnn_ext.models import LoadedModel
 
@@ -47,6 +51,8 @@ def audit(
     seed: int = 0,
     show_progress: bool = True,
     sections: Iterable[Section | str] | None = None,
+    quick: bool = False,
+    against: nn.Module | LoadedModel | None = None,
     title: str | None = None,
     notes: Sequence[str] = (),
     command: str = "",
@@ -55,8 +61,9 @@ def audit(
     """Look at a network and at what it does with some photos, from many sides.
 
     Cost: with the default sections about 50 forward passes for occlusion and, for each layer,
-    about 20 for the class activation maps, all of every photo. One photo more costs as much as
-    the first.
+    about 20 for the class activation maps, all of every photo; for the first two photos 17 more
+    to judge each map, and three explanations more to check each method. ``quick`` leaves about 10
+    passes of every photo.
 
     Args:
         model: a network that returns class scores (N, classes), in evaluation mode, or what
@@ -76,6 +83,11 @@ def audit(
         seed: for methods that draw random numbers. The caller's random state stays as it is.
         show_progress: draw a progress bar.
         sections: keys or `Section` objects, in the order wanted; None is all that are registered.
+        quick: what takes seconds: without ``sections``, ``methods`` and ``layers`` named, a few
+            sections, fast methods, and the deepest layer; neither faithfulness nor sanity checks.
+        against: a second model, or a checkpoint of the same one: a section compares the two. One
+            from `load_model` prepares the photos its own way; images given as tensors go into
+            both.
         title: heading of the report.
         notes: further remarks for the summary.
         command: the command that makes this report again, for the settings.
@@ -104,8 +116,12 @@ def audit(
     """
     started = time.perf_counter()
     require_jinja()
-    chosen = chosen_sections(sections)
-    known = find_methods(DEFAULT_METHODS if methods is None else methods)
+    if sections is None and quick:
+        sections = [key for key in QUICK_SECTIONS if key != "against" or against is not None]
+    chosen = chosen_sections(sections, comparing=against is not None)
+    known = find_methods(
+        (QUICK_METHODS if quick else DEFAULT_METHODS) if methods is None else methods
+    )
     subject = subject_of(
         model,
         tensors=isinstance(images, Tensor),
@@ -122,18 +138,28 @@ def audit(
             tqdm(disable=not show_progress, bar_format=BAR) as bar,
         ):
             context = _context(subject, photos, layers, known, target, seed, command, bar, on_step)
+            if quick and layers is None:
+                context.layers = context.layers[-1:]
+            if against is not None:
+                context.rival = _rival(against, images, context, layers)
             context.section_keys = tuple(section.key for section in chosen)
             bar.total = sum(section.steps(context) for section in chosen)
             built = tuple((section, _built(section, context)) for section in chosen)
             bar.set_description_str("done".ljust(34))
     seconds = time.perf_counter() - started
+    title = title or f"Audit of {subject.name}"
+    overview = _overview(context)
     return Audit(
-        title or f"Audit of {subject.name}",
+        title,
         built,
         context.arrays,
         tuple(context.problems),
         seconds,
         _facts(context, seconds),
+        context.tables,
+        overview,
+        manifest(context, title, overview, seconds),
+        model_code(model),
     )
 
 
@@ -219,6 +245,61 @@ def _built(section: Section, context: AuditContext) -> SectionContent | Problem:
         listing = Listing("Warnings while this section was made", items, "warning")
         content = SectionContent([*content.blocks, listing])
     return content
+
+
+def _rival(
+    model: nn.Module | LoadedModel, images: Images, context: AuditContext, layers: Any
+) -> Rival:
+    """The second model with the same photos; it has to take what the first was given."""
+    own = context.subject
+    subject = subject_of(
+        model,
+        tensors=isinstance(images, Tensor),
+        preprocess=None if isinstance(model, LoadedModel) else own.preprocess,
+        class_names=None,
+        mean=None if isinstance(model, LoadedModel) else own.mean,
+        std=None if isinstance(model, LoadedModel) else own.std,
+        notes=(),
+    )
+    if subject.model is own.model:
+        raise ArgumentError("against: got the audited model itself, expected another one")
+    photos = read_photos(images, subject.preprocess, subject.model)
+    with state_as_found(subject.model, [photos.inputs]):
+        _, outputs = forward_seconds(subject.model, photos.inputs)
+        image = photos.inputs[:1]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:  # the same layers where there are such
+                names = [layer.name for layer in context.layers]
+                found = named_layers(subject.model, names, image)
+            except ArgumentError:
+                found, _ = default_layers(subject.model, image)
+    return Rival(subject, model_code(model), photos, predicted(outputs), found)
+
+
+NOT_RUN = {
+    "methods": "Whether the maps are faithful, against controls.",
+    "checks": "Whether the maps change when the network forgets what it learnt.",
+}
+
+
+def _overview(context: AuditContext) -> Overview:
+    saw = []
+    for photo, (name, target) in enumerate(zip(context.photos.names, context.targets, strict=True)):
+        best = int(context.predicted.probabilities[photo].argmax())
+        label, share = context.subject.class_name(best), percent(context.share(photo, best))
+        text = f"{short(name)}: {short(label)}, {share}"
+        if target != best:
+            other = short(context.subject.class_name(target))
+            text += f"; explained is {other}, {percent(context.share(photo, target))}"
+        saw.append(text)
+    failed = [Finding("wrong", f"This report is not complete: {p}", "") for p in context.problems]
+    unchecked = [text for key, text in NOT_RUN.items() if key not in context.section_keys]
+    unchecked.append(
+        "Whether these predictions are right: a report has photos, not their true classes. "
+        "Measure that on labelled data."
+    )
+    return Overview(tuple(saw), (*failed, *context.findings), tuple(unchecked))
 
 
 def _few(names: list[str]) -> str:

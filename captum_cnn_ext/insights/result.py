@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from captum_cnn_ext.insights.blocks import SectionContent
+from captum_cnn_ext.insights.blocks import SectionContent, Table
 from captum_cnn_ext.insights.context import Problem
+from captum_cnn_ext.insights.exports import csv_bytes
 from captum_cnn_ext.insights.files import report_paths, write_together
-from captum_cnn_ext.insights.page import Page, PageSection, page_html
+from captum_cnn_ext.insights.findings import Overview
+from captum_cnn_ext.insights.page import Beside, Page, PageSection, inline, page_html
 from captum_cnn_ext.insights.section import Section
+
+INLINE_LIMIT = 5_000_000  # bytes of a page that mail takes; a larger one has its images beside it
 
 
 class SavedAudit(NamedTuple):
-    """The files that an audit was saved to."""
+    """The files that an audit was saved to; ``images`` is None where the page holds them itself."""
 
     report: Path
     arrays: Path
+    manifest: Path
+    tables: Path
+    images: Path | None
 
 
 @dataclass(frozen=True)
 class Audit:
-    """The result of `audit`: sections ready to be shown, and arrays.
+    """The result of `audit`: sections ready to be shown, arrays, tables and a record.
 
     ``problems`` lists what failed and is missing; empty in a complete report. ``arrays`` has the
-    numbers behind the pictures by name, such as ``attributions/layer4/LayerGradCam``.
+    numbers behind the pictures by name, such as ``attributions/layer4/LayerGradCam``. ``tables``
+    has the report's tables by name, ``overview`` what stands on its top, ``manifest`` the record
+    for machines, as JSON has it.
     """
 
     title: str
@@ -38,6 +51,10 @@ class Audit:
     problems: tuple[Problem, ...]
     seconds: float
     facts: tuple[str, ...]
+    tables: dict[str, Table]
+    overview: Overview
+    manifest: dict[str, Any]
+    model_code: str
 
     def to_html(self, arrays_name: str = "") -> str:
         """The report as one page that loads nothing.
@@ -61,30 +78,47 @@ class Audit:
             >>> page.startswith("<!doctype html>")
             True
         """
+        return page_html(self._page(arrays_name))
+
+    def _page(self, arrays_name: str = "", manifest_name: str = "") -> Page:
         sections = [
-            PageSection(section.key, section.title, found)
+            PageSection(section.key, section.title, found, open=section.open)
             if isinstance(found, SectionContent)
             else PageSection(section.key, section.title, None, str(found))
             for section, found in self.sections
         ]
-        problems = tuple(str(problem) for problem in self.problems)
-        return page_html(Page(self.title, self.facts, sections, problems, arrays_name))
+        return Page(
+            self.title,
+            self.facts,
+            sections,
+            self.overview,
+            self.model_code,
+            arrays_name,
+            manifest_name,
+        )
 
-    def save(self, path: str | os.PathLike[str]) -> SavedAudit:
-        """Write the report, and the arrays beside it as ``.npz``; both whole or neither.
+    def save(self, path: str | os.PathLike[str], *, inline_limit: int = INLINE_LIMIT) -> SavedAudit:
+        """Write the report and what belongs to it; all whole or nothing.
+
+        Beside ``audit.html`` go ``audit.npz`` (arrays), ``audit.manifest.json`` (the record:
+        fingerprints, versions, parameters, checks, every table, and the SHA-256 of the other
+        files), ``audit.tables/`` (each table as CSV) and, for a page above ``inline_limit``,
+        ``audit.images/``.
 
         Cost: compression of the arrays.
 
         Args:
             path: where to, a name ending in ``.html``; files of that name are replaced.
+            inline_limit: bytes of the largest page that holds its images itself; 0 puts them
+                into the folder always.
 
         Returns:
-            the paths of the report and of the arrays.
+            the paths of what was written.
 
         Raises:
-            ArgumentError: another ending, or a folder that is missing or cannot be written to; a
-                ``ValueError``.
-            OSError: writing failed; neither file has changed.
+            ArgumentError: another ending, a folder that is missing or cannot be written to, or a
+                folder of tables or images that holds files of somebody else; a ``ValueError``.
+            OSError: writing failed; no file has changed.
 
         Example::
 
@@ -99,11 +133,39 @@ class Audit:
             >>> saved.report.name, saved.arrays.name
             ('audit.html', 'audit.npz')
         """
-        report, arrays = report_paths(path)
-        page = self.to_html(arrays.name).encode()
+        paths = report_paths(path)
+        content = self._page(paths.arrays.name, paths.manifest.name)
+        html, images = page_html(content, inline).encode(), Beside(paths.images.name)
+        if len(html) > inline_limit:
+            html = page_html(content, images).encode()
+        packed = io.BytesIO()
         named: dict[str, Any] = self.arrays
+        np.savez_compressed(packed, **named)
+        tables = {f"{name}.csv": csv_bytes(table) for name, table in self.tables.items()}
+        files = {paths.report.name: html, paths.arrays.name: packed.getvalue()}
+        files |= {f"{paths.tables.name}/{name}": data for name, data in tables.items()}
+        files |= {f"{paths.images.name}/{name}": data for name, data in images.files.items()}
+        record = self.manifest | {
+            "files": {
+                name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+                for name, data in files.items()
+            }
+        }
+        text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False).encode()
         write_together(
-            (arrays, lambda file: np.savez_compressed(file, **named)),
-            (report, lambda file: file.write(page)),
+            (paths.arrays, _writer(packed.getvalue())),
+            (paths.manifest, _writer(text)),
+            (paths.report, _writer(html)),
+            folders={paths.tables: tables, paths.images: images.files},
         )
-        return SavedAudit(report, arrays)
+        return SavedAudit(
+            paths.report,
+            paths.arrays,
+            paths.manifest,
+            paths.tables,
+            paths.images if images.files else None,
+        )
+
+
+def _writer(data: bytes) -> Callable[[BinaryIO], object]:
+    return lambda file: file.write(data)

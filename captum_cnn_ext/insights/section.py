@@ -29,6 +29,7 @@ class Section:
             It may keep arrays with ``context.keep`` and time methods with ``context.timed``.
         steps: how many progress steps ``build`` reports with ``context.step``; a section that
             reports none counts as one.
+        open: whether readers see it at once; long and technical ones open with a click.
 
     Raises:
         ValueError: the key is not made of lower-case letters, digits and underscores.
@@ -46,6 +47,7 @@ class Section:
     title: str
     build: Callable[[AuditContext], SectionContent]
     steps: Callable[[AuditContext], int] = _one_step
+    open: bool = True
 
     def __post_init__(self) -> None:
         plain = self.key.isascii() and self.key.replace("_", "a").isalnum() and self.key.islower()

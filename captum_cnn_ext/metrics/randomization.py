@@ -1,7 +1,7 @@
 """Does the map change when the network forgets what it learnt?"""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,13 @@ class Randomization:
     """How much each map still resembles the trained network's.
 
     Args:
-        layers: the layers whose parameters were drawn anew, (L,), in that order.
+        layers: the layers, or groups of them, whose parameters were drawn anew, (L,), in that
+            order.
         rank_correlation: (L, N) Spearman's correlation of the magnitudes.
         similarity: (L, N) structural similarity of the magnitudes, each from 0 to 1.
     """
 
-    layers: tuple[str, ...]
+    layers: tuple[str | tuple[str, ...], ...]
     rank_correlation: Tensor
     similarity: Tensor
 
@@ -35,7 +36,7 @@ def parameter_randomization(
     explain: Callable[[nn.Module, Tensor], Any],
     inputs: Any,
     *,
-    layers: Sequence[str] | None = None,
+    layers: Sequence[str | Sequence[str]] | None = None,
     mode: str = "cascading",
     seed: int = 0,
     show_progress: bool = False,
@@ -46,7 +47,7 @@ def parameter_randomization(
     layer is drawn from a normal distribution with that parameter's own mean and standard
     deviation, so that activations stay in range; running statistics stay.
 
-    Cost: one explanation for the model and one for each layer.
+    Cost: one explanation for the model and one for each layer or group of layers.
 
     Reference: Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim, *Sanity Checks for Saliency Maps*,
     2018, arXiv:1810.03292.
@@ -57,8 +58,8 @@ def parameter_randomization(
             ``lambda m, x: LayerHiResCam(m, "layer4").attribute(x, target)``. Name layers, do not
             pass modules of the trained model.
         inputs: images (N, C, H, W).
-        layers: dotted names, the one next to the output first; None is every module that has
-            parameters of its own, last first.
+        layers: dotted names, the one next to the output first, or groups of names that forget
+            together; None is every module that has parameters of its own, last first.
         mode: ``"cascading"`` keeps what was drawn before, ``"independent"`` draws one layer at a
             time.
         seed: of the draws.
@@ -82,8 +83,9 @@ def parameter_randomization(
     image = as_image(inputs)
     choose("mode", mode, ("cascading", "independent"))
     own = [name for name, m in model.named_modules() if next(m.parameters(False), None) is not None]
-    names = list(reversed(own)) if layers is None else list(layers)
-    for name in names:
+    given = list(reversed(own)) if layers is None else list(layers)
+    groups = [(group,) if isinstance(group, str) else tuple(group) for group in given]
+    for name in (name for group in groups for name in group):
         find_layer(model, name, "layers")
         if name not in own:
             raise ArgumentError(f"layers={name!r}: this layer has no parameters of its own")
@@ -91,18 +93,24 @@ def parameter_randomization(
     changed = copy.deepcopy(model)
     generator = torch.Generator().manual_seed(seed)
     correlations, similarities = [], []
-    for name in tqdm(names, desc="parameter randomization", disable=not show_progress):
+    for group in tqdm(groups, desc="parameter randomization", disable=not show_progress):
         if mode == "independent":
             changed = copy.deepcopy(model)
         with torch.no_grad():
-            for parameter in changed.get_submodule(name).parameters(False):
+            for parameter in _parameters(changed, group):
                 drawn = torch.randn(parameter.shape, generator=generator).to(parameter)
                 spread = parameter.std() if parameter.numel() > 1 else parameter.abs().mean()
                 parameter.copy_(parameter.mean() + spread * drawn)
         after = as_maps(explain(changed, image), image).abs()
         correlations.append(rank_correlation(before, after))
         similarities.append(structural_similarity(unit_range(before), unit_range(after)))
-    return Randomization(tuple(names), torch.stack(correlations), torch.stack(similarities))
+    names = tuple(group if isinstance(group, str) else tuple(group) for group in given)
+    return Randomization(names, torch.stack(correlations), torch.stack(similarities))
+
+
+def _parameters(model: nn.Module, layers: Sequence[str]) -> Iterator[nn.Parameter]:
+    for layer in layers:
+        yield from model.get_submodule(layer).parameters(False)
 
 
 def structural_similarity(one: Tensor, two: Tensor, window: int = 7) -> Tensor:

@@ -3,8 +3,10 @@
 import os
 import shutil
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from captum_cnn_ext.insights import audit
@@ -110,6 +112,7 @@ def column(page, title):
 
 def test_a_click_on_a_head_sorts_the_table(opened):
     page = opened()
+    page.locator("#structure summary").first.click()
     first = column(page, "layer")
     head = page.locator("#structure th", has_text="parameters")
     head.locator("button").click()
@@ -175,6 +178,7 @@ def test_the_page_never_scrolls_sideways(opened, size):
 
 def test_wide_tables_scroll_in_their_own_box_on_a_phone(opened):
     page = opened(viewport=PHONE)
+    page.locator("#structure summary").first.click()
     box = page.locator("#structure .wide")
     assert box.evaluate("box => box.scrollWidth > box.clientWidth")
     box.evaluate("box => box.scrollLeft = 100")
@@ -185,8 +189,164 @@ def test_wide_tables_scroll_in_their_own_box_on_a_phone(opened):
 def test_it_can_be_read_without_scripts(browser, report):
     page = browser.new_page(java_script_enabled=False)
     page.goto(report)
+    page.locator("#settings summary").first.click()
     assert page.locator("#settings dl").is_visible()
+    assert page.get_by_text("Open all sections").is_hidden()  # it would do nothing
     assert page.locator("#attributions img").first.is_visible()
+    page.close()
+
+
+def open_parts(page):
+    return page.evaluate("[...document.querySelectorAll('details.part')].map(part => part.open)")
+
+
+def test_sections_open_and_close_one_by_one_and_all_at_once(opened):
+    page = opened()
+    at_first = open_parts(page)
+    assert True in at_first
+    assert False in at_first
+    page.get_by_text("Open all sections").click()
+    assert open_parts(page) == [True] * len(at_first)
+    page.get_by_text("Close all").click()
+    assert open_parts(page) == [False] * len(at_first)
+    assert page.locator("#in-short").get_by_text("Not checked").is_visible()  # always there
+    summary = page.locator("#checks summary").first
+    summary.focus()
+    page.keyboard.press("Enter")  # by keyboard
+    assert page.locator("#checks table").is_visible()
+
+
+def test_a_link_into_a_closed_section_opens_it(opened, report):
+    page = opened()
+    page.get_by_text("Close all").click()
+    page.locator('nav a[href="#settings-1"]').click()
+    page.wait_for_function("document.querySelector('#settings > details').open")
+    assert page.locator("#settings-1 table").is_visible()
+    page.get_by_text("Close all").click()
+    page.locator('nav a[href="#settings-1"]').click()  # the same address again
+    page.wait_for_function("document.querySelector('#settings > details').open")
+    page.goto(f"{report}#structure-row-2")  # a deep link of its own
+    page.wait_for_function("document.querySelector('#structure > details').open")
+
+
+def test_findings_lead_to_their_sections(opened):
+    page = opened()
+    page.get_by_text("Close all").click()
+    links = page.locator("#in-short a")
+    assert links.count() >= 3
+    links.last.click()
+    link = links.last.get_attribute("href")[1:]
+    page.wait_for_function("key => document.querySelector(`#${key} > details`).open", arg=link)
+
+
+def test_paper_has_all_sections_and_the_screen_gets_its_own_back(opened, tmp_path):
+    page = opened()
+    page.get_by_text("Close all").click()
+    page.evaluate(
+        """() => addEventListener("beforeprint", () => {
+            window.printed = [...document.querySelectorAll("details.part")].map(p => p.open);
+        })"""
+    )
+    page.pdf(path=str(tmp_path / "report.pdf"))
+    printed = page.evaluate("window.printed")
+    assert printed == [True] * len(printed)
+    assert open_parts(page) == [False] * len(printed)
+
+
+def test_the_code_of_a_figure_opens_beside_it(opened):
+    page = opened()
+    figure = page.locator("#attributions figure").nth(1)
+    assert not figure.locator("pre").is_visible()
+    figure.locator(".code summary").click()
+    code = figure.locator("pre")
+    assert code.is_visible()
+    assert "Saliency(model).attribute(" in code.inner_text()
+    assert "np.load('audit.npz')" in code.inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") <= DESKTOP["width"]
+
+
+def test_code_fits_on_a_phone(opened):
+    page = opened(viewport=PHONE)
+    page.locator("#attributions figure").nth(1).locator(".code summary").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+HOSTILE = [
+    "<script>document.title='hacked'</script>",
+    """"'><img src=x onerror="document.title='hacked'">""",
+    "safe\u202egnp.exe",
+    "a_class_name_that_is_much_longer_than_any_phone_is_wide_" * 20,
+    "javascript:document.title='hacked'",
+    "קטגוריה",
+]
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """Class names, layer names, photo names and the title are hostile."""
+    network = nn.Sequential()
+    network.add_module("<img src=x onerror=alert(1)>", nn.Conv2d(3, 6, 3, padding=1))
+    network.add_module("act", nn.ReLU())
+    network.add_module("pool", nn.AdaptiveAvgPool2d(1))
+    network.add_module("flat", nn.Flatten())
+    network.add_module("head", nn.Linear(6, len(HOSTILE)))
+    pictures = {
+        name: Image.new("RGB", (24, 24), (40 * place, 90, 200 - 30 * place))
+        for place, name in enumerate(HOSTILE)
+    }
+    done = audit(
+        network.eval(),
+        pictures,
+        preprocess=lambda p: torch.from_numpy(np.array(p)).permute(2, 0, 1) / 255,
+        class_names=HOSTILE,
+        layers=["<img src=x onerror=alert(1)>", "act"],
+        methods=["Saliency", "LayerHiResCam"],
+        target=list(range(len(HOSTILE))),
+        title=HOSTILE[1],
+        show_progress=False,
+    )
+    assert not done.problems
+    folder = tmp_path_factory.mktemp("hostile <b>'&# folder")
+    return done.save(folder / "100% #1.html", inline_limit=0).report
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP])
+def test_hostile_names_are_shown_as_text(browser, hostile, size):
+    page = browser.new_page(viewport=size)
+    said = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("dialog", lambda dialog: said.append(dialog.message))
+    page.goto(hostile.as_uri())
+    page.get_by_text("Open all sections").click()
+    assert page.title() == HOSTILE[1]  # as text, and not what its script would set
+    assert page.locator("h1").inner_text() == HOSTILE[1]
+    text = page.locator("body").inner_text()
+    for name in HOSTILE:
+        assert name.replace("\u202e", "[U+202E]") in text
+    assert "\u202e" not in text
+    assert page.locator("main script, main img:not(.zoom img), iframe").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    page.locator("#attributions .zoom").nth(1).click()
+    assert "hacked" in page.locator("#viewer p").inner_text()
+    page.keyboard.press("Escape")
+    assert said == []
+    page.close()
+
+
+def test_images_beside_the_page_are_shown(browser, hostile):
+    page = browser.new_page()
+    page.goto(hostile.as_uri())
+    page.get_by_text("Open all sections").click()
+    widths = page.evaluate(
+        """Promise.all([...document.images].map(i => i.decode().then(() => i.naturalWidth)))"""
+    )
+    assert len(widths) > 10
+    assert min(widths) >= 24
+    assert all(
+        source.startswith("100%25%20%231.images/")
+        for source in page.evaluate("[...document.images].map(i => i.getAttribute('src'))")
+    )
     page.close()
 
 

@@ -10,10 +10,13 @@ from collections.abc import Iterable
 from captum_cnn_ext._engine.arguments import ArgumentError, choose
 from captum_cnn_ext.insights.section import Section
 from captum_cnn_ext.insights.sections import (
+    against,
     attributions,
+    checks,
     feature_maps,
     filters,
     graph,
+    methods,
     reconstructions,
     settings,
     structure,
@@ -23,6 +26,7 @@ from captum_cnn_ext.insights.sections import (
     top_patches,
 )
 
+QUICK_SECTIONS = ("summary", "structure", "attributions", "against", "settings")
 SECTIONS: list[Section] = [
     summary.SECTION,
     structure.SECTION,
@@ -32,7 +36,10 @@ SECTIONS: list[Section] = [
     reconstructions.SECTION,
     top_patches.SECTION,
     attributions.SECTION,
+    methods.SECTION,
+    checks.SECTION,
     synthesis.SECTION,
+    against.SECTION,
     times.SECTION,
     settings.SECTION,
 ]
@@ -68,14 +75,26 @@ def register_section(section: Section, *, before: str | None = "times") -> None:
     SECTIONS.insert(place, section)
 
 
-def chosen_sections(sections: Iterable[Section | str] | None) -> list[Section]:
+def chosen_sections(
+    sections: Iterable[Section | str] | None, comparing: bool = False
+) -> list[Section]:
     """The sections meant by keys and sections, in the order given; None means all.
 
+    When two models are compared, the section that does so is among them; else it cannot be.
+
     Raises:
-        ArgumentError: no such key, none at all, or one twice.
+        ArgumentError: no such key, none at all, one twice, or a comparison with nothing.
     """
     known = {section.key: section for section in SECTIONS}
-    wanted = list(SECTIONS if sections is None else sections)
+    compared = against.SECTION.key
+    if sections is None:
+        wanted: list[Section | str] = [s for s in SECTIONS if comparing or s.key != compared]
+    else:
+        wanted = list(sections)
+        if comparing and compared not in wanted and known.get(compared) not in wanted:
+            wanted.append(compared)
+    if not comparing and compared in wanted:
+        raise ArgumentError(f"sections={compared!r}: there is no second model to compare with")
     chosen = [
         known[choose("sections", s, list(known))] if isinstance(s, str) else s for s in wanted
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError
@@ -15,16 +17,20 @@ from captum_cnn_ext.insights.blocks import (
     Text,
 )
 from captum_cnn_ext.insights.catalogue import INPUT
+from captum_cnn_ext.insights.clock import AT_ONCE
 from captum_cnn_ext.insights.context import AuditContext, MethodParameters, Problem
+from captum_cnn_ext.insights.figure_code import scale_code
 from captum_cnn_ext.insights.methods import Method, as_maps, methods_at
 from captum_cnn_ext.insights.pictures import (
+    HEAT_OPACITY,
     STRONGEST_SHARE,
     heat_picture,
     heat_scale,
     photo_picture,
 )
 from captum_cnn_ext.insights.section import Section
-from captum_cnn_ext.insights.sections.summary import percent
+from captum_cnn_ext.insights.sections.summary import percent, photo_code
+from captum_cnn_ext.insights.subject import Subject
 
 Maps = dict[str, dict[str, Tensor]]  # where -> method -> (N, C, h, w)
 
@@ -33,6 +39,20 @@ def methods_of(context: AuditContext) -> dict[str, list[Method]]:
     """All methods of this section: those of the input, of each layer, of the layers joined."""
     layers = [layer.name for layer in context.layers]
     return methods_at(context.model, context.inputs, layers, layers, context.methods)
+
+
+def deepest_methods(context: AuditContext) -> list[tuple[str, Method]]:
+    """The methods that are judged, each at one place: the input, the deepest layer, all joined."""
+    layers = [layer.name for layer in context.layers]
+    places = methods_at(context.model, context.inputs, layers[-1:], layers, context.methods)
+    return [(where, method) for where, methods in places.items() for method in methods]
+
+
+def map_of(context: AuditContext, where: str, method: Method) -> Tensor | None:
+    """The map that the report shows, made if no section made it yet; None if it cannot be made."""
+    if (where, method.name) not in context.maps and (where, method.name) not in context.unfit:
+        _run(context, method, where, {})
+    return context.maps.get((where, method.name))
 
 
 def build(context: AuditContext) -> SectionContent:
@@ -75,16 +95,18 @@ def build(context: AuditContext) -> SectionContent:
 
 def _run(context: AuditContext, method: Method, where: str, found: dict[str, Tensor]) -> str | None:
     """Run a method and keep its maps; where it cannot be run, the reason."""
+    context.unfit.add((where, method.name))
     try:
         place = "" if where == INPUT else where
         result = context.timed(method.name, method.origin, place, method.attribute)
-        found[method.name] = as_maps(result, len(context.photos))
+        found[method.name] = context.maps[where, method.name] = as_maps(result, len(context.photos))
     except (ArgumentError, AssertionError, ValueError) as error:  # it does not fit this network
         text = " ".join(str(error).split()) or type(error).__name__
         return text.removeprefix(f"layer {where!r}: ")
     except Exception as error:
         context.problems.append(Problem(f"attributions, {method.name} at {where}", error))
         return f"failed with {type(error).__name__}: {' '.join(str(error).split())}"
+    context.unfit.discard((where, method.name))
     place = "input values" if where == INPUT else f"layer {where}"
     context.keep(f"attributions/{where}/{method.name}", result, f"{method.name} by {place}")
     return None
@@ -94,6 +116,22 @@ def _each_once(context: AuditContext) -> list[Method]:
     """Each method once, however many layers it runs at."""
     every = [method for methods in methods_of(context).values() for method in methods]
     return list({method.name: method for method in every}.values())
+
+
+def batch_code(
+    method: str, photo: int, photos: int, targets: Sequence[int], subject: Subject, seed: int = 0
+) -> str:
+    """The batch that the photo was explained in, its maps, and the photo's one drawn."""
+    start = photo - photo % AT_ONCE
+    batch = f"x = x[{start}:{start + AT_ONCE}]\n" if photos > AT_ONCE else ""
+    random = f"torch.manual_seed({seed})\n" if "NoiseTunnel" in method else ""
+    row, some = photo - start, list(targets[start : start + AT_ONCE])
+    return (
+        f"{batch}target = torch.tensor({some}, device=x.device)\n{random}{method}\n\n"
+        "from captum_cnn_ext.render import overlay\n"
+        f"figure, _ = overlay(x[{row}], heat[{row}]{scale_code(subject.mean, subject.std)}, "
+        f"sign='positive', alpha_overlay={HEAT_OPACITY}, outlier_perc={STRONGEST_SHARE:g})"
+    )
 
 
 def _photo(context: AuditContext, photo: int, maps: Maps) -> Group:
@@ -107,7 +145,9 @@ def _photo(context: AuditContext, photo: int, maps: Maps) -> Group:
         subject.std,
         alt=f"{name} as the network gets it",
         title="Input",
+        code=photo_code(context, photo),
     )
+    codes = {(where, m.name): m.code for where, ms in methods_of(context).items() for m in ms}
     rows: list[Block] = [Panels("The input", [original])]
     for where, found in maps.items():
         pictures = [
@@ -118,6 +158,14 @@ def _photo(context: AuditContext, photo: int, maps: Maps) -> Group:
                 subject.std,
                 alt=f"{method} for {label} on {name}, {where}",
                 title=method,
+                code=batch_code(
+                    codes[where, method],
+                    photo,
+                    len(context.photos),
+                    context.targets,
+                    subject,
+                    context.seed,
+                ),
             )
             for method, attribution in found.items()
         ]

@@ -59,7 +59,14 @@ def _picture(context: AuditContext, layer: str, maps: Tensor, photo: int) -> Pic
         else "Each map on its own scale: dark is 0, yellow its own maximum."
     )
     alt = f"Feature maps of {layer} for {name}"
-    return figure_picture(figure, alt=alt, title=f"{name} at {layer}", caption=caption)
+    code = (
+        "from captum_cnn_ext.attr import LayerFeatureMaps\n"
+        "from captum_cnn_ext.render import show_feature_maps\n"
+        f"maps = LayerFeatureMaps(model, {layer!r}).attribute(x[{photo}:{photo + 1}])\n"
+        f"figure, _ = show_feature_maps(maps[0], sort='max', first={MAPS})"
+    )
+    title = f"{name} at {layer}"
+    return figure_picture(figure, alt=alt, title=title, caption=caption, code=code)
 
 
-SECTION = Section("feature_maps", "Feature maps", build)
+SECTION = Section("feature_maps", "Feature maps", build, open=False)

@@ -8,6 +8,7 @@ from torch import nn
 from captum_cnn_ext.evidence import filter_similarity
 from captum_cnn_ext.insights.blocks import Block, Panels, Picture, SectionContent, Text
 from captum_cnn_ext.insights.context import AuditContext
+from captum_cnn_ext.insights.figure_code import module_code
 from captum_cnn_ext.insights.pictures import figure_picture
 from captum_cnn_ext.insights.section import Section
 from captum_cnn_ext.render import show_filter_families, show_filters
@@ -46,6 +47,12 @@ def _families(name: str, conv: nn.Conv2d) -> list[Block]:
         found = filter_similarity(conv)
     except ImportError as error:
         return [Text(f"Turned copies among the filters were not sought: {error}", "note")]
+    code = (
+        "from captum_cnn_ext.evidence import filter_similarity\n"
+        "from captum_cnn_ext.render import show_filter_families\n"
+        f"conv = {module_code(name)}\n"
+        "figure, _ = show_filter_families(conv.weight, filter_similarity(conv).families)"
+    )
     words = Text(
         f"Turned copies in {name}: {found}. Small kernels look turned by chance, which is why the "
         "shuffled and the unturned scores stand beside."
@@ -54,10 +61,12 @@ def _families(name: str, conv: nn.Conv2d) -> list[Block]:
         return [words]
     figure, _ = show_filter_families(conv.weight, found.families)
     alt = f"Families of filters of {name}"
-    return [words, figure_picture(figure, alt=alt, title="Filters that are turned copies")]
+    title = "Filters that are turned copies"
+    return [words, figure_picture(figure, alt=alt, title=title, code=code)]
 
 
 def _first(name: str, conv: nn.Conv2d) -> Picture:
+    options = f"first={FIRST_FILTERS}"
     figure, _ = show_filters(conv.weight, first=FIRST_FILTERS)
     if conv.weight.shape[1] == 3:
         caption = (
@@ -66,26 +75,33 @@ def _first(name: str, conv: nn.Conv2d) -> Picture:
         )
     else:
         caption = f"The filter's weights on {conv.weight.shape[1]} input channel(s). {SIGNED}"
-    return _picture(name, conv, figure, caption)
+    return _picture(name, conv, figure, caption, options)
 
 
 def _deep(name: str, conv: nn.Conv2d) -> Picture:
     filters, channels = conv.weight.shape[:2]
     if channels == 1:
+        options = f"first={FIRST_FILTERS}"
         figure, _ = show_filters(conv.weight, first=FIRST_FILTERS)
         caption = f"A depthwise convolution: each filter sees one channel. {SIGNED}"
     else:
-        some = list(range(min(DEEP_FILTERS, filters))), list(range(min(DEEP_CHANNELS, channels)))
-        figure, _ = show_filters(conv.weight, filters=some[0], channels=some[1])
+        some = min(DEEP_FILTERS, filters), min(DEEP_CHANNELS, channels)
+        options = f"filters=range({some[0]}), channels=range({some[1]})"
+        figure, _ = show_filters(conv.weight, filters=range(some[0]), channels=range(some[1]))
         caption = f"A row is one filter, a tile its weights on one input channel. {SIGNED}"
-    return _picture(name, conv, figure, caption)
+    return _picture(name, conv, figure, caption, options)
 
 
-def _picture(name: str, conv: nn.Conv2d, figure: Figure, caption: str) -> Picture:
+def _picture(name: str, conv: nn.Conv2d, figure: Figure, caption: str, options: str) -> Picture:
     kernel = " × ".join(map(str, conv.kernel_size))
     title = f"{name}: {conv.out_channels} filters of {kernel} on {conv.in_channels} channels"
     title += f" in {conv.groups} groups" if conv.groups > 1 else ""
-    return figure_picture(figure, alt=f"Filters of {name}", title=title, caption=caption)
+    code = (
+        "from captum_cnn_ext.render import show_filters\n"
+        f"figure, _ = show_filters({module_code(name)}.weight, {options})"
+    )
+    alt = f"Filters of {name}"
+    return figure_picture(figure, alt=alt, title=title, caption=caption, code=code)
 
 
-SECTION = Section("filters", "Filters", build)
+SECTION = Section("filters", "Filters", build, open=False)

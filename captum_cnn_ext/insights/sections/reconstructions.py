@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from captum_cnn_ext.insights.blocks import Block, Group, SectionContent, Text
-from captum_cnn_ext.insights.context import AuditContext, MethodParameters
+from captum_cnn_ext.insights.context import AuditContext, MethodParameters, RuleCoverage
+from captum_cnn_ext.insights.figure_code import scale_code
 from captum_cnn_ext.insights.pictures import figure_picture
 from captum_cnn_ext.insights.reconstructing import reconstructed, saturates
 from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.insights.sections.summary import listed
 from captum_cnn_ext.render import show_reconstructions
 
+KEY = "reconstructions"
 PHOTOS = 2
 UNITS = 8
 RULES = {
@@ -39,6 +42,7 @@ def build(context: AuditContext) -> SectionContent:
     for layer in context.layers:
         with context.step(f"DeconvNet {layer.name}"):
             blocks.append(Group(layer.label, _at(context, layer.name, layer.shape, shown)))
+    _find(context)
     options = f"top={UNITS}, seed='max', the rule named at each layer"
     context.parameters.append(MethodParameters("DeconvNet", "captum-cnn-ext", options))
     return SectionContent(blocks)
@@ -57,6 +61,7 @@ def _at(context: AuditContext, layer: str, shape: tuple[int, ...], shown: int) -
             context.keep(
                 f"reconstructions/{layer}/{name}", values, f"{name} of {rule} pictures at {layer}"
             )
+    context.coverage.append(RuleCoverage(layer, rule, found.coverage))
     figure, _ = show_reconstructions(
         inputs,
         found,
@@ -66,12 +71,37 @@ def _at(context: AuditContext, layer: str, shape: tuple[int, ...], shown: int) -
         crop="energy",
     )
     alt = f"What the strongest units of {layer} saw in {', '.join(context.photos.names[:shown])}"
-    clamped = CLAMPED if saturates(context.model, layer) else ""
-    return [Text(RULES[rule] + clamped), figure_picture(figure, alt=alt)]
+    before = saturates(context.model, layer)
+    options = f"top={min(UNITS, shape[0])}, rule={rule!r}, attribute_to_neuron_input={before}"
+    code = (
+        "from captum_cnn_ext.attr import DeconvNet\n"
+        "from captum_cnn_ext.render import show_reconstructions\n"
+        f"found = DeconvNet(model, {layer!r}).reconstruct(x[:{shown}], {options})\n"
+        f"figure, _ = show_reconstructions(x[:{shown}], found"
+        f"{scale_code(subject.mean, subject.std)}, crop='energy')"
+    )
+    clamped = CLAMPED if before else ""
+    return [Text(RULES[rule] + clamped), figure_picture(figure, alt=alt, code=code)]
+
+
+def _find(context: AuditContext) -> None:
+    """Whether the rule met every rectifier that it had to."""
+    if not context.coverage:
+        return
+    met = max(sum(c.coverage.rectifiers.values()) for c in context.coverage)
+    unknown = {name for c in context.coverage for name in c.coverage.unknown}
+    numbers = {"rectifiers": float(met), "kinds_unknown": float(len(unknown))}
+    if unknown:
+        text = f"The pictures of units may be wrong: {listed(sorted(unknown))} may be an activation"
+        text += " that the backward rule does not know. Write it with torch's own functions."
+        context.find("unsure", text, KEY, **numbers)
+    else:
+        text = f"The backward rule met all activations up to the deepest layer ({met})."
+        context.find("fine", text, KEY, **numbers)
 
 
 def _steps(context: AuditContext) -> int:
     return len(context.layers)
 
 
-SECTION = Section("reconstructions", "What each of these units saw", build, _steps)
+SECTION = Section(KEY, "What each of these units saw", build, _steps)

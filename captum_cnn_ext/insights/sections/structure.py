@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from captum_cnn_ext.evidence import LayerRow, ReceptiveField
-from captum_cnn_ext.insights.blocks import Cell, Column, SectionContent, Table, Text
+from captum_cnn_ext.insights.blocks import Cell, Column, SectionContent, Text
 from captum_cnn_ext.insights.context import AuditContext
 from captum_cnn_ext.insights.section import Section
 
@@ -34,7 +34,8 @@ def build(context: AuditContext) -> SectionContent:
     return SectionContent(
         [
             words,
-            Table(
+            context.tabulate(
+                "layers",
                 caption,
                 [columns[i] for i in used],
                 [[row[i] for i in used] for row in cells],
@@ -85,4 +86,4 @@ def _size(values: tuple[int, ...] | str) -> str:
     return str(values[0]) if len(set(values)) == 1 else " × ".join(map(str, values))
 
 
-SECTION = Section("structure", "Structure", build)
+SECTION = Section("structure", "Structure", build, open=False)

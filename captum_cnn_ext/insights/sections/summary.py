@@ -5,6 +5,8 @@ from __future__ import annotations
 from captum_cnn_ext.insights.blocks import (
     Bar,
     Block,
+    Cell,
+    Column,
     Facts,
     Listing,
     Prediction,
@@ -14,14 +16,19 @@ from captum_cnn_ext.insights.blocks import (
     Tone,
 )
 from captum_cnn_ext.insights.context import AuditContext, error_text
+from captum_cnn_ext.insights.figure_code import scale_code
 from captum_cnn_ext.insights.pictures import photo_picture
 from captum_cnn_ext.insights.section import Section
 
 TOP = 5
+LONGEST = 60  # letters of a name within a sentence
+SURE = 0.5  # below this the strongest class has less than all others together
 
 
 def build(context: AuditContext) -> SectionContent:
     """Facts of the model, notes on how it was prepared, and the predictions."""
+    _find(context)
+    _tabulate(context)
     blocks: list[Block] = []
     if context.model.training:
         blocks.append(
@@ -87,9 +94,8 @@ def _facts(context: AuditContext) -> list[tuple[str, str]]:
 
 def _card(context: AuditContext, photo: int) -> Prediction:
     subject, name = context.subject, context.photos.names[photo]
-    probabilities = context.predicted.probabilities[photo]
     target = context.targets[photo]
-    strongest = [int(i) for i in probabilities.argsort(descending=True, stable=True)[:TOP]]
+    strongest = _strongest(context, photo, TOP)
     if target not in strongest:
         strongest[-1:] = [target]
     bars = []
@@ -104,8 +110,81 @@ def _card(context: AuditContext, photo: int) -> Prediction:
         alt=f"{name} as the network gets it",
         title=name,
         caption=f"from {size[0]} × {size[1]} px" if size else "",
+        code=photo_code(context, photo),
     )
     return Prediction(picture, bars)
+
+
+def photo_code(context: AuditContext, photo: int) -> str:
+    """The Python that draws one network input."""
+    scale = scale_code(context.subject.mean, context.subject.std)
+    return (
+        "from PIL import Image\nfrom captum_cnn_ext.render import to_rgb\n"
+        f"figure = Image.fromarray((to_rgb(x[{photo}]{scale}) * 255).round().astype('uint8'))"
+    )
+
+
+def _strongest(context: AuditContext, photo: int, count: int) -> list[int]:
+    shares = context.predicted.probabilities[photo]
+    return [int(i) for i in shares.argsort(descending=True, stable=True)[:count]]
+
+
+def _find(context: AuditContext) -> None:
+    """What can be said of the model and of its predictions before anything is explained."""
+    subject, classes = context.subject, context.predicted.outputs.shape[1]
+    if context.model.training:
+        text = "The model is in training mode, so its outputs depend on chance and on the batch."
+        context.find("wrong", f"{text} Call model.eval() and make the report again.", "summary")
+    else:
+        context.find("fine", "The model is in evaluation mode.", "summary")
+    if subject.weights.startswith("random"):
+        text = "The weights are random: nothing was learnt, and no explanation here means anything."
+        context.find("wrong", f"{text} Load trained weights.", "summary")
+    if subject.class_names is not None and len(subject.class_names) != classes:
+        text = f"There are {len(subject.class_names)} class names for {classes} outputs"
+        context.find("wrong", f"{text}: names may stand for the wrong classes.", "summary")
+    if classes == 1:
+        return
+    best = [_strongest(context, photo, 1)[0] for photo in range(len(context.photos))]
+    shares = [context.share(photo, index) for photo, index in enumerate(best)]
+    doubtful = [
+        f"{short(name)} ({short(subject.class_name(index))} {percent(share)})"
+        for name, index, share in zip(context.photos.names, best, shares, strict=True)
+        if share < SURE
+    ]
+    numbers = {"least_probability": min(shares), "photos_below_half": float(len(doubtful))}
+    if doubtful:
+        text = f"The network is not sure of {listed(doubtful)}: its strongest class has less than "
+        text += "half of the probability. Look at these photos yourself before relying on them."
+        context.find("unsure", text, "summary", **numbers)
+    else:
+        text = "The network gives its strongest class more than half of the probability each time."
+        context.find("fine", f"{text} That is no proof that it is right.", "summary", **numbers)
+
+
+def short(name: str) -> str:
+    """A name that fits into a sentence; tables and captions have it whole."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+
+
+def listed(names: list[str], most: int = 4) -> str:
+    """Names in a sentence: the first few, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _tabulate(context: AuditContext) -> None:
+    columns = [Column("photo"), Column("rank", number=True), Column("class")]
+    columns += [Column("index", number=True), Column("output", number=True)]
+    columns += [Column("probability", number=True), Column("explained")]
+    rows: list[list[Cell]] = []
+    for photo, name in enumerate(context.photos.names):
+        outputs, target = context.predicted.outputs[photo], context.targets[photo]
+        for rank, index in enumerate(_strongest(context, photo, TOP), 1):
+            label, share = context.subject.class_name(index), context.share(photo, index)
+            explained = "yes" if index == target else ""
+            rows.append([name, rank, label, index, float(outputs[index]), share, explained])
+    context.tabulate("predictions", context.predicted.rule, columns, rows)
 
 
 def percent(share: float) -> str:
@@ -115,4 +194,4 @@ def percent(share: float) -> str:
     return "< 0.1 %" if share < 0.0005 else "> 99.9 %" if share >= 0.9995 else f"{share:.1%}"
 
 
-SECTION = Section("summary", "Summary", build)
+SECTION = Section("summary", "Model and predictions", build)

@@ -7,6 +7,7 @@ import warnings
 from captum_cnn_ext.attr import LayerFeatureMaps
 from captum_cnn_ext.insights.blocks import Panels, Picture, SectionContent, Text
 from captum_cnn_ext.insights.context import AuditContext
+from captum_cnn_ext.insights.figure_code import scale_code
 from captum_cnn_ext.insights.layers import ChosenLayer
 from captum_cnn_ext.insights.pictures import photo_picture
 from captum_cnn_ext.insights.section import Section
@@ -32,7 +33,8 @@ def build(context: AuditContext) -> SectionContent:
     name = context.subject.class_name(target)
     with context.listening("Synthesis"):
         wanted = _made(context, Target(target), tuple(context.inputs.shape[1:]), CLASS_STEPS)
-        pictures = [_picture(wanted, 0, f"{name}: {float(wanted.values[0]):.1f}")]
+        code = _code(context, "Target", str(target), CLASS_STEPS)
+        pictures = [_picture(wanted, f"{name}: {float(wanted.values[0]):.1f}", code)]
         context.keep("synthesis/class", wanted.images, f"image optimised for {name}")
         for layer in context.layers:
             pictures += _of_layer(context, layer)
@@ -67,7 +69,8 @@ def _of_layer(context: AuditContext, layer: ChosenLayer) -> list[Picture]:
         words = f"image optimised for channel {channel} of layer {layer.name}"
         context.keep(f"synthesis/{layer.name}", made.images, words)
         title = f"{layer.name}, channel {channel}: {float(made.values[0]):.1f}"
-        return [_picture(made, 0, title)]
+        code = _code(context, "Channel", f"{layer.name!r}, {channel}", CHANNEL_STEPS)
+        return [_picture(made, title, code)]
     return []
 
 
@@ -86,8 +89,19 @@ def _made(
     )
 
 
-def _picture(made: Synthesis, n: int, title: str) -> Picture:
-    return photo_picture(made.images[n], [0.0], [1.0], alt=f"Synthesised: {title}", title=title)
+def _code(context: AuditContext, kind: str, of: str, steps: int) -> str:
+    return (
+        "from PIL import Image\nfrom captum_cnn_ext.render import to_rgb\n"
+        f"from captum_cnn_ext.synthesis import {kind}, maximize\n"
+        f"made = maximize(model, {kind}({of}), tuple(x.shape[1:]), recipe='lucid', steps={steps}, "
+        f"seed={context.seed}{scale_code(context.subject.mean, context.subject.std)})\n"
+        "figure = Image.fromarray((to_rgb(made.images[0]) * 255).round().astype('uint8'))"
+    )
+
+
+def _picture(made: Synthesis, title: str, code: str) -> Picture:
+    alt = f"Synthesised: {title}"
+    return photo_picture(made.images[0], [0.0], [1.0], alt=alt, title=title, code=code)
 
 
 SECTION = Section("synthesis", "What it looks for", build)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from captum_cnn_ext.insights.blocks import Column, SectionContent, Table, Text
+from captum_cnn_ext.insights.blocks import Column, SectionContent, Text
 from captum_cnn_ext.insights.clock import TIMED_FORWARDS
 from captum_cnn_ext.insights.context import AuditContext
 from captum_cnn_ext.insights.section import Section
@@ -27,7 +27,9 @@ def build(context: AuditContext) -> SectionContent:
     columns = [Column("method"), Column("from"), Column("at"), Column("seconds", number=True)]
     columns.append(Column("forward passes", number=True))
     total = sum(t.seconds for t in context.timings)
-    return SectionContent([words, Table(f"{total:.1f} s in all.", columns, rows)])
+    return SectionContent(
+        [words, context.tabulate("times", f"{total:.1f} s in all.", columns, rows)]
+    )
 
 
-SECTION = Section("times", "Time per method", build)
+SECTION = Section("times", "Time per method", build, open=False)

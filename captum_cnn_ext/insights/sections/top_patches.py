@@ -9,6 +9,7 @@ from captum_cnn_ext.evidence import TopPatches, top_patches
 from captum_cnn_ext.insights.blocks import Block, Group, SectionContent, Text
 from captum_cnn_ext.insights.clock import AT_ONCE
 from captum_cnn_ext.insights.context import AuditContext
+from captum_cnn_ext.insights.figure_code import scale_code
 from captum_cnn_ext.insights.pictures import figure_picture
 from captum_cnn_ext.insights.section import Section
 from captum_cnn_ext.render import show_patches
@@ -61,12 +62,31 @@ def _drawn(context: AuditContext, top: TopPatches, crops: Tensor) -> Block:
         row_titles=[str(channel) for channel in channels.tolist()],
         values=top.values[rows],
     )
+    code = (
+        "from captum_cnn_ext.evidence import top_patches\n"
+        "from captum_cnn_ext.render import show_patches\n"
+        "height, width = (max(1, side // 2) for side in x.shape[2:])\n"
+        "rows, columns = (\n"
+        "    [0, (side - part) // 2, side - part]\n"
+        "    for side, part in zip(x.shape[2:], (height, width)))\n"
+        "crops = torch.cat(\n"
+        "    [x[:, :, r : r + height, c : c + width] for r in rows for c in columns])\n"
+        f"top = top_patches(model, {top.layer!r}, crops, k={PATCHES}, batch_size={AT_ONCE}, "
+        "num_workers=0)\n"
+        f"order = top.values[:, 0].nan_to_num(-torch.inf).argsort(descending=True, stable=True)"
+        f"[:{CHANNELS}]\n"
+        "channels = top.channels[order]\n"
+        "figure, _ = show_patches(\n"
+        f"    top.patches(crops, channels), values=top.values[order], row_titles=channels.tolist()"
+        f"{scale_code(context.subject.mean, context.subject.std)})"
+    )
     return figure_picture(
         figure,
+        code=code,
         alt=f"Patches that excite units of {top.layer}",
         title=f"{top.layer}, channels in rows",
         caption=f"What a unit can see: {top.field.partition(': ')[2]}.",
     )
 
 
-SECTION = Section("top_patches", "Strongest patches", build)
+SECTION = Section("top_patches", "Strongest patches", build, open=False)

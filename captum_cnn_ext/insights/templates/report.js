@@ -1,4 +1,32 @@
 "use strict";
+// Sections open and close; a link into a closed one opens it, and paper has all of them.
+const parts = [...document.querySelectorAll("details.part")];
+for (const button of document.querySelectorAll("[data-all]")) {
+  button.parentElement.hidden = false;
+  button.addEventListener("click", () => parts.forEach((part) => (part.open = button.dataset.all === "open")));
+}
+function openTarget() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const part = target && (target.querySelector(":scope > details.part") || target.closest("details.part"));
+  if (!part || part.open) return;
+  part.open = true;
+  target.scrollIntoView();
+}
+addEventListener("hashchange", openTarget);
+// a second click on the same link changes no address
+document.addEventListener("click", (event) => {
+  const link = event.target.closest && event.target.closest('a[href^="#"], a[*|href^="#"]');
+  if (link) setTimeout(openTarget);
+});
+let closed = [];
+addEventListener("beforeprint", () => {
+  closed = parts.filter((part) => !part.open);
+  for (const part of closed) part.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const part of closed) part.open = false;
+});
+openTarget();
 // Tables: a click on a head sorts by that column; empty cells stay at the end.
 for (const table of document.querySelectorAll("table")) {
   const heads = [...table.querySelectorAll("th")];

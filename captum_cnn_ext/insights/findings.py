@@ -1,0 +1,54 @@
+"""What an audit found out, in sentences that someone who is no specialist can act on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal["wrong", "unsure", "fine"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was checked: how it came out, in words, and the section that shows it.
+
+    ``numbers`` are what the verdict was taken from, for the manifest.
+    """
+
+    verdict: Verdict
+    text: str
+    section: str
+    numbers: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The top of the report: what the network saw, what was found, what was not looked at."""
+
+    saw: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    unchecked: tuple[str, ...]
+
+    def of(self, verdict: Verdict) -> list[Finding]:
+        """The findings with this verdict, in the order of the sections."""
+        return [finding for finding in self.findings if finding.verdict == verdict]
+
+    @property
+    def headline(self) -> str:
+        """All findings in one sentence."""
+        wrong, unsure = len(self.of("wrong")), len(self.of("unsure"))
+        if not self.findings:
+            return "Nothing was checked in this report."
+        if not wrong and not unsure:
+            return f"Nothing looks wrong in the {_count(len(self.findings), 'check')} made."
+        parts = [f"{wrong} {_verb(wrong)} wrong"] if wrong else []
+        parts += [f"{unsure} {_verb(unsure)} doubtful"] if unsure else []
+        return f"Of {_count(len(self.findings), 'check')}, {' and '.join(parts)}."
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" + ("" if number == 1 else "s")
+
+
+def _verb(number: int) -> str:
+    return "looks" if number == 1 else "look"

@@ -1,0 +1,114 @@
+"""The record beside a report: what was audited, how, and how the checks came out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from captum_cnn_ext.insights.blocks import Table
+from captum_cnn_ext.insights.context import AuditContext
+from captum_cnn_ext.insights.findings import Overview
+from captum_cnn_ext.insights.page import without_folders
+from captum_cnn_ext.insights.provenance import (
+    FINGERPRINT,
+    device_words,
+    fingerprint,
+    software,
+    system_words,
+)
+from captum_cnn_ext.insights.subject import Subject
+
+FORMAT = "captum-cnn-ext audit 1"
+
+
+def manifest(context: AuditContext, title: str, overview: Overview, seconds: float) -> Any:
+    """Everything that is needed to make the report again, and its numbers, ready for JSON."""
+    rival = context.rival
+    record = {
+        "format": FORMAT,
+        "title": title,
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "seconds": round(seconds, 1),
+        "command": context.command,
+        "model": _model(context.subject, context.weights_sha256)
+        | {
+            "classes": context.predicted.outputs.shape[1],
+            "mode": "training" if context.model.training else "evaluation",
+        },
+        "against": None
+        if rival is None
+        else _model(rival.subject, fingerprint(rival.subject.model.state_dict())),
+        "how_fingerprints_are_made": FINGERPRINT,
+        "input_shape": list(context.inputs.shape[1:]),
+        "software": software(),
+        "device": device_words(context.inputs.device),
+        "system": system_words(),
+        "seed": context.seed,
+        "sections": list(context.section_keys),
+        "layers": [
+            {"name": layer.name, "output_shape": list(layer.shape)} for layer in context.layers
+        ],
+        "photos": [
+            {
+                "name": name,
+                "input_sha256": fingerprint({"": context.inputs[photo]}),
+                "explained_class": context.subject.class_name(context.targets[photo]),
+                "explained_index": context.targets[photo],
+                "probability": context.share(photo, context.targets[photo]),
+            }
+            for photo, name in enumerate(context.photos.names)
+        ],
+        "methods": [vars(parameters) for parameters in context.parameters],
+        "rule_coverage": [
+            {"layer": met.layer, "rule": met.rule, **vars(met.coverage)} for met in context.coverage
+        ],
+        "checks": [
+            {
+                "verdict": finding.verdict,
+                "section": finding.section,
+                "text": finding.text,
+                "numbers": dict(finding.numbers),
+            }
+            for finding in overview.findings
+        ],
+        "not_checked": list(overview.unchecked),
+        "problems": [str(problem) for problem in context.problems],
+        "warnings": [f"{where}: {text}" for where, text in context.remarks],
+        "tables": {name: records(table) for name, table in context.tables.items()},
+    }
+    return plain(record)
+
+
+def _model(subject: Subject, weights: str) -> dict[str, Any]:
+    parameters = list(subject.model.parameters())
+    return {
+        "name": subject.name,
+        "weights": subject.weights,
+        "weights_sha256": weights,
+        "parameters": sum(parameter.numel() for parameter in parameters),
+        "preprocessing": subject.preprocessing,
+        "mean": subject.mean,
+        "std": subject.std,
+        "notes": list(subject.notes),
+    }
+
+
+def records(table: Table) -> list[dict[str, Any]]:
+    """A table's rows by the titles of its columns."""
+    titles = [column.title for column in table.columns]
+    return [dict(zip(titles, row, strict=True)) for row in table.rows]
+
+
+def plain(value: Any) -> Any:
+    """The value for JSON: texts without folders of this machine, no number that JSON lacks."""
+    if isinstance(value, str):
+        return without_folders(value)
+    if isinstance(value, Mapping):
+        return {without_folders(str(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,166 @@
+"""Do the maps change when the network forgets what it learnt?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from captum_cnn_ext.insights.blocks import Block, Cell, Column, Listing, SectionContent, Text
+from captum_cnn_ext.insights.catalogue import INPUT
+from captum_cnn_ext.insights.context import AuditContext, error_text
+from captum_cnn_ext.insights.findings import Verdict
+from captum_cnn_ext.insights.methods import Method, methods_at
+from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.insights.sections.attributions import deepest_methods, map_of
+from captum_cnn_ext.insights.sections.summary import listed
+from captum_cnn_ext.metrics import parameter_randomization
+
+KEY = "checks"
+PHOTOS = 2
+DEAR = 5.0  # forward passes; what costs more is checked on one photo
+# of the rank correlation with the trained network's map, when all parameters are forgotten
+UNCHANGED, LITTLE_CHANGED = 0.8, 0.5
+SAME = 0.99  # a map that does not change at all when the classifier alone forgets
+
+
+def build(context: AuditContext) -> SectionContent:
+    """Parameter randomisation of the methods at the input and at the deepest layer."""
+    stages = _stages(context.model)
+    columns = [Column("method"), Column("at"), Column("photos", number=True)]
+    columns += [Column(f"{name} forgotten", number=True) for name in stages]
+    columns += [Column("similarity", number=True), Column("result")]
+    rows: list[list[Cell]] = []
+    failed: list[str] = []
+    likenesses: dict[str, list[float]] = {}
+    for where, method in deepest_methods(context):
+        with context.step(f"randomisation, {method.name}"):
+            if map_of(context, where, method) is None:
+                continue
+            photos = 1 if _dear(context, where, method) else min(PHOTOS, len(context.photos))
+            try:
+                found = parameter_randomization(
+                    context.model,
+                    _explain(context, where, method),
+                    context.inputs[:photos],
+                    layers=list(stages.values()),
+                    seed=context.seed,
+                )
+            except (ValueError, RuntimeError) as error:
+                failed.append(f"{method.name}: {error_text(error)}")
+                continue
+        likeness = found.rank_correlation.mean(1).tolist()
+        similarity = float(found.similarity[-1].mean())
+        shown = [round(value, 3) for value in likeness]
+        word = _verdict(likeness)
+        label = method.name if where == INPUT else f"{method.name} at {where}"
+        likenesses[label] = likeness
+        rows.append([method.name, where, photos, *shown, round(similarity, 3), word])
+        context.keep(
+            f"checks/{where}/{method.name}",
+            found.rank_correlation,
+            f"rank correlation after {', then '.join(stages)} forgot",
+        )
+    blocks: list[Block] = [
+        Text(
+            "A method that explains this network must give another map when the network forgets "
+            "what it learnt. The parameters are drawn anew, from the output back to the input, in "
+            f"{len(stages)} stages that add up; each column says how far the ranks of the pixels "
+            "still agree with the trained network's map (1: the same map; 0: nothing in common). "
+            "Coarse maps agree by chance: of 7 × 7 positions, up to about 0.5. "
+            f"At the end, {LITTLE_CHANGED:g} or more is doubtful and {UNCHANGED:g} or more is "
+            "wrong: the map does not depend on what was learnt. A map that stays the same when "
+            "the classifier alone forgets is no map of the class."
+        )
+    ]
+    _find(context, likenesses)
+    if rows:
+        blocks.append(context.tabulate("checks", "", columns, rows))
+    else:
+        blocks.append(Text("No method could be checked.", "note"))
+    if failed:
+        blocks.append(Listing("Not checked", failed))
+    return SectionContent(blocks)
+
+
+def _stages(model: nn.Module) -> dict[str, tuple[str, ...]]:
+    """Layers that forget together, last first: the classifier, the later half, the earlier half."""
+    own = [name for name, m in model.named_modules() if next(m.parameters(False), None) is not None]
+    last, *rest = reversed(own)
+    half = -(-len(rest) // 2)
+    parts = {
+        "last layer": (last,),
+        "later half": tuple(rest[:half]),
+        "earlier half": tuple(rest[half:]),
+    }
+    return {name: layers for name, layers in parts.items() if layers}
+
+
+def _explain(
+    context: AuditContext, where: str, method: Method
+) -> Callable[[nn.Module, Tensor], Tensor]:
+    """The method on any copy of the model, with the same random numbers each time."""
+    layers = [layer.name for layer in context.layers]
+
+    def explain(model: nn.Module, inputs: Tensor) -> Tensor:
+        torch.manual_seed(context.seed)
+        places = methods_at(model, context.inputs, layers, layers, [method.known])
+        targets = torch.tensor(context.targets[: len(inputs)], device=inputs.device)
+        with context.listening(f"{method.name} while the network forgets"):
+            return places[where][0].attribute(inputs.clone(), targets).detach()
+
+    return explain
+
+
+def _dear(context: AuditContext, where: str, method: Method) -> bool:
+    place = "" if where == INPUT else where
+    found = [t.seconds for t in context.timings if (t.method, t.layer) == (method.name, place)]
+    return bool(found) and found[0] > DEAR * context.forward_seconds
+
+
+CHANGES, LITTLE, NOT, BLIND = "changes", "changes little", "does not change", "blind to the class"
+ADVICE: dict[str, tuple[Verdict, str]] = {
+    NOT: (
+        "wrong",
+        "stays as it is when the network forgets all it learnt: it does not explain this network.",
+    ),
+    BLIND: (
+        "unsure",
+        "does not depend on the classifier: it says what is prominent in the photo, not why this "
+        "class was chosen.",
+    ),
+    LITTLE: (
+        "unsure",
+        "changes little when the network forgets all it learnt: much of it is the photo itself. "
+        "Compare with another method before you rely on it.",
+    ),
+    CHANGES: ("fine", "changes when the network forgets what it learnt."),
+}
+
+
+def _verdict(likeness: list[float]) -> str:
+    first, end = abs(likeness[0]), abs(likeness[-1])
+    if end >= UNCHANGED:
+        return NOT
+    if first >= SAME and len(likeness) > 1:
+        return BLIND
+    return LITTLE if end >= LITTLE_CHANGED else CHANGES
+
+
+def _find(context: AuditContext, found: dict[str, list[float]]) -> None:
+    """One sentence for all methods that came out alike."""
+    verdicts = {label: _verdict(likeness) for label, likeness in found.items()}
+    for word, (verdict, advice) in ADVICE.items():
+        labels = [label for label in verdicts if verdicts[label] == word]
+        numbers = {label: abs(found[label][-1]) for label in labels}
+        if labels:
+            text = f"{listed(labels)}: the map {advice}"
+            context.find(verdict, text, KEY, **numbers)
+
+
+def _steps(context: AuditContext) -> int:
+    return len(deepest_methods(context))
+
+
+SECTION = Section(KEY, "Sanity checks", build, _steps)
