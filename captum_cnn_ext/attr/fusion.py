@@ -102,7 +102,7 @@ def _resized(maps: Tensor, positions: list[int]) -> Tensor:
 class LayerRefineCam(GradientCam):
     r"""RefineCAM: the product of the maps of several layers, from one forward and backward pass.
 
-    .. math:: L = \prod_l U\,rac{\mathrm{relu}(M_l) - \min}{\max - \min}
+    .. math:: L = \prod_l U\,\frac{\mathrm{relu}(M_l) - \min}{\max - \min}
 
     M_l is the base CAM at layer l, U brings it to the largest layer's size: what is lit is lit at
     every layer, with the early layers' detail. A single map comes out, whatever the number of
