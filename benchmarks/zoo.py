@@ -50,7 +50,7 @@ SOURCES = ["segmentation", "detection", "timm", "torchvision"]
 # few passes for each: what is tested is the network, the formulas have tests of their own
 OPTIONS = {
     "LayerScoreCam": {"top_channels": 2},
-    "LayerSSCam": {"top_channels": 1, "samples": 2},
+    "LayerSSCam": {"top_channels": 1, "samples": 2, "score": "logit"},  # noise is far outside
     "LayerISCam": {"top_channels": 1, "samples": 2},
     "LayerPolyCam": {"top_channels": 1},
     "LayerSmoothGradCamPlusPlus": {"samples": 2},

@@ -1,19 +1,19 @@
 """Faults put into a call at its k-th module, operation or line, and what must hold afterwards."""
 
+import dis
 import sys
 import warnings
 from contextlib import contextmanager
+from functools import cache
 
+import every_class
 import models
 import test_contract
 import torch
 from snapshots import nothing_left_behind
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from captum_cnn_ext import attr
-
 PACKAGE = "captum_cnn_ext"
-KIND = "residual, in-place add"
 
 
 class Counted:
@@ -55,6 +55,17 @@ def at_operations(counted):
         yield
 
 
+@cache
+def block_ends(code):
+    """Where a ``with`` block calls its exit: Python looks for no signal between the two."""
+    found = list(dis.get_instructions(code))
+    return {
+        first.offset
+        for first, *rest in zip(found, found[1:], found[2:], strict=False)
+        if all(i.opname == "LOAD_CONST" and i.argval is None for i in (first, *rest))
+    }
+
+
 @contextmanager
 def at_lines(counted):
     """An event at every line of the package, as Ctrl-C can come at any."""
@@ -62,7 +73,7 @@ def at_lines(counted):
     def trace(frame, event, _):
         if PACKAGE not in frame.f_code.co_filename:
             return None
-        if event == "line":
+        if event == "line" and frame.f_lasti not in block_ends(frame.f_code):
             counted.event()
         return trace
 
@@ -79,18 +90,9 @@ PLACES = {"module": at_modules, "operation": at_operations, "line": at_lines}
 
 def calls():
     """A model, an input, and every public attribution class as a function of nothing."""
-    model, layer = test_contract.build(KIND)
+    model, layer = test_contract.build(every_class.KIND)
     x = models.image_batch(2)
-    found = {}
-    for cls in test_contract.CLASSES:
-        found[cls.__name__] = lambda cls=cls: test_contract.attribute(cls, model, layer, x)
-    quick = attr.LayerOptiCam(model, layer, steps=2)
-    found["LayerOptiCam"] = lambda: quick.attribute(x, 1)
-    for name, make in test_contract.PIXELS.items():
-        method, kwargs = make(model, layer)
-        kwargs |= {"steps": 1} if name == "ActivationMaximization" else {}
-        found[name] = lambda method=method, kwargs=kwargs: method.attribute(x, **kwargs)
-    return model, x, found
+    return model, x, every_class.calls(model, layer, x)
 
 
 def events(name, place):

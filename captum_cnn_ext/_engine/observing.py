@@ -129,6 +129,7 @@ def check_reached(probes: Sequence[Probe]) -> None:
         if not probe.parts:
             raise ArgumentError(
                 f"layer {site.name!r}: not reached in the forward pass of this model with these "
-                "inputs; choose a layer that is called (traced and scripted models call none)"
+                "inputs; choose a layer that is called (traced and scripted models, and parts wrapped by "
+                "torch.compile, call none that is in them)"
             )
         warn_last_call(site, calls)

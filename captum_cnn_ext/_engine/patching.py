@@ -23,8 +23,8 @@ def unfollowable(root: nn.Module | None) -> str:
         return "forward_func is not a module"
     if isinstance(root, (torch.jit.ScriptModule, nn.DataParallel)):
         return f"{type(root).__name__} does not call its modules from Python, in this thread"
-    if any(getattr(module, "_compiled_call_impl", None) for module in root.modules()):
-        return "a module is compiled in place"
+    if any(hasattr(module, "_orig_mod") for module in root.modules()):
+        return "a part of it is compiled"
     return ""
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import (
     ArgumentError,
+    check_devices,
     root_module,
     runnable,
 )
@@ -154,6 +155,7 @@ def record(
         ArgumentError: a site was not reached, or holds no tensor.
     """
     root = root_module(forward_func)
+    check_devices(root, inputs)
     parallel = device_ids is not None or isinstance(root, nn.DataParallel)
     stop_early = not (gradients or need_output)
     with ExitStack() as stack:

@@ -14,6 +14,8 @@ from captum_cnn_ext._engine.undoing import Undo
 def state_as_found(model: nn.Module | None, tensors: Iterable[Tensor]) -> Iterator[None]:
     """Restore torch's random state, whether gradients are on, and the model's buffers at the end.
 
+    Modules that were compiled in place (``module.compile()``) run their own code in the block.
+
     A network in evaluation mode costs nothing here. In training mode a forward pass moves running
     statistics and draws dropout masks; both are put back.
     """
@@ -24,6 +26,10 @@ def state_as_found(model: nn.Module | None, tensors: Iterable[Tensor]) -> Iterat
     undo.later(partial(torch.set_grad_enabled, torch.is_grad_enabled()))
     undo.later(partial(torch.set_rng_state, torch.get_rng_state()))
     for module in model.modules() if model is not None else ():
+        if vars(module).get("_compiled_call_impl") is not None:
+            # compiled code calls no hooks that come later: the module's own code runs meanwhile
+            undo.later(partial(vars(module).update, _compiled_call_impl=module._compiled_call_impl))
+            module._compiled_call_impl = None
         if module.training:
             for name, buffer in module._buffers.items():
                 if buffer is not None:

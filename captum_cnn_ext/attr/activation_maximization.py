@@ -14,6 +14,7 @@ from captum_cnn_ext._engine.arguments import (
     Layer,
     NeuronSelector,
     as_tensors,
+    check_examples,
     find_layer,
     select_neuron,
 )
@@ -158,6 +159,7 @@ class ActivationMaximization(NeuronAttribution, GradientAttribution):
                     "inputs: expected one floating point tensor of images (N, C, H, W), got "
                     f"{shapes}; other inputs of the model go into additional_forward_args"
                 )
+            check_examples(tensors)
             middle, width = _columns(mean, 0.0, tensors[0]), _columns(std, 1.0, tensors[0])
             start = tensors[0].detach() * width + middle
         return maximize(
