@@ -1,6 +1,7 @@
 """Faults put into a call at its k-th module, operation or line, and what must hold afterwards."""
 
 import dis
+import gc
 import sys
 import warnings
 from contextlib import contextmanager
@@ -126,6 +127,7 @@ def inject(name, place, positions, error):
                         result = found[name]()
                 except error:
                     raised += 1
+                gc.collect()  # the traceback's frames: what they hold is given back
             assert result is None or error is not KeyboardInterrupt, f"{name}: swallowed at {k}"
             if result is not None:
                 torch.testing.assert_close(result, expected, rtol=1e-9, atol=1e-12)

@@ -3,7 +3,7 @@
 import difflib
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -41,16 +41,23 @@ def root_module(forward_func: Callable[..., Any]) -> nn.Module | None:
     """The module behind ``forward_func``: itself, the owner of a bound method, or None.
 
     A ``torch.compile`` wrapper gives the module it wraps: compiled code does not call hooks that
-    are registered after compilation.
+    are registered after compilation. ``DistributedDataParallel`` gives the module in it.
     """
     owner = getattr(forward_func, "__self__", forward_func)
-    owner = getattr(owner, "_orig_mod", owner)
+    owner = without_reducer(getattr(owner, "_orig_mod", owner))
     return owner if isinstance(owner, nn.Module) else None
 
 
 def runnable(forward_func: Callable[..., Any]) -> Callable[..., Any]:
-    """``forward_func`` itself, or the original module of a ``torch.compile`` wrapper."""
-    return getattr(forward_func, "_orig_mod", forward_func)
+    """``forward_func`` itself, or the module in a ``torch.compile`` or distributed wrapper."""
+    return without_reducer(getattr(forward_func, "_orig_mod", forward_func))
+
+
+def without_reducer(forward_func: Callable[..., Any]) -> Callable[..., Any]:
+    """The module in ``DistributedDataParallel``, whose forward awaits gradients of the weights."""
+    if isinstance(forward_func, nn.parallel.DistributedDataParallel):
+        return cast("nn.Module", forward_func.module)
+    return forward_func
 
 
 def find_layer(
@@ -72,6 +79,8 @@ def find_layer(
         modules = dict(root.named_modules())
         inner = modules.get("module") if isinstance(root, nn.DataParallel) else None
         found = modules.get(layer) or (modules.get(f"module.{layer}") if inner else None)
+        if isinstance(forward_func, nn.parallel.DistributedDataParallel):
+            found = found or modules.get(layer.removeprefix("module."))
         if found is None or not layer:
             raise ArgumentError(
                 f"{parameter}={layer!r}: {type(root).__name__} has no such layer"

@@ -11,10 +11,13 @@ from captum_cnn_ext._engine.undoing import Undo
 
 
 @contextmanager
-def state_as_found(model: nn.Module | None, tensors: Iterable[Tensor]) -> Iterator[None]:
+def state_as_found(
+    model: nn.Module | None, tensors: Iterable[Tensor], *, eager: bool = True
+) -> Iterator[None]:
     """Restore torch's random state, whether gradients are on, and the model's buffers at the end.
 
-    Modules that were compiled in place (``module.compile()``) run their own code in the block.
+    Modules that were compiled in place (``module.compile()``) run their own code in the block,
+    where hooks are called, unless ``eager`` is False.
 
     A network in evaluation mode costs nothing here. In training mode a forward pass moves running
     statistics and draws dropout masks; both are put back.
@@ -26,7 +29,7 @@ def state_as_found(model: nn.Module | None, tensors: Iterable[Tensor]) -> Iterat
     undo.later(partial(torch.set_grad_enabled, torch.is_grad_enabled()))
     undo.later(partial(torch.set_rng_state, torch.get_rng_state()))
     for module in model.modules() if model is not None else ():
-        if vars(module).get("_compiled_call_impl") is not None:
+        if eager and vars(module).get("_compiled_call_impl") is not None:
             # compiled code calls no hooks that come later: the module's own code runs meanwhile
             undo.later(partial(vars(module).update, _compiled_call_impl=module._compiled_call_impl))
             module._compiled_call_impl = None

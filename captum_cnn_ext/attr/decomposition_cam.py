@@ -121,6 +121,8 @@ class LayerFem(DecompositionCam):
 
     def _parts(self, activations: Tensor) -> Tensor:
         positions = activations.shape[2]
+        if not len(activations):
+            return activations
         if positions - 1 <= max(self.deviations, 0) ** 2:
             raise ArgumentError(
                 f"LayerFem: of {positions} positions none can be {self.deviations:g} standard "

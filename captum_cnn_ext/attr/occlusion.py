@@ -215,8 +215,9 @@ class _Run:
         numbers, matrices = grid.coarse()
         coarse = self._losses(place, n, grid, numbers, clean)
         losses = coarse.reshape(*(len(matrix) for matrix in matrices), 1)
-        for matrix in matrices:  # each moves its dimension behind the others
-            losses = torch.tensordot(losses, matrix.to(losses), ([0], [0]))
+        with torch.autocast(losses.device.type, enabled=False):
+            for matrix in matrices:  # each moves its dimension behind the others
+                losses = torch.tensordot(losses, matrix.to(losses), ([0], [0]))
         losses = losses.reshape(-1)
         order = losses.abs().argsort(descending=True).cpu()
         rest = order[~torch.isin(order, numbers)][: round(share * len(grid))]
