@@ -21,7 +21,7 @@ KINDS = [
     ("operation", KeyboardInterrupt),
     ("line", KeyboardInterrupt),
 ]
-MOST = {"module": 40, "operation": 40, "line": 80}  # evenly spread where there are more
+MOST = {"module": 16, "operation": 16, "line": 40}  # evenly spread where there are more
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Memory of the process over 1,000 calls of methods of each engine.
 
-    python benchmarks/memory_growth.py       # results/memory_growth.md
+python benchmarks/memory_growth.py       # results/memory_growth.md
 """
 
 import gc

@@ -1,8 +1,9 @@
 """Every public attribution class on every network of the zoo: right by its values, or refused.
 
-A cell (float32; float64 where rounding decided) is *ok* when its answer is finite, at the layer's resolution, not all zero, equal to a
-literal reference where there is one, the second example's map equal to the map of it alone, and
-the network afterwards as before (weights, buffers, flags, hooks, gradients, random state).
+A cell (float32; float64 where rounding decided) is *ok* when its answer is finite, at the layer's
+resolution, not all zero, equal to a literal reference where there is one, the second example's map
+equal to the map of it alone, and the network afterwards as before (weights, buffers, flags, hooks,
+gradients, random state).
 It is *refused* when the package raised its own error, which a footnote quotes. Anything else,
 another exception too, is WRONG. Random weights: this is about networks, not about pictures.
 
@@ -50,7 +51,7 @@ SOURCES = ["segmentation", "detection", "timm", "torchvision"]
 # few passes for each: what is tested is the network, the formulas have tests of their own
 OPTIONS = {
     "LayerScoreCam": {"top_channels": 2},
-    "LayerSSCam": {"top_channels": 1, "samples": 2, "score": "logit"},  # noise is far outside
+    "LayerSSCam": {"top_channels": 1, "samples": 2, "score": "logit"},
     "LayerISCam": {"top_channels": 1, "samples": 2},
     "LayerPolyCam": {"top_channels": 1},
     "LayerSmoothGradCamPlusPlus": {"samples": 2},
@@ -97,7 +98,8 @@ def attribute(name: str, s: Sight, x: Tensor, targets: list[int]) -> Tensor:
         images = cls(model).attribute(x, target=targets, steps=2, transforms=[])
         return images
     if name == "DeconvNet":
-        return cls(model, layer).attribute(x, channels=[0, 1], rule="guided", reshape_transform=reshape)
+        options = {"rule": "guided", "reshape_transform": reshape}
+        return cls(model, layer).attribute(x, channels=[0, 1], **options)
     if name == "GuidedCam":
         cam = attr.LayerHiResCam(model, layer)
         return cls(cam).attribute(x, target=targets, reshape_transform=reshape)

@@ -118,7 +118,9 @@ def plus_plus(s: Sight) -> Tensor:
 def x_grad(s: Sight) -> Tensor:
     a, g = s.a.double(), s.g.double()
     sums, noise = a.sum((2, 3), keepdim=True), a.abs().sum((2, 3), keepdim=True) * 1.2e-7
-    return s.total(torch.where(sums.abs() <= noise, 0, (g * a).sum((2, 3), keepdim=True) / sums) * a)
+    return s.total(
+        torch.where(sums.abs() <= noise, 0, (g * a).sum((2, 3), keepdim=True) / sums) * a
+    )
 
 
 def finer(s: Sight) -> Tensor:
@@ -188,7 +190,9 @@ def check_score(s: Sight, found: Tensor) -> None:
 
 
 def check_occlusion(s: Sight, found: Tensor) -> None:
-    same(found, captum.attr.Occlusion(s.model).attribute(s.x, target=TARGETS, **windows(s)), "Captum")
+    same(
+        found, captum.attr.Occlusion(s.model).attribute(s.x, target=TARGETS, **windows(s)), "Captum"
+    )
 
 
 def check_deconvnet(s: Sight, found: Tensor) -> None:

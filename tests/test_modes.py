@@ -80,7 +80,10 @@ def test_layouts_and_gradient_modes(name, mode, expected):
     model, layer = built()
     x = X
     if mode == "channels_last":
-        model, x = model.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
+        model, x = (
+            model.to(memory_format=torch.channels_last),
+            x.to(memory_format=torch.channels_last),
+        )
     elif mode == "strided":
         x = x.transpose(2, 3).contiguous().transpose(2, 3)
     elif mode == "frozen":
@@ -147,7 +150,12 @@ def test_wrapped_models(name, wrapper, expected):
 def test_the_layer_itself_compiled(expected):
     model, _ = built()
     model.block = torch.compile(model.block, backend="eager")
-    for name in ("LayerHiResCam", "LayerAblationCam", "LayerFeatureMaps", "LayerIntegratedGradients"):
+    for name in (
+        "LayerHiResCam",
+        "LayerAblationCam",
+        "LayerFeatureMaps",
+        "LayerIntegratedGradients",
+    ):
         close(call(name, model, model.block, X), expected[name], 1e-9)
 
 
@@ -173,9 +181,7 @@ def process_group():
     distributed = pytest.importorskip("torch.distributed")
     if not distributed.is_available():
         pytest.skip("torch without torch.distributed")
-    distributed.init_process_group(
-        "gloo", store=distributed.HashStore(), rank=0, world_size=1
-    )
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
     yield
     distributed.destroy_process_group()
 
@@ -208,7 +214,7 @@ def test_one_and_three_dimensional_networks(name, make):
     x = torch.randn(2, *size, generator=torch.Generator().manual_seed(2)).double()
     cls = getattr(attr, name)
     if name == "LayerCam":
-        with pytest.raises(ValueError, match="CAM needs|do not count equally"):
+        with pytest.raises(ValueError, match=r"CAM needs|do not count equally"):
             cls(model, "1").attribute(x, 1)
         return
     kwargs = {"steps": 2} if name == "LayerOptiCam" else {}

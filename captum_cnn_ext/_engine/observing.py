@@ -129,7 +129,7 @@ def check_reached(probes: Sequence[Probe]) -> None:
         if not probe.parts:
             raise ArgumentError(
                 f"layer {site.name!r}: not reached in the forward pass of this model with these "
-                "inputs; choose a layer that is called (traced and scripted models, and parts wrapped by "
-                "torch.compile, call none that is in them)"
+                "inputs; choose a layer that is called (traced and scripted models call none, nor "
+                "do parts that torch.compile wraps)"
             )
         warn_last_call(site, calls)

@@ -87,7 +87,5 @@ def layer_hook(site: Site, replace: Callable[[list[Tensor]], list[Tensor]]) -> I
 
     undo = Undo()
     with undo, undo:
-        undo.hook(
-            site.module, see_input if site.at_input else see_output, before=site.at_input
-        )
+        undo.hook(site.module, see_input if site.at_input else see_output, before=site.at_input)
         yield

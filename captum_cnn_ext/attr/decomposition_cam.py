@@ -126,8 +126,8 @@ class LayerFem(DecompositionCam):
         if positions - 1 <= max(self.deviations, 0) ** 2:
             raise ArgumentError(
                 f"LayerFem: of {positions} positions none can be {self.deviations:g} standard "
-                f"deviations above their mean (the most is {(positions - 1) ** 0.5:.2g}), so the map "
-                "would always be 0; choose an earlier layer, or fewer deviations="
+                f"deviations above their mean (the most is {(positions - 1) ** 0.5:.2g}), so the "
+                "map would always be 0; choose an earlier layer, or fewer deviations="
             )
         return fem_parts(activations, self.deviations)
 
