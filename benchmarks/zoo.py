@@ -64,8 +64,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 SEVERAL = ["LayerPolyCam", "LayerRefineCam"]  # one map of several layers
 WHOLE_BATCH = ["LayerDeepFeatureFactorization"]  # one factorization for all examples
-MAY_BE_ZERO = ["Deconvolution", "NeuronDeconvolution", "NeuronGuidedBackprop", "DeconvNet",
-               "GuidedCam", "GuidedBackprop", "LayerRefineCam", "LayerPolyCam", "LayerFem"]  # fmt: skip
+MAY_BE_ZERO = [
+    "Deconvolution", "NeuronDeconvolution", "NeuronGuidedBackprop", "DeconvNet", "GuidedCam",
+    "GuidedBackprop", "LayerRefineCam", "LayerPolyCam", "LayerFem",
+]  # fmt: skip
 CLASSES = [
     name
     for name in attr.__all__
