@@ -128,6 +128,8 @@ def skip_where_undefined(cls, kind):
         pytest.skip("only maps can be joined")
     if cls is attr.LayerDeepFeatureFactorization and kind == "the model itself":
         pytest.skip("three numbers have no four parts")
+    if cls is attr.LayerFem and kind == "the model itself":
+        pytest.skip("one position is never unusual")
 
 
 @EVERY_CLASS

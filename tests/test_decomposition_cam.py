@@ -92,6 +92,32 @@ def test_the_map_correlates_with_the_energy():
         assert torch.corrcoef(torch.stack([projection, energy]))[0, 1] >= 0
 
 
+def test_rounding_does_not_choose_the_sign():
+    """After a layer norm all positions have the same energy."""
+    tokens = torch.nn.functional.layer_norm(torch.randn(8, 16, 48), (48,), eps=0.0).mT
+    other = tokens * (1 + 1e-7 * torch.randn(tokens.shape))
+    for direction in (
+        lambda m: (components.first_direction(m) * m).sum(1),
+        lambda m: components.kernel_projection(m, "linear", None)[:, 0],
+    ):
+        torch.testing.assert_close(direction(tokens), direction(other), rtol=0, atol=1e-4)
+
+
+def test_a_threshold_that_no_position_can_pass_is_refused():
+    model, x = models.build(models.Net), models.image_batch()
+    with pytest.raises(ValueError, match=r"of 30 positions none can be 5.5 .*\(the most is 5.4\)"):
+        LayerFem(model, "block", deviations=5.5).attribute(x)
+    cam = LayerFem(model, "block")
+    for positions, passes in ((5, False), (6, True)):
+        spike = torch.zeros(1, 1, positions)
+        spike[0, 0, 2] = 1
+        if passes:
+            assert cam._parts(spike).any()
+        else:
+            with pytest.raises(ValueError, match="none can be 2 standard"):
+                cam._parts(spike)
+
+
 def test_dead_layers_give_empty_maps():
     for direction in (
         components.first_direction,
@@ -233,7 +259,7 @@ MUTANTS = {
         LayerEigenCam,
         components,
         "energy_sign",
-        lambda p, m: p.new_ones(1),
+        lambda p, m, eps: p.new_ones(1),
     ),
     "eigen: last component": (
         LayerEigenCam,

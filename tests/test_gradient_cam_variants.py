@@ -252,3 +252,33 @@ def test_a_wrong_class_is_seen(cls):
     wrong = reference(cls, model, "block", x, [0, 4, 1])
     with pytest.raises(AssertionError, match="not close"):
         assert_equals_reference(cls, model, "block", x, [0, 4, 2], 1e-10, None, wrong)
+
+
+class Attends(nn.Module):
+    """A convolution, attention over its positions, a smooth head."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3, padding=1)
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x):
+        tokens = self.conv(x).flatten(2).mT
+        own = nn.functional.scaled_dot_product_attention(tokens, tokens, tokens, scale=0.3)
+        mixed, _ = self.attention(tokens, tokens, own, need_weights=False)
+        return self.head(mixed.tanh().mean(1))
+
+
+def test_second_derivatives_of_attention():
+    """Fused attention has none; the flags that choose kernels stay as they are."""
+    model = models._seeded(Attends())
+    x = models.image_batch(2)
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        expected = references_more.shapley_cam(model, model.conv, x, [1, 3])
+    flags = (torch.backends.cuda.flash_sdp_enabled(), torch.backends.cuda.math_sdp_enabled())
+    assert_equals_reference(LayerShapleyCam, model, "conv", x, [1, 3], 1e-9, expected=expected)
+    assert flags == (
+        torch.backends.cuda.flash_sdp_enabled(),
+        torch.backends.cuda.math_sdp_enabled(),
+    )

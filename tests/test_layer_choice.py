@@ -73,6 +73,24 @@ def test_blocks_that_end_in_a_pooling():
     assert names == ["2.1", "1.1", "0.1"]
 
 
+def test_a_convolution_along_channels_is_no_stage():
+    """As in efficient channel attention: (N, 1, C) from a Conv1d."""
+
+    class ChannelAttention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv1d(1, 1, 3, padding=1)
+
+        def forward(self, x):
+            gate = self.conv(x.mean((2, 3))[:, None]).sigmoid()
+            return x * gate.movedim(2, 1)[..., None]
+
+    stages = [nn.Conv2d(3, 8, 3), ChannelAttention(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3)]
+    model = nn.Sequential(*stages, ChannelAttention(), nn.Flatten(), nn.LazyLinear(5)).eval()
+    model(torch.zeros(1, 3, 16, 16))
+    assert [layer.shape for layer in suggest_layers(model, 16)] == [(1, 8, 5, 5), (1, 8, 14, 14)]
+
+
 def test_wrong_arguments_are_named():
     model = models.build(models.Net)
     with pytest.raises(TypeError, match=r"model: expected a torch\.nn\.Module, got function"):

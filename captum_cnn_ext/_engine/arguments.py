@@ -3,7 +3,7 @@
 import difflib
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -41,16 +41,23 @@ def root_module(forward_func: Callable[..., Any]) -> nn.Module | None:
     """The module behind ``forward_func``: itself, the owner of a bound method, or None.
 
     A ``torch.compile`` wrapper gives the module it wraps: compiled code does not call hooks that
-    are registered after compilation.
+    are registered after compilation. ``DistributedDataParallel`` gives the module in it.
     """
     owner = getattr(forward_func, "__self__", forward_func)
-    owner = getattr(owner, "_orig_mod", owner)
+    owner = without_reducer(getattr(owner, "_orig_mod", owner))
     return owner if isinstance(owner, nn.Module) else None
 
 
 def runnable(forward_func: Callable[..., Any]) -> Callable[..., Any]:
-    """``forward_func`` itself, or the original module of a ``torch.compile`` wrapper."""
-    return getattr(forward_func, "_orig_mod", forward_func)
+    """``forward_func`` itself, or the module in a ``torch.compile`` or distributed wrapper."""
+    return without_reducer(getattr(forward_func, "_orig_mod", forward_func))
+
+
+def without_reducer(forward_func: Callable[..., Any]) -> Callable[..., Any]:
+    """The module in ``DistributedDataParallel``, whose forward awaits gradients of the weights."""
+    if isinstance(forward_func, nn.parallel.DistributedDataParallel):
+        return cast("nn.Module", forward_func.module)
+    return forward_func
 
 
 def find_layer(
@@ -72,6 +79,8 @@ def find_layer(
         modules = dict(root.named_modules())
         inner = modules.get("module") if isinstance(root, nn.DataParallel) else None
         found = modules.get(layer) or (modules.get(f"module.{layer}") if inner else None)
+        if isinstance(forward_func, nn.parallel.DistributedDataParallel):
+            found = found or modules.get(layer.removeprefix("module."))
         if found is None or not layer:
             raise ArgumentError(
                 f"{parameter}={layer!r}: {type(root).__name__} has no such layer"
@@ -123,6 +132,36 @@ def as_tensors(inputs: Any, parameter: str = "inputs") -> tuple[Tensor, ...]:
             f"{'a tuple of ' if isinstance(inputs, tuple) else ''}{found or 'nothing'}"
         )
     return tensors
+
+
+def check_examples(tensors: Sequence[Tensor]) -> None:
+    """Refuse an empty batch, where there is nothing to compute the answer's shape from."""
+    if tensors and tensors[0].ndim and not len(tensors[0]):
+        raise ArgumentError(
+            f"inputs: expected at least one example, got shape {tuple(tensors[0].shape)}"
+        )
+
+
+def check_devices(root: nn.Module | None, tensors: Sequence[Tensor]) -> None:
+    """Name a model and inputs that are on different devices, before torch fails somewhere inside.
+
+    Raises:
+        ArgumentError: no parameter or buffer of the model is on the first input's device.
+    """
+    if root is None or not tensors:
+        return
+    device, others = tensors[0].device, []
+    for tensor in (*root.parameters(), *root.buffers()):
+        if tensor.device == device:
+            return
+        others.append(tensor.device)
+    if others and not isinstance(root, nn.DataParallel):
+        what = " (meta tensors have shapes and no values)" if "meta" in map(str, others) else ""
+        what = " (meta tensors have shapes and no values)" if device.type == "meta" else what
+        raise ArgumentError(
+            f"inputs: they are on {device}, the model {type(root).__name__} is on {others[0]}; "
+            f"expected one device{what}"
+        )
 
 
 def select_score(output: Any, target: Any) -> Tensor:

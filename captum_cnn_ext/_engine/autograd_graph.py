@@ -12,7 +12,7 @@ AVERAGING = ("Mean", "AdaptiveAvgPool", "AvgPool", "Sum")
 RESHAPING = (
     *("View", "UnsafeView", "ReshapeAlias", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "T"),
     *("Permute", "Transpose", "Select", "Index", "Gather", "Slice", "Stack", "Unbind"),
-    *("Clone", "Alias", "Expand", "ToCopy", "Cat"),
+    *("Clone", "Alias", "Expand", "ToCopy", "Cat", "AsStrided"),
 )
 
 

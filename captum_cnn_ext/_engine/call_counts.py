@@ -28,6 +28,11 @@ class _Stub(nn.Module):
 def _nothing() -> None: ...
 
 
+_GLOBAL_HOOKS = [
+    f"_global_{kind}_hooks" for kind in ("forward", "forward_pre", "backward", "backward_pre")
+]
+
+
 def static_call_counts(
     root: nn.Module, layers: Sequence[nn.Module], args: Sequence[Any]
 ) -> list[int] | None:
@@ -36,7 +41,7 @@ def static_call_counts(
     None when the control flow around the layers depends on values, or when a module around them
     is compiled, scripted or has its ``forward`` replaced. Then the whole forward has to be run.
     """
-    if torch.nn.modules.module._has_any_global_hook():  # type: ignore[no-untyped-call]
+    if any(getattr(torch.nn.modules.module, name, None) for name in _GLOBAL_HOOKS):
         return None
     wanted = {id(layer) for layer in layers}
     counts = dict.fromkeys(wanted, 0)

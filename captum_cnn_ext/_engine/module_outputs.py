@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import runnable
 from captum_cnn_ext._engine.state import state_as_found
+from captum_cnn_ext._engine.undoing import Undo
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,6 @@ def module_outputs(
     The model is as before when the function ends, however it ends.
     """
     outputs: list[ModuleOutput] = []
-    handles = []
 
     def watch(name: str) -> Callable[..., None]:
         def note(module: nn.Module, _: Any, output: Any) -> None:
@@ -38,12 +38,9 @@ def module_outputs(
         return note
 
     args = [x.detach().clone() for x in inputs]
-    with state_as_found(root, args), torch.no_grad():
-        try:
-            for name, module in root.named_modules():
-                handles.append(module.register_forward_hook(watch(name)))
-            runnable(forward_func)(*args)
-        finally:
-            for handle in handles:
-                handle.remove()
+    undo = Undo()
+    with state_as_found(root, args), torch.no_grad(), undo, undo:
+        for name, module in root.named_modules():
+            undo.hook(module, watch(name))
+        runnable(forward_func)(*args)
     return outputs

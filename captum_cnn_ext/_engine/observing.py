@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.call_counts import static_call_counts
 from captum_cnn_ext._engine.sites import Site, warn_last_call
+from captum_cnn_ext._engine.undoing import Undo
 
 
 @dataclass
@@ -92,19 +93,13 @@ def observed(
     def after(probe: Probe) -> Callable[..., Any]:
         return lambda _, __, output: see(probe, output)
 
-    handles = []
-    try:
+    undo = Undo()
+    with undo, undo:
         for probe in probes:
-            module = probe.site.module
-            handles.append(
-                module.register_forward_pre_hook(before(probe), with_kwargs=True)
-                if probe.site.at_input
-                else module.register_forward_hook(after(probe))
-            )
+            at_input = probe.site.at_input
+            see_it = before(probe) if at_input else after(probe)
+            undo.hook(probe.site.module, see_it, before=at_input)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _kept(tensor: Tensor, gradients: bool) -> Tensor:
@@ -134,6 +129,7 @@ def check_reached(probes: Sequence[Probe]) -> None:
         if not probe.parts:
             raise ArgumentError(
                 f"layer {site.name!r}: not reached in the forward pass of this model with these "
-                "inputs; choose a layer that is called (traced and scripted models call none)"
+                "inputs; choose a layer that is called (traced and scripted models call none, nor "
+                "do parts that torch.compile wraps)"
             )
         warn_last_call(site, calls)

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from captum_cnn_ext._engine.sites import Site
+from captum_cnn_ext._engine.undoing import Undo
 
 Around = Callable[[nn.Module, Callable[..., Any], Any, Any], Any]
 _PATCHING = threading.RLock()  # a module's forward is patched by one thread at a time
@@ -21,8 +23,8 @@ def unfollowable(root: nn.Module | None) -> str:
         return "forward_func is not a module"
     if isinstance(root, (torch.jit.ScriptModule, nn.DataParallel)):
         return f"{type(root).__name__} does not call its modules from Python, in this thread"
-    if any(getattr(module, "_compiled_call_impl", None) for module in root.modules()):
-        return "a module is compiled in place"
+    if any(hasattr(module, "_orig_mod") for module in root.modules()):
+        return "a part of it is compiled"
     return ""
 
 
@@ -42,21 +44,21 @@ def patched(root: nn.Module, around: Around) -> Iterator[None]:
 
         return call
 
-    with _PATCHING:
-        own: list[tuple[dict[str, Any], Any]] = []
-        try:
-            for module in root.modules():
-                if not isinstance(module, torch.jit.ScriptModule):
-                    attributes = vars(module)
-                    own.append((attributes, attributes.get("forward")))
-                    attributes["forward"] = stand_in(module, module.forward)
-            yield
-        finally:
-            for attributes, forward in own:
-                if forward is None:
-                    attributes.pop("forward", None)
-                else:
-                    attributes["forward"] = forward
+    undo = Undo()
+    with _PATCHING, undo, undo:
+        for module in root.modules():
+            if not isinstance(module, torch.jit.ScriptModule):
+                attributes = vars(module)
+                undo.later(partial(_put_back, attributes, attributes.get("forward")))
+                attributes["forward"] = stand_in(module, module.forward)
+        yield
+
+
+def _put_back(attributes: dict[str, Any], forward: Callable[..., Any] | None) -> None:
+    if forward is None:
+        attributes.pop("forward", None)
+    else:
+        attributes["forward"] = forward
 
 
 @contextmanager
@@ -77,14 +79,13 @@ def layer_hook(site: Site, replace: Callable[[list[Tensor]], list[Tensor]]) -> I
             leaves[place] = tensor
         return tree_unflatten(leaves, tree)
 
-    handle = (
-        site.module.register_forward_pre_hook(
-            lambda _, args, kwargs: see((args, kwargs)), with_kwargs=True
-        )
-        if site.at_input
-        else site.module.register_forward_hook(lambda _, __, output: see(output))
-    )
-    try:
+    def see_input(_: nn.Module, args: Any, kwargs: Any) -> Any:
+        return see((args, kwargs))
+
+    def see_output(_: nn.Module, __: Any, output: Any) -> Any:
+        return see(output)
+
+    undo = Undo()
+    with undo, undo:
+        undo.hook(site.module, see_input if site.at_input else see_output, before=site.at_input)
         yield
-    finally:
-        handle.remove()

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import (
     ArgumentError,
+    check_devices,
     root_module,
     runnable,
 )
+from captum_cnn_ext._engine.attention import TwiceDifferentiable
 from captum_cnn_ext._engine.autograd_graph import operations_between
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.geometry import FieldTracer
@@ -136,6 +138,7 @@ def record(
     gradients: bool = False,
     from_inputs: bool = False,
     need_output: bool = False,
+    differentiable_twice: bool = False,
     device_ids: Sequence[int] | None = None,
     tracer: FieldTracer | None = None,
 ) -> Iterator[Recording]:
@@ -143,7 +146,8 @@ def record(
 
     One forward pass, shorter when neither ``gradients`` nor ``need_output`` is asked. With
     ``from_inputs`` the graph begins at the inputs (``Recording.inputs``, leaves of this run);
-    ``tracer`` then follows the first of them through the forward pass.
+    ``tracer`` then follows the first of them through the forward pass. With
+    ``differentiable_twice`` attention is computed so that it has a second derivative.
     The model, its buffers, random numbers and the user's tensors are as before when the block
     ends.
 
@@ -151,6 +155,7 @@ def record(
         ArgumentError: a site was not reached, or holds no tensor.
     """
     root = root_module(forward_func)
+    check_devices(root, inputs)
     parallel = device_ids is not None or isinstance(root, nn.DataParallel)
     stop_early = not (gradients or need_output)
     with ExitStack() as stack:
@@ -171,6 +176,8 @@ def record(
         mode = torch.enable_grad() if on else torch.no_grad()
         if tracer is not None:
             tracer.begin(leaves[0])
+        if differentiable_twice:
+            stack.enter_context(TwiceDifferentiable())
         with mode, tracer or nullcontext(), observed(probes, graph, stop_early, parallel):
             # not the leaves themselves: autograd refuses in-place operations on those
             args = (*(leaf.clone() for leaf in leaves), *args[len(leaves) :])

@@ -17,7 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from captum_cnn_ext._engine.arguments import ArgumentError, root_module, runnable
+from captum_cnn_ext._engine.arguments import (
+    ArgumentError,
+    check_devices,
+    check_examples,
+    root_module,
+    runnable,
+)
 from captum_cnn_ext._engine.call_script import Call, CallRecorder, Script, Slot
 from captum_cnn_ext._engine.patching import layer_hook, patched, unfollowable
 from captum_cnn_ext._engine.recording import record
@@ -119,6 +125,8 @@ class Replay:
         if isinstance(root, nn.DataParallel) and forward_func is root:
             forward_func = root = root.module  # one device is enough to run what follows a layer
             device_ids = None
+        check_examples(inputs)
+        check_devices(root, inputs)
         self._forward, self._root, self._site = runnable(forward_func), root, site
         self.length = len(inputs[0]) if inputs[0].ndim else 1
         with torch.inference_mode(False):

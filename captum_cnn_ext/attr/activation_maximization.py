@@ -14,7 +14,10 @@ from captum_cnn_ext._engine.arguments import (
     Layer,
     NeuronSelector,
     as_tensors,
+    check_devices,
+    check_examples,
     find_layer,
+    root_module,
     select_neuron,
 )
 from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
@@ -158,6 +161,8 @@ class ActivationMaximization(NeuronAttribution, GradientAttribution):
                     "inputs: expected one floating point tensor of images (N, C, H, W), got "
                     f"{shapes}; other inputs of the model go into additional_forward_args"
                 )
+            check_examples(tensors)
+            check_devices(root_module(self.forward_func), tensors)
             middle, width = _columns(mean, 0.0, tensors[0]), _columns(std, 1.0, tensors[0])
             start = tensors[0].detach() * width + middle
         return maximize(

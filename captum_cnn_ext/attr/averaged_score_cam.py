@@ -73,8 +73,10 @@ class LayerSSCam(MaskedInputCam):
         noisy = []
         for mask, k, i in zip(masks, channels.tolist(), range(part.start, part.stop), strict=True):
             generator.manual_seed(self.seed + 1_000_003 * k + i % self.samples)
-            noise = torch.empty_like(mask).normal_(0, self.stdev, generator=generator)
-            noisy.append(mask + noise)
+            # float32, whatever the mask's dtype: the same noise for every precision
+            noise = torch.empty(mask.shape, device=mask.device, dtype=torch.float32)
+            noise.normal_(0, self.stdev, generator=generator)
+            noisy.append(mask + noise.to(mask.dtype))
         return torch.stack(noisy)
 
 

@@ -160,6 +160,8 @@ class ClassActivationMap(ActivationMap, ABC):
 class GradientCam(ClassActivationMap, GradientAttribution, ABC):
     """Abstract: a class activation map from one forward pass and one backward pass of its tail."""
 
+    _twice = False  # whether second derivatives are taken
+
     def __init__(
         self,
         forward_func: Callable[..., Any],
@@ -260,6 +262,7 @@ class GradientCam(ClassActivationMap, GradientAttribution, ABC):
             chunk.inputs,
             chunk.extra,
             gradients=True,
+            differentiable_twice=self._twice,
             device_ids=self.device_ids,
         ) as recording:
             return [

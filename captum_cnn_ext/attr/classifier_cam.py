@@ -112,8 +112,8 @@ class LayerCam(GradientCam):
 
     def _weights(self, activations: Tensor, evidence: Tensor) -> Tensor:
         # through a global average pooling every position of a channel has the same gradient, W / P
-        spread = (evidence.amax(2) - evidence.amin(2)).max() if evidence.numel() else 0
-        if spread > 1e-4 * evidence.abs().max():
+        spread = evidence.amax(2) - evidence.amin(2)
+        if len(spread) and spread.max() > 1e-4 * evidence.abs().max():
             raise ArgumentError(
                 "LayerCam: positions of this layer do not count equally, so its pooling is not "
                 "one global average; use LayerHiResCam, which equals CAM where CAM is defined"

@@ -9,26 +9,46 @@ def first_direction(matrix: Tensor) -> Tensor:
 
     Not centred. It comes from the smaller of the two Gram matrices, (k, k) or (p, p), in double
     precision where the device has it. Its sign makes the projection correlate with the energy
-    sum_k a_k^2 of the positions; where that does not decide, the projection sums to 0 or more.
+    sum_k a_k^2 of the positions; where that does not decide, its largest values are positive.
     """
     wide = matrix.double() if matrix.device.type != "mps" else matrix
     direction: Tensor
     if wide.shape[1] <= wide.shape[2]:
-        direction = torch.linalg.eigh(wide @ wide.mT).eigenvectors[..., -1:]
+        direction = _largest(wide @ wide.mT)[1]
     else:
-        positions = torch.linalg.eigh(wide.mT @ wide).eigenvectors[..., -1:]
+        positions = _largest(wide.mT @ wide)[1]
         direction = torch.nn.functional.normalize(wide @ positions, dim=1)
     projection = (direction * wide).sum(1)
-    return (direction * energy_sign(projection, wide)[:, None, None]).to(matrix.dtype)
+    sign = energy_sign(projection, wide, torch.finfo(matrix.dtype).eps)
+    return (direction * sign[:, None, None]).to(matrix.dtype)
 
 
-def energy_sign(projection: Tensor, matrix: Tensor) -> Tensor:
-    """+1 or -1 for each example: (n, p) times it correlates with the energy of (n, k, p)."""
+def _largest(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest eigenvalue (n, 1) and its vector (n, p, 1); NaN for an example that is broken.
+
+    On its own the solver fails for all examples where one has a NaN.
+    """
+    finite = gram.isfinite().all(2).all(1)[:, None, None]
+    values, vectors = torch.linalg.eigh(torch.where(finite, gram, 0))
+    return (
+        torch.where(finite[..., 0], values[:, -1:], torch.nan),
+        torch.where(finite, vectors[..., -1:], torch.nan),
+    )
+
+
+def energy_sign(projection: Tensor, matrix: Tensor, eps: float) -> Tensor:
+    """+1 or -1 for each example: (n, p) times it correlates with the energy of (n, k, p).
+
+    ``eps`` is the precision that the activations came in: after a layer norm every position has
+    the same energy up to it, and rounding must not choose the sign.
+    """
     energy = matrix.square().sum(1)
     spread = energy - energy.mean(1, keepdim=True)
     covariance = (projection * spread).sum(1)
-    noise = torch.finfo(energy.dtype).eps * (projection.abs() * energy).sum(1)
-    deciding: Tensor = torch.where(covariance.abs() <= 8 * noise, projection.sum(1), covariance)
+    noise = eps * (projection.abs() * energy).sum(1)
+    deciding: Tensor = torch.where(
+        covariance.abs() <= 8 * noise, projection.pow(3).sum(1), covariance
+    )
     return 1.0 - 2.0 * (deciding < 0).to(projection.dtype)
 
 
@@ -55,6 +75,7 @@ def kernel_projection(matrix: Tensor, kernel: str, gamma: float | None) -> Tenso
         - gram.mean(2, keepdim=True)
         + gram.mean((1, 2), keepdim=True)
     )
-    values, vectors = torch.linalg.eigh(gram)
-    projection: Tensor = vectors[..., -1] * values[:, -1:].clamp(min=0).sqrt()
-    return (projection * energy_sign(projection, wide)[:, None])[:, None].to(matrix.dtype)
+    value, vector = _largest(gram)
+    projection: Tensor = vector[..., 0] * value.clamp(min=0).sqrt()
+    sign = energy_sign(projection, wide, torch.finfo(matrix.dtype).eps)
+    return (projection * sign[:, None])[:, None].to(matrix.dtype)

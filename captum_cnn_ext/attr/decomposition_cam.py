@@ -95,6 +95,8 @@ class LayerFem(DecompositionCam):
         layer: a module, its dotted name, or a list of these.
         device_ids: the replicas' devices, with ``DataParallel``.
         deviations: standard deviations above the mean that count as unusual; 2 in the paper.
+            Of P positions none is more than sqrt(P - 1) above it; a map that can only be 0 is an
+            ``ArgumentError``.
 
     Example::
 
@@ -118,6 +120,15 @@ class LayerFem(DecompositionCam):
         self.deviations = deviations
 
     def _parts(self, activations: Tensor) -> Tensor:
+        positions = activations.shape[2]
+        if not len(activations):
+            return activations
+        if positions - 1 <= max(self.deviations, 0) ** 2:
+            raise ArgumentError(
+                f"LayerFem: of {positions} positions none can be {self.deviations:g} standard "
+                f"deviations above their mean (the most is {(positions - 1) ** 0.5:.2g}), so the "
+                "map would always be 0; choose an earlier layer, or fewer deviations="
+            )
         return fem_parts(activations, self.deviations)
 
 

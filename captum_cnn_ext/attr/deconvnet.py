@@ -8,7 +8,14 @@ import torch
 from captum.attr import GradientAttribution, NeuronAttribution
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, as_tensors, choose, find_layer
+from captum_cnn_ext._engine.arguments import (
+    ArgumentError,
+    Layer,
+    as_tensors,
+    check_examples,
+    choose,
+    find_layer,
+)
 from captum_cnn_ext._engine.backward_rules import RULES, SMOOTH_OPTIONS
 from captum_cnn_ext._engine.batching import in_chunks, rows_of
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args, log_usage
@@ -164,6 +171,7 @@ class DeconvNet(NeuronAttribution, GradientAttribution):
                 "model go into additional_forward_args"
             )
         image = tensors[0]
+        check_examples(tensors)
         choose("rule", rule, RULES)
         choose("smooth", smooth, SMOOTH_OPTIONS)
         extra = format_additional_forward_args(additional_forward_args)

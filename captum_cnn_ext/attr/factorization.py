@@ -8,7 +8,13 @@ import torch
 from captum.attr import LayerAttribution
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layers
+from captum_cnn_ext._engine.arguments import (
+    ArgumentError,
+    Layer,
+    as_tensors,
+    check_examples,
+    find_layers,
+)
 from captum_cnn_ext._engine.batching import Chunk, layer_results
 from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.recording import record
@@ -163,6 +169,7 @@ class LayerDeepFeatureFactorization(LayerAttribution):
         show_progress: bool = False,
     ) -> tuple[Any, Any]:
         """``attribute``'s maps and, in the same nesting, the concepts (components, channels)."""
+        check_examples(as_tensors(inputs))
         sites = layer_sites(self.forward_func, self.layer, attribute_to_layer_input, call)
 
         def activations(chunk: Chunk) -> list[tuple[Tensor, ...]]:

@@ -98,6 +98,11 @@ class FullGrad(GradientAttribution):
                 "forward_func: FullGrad reads the biases of the model's layers, so it needs the "
                 f"torch.nn.Module itself; got {type(forward_func).__name__}"
             )
+        if any(isinstance(module, torch.jit.ScriptModule) for module in root.modules()):
+            raise ArgumentError(
+                f"forward_func: {type(root).__name__} is or holds TorchScript, whose layers' "
+                "gradients cannot be seen; pass the original torch.nn.Module"
+            )
         self._root = root
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]

@@ -254,6 +254,8 @@ class LayerShapleyCam(GradientCam):
         torch.Size([1, 1, 2, 2])
     """
 
+    _twice = True
+
     def _found(
         self,
         recording: Recording,

@@ -64,8 +64,12 @@ def suggest_layers(
     root = root_module(model)
     if root is None:
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-    outputs = module_outputs(model, root, _example(root, inputs))
+    example = _example(root, inputs)
+    outputs = module_outputs(model, root, example)
     convolutions = [i for i, out in enumerate(outputs) if _is_map(out, _ConvNd)]
+    # a convolution along channels (as ECA's attention has) gives another number of dimensions
+    like_input = [i for i in convolutions if len(outputs[i].shape) == example[0].ndim]
+    convolutions = like_input or convolutions
     if convolutions and _is_classifier(outputs, convolutions[-1]):
         # everything from the classifier on speaks of classes, not of features
         outputs = outputs[: convolutions.pop()]

@@ -165,6 +165,7 @@ class LayerIntegratedGradients(CaptumLayerIntegratedGradients):
         )
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
+    @torch.inference_mode(False)  # type: ignore[untyped-decorator]
     def attribute(
         self,
         inputs: Any,

@@ -7,7 +7,12 @@ import torch
 from captum.attr import PerturbationAttribution
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, as_tensors, select_score
+from captum_cnn_ext._engine.arguments import (
+    ArgumentError,
+    as_tensors,
+    check_examples,
+    select_score,
+)
 from captum_cnn_ext._engine.batching import in_chunks
 from captum_cnn_ext._engine.captum_compat import (
     TargetType,
@@ -118,6 +123,7 @@ class Occlusion(PerturbationAttribution):
         """
         tensors = as_tensors(inputs)
         extra = format_additional_forward_args(additional_forward_args)
+        check_examples(tensors)
         windows = grids(tensors, sliding_window_shapes, strides)
         blanks = _blanks(baselines, tensors)
         if not isinstance(perturbations_per_eval, int) or perturbations_per_eval < 1:
@@ -184,6 +190,8 @@ class _Run:
         if incremental is False or (incremental is None and not worth):
             return
         try:
+            if torch.is_autocast_enabled(self.tensors[0].device.type):
+                raise Refusal("autocast is on, and would cast what is on the tape once more")
             if not maps:
                 raise Refusal("no input is (N, C, H, W)")
             place = maps[0]
@@ -207,8 +215,9 @@ class _Run:
         numbers, matrices = grid.coarse()
         coarse = self._losses(place, n, grid, numbers, clean)
         losses = coarse.reshape(*(len(matrix) for matrix in matrices), 1)
-        for matrix in matrices:  # each moves its dimension behind the others
-            losses = torch.tensordot(losses, matrix.to(losses), ([0], [0]))
+        with torch.autocast(losses.device.type, enabled=False):
+            for matrix in matrices:  # each moves its dimension behind the others
+                losses = torch.tensordot(losses, matrix.to(losses), ([0], [0]))
         losses = losses.reshape(-1)
         order = losses.abs().argsort(descending=True).cpu()
         rest = order[~torch.isin(order, numbers)][: round(share * len(grid))]

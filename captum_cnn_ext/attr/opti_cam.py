@@ -96,6 +96,7 @@ class LayerOptiCam(MaskedInputCam):
         dtype = torch.promote_types(maps.dtype, torch.float32)
         logits = torch.zeros(maps.shape[:2], dtype=dtype, device=maps.device, requires_grad=True)
         adam = torch.optim.Adam([logits], lr=self.lr)
+        images = [t.detach().clone() for t in chunk.inputs]  # also those of inference mode
 
         def step(_: slice) -> Tensor:
             with torch.enable_grad():
@@ -104,7 +105,7 @@ class LayerOptiCam(MaskedInputCam):
                     x * unit_range(mask_at(mask, x.shape[2:])).to(x.dtype)
                     if x.ndim == maps.ndim and x.ndim > 2
                     else x.clone()
-                    for x in (t.detach() for t in chunk.inputs)
+                    for x in images
                 )
                 extra = (v.clone() if isinstance(v, Tensor) else v for v in chunk.extra)
                 output = self._scale(run_forward(self.forward_func, (*args, *extra)))

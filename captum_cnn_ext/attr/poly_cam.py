@@ -124,5 +124,5 @@ class LayerPolyCam(MaskedInputCam):
                     f"layer {site.name!r}: LayerPolyCam joins layers with one tensor (N, C, "
                     f"*positions) each; this gives {[tuple(m.shape) for m in maps]}"
                 )
-        coarse_first = sorted(reversed(found), key=lambda maps: maps[0][0].numel())
+        coarse_first = sorted(reversed(found), key=lambda maps: maps[0].shape[1:].numel())
         return [(refined([maps[0] for maps in coarse_first]),)]

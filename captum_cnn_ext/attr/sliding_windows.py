@@ -76,8 +76,9 @@ class Grid:
         dimension, so a fine grid costs no loop.
         """
         total = values.reshape(len(values), *self.counts)
-        for d, matrix in enumerate(self._membership(values)):
-            total = torch.movedim(torch.tensordot(total, matrix, ([d + 1], [0])), -1, d + 1)
+        with torch.autocast(values.device.type, enabled=False):  # it is the model's, not ours
+            for d, matrix in enumerate(self._membership(values)):
+                total = torch.movedim(torch.tensordot(total, matrix, ([d + 1], [0])), -1, d + 1)
         return total
 
     def _membership(self, like: Tensor) -> list[Tensor]:

@@ -83,9 +83,13 @@ class Results:
             ArgumentError: it holds something else.
         """
         try:
-            found = json.loads(path.read_text())
-            return cls(found["settings"], found["machine"], found["cells"])
-        except (ValueError, KeyError, TypeError) as error:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            parts = [found[name] for name in ("settings", "machine", "cells")]
+            cells = [cell for images in parts[2].values() for cell in images.values()]
+            if not all(isinstance(part, dict) for part in (*parts, *cells)):
+                raise TypeError("expected objects")
+            return cls(*parts)
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise ArgumentError(f"{path}: holds no results of this benchmark ({error})") from error
 
 

@@ -181,12 +181,15 @@ class Job:
             judge_settings(self.checkpoint, about["settings"], self.settings)
             judge_settings(self.checkpoint, about, {"shard": list(self.shard)})
             tensors = [torch.from_numpy(arrays[n]) for n in ("values", "images", "places")]
-        except (KeyError, TypeError) as error:
+            done, seen = int(about["done"]), int(about["seen"])
+            skipped = [(int(number), str(why)) for number, why in about["skipped"]]
+        except ArgumentError:
+            raise
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise ArgumentError(
                 f"checkpoint {self.checkpoint.name!r}: no checkpoint of this function"
             ) from error
-        self.done, self.seen = about["done"], about["seen"]
-        self.skipped = [(number, why) for number, why in about["skipped"]]
+        self.done, self.seen, self.skipped = done, seen, skipped
         if self.settings["channels"] is not None:
             self.channels = torch.tensor(self.settings["channels"], device=self.device)
         s = self.settings

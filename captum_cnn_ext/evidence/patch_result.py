@@ -164,7 +164,8 @@ class TopPatches:
                 shard=(about["shard"][0], about["shard"][1]),
                 **tensors,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, ArithmeticError, RecursionError, TypeError,
+                ValueError) as error:  # fmt: skip
             raise ArgumentError(
                 f"top patches {target.name!r}: not a pair of files that save() wrote "
                 f"({type(error).__name__}: {error})"

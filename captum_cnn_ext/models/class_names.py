@@ -23,7 +23,7 @@ def read_class_names(path: str | os.PathLike[str]) -> list[str]:
     try:
         text = file.read_text(encoding="utf-8-sig")
         content = json.loads(text) if file.suffix.lower() == ".json" else text.rstrip().split("\n")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{expected}; {error}") from error
     if isinstance(content, dict):
         if all(isinstance(value, int) for value in content.values()):

@@ -112,8 +112,8 @@ def from_timm(name: str, weights: str | None) -> LoadedModel:
         described = file.name
     else:
         model, notes, described = timm.create_model(name), (UNTRAINED,), "random"
-    config = timm.data.resolve_model_data_config(model)
-    preprocess = timm.data.create_transform(**config, is_training=False)
+    config = timm.data.resolve_model_data_config(model)  # type: ignore[attr-defined, no-untyped-call]
+    preprocess = timm.data.create_transform(**config, is_training=False)  # type: ignore[attr-defined]
     return measured(
         LoadedModel(model, preprocess, names, name=f"timm:{name}", weights=described, notes=notes)
     )
