@@ -24,9 +24,7 @@ class Setup:
 
 IN_MEMORY = Setup(
     (),
-    (
-        "# model, images, preprocess, mean, std: as you gave them to explore()",
-    ),
+    ("# model, images, preprocess, mean, std: as you gave them to explore()",),
 )
 
 
@@ -202,6 +200,4 @@ def _gamma(gamma: float) -> list[str]:
 
 
 def _show_maps(maps: str, sort: str, scale: str) -> str:
-    return (
-        f"figure, axes = show_feature_maps({maps}, sort={sort!r}, scale={scale!r})"
-    )
+    return f"figure, axes = show_feature_maps({maps}, sort={sort!r}, scale={scale!r})"

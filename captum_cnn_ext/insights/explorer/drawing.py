@@ -54,8 +54,8 @@ def tiles(maps: Tensor, signed: bool) -> Pixels:
     maps = maps.reshape(len(maps), 1, 1) if maps.ndim == 1 else maps
     largest = max(maps.shape[1:])
     if largest > TILE:
-        size = [max(1, round(side * TILE / largest)) for side in maps.shape[1:]]
-        maps = F.adaptive_avg_pool2d(maps, size)
+        height, width = (max(1, round(side * TILE / largest)) for side in maps.shape[1:])
+        maps = F.adaptive_avg_pool2d(maps, (height, width))
     table = colormaps["RdBu_r" if signed else "viridis"](np.linspace(0, 1, 256))[:, :3]
     colors = torch.as_tensor(table * 255).round().to(torch.uint8)
     places = (maps / 2 + 0.5 if signed else maps).clamp(0, 1).mul(255).round().long().cpu()

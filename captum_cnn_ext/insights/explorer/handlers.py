@@ -17,7 +17,6 @@ from captum_cnn_ext.insights.explorer.jobs import Job, Jobs
 from captum_cnn_ext.insights.explorer.limits import read_upload
 from captum_cnn_ext.insights.explorer.patterns import PatternSettings
 from captum_cnn_ext.insights.explorer.session import (
-    RULES,
     ExplorerSession,
     Photo,
     Unit,
@@ -63,7 +62,7 @@ class Handlers:
         photo = photos.get(asked.get("image", "")) or next(iter(photos.values()))
         stages = self.session.suggested
         layer = asked.get("layer", "")
-        layer = layer if layer in layers else stages[len(stages) // 2]
+        layer = layer if layer in layers else stages[-2:][0]
         number = asked.get("unit", "")
         unit = int(number) if number.isdecimal() else -1
         return photo, photo.picture, layer, self._unit_in(photo, layer, unit)
@@ -124,9 +123,7 @@ class Handlers:
         """A unit of the grid."""
         return int(event.unit)
 
-    def freeze(
-        self, origin: Unit | None, layer: str, unit: int
-    ) -> tuple[Unit | None, Any, str]:
+    def freeze(self, origin: Unit | None, layer: str, unit: int) -> tuple[Unit | None, Any, str]:
         """Freeze the unit as the origin of gradients, or let it go."""
         if origin is not None:
             return None, gr.update(value="Freeze as origin", variant="secondary"), ""
@@ -150,16 +147,15 @@ class Handlers:
         gamma: float,
         page: int,
         origin: Unit | None,
-    ) -> tuple[str, str, str]:
-        """The grid, its page in words, and its code."""
+    ) -> tuple[str, str]:
+        """The grid and its code."""
         choice = GridChoice(sort, scale, float(gamma), page)
         html = self.views.grid(photo, layer, choice, unit, origin)
-        pages = f"page {page + 1} of {self.views.pages(layer)}"
         if origin is not None and origin.layer != layer:
             code = self.snippets.gradients(photo, layer, origin, sort, scale, choice.gamma)
         else:
             code = self.snippets.grid(photo, layer, sort, scale, choice.gamma)
-        return html, pages, code
+        return html, code
 
     @told
     def show_unit(self, photo: Photo, layer: str, unit: int) -> tuple[Any, ...]:
@@ -182,11 +178,6 @@ class Handlers:
         picture, remark = self.views.reconstruction(photo, one, rule, seed, look)
         return picture, remark, self.snippets.reconstruction(photo, one, rule, seed, look)
 
-    @staticmethod
-    def next_rule(rule: str) -> str:
-        """The backward rule after this one."""
-        return RULES[(RULES.index(rule) + 1) % len(RULES)]
-
     # --- what a unit wants to see -----------------------------------------------------------
 
     @staticmethod
@@ -194,9 +185,7 @@ class Handlers:
         return PatternSettings(layer, unit, recipe, PATTERN_STEPS[effort])
 
     @told
-    def show_pattern(
-        self, layer: str, unit: int, recipe: str, effort: str
-    ) -> tuple[Any, str, str]:
+    def show_pattern(self, layer: str, unit: int, recipe: str, effort: str) -> tuple[Any, str, str]:
         """The synthesised image, where it was made before."""
         settings = self._pattern(layer, unit, recipe, effort)
         found = self.session.patterns.find(settings)

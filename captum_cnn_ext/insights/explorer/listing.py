@@ -58,7 +58,7 @@ def explored_layers(model: nn.Module, image: Tensor) -> list[ExploredLayer]:
     """
     calls: dict[str, list[tuple[int, ...]]] = {}
     for found in module_outputs(model, model, [image]):
-        calls.setdefault(found.name, []).append(found.shape)
+        calls[found.name] = [*calls.pop(found.name, []), found.shape]  # at its last call
     try:
         table = {row.name: row for row in layer_table(model, image)}
     except (ValueError, RuntimeError):  # the model could not be followed without computing

@@ -26,15 +26,17 @@ KEYS = (
 )
 
 
-class Upload(gr.Image):
+def upload(**options: Any) -> gr.Image:
     """An image input that gives the file as it came, unopened: our limits come first."""
+    image = gr.Image(type="filepath", image_mode=None, **options)
+    opened = image.preprocess
 
-    def get_block_name(self) -> str:
-        return "image"
-
-    def preprocess(self, payload: Any) -> Any:
+    def unopened(payload: Any) -> Any:
         plain = payload is not None and payload.path and not str(payload.url).startswith("data:")
-        return payload.path if plain else super().preprocess(payload)
+        return payload.path if plain else opened(payload)
+
+    image.preprocess = unopened  # a subclass would have Gradio write a file beside this one
+    return image
 
 
 def asset(name: str) -> str:
@@ -75,7 +77,7 @@ class Page:
                         self._units()
                     with gr.Tab("Classes", id="classes"):
                         self._classes()
-                    with gr.Tab("Two images", id="pair"):
+                    with gr.Tab("Compare", id="pair"):
                         self._pair()
                     with gr.Tab("Camera", id="camera"):
                         self._camera()
@@ -86,31 +88,28 @@ class Page:
 
     def _choices(self) -> None:
         pictures = [(photo.picture, photo.name) for photo in self.session.photos.values()]
-        with gr.Group():
-            self.image = Upload(
-                type="filepath",
-                image_mode=None,
-                sources=["upload", "webcam", "clipboard"],
-                label="1 · Image",
-                height=250,
-                buttons=["fullscreen"],
-                elem_id="image",
-            )
-            self.samples = gr.Gallery(
-                pictures,
-                columns=4,
-                allow_preview=False,
-                object_fit="cover",
-                height=90,
-                label="Samples",
-                show_label=False,
-                buttons=[],
-                interactive=False,
-                elem_id="samples",
-            )
-            self.whole = gr.Checkbox(
-                label="Squeeze the whole image in, instead of the model's crop", elem_id="whole"
-            )
+        self.image = upload(
+            sources=["upload", "webcam", "clipboard"],
+            label="1 · Image",
+            height=250,
+            buttons=["fullscreen"],
+            elem_id="image",
+        )
+        self.samples = gr.Gallery(
+            pictures,
+            columns=4,
+            allow_preview=False,
+            object_fit="cover",
+            height=84,
+            label="Samples",
+            show_label=False,
+            buttons=[],
+            interactive=False,
+            elem_id="samples",
+        )
+        self.whole = gr.Checkbox(
+            label="Squeeze the whole image in, instead of the model's crop", elem_id="whole"
+        )
         self.classes = gr.Label(
             label="The network says", num_top_classes=5, show_heading=False, elem_id="says"
         )
@@ -124,25 +123,29 @@ class Page:
             interactive=False,
             buttons=[],
             show_search="search",
+            column_widths=["150px", "130px", "210px", "110px", "100px"],
             elem_id="layers",
         )
 
     def _units(self) -> None:
         with gr.Row():
-            self.sort = gr.Radio(
-                [("strongest first", "max"), ("by number", "index")], value="max", label="Order"
-            )
-            self.scale = gr.Radio(
-                [("each map", "map"), ("whole layer", "layer")], value="map", label="Scale of"
-            )
-            self.gamma = gr.Dropdown(GAMMAS, value=1.0, label="Contrast (gamma)", min_width=120)
+            self.back = gr.Button("◀ layer", size="sm", min_width=70, elem_id="back")
+            self.ahead = gr.Button("layer ▶", size="sm", min_width=70, elem_id="ahead")
+            self.former = gr.Button("◀ page", size="sm", min_width=70, elem_id="former")
+            self.later = gr.Button("page ▶", size="sm", min_width=70, elem_id="later")
+            self.freeze = gr.Button("Freeze as origin", size="sm", min_width=120, elem_id="freeze")
         with gr.Row():
-            self.back = gr.Button("◀ layer", size="sm", min_width=70)
-            self.ahead = gr.Button("layer ▶", size="sm", min_width=70)
-            self.former = gr.Button("◀ page", size="sm", min_width=70)
-            self.later = gr.Button("page ▶", size="sm", min_width=70)
-            self.freeze = gr.Button("Freeze as origin", size="sm", min_width=120)
-        self.where = gr.Textbox(show_label=False, container=False, visible=False)
+            self.sort = gr.Dropdown(
+                [("strongest first", "max"), ("by number", "index")],
+                value="max", label="Order", min_width=110, filterable=False,
+            )  # fmt: skip
+            self.scale = gr.Dropdown(
+                [("each map its own", "map"), ("one for the layer", "layer")],
+                value="map", label="Scale", min_width=110, filterable=False,
+            )  # fmt: skip
+            self.gamma = gr.Dropdown(
+                GAMMAS, value=1.0, label="Contrast (gamma)", min_width=110, filterable=False
+            )
         self.frozen = gr.HTML()
         with gr.Row():
             with gr.Column(scale=3, min_width=330):
@@ -159,24 +162,24 @@ class Page:
             js_on_load=asset("explorer_unit.js"), elem_id="facts", elem_classes="facts"
         )
         with gr.Tabs():
-            with gr.Tab("In this image"):
+            with gr.Tab("Map"):
                 self.map = self._picture("3 · The unit's map over the image", "map")
                 self.unit_code = self._code("code-unit")
             with gr.Tab("Reconstruction"):
-                self.rule = gr.Radio(list(RULES), value="guided", label="Backward rule")
+                self.rule = gr.Radio(
+                    list(RULES), value="guided", label="Backward rule", elem_id="rule"
+                )
                 with gr.Row():
                     self.seed = gr.Radio(
                         [("strongest spot", "max"), ("whole map", "map")],
                         value="max",
                         label="Begin at",
                     )
-                    self.look = gr.Dropdown(
-                        list(LOOKS), value="color", label="Look", min_width=120
-                    )
+                    self.look = gr.Dropdown(list(LOOKS), value="color", label="Look", min_width=120)
                 self.pixels = self._picture("What in the image drives it", "reconstruction")
                 self.remark = gr.HTML(elem_classes="note")
                 self.pixels_code = self._code("code-reconstruction")
-            with gr.Tab("What it wants to see"):
+            with gr.Tab("Synthesis"):
                 with gr.Row():
                     self.recipe = gr.Dropdown(
                         list(RECIPES), value=RECIPES[0], label="Recipe", min_width=120
@@ -188,7 +191,7 @@ class Page:
                 self.pattern_status = gr.HTML(elem_id="pattern-status")
                 self.pattern = self._picture("Synthesised for this unit", "pattern")
                 self.pattern_code = self._code("code-pattern")
-            with gr.Tab("Top patches", visible=bool(self.session.top_patches)):
+            with gr.Tab("Patches", visible=bool(self.session.top_patches)):
                 self.patches = gr.Gallery(
                     columns=3, label="What excites it most", elem_id="patches", buttons=[]
                 )
@@ -237,9 +240,7 @@ class Page:
                 interactive=False,
                 elem_id="other-samples",
             )
-            self.other_image = Upload(
-                type="filepath",
-                image_mode=None,
+            self.other_image = upload(
                 sources=["upload", "clipboard"],
                 label="or bring one",
                 height=120,
@@ -265,9 +266,7 @@ class Page:
     def _camera(self) -> None:
         with gr.Row():
             with gr.Column(scale=1, min_width=260):
-                self.camera = Upload(
-                    type="filepath",
-                    image_mode=None,
+                self.camera = upload(
                     sources=["webcam"],
                     streaming=True,
                     label="Camera: its pictures stay on this machine",
@@ -311,13 +310,9 @@ class Page:
 
     def _connect(self, page: gr.Blocks) -> None:
         does, light = self.handlers, partial(_on, **LIGHT)
-        begun = light(
-            page.load, does.begin, None, [self.photo, self.image, self.layer, self.unit]
-        )
+        begun = light(page.load, does.begin, None, [self.photo, self.image, self.layer, self.unit])
         self._show_all(begun)
-        chosen = light(
-            self.samples.select, does.sample, [self.whole], [self.photo, self.image]
-        )
+        chosen = light(self.samples.select, does.sample, [self.whole], [self.photo, self.image])
         sent = light(self.image.input, does.upload, [self.image, self.whole], [self.photo])
         fitted = light(self.whole.input, does.fit, [self.photo, self.whole], [self.photo])
         for step in (chosen, sent, fitted):
@@ -413,7 +408,7 @@ class Page:
     def _show_grid(self, step: Any) -> Any:
         looks = [self.sort, self.scale, self.gamma, self.page, self.origin]
         asked = [self.photo, self.layer, self.unit, *looks]
-        shown = [self.grid, self.where, self.grid_code]
+        shown = [self.grid, self.grid_code]
         return _on(step.then, self.handlers.show_grid, asked, shown, **LIGHT)
 
     def _show_unit(self, step: Any) -> None:

@@ -171,8 +171,7 @@ def explore(
     except OSError as error:
         if error.errno in (None, errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
             raise ArgumentError(
-                f"port={port}: cannot be listened at on {host} "
-                f"({' '.join(str(error).split())})"
+                f"port={port}: cannot be listened at on {host} ({' '.join(str(error).split())})"
             ) from error
         raise
     return Explorer(url, session, blocks)

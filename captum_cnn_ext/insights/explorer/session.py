@@ -164,7 +164,9 @@ class ExplorerSession:
         read = read_photos(images, self.subject.preprocess, self.model)  # judges them
         pictures = images.values() if isinstance(images, Mapping) else images
         self.photos = {
-            name: Photo(name, picture.convert("RGB"), (sources or {}).get(name, f"images[{name!r}]"))
+            name: Photo(
+                name, picture.convert("RGB"), (sources or {}).get(name, f"images[{name!r}]")
+            )
             for name, picture in zip(read.names, pictures, strict=True)
         }
         self.classes = int(predicted(self._scores(read.inputs[:1])).outputs.shape[1])

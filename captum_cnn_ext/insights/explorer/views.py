@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from urllib.parse import urlencode
@@ -107,15 +106,11 @@ class Views:
             f'title="unit {channel}, maximum {number(top, 3)}">'
             f'<img src="{drawing.data_uri(picture)}" alt="">'
             f"<span><b>{channel}</b> {number(top, 2)}</span></button>"
-            for place, (channel, picture, top) in enumerate(
-                zip(shown, pictures, tops, strict=True)
-            )
+            for place, (channel, picture, top) in enumerate(zip(shown, pictures, tops, strict=True))
         )
         what = escape(layer)
         if origin is not None and frozen:
-            what = (
-                f"gradient of unit {origin.channel} of {escape(origin.layer)} (frozen) at {what}"
-            )
+            what = f"gradient of unit {origin.channel} of {escape(origin.layer)} (frozen) at {what}"
         last = min(first + PER_PAGE, len(order))
         sorts = {"max": "strongest first", "index": "by number"}
         colors = "blue below 0, red above" if signed else "dark is 0, yellow most"
@@ -237,6 +232,4 @@ class Views:
 
     def message(self, text: str) -> str:
         """A line of text."""
-        return f'<div class=message role=status>{escape(text)}</div>' if text else ""
-
-
+        return f"<div class=message role=status>{escape(text)}</div>" if text else ""

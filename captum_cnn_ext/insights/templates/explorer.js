@@ -1,6 +1,6 @@
-// The grid: a click or the arrow keys choose a unit, other keys are handed to the page.
+// The grid: a click or the arrow keys choose a unit, other keys press buttons of the page.
 const units = () => [...element.querySelectorAll(".unit")];
-const HOTKEYS = ["u", "o", "b", "d"];
+const BUTTONS = { u: "#back", o: "#ahead", d: "#freeze" };
 let waiting = null;
 let focused = false;
 
@@ -24,9 +24,15 @@ element.addEventListener("focusout", (event) => { if (event.relatedTarget) focus
 element.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const key = event.key.toLowerCase();
-  if (HOTKEYS.includes(key)) {
+  if (BUTTONS[key]) {
     event.preventDefault();
-    trigger("hotkey", { key });
+    document.querySelector(BUTTONS[key]).click();
+    return;
+  }
+  if (key === "b") {
+    const rules = [...document.querySelectorAll("#rule input")];
+    const next = rules.findIndex((rule) => rule.checked) + 1;
+    if (rules.length) rules[next % rules.length].click();
     return;
   }
   const all = units();
@@ -38,9 +44,9 @@ element.addEventListener("keydown", (event) => {
   if (step === undefined || at < 0) return;
   event.preventDefault();
   const next = at + step;
-  if (next < 0 && at === 0 && key !== "home") trigger("hotkey", { key: "before" });
+  if (next < 0 && at === 0 && key !== "home") document.querySelector("#former").click();
   else if (next >= all.length && at === all.length - 1 && key !== "end") {
-    trigger("hotkey", { key: "after" });
+    document.querySelector("#later").click();
   } else choose(all[Math.max(0, Math.min(all.length - 1, next))], 120);
 });
 watch("value", () => {
