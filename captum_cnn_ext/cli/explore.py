@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,7 @@ def add(commands: Any) -> None:
 def _explore(options: argparse.Namespace) -> int:
     from captum_cnn_ext.evidence import TopPatches
     from captum_cnn_ext.insights import explore
+    from captum_cnn_ext.insights.context import CALLED_OFTEN
     from captum_cnn_ext.insights.explorer.limits import judge_host
     from captum_cnn_ext.insights.explorer.serving import require_gradio
 
@@ -87,6 +89,7 @@ def _explore(options: argparse.Namespace) -> int:
         )
     except (ValueError, TypeError) as error:
         raise UsageError(one_line(error)) from error
+    warnings.filterwarnings("ignore", CALLED_OFTEN)  # the page says which call it shows
     print(f"{PROGRAM}: the explorer is at {page.url} (Ctrl-C ends it)", flush=True)
     try:
         page.wait()

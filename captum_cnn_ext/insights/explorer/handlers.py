@@ -123,16 +123,18 @@ class Handlers:
         """A unit of the grid."""
         return int(event.unit)
 
-    def freeze(self, origin: Unit | None, layer: str, unit: int) -> tuple[Unit | None, Any, str]:
+    def freeze(self, origin: Unit | None, layer: str, unit: int) -> tuple[Unit | None, Any, Any]:
         """Freeze the unit as the origin of gradients, or let it go."""
         if origin is not None:
-            return None, gr.update(value="Freeze as origin", variant="secondary"), ""
+            unfrozen = gr.update(value="Freeze as origin", variant="secondary")
+            return None, unfrozen, gr.update(value="", visible=False)
         frozen = Unit(layer, unit)
         text = (
             f"Unit {unit} of {layer} is frozen: at any layer before it the grid now shows the "
             "gradient of this unit."
         )
-        return frozen, gr.update(value="Let origin go", variant="primary"), self.views.message(text)
+        shown = gr.update(value=self.views.message(text), visible=True)
+        return frozen, gr.update(value="Let origin go", variant="primary"), shown
 
     # --- showing ----------------------------------------------------------------------------
 

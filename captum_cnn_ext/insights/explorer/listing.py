@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,8 @@ from captum_cnn_ext.attr.reshape import channel_maps
 from captum_cnn_ext.evidence import layer_table
 from captum_cnn_ext.evidence.layer_rows import LayerRow, plain
 
-_SHOW_NOTHING_NEW = ("Identity", "Dropout", "Pad")  # their maps are those of the layer before
+# their maps are those of the layer before
+_SHOW_NOTHING_NEW = re.compile(r"Identity$|Dropout|Pad\dd$|^Flatten$")
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def explored_layers(model: nn.Module, image: Tensor) -> list[ExploredLayer]:
         leaf = not any(True for _ in modules[name].children())
         if not name or not (name in table or name in stages or leaf):
             continue
-        if any(word in kind for word in _SHOW_NOTHING_NEW) and name not in stages:
+        if _SHOW_NOTHING_NEW.search(kind) and name not in stages:
             continue
         shape = _maps_of(shapes[-1], image, name)
         if shape is not None:

@@ -123,30 +123,30 @@ class Page:
             interactive=False,
             buttons=[],
             show_search="search",
-            column_widths=["150px", "130px", "210px", "110px", "100px"],
+            column_widths=["150px", "112px", "190px", "120px", "90px"],
             elem_id="layers",
         )
 
     def _units(self) -> None:
         with gr.Row():
-            self.back = gr.Button("◀ layer", size="sm", min_width=70, elem_id="back")
-            self.ahead = gr.Button("layer ▶", size="sm", min_width=70, elem_id="ahead")
-            self.former = gr.Button("◀ page", size="sm", min_width=70, elem_id="former")
-            self.later = gr.Button("page ▶", size="sm", min_width=70, elem_id="later")
+            self.back = gr.Button("◀ layer", size="sm", min_width=58, elem_id="back")
+            self.ahead = gr.Button("layer ▶", size="sm", min_width=58, elem_id="ahead")
+            self.former = gr.Button("◀ page", size="sm", min_width=58, elem_id="former")
+            self.later = gr.Button("page ▶", size="sm", min_width=58, elem_id="later")
             self.freeze = gr.Button("Freeze as origin", size="sm", min_width=120, elem_id="freeze")
         with gr.Row():
             self.sort = gr.Dropdown(
-                [("strongest first", "max"), ("by number", "index")],
+                [("strongest", "max"), ("by number", "index")],
                 value="max", label="Order", min_width=110, filterable=False,
             )  # fmt: skip
             self.scale = gr.Dropdown(
-                [("each map its own", "map"), ("one for the layer", "layer")],
+                [("each map", "map"), ("whole layer", "layer")],
                 value="map", label="Scale", min_width=110, filterable=False,
             )  # fmt: skip
             self.gamma = gr.Dropdown(
-                GAMMAS, value=1.0, label="Contrast (gamma)", min_width=110, filterable=False
+                GAMMAS, value=1.0, label="Gamma", min_width=110, filterable=False
             )
-        self.frozen = gr.HTML()
+        self.frozen = gr.HTML(visible=False, elem_id="frozen")
         with gr.Row():
             with gr.Column(scale=3, min_width=330):
                 self.grid = gr.HTML(
