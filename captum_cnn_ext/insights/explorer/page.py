@@ -325,7 +325,8 @@ class Page:
 
     def _layers(self, light: Any) -> None:
         does, place = self.handlers, [self.layer, self.unit, self.page]
-        ways = [light(self.table.select, does.row, [self.photo, self.unit], place)]
+        asked = [self.photo, self.unit]
+        ways = [light(self.table.select, does.row, asked, place, trigger_mode="multiple")]
         for button, step in ((self.back, -1), (self.ahead, 1)):
             move = partial(does.neighbour, step=step)
             ways.append(light(button.click, move, [self.photo, self.layer, self.unit], place))
@@ -335,7 +336,7 @@ class Page:
             move = partial(does.turned, step=step)
             self._show_grid(light(button.click, move, [self.layer, self.page], [self.page]))
         for grid in (self.grid, self.live, self.sides):
-            picked = light(grid.pick, does.picked, None, [self.unit])
+            picked = light(grid.pick, does.picked, None, [self.unit], trigger_mode="multiple")
             self._show_unit(picked)
 
     def _looks(self, light: Any) -> None:
