@@ -237,7 +237,7 @@ def test_top_patches_of_a_unit(loaded, tmp_path):
     assert session.patches(Unit("first", 3)) == []
     for file in folder.iterdir():
         file.unlink()
-    with pytest.raises(ArgumentError, match="top patches|dataset"):
+    with pytest.raises(ArgumentError, match="dataset"):
         session.patches(Unit("second", 3))
 
 
@@ -474,7 +474,9 @@ def test_a_units_link_leads_back_to_it(views, one):
 def run(session, loaded):
     """Runs a snippet as a reader would, and gives the names that it defines."""
     net = loaded
-    setup = Setup((), ("model, preprocess, mean, std = net.model, net.preprocess, net.mean, net.std",))
+    setup = Setup(
+        (), ("model, preprocess, mean, std = net.model, net.preprocess, net.mean, net.std",)
+    )
     snippets = Snippets(session, setup)
 
     def execute(make):

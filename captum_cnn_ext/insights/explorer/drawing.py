@@ -107,7 +107,7 @@ def reconstruction_picture(picture: Tensor, look: str = "color") -> Image.Image:
         values = blurred(values) if look == "blurred norm" else values
         shown = values / values.max().clamp_min(1e-30)
     shown = shown.expand(3, -1, -1) if len(shown) == 1 else shown
-    return _enlarged(to_rgb(shown))
+    return enlarged(_as_image(to_rgb(shown)))
 
 
 def blurred(values: Tensor, sigma: float = BLUR) -> Tensor:
@@ -124,7 +124,7 @@ def photo_picture(
     image: Tensor, mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> Image.Image:
     """A network input, (C, H, W), as the picture it was made from."""
-    return _enlarged(to_rgb(image, mean=mean, std=std))
+    return enlarged(_as_image(to_rgb(image, mean=mean, std=std)))
 
 
 def data_uri(picture: Image.Image | Pixels) -> str:
@@ -164,9 +164,13 @@ def _panel(
     return Image.fromarray(pixels).convert("RGB")
 
 
-def _enlarged(rgb: npt.NDArray[np.float32]) -> Image.Image:
-    picture = Image.fromarray((rgb * 255).round().astype(np.uint8))
+def enlarged(picture: Image.Image) -> Image.Image:
+    """A picture at the size of a panel."""
     factor = PANEL / max(picture.size)
     size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
     resample = Image.Resampling.NEAREST if factor > 4 else Image.Resampling.BICUBIC
     return picture.resize(size, resample)
+
+
+def _as_image(rgb: npt.NDArray[np.float32]) -> Image.Image:
+    return Image.fromarray((rgb * 255).round().astype(np.uint8))

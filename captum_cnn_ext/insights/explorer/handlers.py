@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import gradio as gr
 
 from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext.insights.explorer.drawing import enlarged
 from captum_cnn_ext.insights.explorer.jobs import Job, Jobs
 from captum_cnn_ext.insights.explorer.limits import read_upload
 from captum_cnn_ext.insights.explorer.patterns import PatternSettings
@@ -21,7 +22,7 @@ from captum_cnn_ext.insights.explorer.session import (
     Photo,
     Unit,
 )
-from captum_cnn_ext.insights.explorer.views import STAGE, GridChoice, Views
+from captum_cnn_ext.insights.explorer.views import PAIRS, STAGE, GridChoice, Views
 
 F = TypeVar("F", bound=Callable[..., Any])
 POLL = 0.15  # seconds between two looks at a job
@@ -192,7 +193,8 @@ class Handlers:
         settings = self._pattern(layer, unit, recipe, effort)
         found = self.session.patterns.find(settings)
         words = f"Reached {found[1]:.3g}; from the cache." if found else ""
-        return found and found[0], self.views.message(words), self.snippets.pattern(settings)
+        picture = enlarged(found[0]) if found else None
+        return picture, self.views.message(words), self.snippets.pattern(settings)
 
     def make_pattern(
         self, layer: str, unit: int, recipe: str, effort: str, request: gr.Request
@@ -214,7 +216,7 @@ class Handlers:
         if not job.stopped:
             picture, value = _result(job)
             text = f"Unit {unit} reached {value:.3g} in {job.seconds:.0f} s."
-            yield picture, self.views.message(text)
+            yield enlarged(picture), self.views.message(text)
 
     # --- classes ----------------------------------------------------------------------------
 
@@ -289,8 +291,6 @@ class Handlers:
         """Two images side by side, and the units that tell them apart."""
         if other is None:
             return self.views.message("Pick a second image."), ""
-        from captum_cnn_ext.insights.explorer.views import PAIRS
-
         count = min(PAIRS, self.session.layer(layer).shape[0])
         return (
             self.views.pair(photo, other, layer),

@@ -15,9 +15,17 @@ from captum_cnn_ext.insights.explorer.session import RULES, ExplorerSession
 from captum_cnn_ext.insights.explorer.views import HEAD, Views
 
 FIRST_METHODS = ("LayerHiResCam", "LayerLayerCam", "Saliency", "FullGrad")
-LIGHT = {"concurrency_id": "light", "concurrency_limit": 8, "show_progress": "hidden"}
-SLOW = {"concurrency_id": "slow", "concurrency_limit": 2, "show_progress": "hidden"}
-FRAME = {"concurrency_id": "frames", "concurrency_limit": 2, "show_progress": "hidden"}
+LIGHT: dict[str, Any] = {
+    "concurrency_id": "light",
+    "concurrency_limit": 8,
+    "show_progress": "hidden",
+}
+SLOW: dict[str, Any] = {"concurrency_id": "slow", "concurrency_limit": 2, "show_progress": "hidden"}
+FRAME: dict[str, Any] = {
+    "concurrency_id": "frames",
+    "concurrency_limit": 2,
+    "show_progress": "hidden",
+}
 GAMMAS = [("as it is", 1.0), ("0.7", 0.7), ("0.5", 0.5), ("0.3", 0.3)]
 NO_CLASS = -1
 KEYS = (
@@ -35,7 +43,8 @@ def upload(**options: Any) -> gr.Image:
         plain = payload is not None and payload.path and not str(payload.url).startswith("data:")
         return payload.path if plain else opened(payload)
 
-    image.preprocess = unopened  # a subclass would have Gradio write a file beside this one
+    # a subclass would have Gradio write a file beside this one
+    image.preprocess = unopened  # type: ignore[method-assign]
     return image
 
 
@@ -64,6 +73,7 @@ class Page:
     def build(self) -> gr.Blocks:
         """The whole page."""
         title = f"What does {self.session.subject.name} see?"
+        page: gr.Blocks
         with gr.Blocks(analytics_enabled=False, title=title, delete_cache=(600, 3600)) as page:
             gr.HTML(self.views.heading(), elem_classes="heading")
             self.photo, self.origin = gr.State(), gr.State()
@@ -187,7 +197,7 @@ class Page:
                     self.effort = gr.Radio(list(PATTERN_STEPS), value="quick", label="Effort")
                 with gr.Row():
                     self.make = gr.Button("Synthesise", variant="primary", elem_id="synthesise")
-                    self.unmake = gr.Button("Cancel", variant="stop", elem_id="cancel-pattern")
+                    self.unmake = gr.Button("Cancel", elem_id="cancel-pattern")
                 self.pattern_status = gr.HTML(elem_id="pattern-status")
                 self.pattern = self._picture("Synthesised for this unit", "pattern")
                 self.pattern_code = self._code("code-pattern")
@@ -221,7 +231,7 @@ class Page:
         )
         with gr.Row():
             self.explain = gr.Button("Explain", variant="primary", elem_id="explain")
-            self.unexplain = gr.Button("Cancel", variant="stop", elem_id="cancel-class")
+            self.unexplain = gr.Button("Cancel", elem_id="cancel-class")
         self.class_status = gr.HTML(elem_id="class-status")
         self.maps = self._gallery("Maps of the class, strongest evidence bright", "maps", 3)
         self.class_code = self._code("code-class")
@@ -234,8 +244,9 @@ class Page:
                 columns=4,
                 allow_preview=False,
                 object_fit="cover",
-                height=120,
-                label="Second image: pick a sample",
+                height=84,
+                label="Second image",
+                show_label=False,
                 buttons=[],
                 interactive=False,
                 elem_id="other-samples",
@@ -243,7 +254,7 @@ class Page:
             self.other_image = upload(
                 sources=["upload", "clipboard"],
                 label="or bring one",
-                height=120,
+                height=140,
                 buttons=[],
                 elem_id="other-image",
             )
@@ -255,12 +266,10 @@ class Page:
         )
         self.pair_code = self._code("code-pair")
         with gr.Row():
-            self.explain_both = gr.Button(
-                "Explain both, by the methods of the tab Classes", elem_id="explain-both"
-            )
-            self.unexplain_both = gr.Button("Cancel", variant="stop", elem_id="cancel-pair")
+            self.explain_both = gr.Button("Explain both", variant="primary", elem_id="explain-both")
+            self.unexplain_both = gr.Button("Cancel", elem_id="cancel-pair")
         self.pair_status = gr.HTML(elem_id="pair-status")
-        self.pair_maps = self._gallery("Maps", "pair-maps", 2)
+        self.pair_maps = self._gallery("By the methods of the tab Classes", "pair-maps", 2)
         self.pair_maps_code = self._code("code-pair-maps")
 
     def _camera(self) -> None:
@@ -309,7 +318,8 @@ class Page:
     # --- connections ------------------------------------------------------------------------
 
     def _connect(self, page: gr.Blocks) -> None:
-        does, light = self.handlers, partial(_on, **LIGHT)
+        does = self.handlers
+        light: Any = partial(_on, **LIGHT)
         begun = light(page.load, does.begin, None, [self.photo, self.image, self.layer, self.unit])
         self._show_all(begun)
         chosen = light(self.samples.select, does.sample, [self.whole], [self.photo, self.image])
@@ -333,8 +343,8 @@ class Page:
         for step in ways:
             self._show_layer(step)
         for button, step in ((self.former, -1), (self.later, 1)):
-            move = partial(does.turned, step=step)
-            self._show_grid(light(button.click, move, [self.layer, self.page], [self.page]))
+            turn = partial(does.turned, step=step)
+            self._show_grid(light(button.click, turn, [self.layer, self.page], [self.page]))
         for grid in (self.grid, self.live, self.sides):
             picked = light(grid.pick, does.picked, None, [self.unit], trigger_mode="multiple")
             self._show_unit(picked)
@@ -342,10 +352,10 @@ class Page:
     def _looks(self, light: Any) -> None:
         for knob in (self.sort, self.scale, self.gamma):
             self._show_grid(light(knob.input, lambda: 0, None, [self.page]))
-        for knob in (self.rule, self.seed, self.look):
-            self._show_reconstruction(knob.change)
-        for knob in (self.recipe, self.effort):
-            self._show_pattern(knob.change)
+        for change in (self.rule.change, self.seed.change, self.look.change):
+            self._show_reconstruction(change)
+        for change in (self.recipe.change, self.effort.change):
+            self._show_pattern(change)
         frozen = light(
             self.freeze.click,
             self.handlers.freeze,
@@ -355,7 +365,8 @@ class Page:
         self._show_grid(frozen)
 
     def _work(self, light: Any) -> None:
-        does, slow = self.handlers, partial(_on, **SLOW)
+        does = self.handlers
+        slow: Any = partial(_on, **SLOW)
         pattern = [self.layer, self.unit, self.recipe, self.effort]
         slow(self.make.click, does.make_pattern, pattern, [self.pattern, self.pattern_status])
         shown = [self.maps, self.class_status, self.class_code]

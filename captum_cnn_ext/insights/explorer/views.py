@@ -200,7 +200,7 @@ class Views:
             f'<button class="unit" data-unit="{channel}" title="unit {channel}">'
             f'<img src="{drawing.data_uri(above)}" alt="for the first image">'
             f'<img src="{drawing.data_uri(below)}" alt="for the second image">'
-            f"<span><b>{channel}</b> {number(distance, 2)}</span></button>"
+            f"<span><b>{channel}</b> {number(distance, 3)}</span></button>"
             for (channel, distance), above, below in zip(apart, upper, lower, strict=True)
         )
         return (
