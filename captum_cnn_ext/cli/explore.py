@@ -89,7 +89,8 @@ def _explore(options: argparse.Namespace) -> int:
         )
     except (ValueError, TypeError) as error:
         raise UsageError(one_line(error)) from error
-    warnings.filterwarnings("ignore", CALLED_OFTEN)  # the page says which call it shows
+    for said_on_the_page in (CALLED_OFTEN, "DeconvNet: there is no max-pooling"):
+        warnings.filterwarnings("ignore", said_on_the_page)
     print(f"{PROGRAM}: the explorer is at {page.url} (Ctrl-C ends it)", flush=True)
     try:
         page.wait()
