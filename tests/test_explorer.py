@@ -1,5 +1,6 @@
 """What the explorer computes, and that its copied code computes the same."""
 
+import sys
 import threading
 import time
 
@@ -11,11 +12,13 @@ from torch import nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.stopping import Stoppable, Stopped
+from captum_cnn_ext.cli import main
 from captum_cnn_ext.evidence import top_patches
-from captum_cnn_ext.insights import compare, unit_gradients
-from captum_cnn_ext.insights.explorer import ExplorerSession, Photo, Unit, drawing
+from captum_cnn_ext.insights import compare, explore, unit_gradients
+from captum_cnn_ext.insights.explorer import ExplorerSession, Photo, Unit, drawing, limits
 from captum_cnn_ext.insights.explorer.code import Setup, Snippets
 from captum_cnn_ext.insights.explorer.jobs import Job, Jobs
+from captum_cnn_ext.insights.explorer.limits import judge_host, read_upload
 from captum_cnn_ext.insights.explorer.patterns import PatternSettings, PatternStore
 from captum_cnn_ext.insights.explorer.views import GridChoice, Views
 from captum_cnn_ext.models import LoadedModel
@@ -208,7 +211,7 @@ def test_no_offered_method_draws_from_the_random_state_that_threads_share(sessio
         for seed in (0, 1):
             found = compare(
                 session.model, {"one": one.picture}, [name], preprocess=preprocess, target=1,
-                layers=["pool", "relu"] if name in joining else "relu", seed=seed,
+                layers=["pool", "relu"] if name in joining else "pool", seed=seed,
             )  # fmt: skip
             maps.append(next(iter(found.attributions.values())))
         return not torch.equal(*maps)
@@ -570,3 +573,68 @@ def test_a_job_counts_its_seconds():
     job = Job(lambda job: time.sleep(0.02), "")
     job.wait(10)
     assert job.seconds >= 0.02
+
+
+# --- who is let in, and what ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.5", "localhost", "::1"])
+def test_this_machine_alone_is_let_in(host):
+    assert host in judge_host(host, allow_remote=False)
+    assert "*" not in judge_host(host, allow_remote=True)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.org", ""])
+def test_other_machines_are_let_in_only_when_that_is_meant(host):
+    with pytest.raises(ArgumentError, match="no password"):
+        judge_host(host, allow_remote=False)
+    assert judge_host(host, allow_remote=True) == ["*"]
+    with pytest.raises(ArgumentError, match="no password"):
+        explore(Net().eval(), [noise(1)], preprocess=preprocess, host=host)
+
+
+def test_uploads_are_judged_before_they_are_decoded(tmp_path, monkeypatch):
+    good = tmp_path / "good.png"
+    noise(1).save(good)
+    assert np.array_equal(np.asarray(read_upload(good)), np.asarray(noise(1)))
+    for name, content in {"text": b"hello", "cut": good.read_bytes()[:60], "none": b""}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ArgumentError, match=r"cannot be read as a picture \(\w+\)") as caught:
+            read_upload(tmp_path / name)
+        assert "\n" not in str(caught.value)
+    program = tmp_path / "program.eps"
+    program.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    with pytest.raises(ArgumentError, match="cannot be read"):
+        read_upload(program)
+    monkeypatch.setattr(limits, "MOST_PIXELS", 40 * 30 - 1)
+    monkeypatch.setattr(limits, "read_picture", lambda file: pytest.fail("was decoded"))
+    with pytest.raises(ArgumentError, match="40 × 30 pixels"):
+        read_upload(good)
+    monkeypatch.setattr(limits, "MOST_BYTES", 10)
+    with pytest.raises(ArgumentError, match="MB"):
+        read_upload(good)
+
+
+def test_without_gradio_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(ImportError, match=r"captum-cnn-ext\[explorer\]"):
+        explore(Net().eval(), [noise(1)], preprocess=preprocess)
+    assert main(["explore"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--host", "0.0.0.0"], "no password"),
+        (["--top-patches", "none.npz"], "there is no file"),
+        (["--images", "nowhere"], "no file or folder"),
+        (["--cache", "nowhere"], "expected a folder"),
+        (["--labels", "nowhere.txt"], "nowhere.txt"),
+    ],
+)
+def test_the_command_says_in_one_line_what_is_wrong(arguments, message, capsys):
+    assert main(["explore", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert message in err

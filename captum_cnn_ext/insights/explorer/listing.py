@@ -44,7 +44,7 @@ class ExploredLayer:
     @property
     def size(self) -> str:
         """The shape in words."""
-        return " × ".join(map(str, self.shape))
+        return "×".join(map(str, self.shape))
 
 
 def explored_layers(model: nn.Module, image: Tensor) -> list[ExploredLayer]:
