@@ -93,7 +93,19 @@ def test_importing_the_package_loads_nothing_heavy():
 
 @pytest.mark.parametrize(
     "module",
-    ["attr", "render", "evidence", "metrics", "synthesis", "models", "insights", "bench", "cli"],
+    [
+        "attr",
+        "render",
+        "evidence",
+        "metrics",
+        "synthesis",
+        "models",
+        "insights",
+        "insights.explorer.views",
+        "bench",
+        "cli",
+        "cli.explore",
+    ],
 )
 def test_faces_and_families_load_extras_only_when_used(module):
     lazy = {"torchvision", "gradio", "jinja2", "timm", "skimage", "safetensors"}

@@ -13,6 +13,7 @@ from captum_cnn_ext.cli import (
     cam,
     deconv,
     dream,
+    explore,
     list_methods,
     structure,
     synthesize,
@@ -29,6 +30,7 @@ from captum_cnn_ext.cli.arguments import (
 
 COMMANDS = (
     audit,
+    explore,
     cam,
     deconv,
     synthesize,
@@ -44,6 +46,7 @@ EXAMPLES = f"""examples:
   {PROGRAM} audit --model torchvision:resnet50 --weights DEFAULT --images photos/ \\
       --layers layer3,layer4 --out report.html
   {PROGRAM} audit --model path/net.py:build --weights net.safetensors --class-names names.txt
+  {PROGRAM} explore --images photos/
   {PROGRAM} cam --image dog.jpg --methods gradcam,hirescam --out dog.png
   {PROGRAM} structure --model torchvision:resnet18 --format markdown
   {PROGRAM} top-patches --images photos/ --layer _blocks.4

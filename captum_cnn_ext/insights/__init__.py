@@ -1,4 +1,4 @@
-"""Faces that put the methods together: the audit report, comparisons.
+"""Faces that put the methods together: the audit report, the live explorer, comparisons.
 
 Pieces for sections of your own: `Text`, `Listing`, `Facts`, `Table`, `Picture`, `Panels`,
 `Group` in a `SectionContent`; `figure_picture` turns a matplotlib figure into a `Picture`.
@@ -19,6 +19,7 @@ from captum_cnn_ext.insights.blocks import (
 from captum_cnn_ext.insights.catalogue import KnownMethod, known_methods
 from captum_cnn_ext.insights.comparison import Comparison, compare
 from captum_cnn_ext.insights.context import AuditContext, Problem
+from captum_cnn_ext.insights.explorer import Explorer, explore, unit_gradients
 from captum_cnn_ext.insights.pictures import figure_picture
 from captum_cnn_ext.insights.report import audit
 from captum_cnn_ext.insights.result import Audit, SavedAudit
@@ -31,6 +32,7 @@ __all__ = [
     "Block",
     "Column",
     "Comparison",
+    "Explorer",
     "Facts",
     "Group",
     "KnownMethod",
@@ -46,7 +48,9 @@ __all__ = [
     "Text",
     "audit",
     "compare",
+    "explore",
     "figure_picture",
     "known_methods",
     "register_section",
+    "unit_gradients",
 ]

@@ -1,0 +1,132 @@
+"""``captum-cnn-ext explore``: a page on which a network is looked at, live."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from captum_cnn_ext.cli.arguments import (
+    DONE,
+    PROGRAM,
+    UsageError,
+    add_command,
+    add_model_arguments,
+    add_photo_arguments,
+    load,
+    one_line,
+    read_photos,
+)
+
+if TYPE_CHECKING:
+    from captum_cnn_ext.insights.explorer.code import Setup
+
+EXAMPLES = f"""examples:
+  {PROGRAM} explore
+  {PROGRAM} explore --model torchvision:resnet50 --weights DEFAULT --images photos/
+  {PROGRAM} explore --model path/net.py:build --weights net.pt --labels names.txt \\
+      --images photos/ --top-patches top_patches.npz --cache synthesised/
+"""
+
+
+def add(commands: Any) -> None:
+    """Add this command to the program's."""
+    explore = add_command(
+        commands,
+        "explore",
+        help="open a page on which a network is looked at, live",
+        description="Serve a page on this machine: images, layers, units, classes, a camera. "
+        "It asks for nothing outside this machine.",
+        epilog=EXAMPLES,
+    )
+    add_model_arguments(explore)
+    add_photo_arguments(explore)
+    add = explore.add_argument
+    add("--labels", "--class-names", dest="class_names", metavar="FILE",
+        help="class names: one per line, or JSON")  # fmt: skip
+    add("--top-patches", nargs="+", default=[], metavar="FILE",
+        help="results of the command top-patches, for the units' pages")  # fmt: skip
+    add("--patch-images", metavar="FOLDER", help="the folder they rank (default: --images)")
+    add("--cache", metavar="FOLDER", help="keep synthesised images here (default: until the end)")
+    add("--host", default="127.0.0.1", metavar="H", help="address to listen at (127.0.0.1)")
+    add("--port", type=int, metavar="N", help="port (default: the first free one from 7860)")
+    add("--allow-remote", action="store_true",
+        help="let other machines in where --host says so; there is no password")  # fmt: skip
+    add("--open", action="store_true", help="open the page in the browser")
+    explore.set_defaults(run=_explore)
+
+
+def _explore(options: argparse.Namespace) -> int:
+    from captum_cnn_ext.evidence import TopPatches
+    from captum_cnn_ext.insights import explore
+    from captum_cnn_ext.insights.context import CALLED_OFTEN
+    from captum_cnn_ext.insights.explorer.limits import judge_host
+    from captum_cnn_ext.insights.explorer.serving import require_gradio
+
+    try:
+        require_gradio()
+        judge_host(options.host, options.allow_remote)
+        top = [TopPatches.load(file) for file in options.top_patches]
+    except (ImportError, OSError, ValueError) as error:
+        raise UsageError(one_line(error)) from error
+    ranked = _ranked(options)
+    loaded = load(options, options.class_names)
+    photos, _ = read_photos(options)
+    try:
+        page = explore(
+            loaded,
+            photos,
+            top_patches=top,
+            patch_images=ranked,
+            cache=options.cache,
+            host=options.host,
+            port=options.port,
+            allow_remote=options.allow_remote,
+            open_browser=options.open,
+            sources=_sources(options, photos),
+            setup=_setup(options),
+        )
+    except (ValueError, TypeError) as error:
+        raise UsageError(one_line(error)) from error
+    for said_on_the_page in (CALLED_OFTEN, "DeconvNet: there is no max-pooling"):
+        warnings.filterwarnings("ignore", said_on_the_page)
+    print(f"{PROGRAM}: the explorer is at {page.url} (Ctrl-C ends it)", flush=True)
+    try:
+        page.wait()
+    except KeyboardInterrupt:
+        print()
+    return DONE
+
+
+def _ranked(options: argparse.Namespace) -> str | None:
+    """The folder that the top patches are cut from."""
+    if not options.top_patches:
+        return None
+    given = options.patch_images or (options.images or [None])[0]
+    if given is None or not Path(given).is_dir():
+        raise UsageError(
+            "--top-patches: expected --patch-images with the folder that was ranked, or --images "
+            "with it"
+        )
+    return str(given)
+
+
+def _sources(options: argparse.Namespace, photos: dict[str, Any]) -> dict[str, str]:
+    reader = "demo_photos()" if options.images is None else f"load_photos({options.images!r})"
+    return {name: f"{reader}[{name!r}]" for name in photos}
+
+
+def _setup(options: argparse.Namespace) -> Setup:
+    from captum_cnn_ext.insights.explorer.code import Setup
+
+    words = [repr(options.model)]
+    words += [f"weights={options.weights!r}"] if options.weights else []
+    words += [f"device={options.device!r}"] if options.device else []
+    return Setup(
+        ("from captum_cnn_ext.models import load_model",),
+        (
+            f"net = load_model({', '.join(words)})",
+            "model, preprocess, mean, std = net.model, net.preprocess, net.mean, net.std",
+        ),
+    )

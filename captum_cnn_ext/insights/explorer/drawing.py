@@ -1,0 +1,176 @@
+"""Tensors as small pictures: tiles of a grid, a unit over its image, a reconstruction."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from captum_cnn_ext._engine.arguments import choose
+from captum_cnn_ext.render import overlay, to_rgb
+
+TILE = 96  # most pixels of a tile's side
+PANEL = 448  # pixels of a panel's longer side
+SCALES = ("map", "layer")
+LOOKS = ("color", "grey", "norm", "blurred norm")
+BLUR = 4.0  # standard deviation in pixels of the blurred norm
+OUTSIDE = 0.005  # of a reconstruction's values, beyond full black or white
+DPI = 100
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def contrasted(maps: Tensor, scale: str = "map", gamma: float = 1.0) -> Tensor:
+    """Maps (C, ...) brought to [-1, 1]: divided by each map's magnitude or the layer's, then
+    raised to ``gamma`` with their sign kept.
+
+    Raises:
+        ArgumentError: another scale.
+    """
+    choose("scale", scale, SCALES)
+    values = torch.where(maps.isfinite(), maps, torch.zeros_like(maps)).float()
+    tops = values.flatten(1).abs().amax(1)
+    tops = tops.max().expand(len(tops)) if scale == "layer" else tops
+    tops = torch.where(tops > 0, tops, 1).reshape(-1, *[1] * (values.ndim - 1))
+    shown = values / tops
+    return shown.sign() * shown.abs() ** gamma
+
+
+def tiles(maps: Tensor, signed: bool) -> Pixels:
+    """Contrasted maps (C, H, W) or (C,) in colours, (C, h, w, 3), no tile above `TILE` pixels.
+
+    From 0 in viridis, or around 0 from blue to red, as in `render.show_feature_maps`.
+    """
+    maps = maps.reshape(len(maps), 1, 1) if maps.ndim == 1 else maps
+    largest = max(maps.shape[1:])
+    if largest > TILE:
+        height, width = (max(1, round(side * TILE / largest)) for side in maps.shape[1:])
+        maps = F.adaptive_avg_pool2d(maps, (height, width))
+    table = colormaps["RdBu_r" if signed else "viridis"](np.linspace(0, 1, 256))[:, :3]
+    colors = torch.as_tensor(table * 255).round().to(torch.uint8)
+    places = (maps / 2 + 0.5 if signed else maps).clamp(0, 1).mul(255).round().long().cpu()
+    found: Pixels = colors[places].numpy()
+    return found
+
+
+def map_picture(
+    image: Tensor,
+    unit_map: Tensor,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> Image.Image:
+    """One map (H, W) enlarged over its image (C, H, W)."""
+    sign = "all" if bool((unit_map < 0).any()) else "positive"
+    return _panel(image, unit_map, mean, std, sign=sign, method="blended_heat_map")
+
+
+def heat_picture(
+    image: Tensor,
+    attribution: Tensor,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    *,
+    sign: str = "positive",
+) -> Image.Image:
+    """One attribution (C, h, w) over its grey image."""
+    return _panel(image, attribution, mean, std, sign=sign, method="blended_heat_map")
+
+
+def reconstruction_picture(picture: Tensor, look: str = "color") -> Image.Image:
+    """A reconstruction (C, H, W) as one looks at it.
+
+    "color": 0 is middle grey, as in `render.show_reconstructions`; "grey": the same of the mean
+    over colours; "norm": the length over colours, from black; "blurred norm": that, blurred.
+
+    Raises:
+        ArgumentError: another look.
+    """
+    choose("look", look, LOOKS)
+    values = torch.where(picture.isfinite(), picture, torch.zeros_like(picture)).float()
+    if look in ("color", "grey"):
+        values = values.mean(0, keepdim=True) if look == "grey" else values
+        moved = values.abs()[values != 0].double()
+        full = float(moved.quantile(1 - OUTSIDE)) if 0 < moved.numel() < 2**24 else 1.0
+        shown = (0.5 + values / (2 * full)).clamp(0, 1)
+    else:
+        values = values.norm(dim=0, keepdim=True)
+        values = blurred(values) if look == "blurred norm" else values
+        shown = values / values.max().clamp_min(1e-30)
+    shown = shown.expand(3, -1, -1) if len(shown) == 1 else shown
+    return enlarged(_as_image(to_rgb(shown)))
+
+
+def blurred(values: Tensor, sigma: float = BLUR) -> Tensor:
+    """(C, H, W) under a Gaussian, borders continued."""
+    radius = int(3 * sigma)
+    line = torch.arange(-radius, radius + 1, dtype=values.dtype, device=values.device)
+    kernel = (-(line**2) / (2 * sigma**2)).exp()
+    kernel = (kernel / kernel.sum()).reshape(1, 1, 1, -1)
+    padded = F.pad(values[:, None], (radius,) * 4, mode="replicate")
+    return F.conv2d(F.conv2d(padded, kernel), kernel.mT)[:, 0]
+
+
+def photo_picture(
+    image: Tensor, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> Image.Image:
+    """A network input, (C, H, W), as the picture it was made from."""
+    return enlarged(_as_image(to_rgb(image, mean=mean, std=std)))
+
+
+def data_uri(picture: Image.Image | Pixels) -> str:
+    """A picture inside a page."""
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    file = io.BytesIO()
+    image.save(file, format="png", compress_level=1)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _panel(
+    image: Tensor,
+    attribution: Tensor,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    *,
+    sign: str,
+    method: str,
+) -> Image.Image:
+    height, width = image.shape[-2:]
+    inches = PANEL / DPI / max(height, width)
+    figure = Figure(figsize=(width * inches, height * inches), dpi=DPI)
+    axes = figure.add_axes((0, 0, 1, 1))
+    overlay(
+        image,
+        attribution,
+        mean=mean,
+        std=std,
+        sign=sign,
+        method=method,
+        plt_fig_axis=(figure, axes),
+    )
+    axes.set_axis_off()
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    return Image.fromarray(pixels).convert("RGB")
+
+
+def enlarged(picture: Image.Image) -> Image.Image:
+    """A picture at the size of a panel."""
+    factor = PANEL / max(picture.size)
+    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
+    resample = Image.Resampling.NEAREST if factor > 4 else Image.Resampling.BICUBIC
+    return picture.resize(size, resample)
+
+
+def _as_image(rgb: npt.NDArray[np.float32]) -> Image.Image:
+    return Image.fromarray((rgb * 255).round().astype(np.uint8))

@@ -1,0 +1,422 @@
+"""What the explorer computes, without the page: predictions, maps, units, explanations."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from captum_cnn_ext._engine.arguments import ArgumentError, choose, nearest
+from captum_cnn_ext.attr import DeconvNet, LayerFeatureMaps, suggest_layers
+from captum_cnn_ext.attr.reshape import channel_maps
+from captum_cnn_ext.evidence import TopPatches
+from captum_cnn_ext.insights.catalogue import NO_MAP, known_methods
+from captum_cnn_ext.insights.comparison import Comparison, compare
+from captum_cnn_ext.insights.explorer.listing import ExploredLayer, explored_layers
+from captum_cnn_ext.insights.explorer.origin import unit_gradients
+from captum_cnn_ext.insights.explorer.patterns import PatternStore
+from captum_cnn_ext.insights.inputs import Preprocess, read_photos
+from captum_cnn_ext.insights.predictions import predicted
+from captum_cnn_ext.insights.reconstructing import saturates
+from captum_cnn_ext.insights.subject import ClassNames, Subject, subject_of
+from captum_cnn_ext.models import LoadedModel
+
+T = TypeVar("T")
+SORTS = ("max", "index")
+RULES = ("guided", "deconvnet", "gradient")
+SEEDS = ("max", "map")
+PER_PAGE = 60  # units of a grid
+KEPT = 16  # activations of so many images and layers
+# one of the known methods draws from the random state that all threads share
+_NOT_AT_ONCE = ("NoiseTunnel(LayerHiResCam)",)
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """An image to look at.
+
+    Args:
+        name: as people see it.
+        picture: RGB.
+        source: a Python expression that reads it, for copied code.
+        whole: squeezed to a square first, so that the preprocessing cuts less away.
+    """
+
+    name: str
+    picture: Image.Image
+    source: str
+    whole: bool = False
+
+    @property
+    def seen(self) -> Image.Image:
+        """What the preprocessing gets."""
+        side = min(self.picture.size)
+        return self.picture.resize((side, side)) if self.whole else self.picture
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A channel of a layer, for one image."""
+
+    layer: str
+    channel: int
+
+
+@dataclass(frozen=True)
+class UnitFacts:
+    """What is known of a unit for an image.
+
+    Args:
+        maximum, mean: of its map.
+        position: (row, column) of the maximum, () for single units.
+        rank: its place by maximum among the channels of its layer, from 1.
+        channels: how many these are.
+    """
+
+    maximum: float
+    mean: float
+    position: tuple[int, ...]
+    rank: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """A unit back in pixels, (C, H, W), and what must be known of the picture."""
+
+    picture: Tensor
+    remark: str
+
+
+@dataclass(frozen=True)
+class Patch:
+    """What excites a unit, cut out of a data set's image: (C, h, w)."""
+
+    picture: Tensor
+    value: float
+    name: str
+
+
+class ExplorerSession:
+    """A model and images, asked one thing after another; several threads may ask at once.
+
+    Nothing here knows of a page. What is asked again soon is kept.
+
+    Args:
+        model: a network that returns class scores (N, classes), in evaluation mode, or what
+            `captum_cnn_ext.models.load_model` returns.
+        images: a dict of names and PIL images, or a list of PIL images.
+        preprocess: from a PIL image to a tensor (C, H, W); None takes the loaded model's.
+        class_names: the name of each class.
+        top_patches: what `evidence.top_patches` found for a layer, or several of these.
+        patch_images: the data set or folder that was ranked.
+        cache: a folder for synthesised images; None keeps them as long as the session.
+        sources: for each name a Python expression that reads the image, for copied code.
+
+    Raises:
+        ArgumentError: no image, or a model that gives no class scores for them.
+        TypeError: arguments of a wrong type.
+
+    Example::
+
+        >>> from PIL import Image
+        >>> from torchvision.models import resnet18
+        >>> from captum_cnn_ext.insights.explorer import ExplorerSession
+        >>> session = ExplorerSession(resnet18().eval(), {"grey": Image.new("RGB", (64, 64))})
+        >>> photo = session.photos["grey"]
+        >>> session.maps(photo, "layer3").shape
+        torch.Size([256, 14, 14])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | LoadedModel,
+        images: Mapping[str, Image.Image] | Sequence[Image.Image],
+        *,
+        preprocess: Preprocess | None = None,
+        class_names: ClassNames | None = None,
+        top_patches: TopPatches | Sequence[TopPatches] = (),
+        patch_images: Any = None,
+        cache: str | Path | None = None,
+        sources: Mapping[str, str] | None = None,
+    ) -> None:
+        self.subject: Subject = subject_of(
+            model,
+            tensors=False,
+            preprocess=preprocess,
+            class_names=class_names,
+            mean=None,
+            std=None,
+            notes=(),
+        )
+        self._lock, self._kept = threading.Lock(), OrderedDict[Hashable, Any]()
+        several = [top_patches] if isinstance(top_patches, TopPatches) else list(top_patches)
+        self.top_patches = {found.layer: found for found in several}
+        self.patch_images = patch_images
+        read = read_photos(images, self.subject.preprocess, self.model)  # judges them
+        pictures = images.values() if isinstance(images, Mapping) else images
+        self.photos = {
+            name: Photo(
+                name, picture.convert("RGB"), (sources or {}).get(name, f"images[{name!r}]")
+            )
+            for name, picture in zip(read.names, pictures, strict=True)
+        }
+        self.classes = int(predicted(self._scores(read.inputs[:1])).outputs.shape[1])
+        self.layers: dict[str, ExploredLayer] = {
+            layer.name: layer for layer in explored_layers(self.model, read.inputs[:1])
+        }
+        self.patterns = PatternStore(self.model, self.subject.mean, self.subject.std, cache)
+
+    @property
+    def model(self) -> nn.Module:
+        """The network."""
+        return self.subject.model
+
+    @cached_property
+    def suggested(self) -> list[str]:
+        """The layers worth looking at first, the usual choice for maps of a class at the front."""
+        try:
+            found = suggest_layers(self.model, self.inputs(next(iter(self.photos.values()))))
+        except ArgumentError:
+            return [list(self.layers)[-1]]
+        return [layer.name for layer in found if layer.name in self.layers]
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """The methods that give a map for a class."""
+        known = known_methods().values()
+        return [m.name for m in known if m.at != NO_MAP and m.name not in _NOT_AT_ONCE]
+
+    def layer(self, name: str) -> ExploredLayer:
+        """A row of the table.
+
+        Raises:
+            ArgumentError: there is none of this name.
+        """
+        if name not in self.layers:
+            raise ArgumentError(
+                f"layer={name!r}: not among the layers to look at{nearest(name, list(self.layers))}"
+            )
+        return self.layers[name]
+
+    def inputs(self, photo: Photo) -> Tensor:
+        """The network input of an image, (1, C, H, W).
+
+        Raises:
+            ArgumentError, TypeError: the preprocessing gives something else.
+        """
+
+        def read() -> Tensor:
+            photos = {photo.name: photo.seen}
+            return read_photos(photos, self.subject.preprocess, self.model).inputs
+
+        return self._once(("inputs", photo, photo.whole), read)
+
+    def top_classes(self, photo: Photo, count: int = 5) -> list[tuple[int, float]]:
+        """The most probable classes of an image, with their probabilities."""
+
+        def read() -> Tensor:
+            return predicted(self._scores(self.inputs(photo))).probabilities[0]
+
+        shares = self._once(("classes", photo), read)
+        best = shares.topk(min(count, len(shares)))
+        return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+
+    def maps(self, photo: Photo, layer: str) -> Tensor:
+        """The feature maps of a layer for an image, (C, H, W), or (C,) of single units."""
+        last = self.layer(layer).calls - 1
+
+        def read() -> Tensor:
+            inputs = self.inputs(photo)
+            found = LayerFeatureMaps(self.model, layer).attribute(inputs, call=last)
+            return channel_maps(found, (inputs,), layer, None)[0]
+
+        return self._once(("maps", photo, layer), read)
+
+    def gradients(self, photo: Photo, layer: str, origin: Unit) -> Tensor:
+        """The gradient of a frozen unit at a layer before it, (C, H, W) or (C,)."""
+        call, origin_call = self.layer(layer).calls - 1, self.layer(origin.layer).calls - 1
+
+        def read() -> Tensor:
+            return unit_gradients(
+                self.model,
+                self.inputs(photo),
+                layer,
+                origin.layer,
+                origin.channel,
+                call=call,
+                origin_call=origin_call,
+            )[0]
+
+        return self._once(("gradients", photo, layer, origin), read)
+
+    def order(self, maps: Tensor, sort: str) -> list[int]:
+        """Channels of maps (C, ...) in the order in which a grid shows them.
+
+        Args:
+            sort: "index", or "max", the largest maximum first.
+
+        Raises:
+            ArgumentError: another order.
+        """
+        if choose("sort", sort, SORTS) == "index":
+            return list(range(len(maps)))
+        values = torch.where(maps.isfinite(), maps, torch.zeros_like(maps)).flatten(1)
+        found: list[int] = values.amax(1).argsort(descending=True, stable=True).tolist()
+        return found
+
+    def facts(self, photo: Photo, unit: Unit) -> UnitFacts:
+        """Numbers of a unit.
+
+        Raises:
+            ArgumentError: the layer has no such channel.
+        """
+        maps = self._checked(self.maps(photo, unit.layer), unit)
+        tops = maps.flatten(1).amax(1)
+        own = maps[unit.channel]
+        position = torch.unravel_index(own.argmax(), own.shape) if own.ndim else ()
+        return UnitFacts(
+            float(own.max()),
+            float(own.mean()),
+            tuple(int(place) for place in position),
+            int((tops > tops[unit.channel]).sum()) + 1,
+            len(maps),
+        )
+
+    def reconstruction(
+        self, photo: Photo, unit: Unit, rule: str = "guided", seed: str = "max"
+    ) -> Reconstruction:
+        """A unit taken back to the pixels of an image by a backward rule.
+
+        Of an activation with a ceiling the maps before it are taken: at the ceiling it passes
+        nothing back.
+
+        Args:
+            rule: "guided", "deconvnet" or "gradient".
+            seed: "max" begins at the strongest position, "map" at the whole map.
+
+        Raises:
+            ArgumentError: no such channel, rule or seed.
+        """
+        self._checked(self.maps(photo, unit.layer), unit)
+        found = DeconvNet(self.model, unit.layer).reconstruct(
+            self.inputs(photo),
+            channels=unit.channel,
+            rule=choose("rule", rule, RULES),
+            seed=choose("seed", seed, SEEDS),
+            attribute_to_neuron_input=saturates(self.model, unit.layer),
+            call=self.layer(unit.layer).calls - 1,
+        )
+        remark = ""
+        if rule == "deconvnet" and not found.coverage.switches:
+            remark = (
+                "No max-pooling lies before this layer: a deconvnet picture shows the weights, "
+                "and is the same for every image. Guided shows what is in this one."
+            )
+        return Reconstruction(found.attributions[0, 0], remark)
+
+    def patches(self, unit: Unit) -> list[Patch]:
+        """The patches that excite a unit most, strongest first; none without a result for it.
+
+        Raises:
+            ArgumentError: the images that were ranked are not where they were.
+        """
+        found = self.top_patches.get(unit.layer)
+        if found is None or self.patch_images is None:
+            return []
+        if unit.channel not in found.channels.tolist():
+            return []
+        row = found.row(unit.channel)
+        try:
+            (cut,) = found.patches(self.patch_images, unit.channel, self.subject.preprocess)
+        except OSError as error:
+            raise ArgumentError(f"top patches: an image cannot be read ({error})") from error
+        values, numbers = found.values[row].tolist(), found.images[row].tolist()
+        kept = [(v, n) for v, n in zip(values, numbers, strict=True) if n >= 0]
+        return [
+            Patch(picture, value, found.names.get(number, f"image {number}"))
+            for picture, (value, number) in zip(cut, kept, strict=True)
+        ]
+
+    def explain(
+        self,
+        photos: Sequence[Photo],
+        methods: Sequence[str],
+        *,
+        layer: str | None = None,
+        target: int | None = None,
+    ) -> Iterator[tuple[str, Comparison | ArgumentError]]:
+        """Maps of a class by one method after another: its name and what it gave.
+
+        A method that does not fit the layer gives its error, and the others go on.
+
+        Args:
+            photos: one or more images.
+            methods: names as in `known_methods`.
+            layer: for methods that explain a layer; None is the suggested one.
+            target: the class; None is each image's most probable.
+        """
+        pictures = {photo.name: photo.seen for photo in photos}
+        if len(pictures) < len(photos):
+            raise ArgumentError("photos: two have one name")
+        for name in methods:
+            try:
+                found = compare(
+                    self.model,
+                    pictures,
+                    [name],
+                    layers=layer,
+                    target=target,
+                    preprocess=self.subject.preprocess,
+                    class_names=self.subject.class_names,
+                )
+            except ArgumentError as error:
+                yield name, error
+            else:
+                yield name, found
+
+    def differences(self, first: Photo, second: Photo, layer: str) -> list[tuple[int, float]]:
+        """Channels that two images excite most differently: number, distance of their maps."""
+        apart = self.maps(first, layer) - self.maps(second, layer)
+        distance = apart.flatten(1).norm(dim=1)
+        order = distance.argsort(descending=True, stable=True).tolist()
+        return [(channel, float(distance[channel])) for channel in order]
+
+    def _scores(self, inputs: Tensor) -> Tensor:
+        with torch.no_grad():
+            found = self.model(inputs)
+        if not isinstance(found, Tensor):
+            raise ArgumentError(
+                f"model: expected it to return a tensor (N, classes), got {type(found).__name__}"
+            )
+        return found
+
+    def _checked(self, maps: Tensor, unit: Unit) -> Tensor:
+        if not 0 <= unit.channel < len(maps):
+            raise ArgumentError(
+                f"unit={unit.channel}: expected 0 to {len(maps) - 1}, the channels of "
+                f"{unit.layer!r}"
+            )
+        return maps
+
+    def _once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What was made for this key a while ago, or is made now, outside the lock."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                kept: T = self._kept[key]
+                return kept
+        made = make()
+        with self._lock:
+            self._kept[key] = made
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return made

@@ -1,0 +1,235 @@
+"""What each view of the page shows, as HTML with every name escaped, pictures and code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from urllib.parse import urlencode
+
+import torch
+from PIL import Image
+
+from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext.insights.comparison import Comparison
+from captum_cnn_ext.insights.explorer import drawing
+from captum_cnn_ext.insights.explorer.code import Snippets
+from captum_cnn_ext.insights.explorer.session import PER_PAGE, ExplorerSession, Photo, Unit
+from captum_cnn_ext.insights.sections.summary import percent
+from captum_cnn_ext.render.wording import number
+
+PAIRS = 12  # units shown for two images
+HEAD = ("layer", "gives", "type", "settings", "parameters")
+STAGE = "★ "
+
+
+@dataclass(frozen=True)
+class GridChoice:
+    """How a grid is shown."""
+
+    sort: str = "max"
+    scale: str = "map"
+    gamma: float = 1.0
+    page: int = 0
+
+
+class Views:
+    """Draws what a session finds.
+
+    Args:
+        session: what is explored.
+        snippets: writes the code of views.
+    """
+
+    def __init__(self, session: ExplorerSession, snippets: Snippets) -> None:
+        self.session, self.snippets = session, snippets
+
+    def heading(self) -> str:
+        """What is explored, and what to do first."""
+        subject = self.session.subject
+        notes = "".join(f"<p class=note>{escape(note)}</p>" for note in subject.notes)
+        return (
+            f"<h1>What does {escape(subject.name)} see?</h1>"
+            "<p>Pick an <b>image</b>, then a <b>layer</b>, then click a <b>unit</b>: what it "
+            "answers to, what in the image drives it, what it would like to see. The other tabs "
+            "explain a <b>class</b>, compare <b>two images</b>, and watch your <b>camera</b>.</p>"
+            f"<p class=note>Weights: {escape(subject.weights)}</p>{notes}"
+        )
+
+    def class_label(self, index: int) -> str:
+        """A class as it is listed: its name, and its number, which tells namesakes apart."""
+        name = self.session.subject.class_name(index)
+        return name if name == f"class {index}" else f"{name} ({index})"
+
+    def top_classes(self, photo: Photo) -> dict[str, float]:
+        """The five most probable classes."""
+        found = self.session.top_classes(photo)
+        return {self.class_label(index): share for index, share in found}
+
+    def layer_rows(self) -> list[list[str]]:
+        """The structure table; a star marks where a stage ends."""
+        return [
+            [
+                (STAGE if layer.stage else "") + layer.name,
+                layer.size,
+                layer.kind,
+                layer.settings,
+                f"{layer.parameters:,}" if layer.parameters else "",
+            ]
+            for layer in self.session.layers.values()
+        ]
+
+    def grid(
+        self,
+        photo: Photo,
+        layer: str,
+        choice: GridChoice,
+        unit: int | None = None,
+        origin: Unit | None = None,
+    ) -> str:
+        """One page of a layer's units as a grid of buttons."""
+        frozen = origin is not None and origin.layer != layer
+        maps = (
+            self.session.gradients(photo, layer, origin)
+            if origin is not None and frozen
+            else self.session.maps(photo, layer)
+        )
+        order = self.session.order(maps, choice.sort)
+        first = choice.page * PER_PAGE
+        shown = order[first : first + PER_PAGE]
+        signed = bool((maps < 0).any())
+        contrasted = drawing.contrasted(maps, choice.scale, choice.gamma)[shown]
+        pictures = drawing.tiles(contrasted, signed)
+        tops = maps.flatten(1).amax(1)[shown].tolist()
+        cells = "".join(
+            f'<button class="unit" data-unit="{channel}" tabindex="{-1 if place else 0}" '
+            f'aria-pressed="{"true" if channel == unit else "false"}" '
+            f'title="unit {channel}, maximum {number(top, 3)}">'
+            f'<img src="{drawing.data_uri(picture)}" alt="">'
+            f"<span><b>{channel}</b> {number(top, 2)}</span></button>"
+            for place, (channel, picture, top) in enumerate(zip(shown, pictures, tops, strict=True))
+        )
+        what = escape(layer)
+        if origin is not None and frozen:
+            what = f"gradient of unit {origin.channel} of {escape(origin.layer)} (frozen) at {what}"
+        last = min(first + PER_PAGE, len(order))
+        sorts = {"max": "strongest first", "index": "by number"}
+        colors = "blue below 0, red above" if signed else "dark is 0, yellow most"
+        scales = {"map": "each on its own scale", "layer": "all on one scale"}
+        return (
+            f"<p class=what><b>{what}</b> {escape(photo.name)}: units {first + 1}–{last} of "
+            f"{len(order)}, {sorts[choice.sort]}; {colors}; {scales[choice.scale]}</p>"
+            f'<div class=units role=group aria-label="units">{cells}</div>'
+        )
+
+    def pages(self, layer: str) -> int:
+        """How many pages a layer's grid has."""
+        return -(-self.session.layer(layer).shape[0] // PER_PAGE)
+
+    def strongest(self, photo: Photo, layer: str) -> int:
+        """The unit to begin with."""
+        return self.session.order(self.session.maps(photo, layer), "max")[0]
+
+    def unit_facts(self, photo: Photo, unit: Unit) -> str:
+        """A unit in words, with a link of its own."""
+        facts, layer = self.session.facts(photo, unit), self.session.layer(unit.layer)
+        where = f" at row {facts.position[0]}, column {facts.position[1]}" if facts.position else ""
+        query = {"layer": unit.layer, "unit": unit.channel}
+        if photo.name in self.session.photos:
+            query = {"image": photo.name, **query}
+        return (
+            f"<h2>Unit {unit.channel} of {escape(unit.layer)}</h2>"
+            f"<p>{escape(layer.kind)}. Maximum <b>{number(facts.maximum, 3)}</b>{where}, mean "
+            f"{number(facts.mean, 3)}; number {facts.rank} of {facts.channels} by strength for "
+            f'{escape(photo.name)}. <a class=permalink href="?{escape(urlencode(query))}">'
+            "Link to this unit</a></p>"
+        )
+
+    def unit_map(self, photo: Photo, unit: Unit) -> Image.Image:
+        """The unit's map enlarged over the image."""
+        subject, inputs = self.session.subject, self.session.inputs(photo)
+        own = self.session.maps(photo, unit.layer)[unit.channel]
+        own = own.expand(1, 1) if own.ndim == 0 else own
+        return drawing.map_picture(inputs[0], own, subject.mean, subject.std)
+
+    def reconstruction(
+        self, photo: Photo, unit: Unit, rule: str, seed: str, look: str
+    ) -> tuple[Image.Image, str]:
+        """The unit back in pixels, and a remark."""
+        found = self.session.reconstruction(photo, unit, rule, seed)
+        return drawing.reconstruction_picture(found.picture, look), escape(found.remark)
+
+    def patches(self, unit: Unit) -> list[tuple[Image.Image, str]]:
+        """The unit's top patches with their values."""
+        subject = self.session.subject
+        return [
+            (
+                drawing.photo_picture(patch.picture, subject.mean, subject.std),
+                f"{number(patch.value, 3)} {patch.name}",
+            )
+            for patch in self.session.patches(unit)
+        ]
+
+    def explanations(
+        self, name: str, found: Comparison | ArgumentError
+    ) -> list[tuple[Image.Image, str]]:
+        """The maps of one method, one for each image; nothing for a method that does not fit."""
+        if isinstance(found, ArgumentError):
+            return []
+        subject = self.session.subject
+        (maps,) = found.attributions.values()
+        labels = found.labels if len(found.labels) > 1 else [""]
+        return [
+            (
+                drawing.heat_picture(image, own, subject.mean, subject.std),
+                f"{name}{f' · {label}' if label else ''}",
+            )
+            for image, own, label in zip(found.inputs, maps, labels, strict=True)
+        ]
+
+    def pair(self, first: Photo, second: Photo, layer: str) -> str:
+        """Two images: what the network says, and the units that tell them apart."""
+        sides = "".join(self._side(photo) for photo in (first, second))
+        apart = self.session.differences(first, second, layer)[:PAIRS]
+        channels = [channel for channel, _ in apart]
+        both = torch.stack([self.session.maps(photo, layer)[channels] for photo in (first, second)])
+        signed = bool((both < 0).any())
+        joined = both.movedim(0, 1)  # one scale for both maps of a unit
+        colored = drawing.contrasted(joined)
+        upper, lower = (drawing.tiles(colored[:, row], signed) for row in (0, 1))
+        cells = "".join(
+            f'<button class="unit" data-unit="{channel}" title="unit {channel}">'
+            f'<img src="{drawing.data_uri(above)}" alt="for the first image">'
+            f'<img src="{drawing.data_uri(below)}" alt="for the second image">'
+            f"<span><b>{channel}</b> {number(distance, 3)}</span></button>"
+            for (channel, distance), above, below in zip(apart, upper, lower, strict=True)
+        )
+        return (
+            f"<div class=sides>{sides}</div>"
+            f"<p class=what><b>{escape(layer)}</b>: the units whose maps differ most; above for "
+            f"{escape(first.name)}, below for {escape(second.name)}, one scale for both; the "
+            "number is the distance of the maps</p>"
+            f'<div class=units role=group aria-label="units that differ">{cells}</div>'
+        )
+
+    def _side(self, photo: Photo) -> str:
+        subject, image = self.session.subject, self.session.inputs(photo)[0]
+        picture = drawing.photo_picture(image, subject.mean, subject.std)
+        rows = "".join(
+            f"<li>{escape(self.class_label(index))} <b>{percent(share)}</b></li>"
+            for index, share in self.session.top_classes(photo, 3)
+        )
+        return (
+            f'<figure><img src="{drawing.data_uri(picture)}" alt=""><figcaption>'
+            f"{escape(photo.name)}<ol>{rows}</ol></figcaption></figure>"
+        )
+
+    def progress(self, share: float, words: str, seconds: float) -> str:
+        """How far slow work is."""
+        return (
+            f'<div class=progress role=status><progress max=1 value="{share:.3f}"></progress> '
+            f"{escape(words)} · {seconds:.0f} s</div>"
+        )
+
+    def message(self, text: str) -> str:
+        """A line of text."""
+        return f"<div class=message role=status>{escape(text)}</div>" if text else ""
