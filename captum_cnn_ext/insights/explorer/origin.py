@@ -43,7 +43,7 @@ def unit_gradients(
         call, origin_call: which call of a layer that runs several times; None is the last.
 
     Returns:
-        (N, C, *positions) of the layer, detached.
+        ``(N, C, *positions)`` of the layer, detached.
 
     Raises:
         ArgumentError: a channel that there is not, or an origin that does not depend on the layer.
