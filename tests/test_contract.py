@@ -328,6 +328,18 @@ def test_the_plain_gradient_times_activation_is_captums():
     torch.testing.assert_close(ours, captum.detach())
 
 
+@pytest.mark.parametrize("cls", [c for c in LAYER_CLASSES if c is not attr.FullGrad])
+def test_training_mode_is_warned_of_where_it_changes_the_values(cls):
+    model, layer = build("batch norm, in-place")
+    with pytest.warns(match="in training mode .BatchNorm2d."):
+        attribute(cls, model.train(), layer, models.image_batch())
+    for module in model.modules():  # nothing else in it behaves otherwise
+        module.train(not isinstance(module, nn.BatchNorm2d))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*training mode")
+        attribute(cls, model, layer, models.image_batch())
+
+
 def test_a_training_step_interleaved_with_attribution():
     def step(interleaved):
         model, layer = build("batch norm, in-place")

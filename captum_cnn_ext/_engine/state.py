@@ -1,11 +1,17 @@
 """Leave everything as it was found: random numbers, and the buffers that training mode moves."""
 
+import importlib
+import random
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from captum_cnn_ext._engine.undoing import Undo
 
@@ -20,7 +26,7 @@ def state_as_found(
     where hooks are called, unless ``eager`` is False.
 
     A network in evaluation mode costs nothing here. In training mode a forward pass moves running
-    statistics and draws dropout masks; both are put back.
+    statistics and draws dropout masks; both are put back, and a warning says what that means.
     """
     accelerators = {t.device for t in tensors if t.device.type not in ("cpu", "meta")}
     device_type = next((device.type for device in accelerators), "cuda")
@@ -34,12 +40,32 @@ def state_as_found(
             undo.later(partial(vars(module).update, _compiled_call_impl=module._compiled_call_impl))
             module._compiled_call_impl = None
         if module.training:
+            _warn_where_it_matters(module)
             for name, buffer in module._buffers.items():
                 if buffer is not None:
                     undo.later(partial(_put_back, module, name, buffer, buffer.clone()))
     accelerator = torch.random.fork_rng(devices=indices, device_type=device_type)
     with undo, undo, accelerator if indices else nullcontext():
         yield
+
+
+def imported(name: str) -> ModuleType:
+    """Import a module; some, such as scikit-learn, draw from Python's random numbers meanwhile."""
+    state = random.getstate()
+    try:
+        return importlib.import_module(name)
+    finally:
+        random.setstate(state)
+
+
+def _warn_where_it_matters(module: nn.Module) -> None:
+    if isinstance(module, (_BatchNorm, _DropoutNd)):
+        warnings.warn(
+            f"the model is in training mode ({type(module).__name__}): what is computed is that of "
+            "random dropout and of this batch's statistics, not of the network in use. Its running "
+            "statistics are put back; call model.eval() first.",
+            stacklevel=2,
+        )
 
 
 def _put_back(module: nn.Module, name: str, buffer: Tensor, value: Tensor) -> None:

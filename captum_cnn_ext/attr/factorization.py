@@ -1,6 +1,5 @@
 """Deep feature factorization: the parts that images share, as non-negative factors."""
 
-import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from captum_cnn_ext._engine.batching import Chunk, layer_results
 from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import layer_sites
+from captum_cnn_ext._engine.state import imported
 from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_maps
 
 
@@ -48,7 +48,7 @@ def factors(activations: Tensor, components: int, seed: int) -> tuple[Tensor, Te
 def _nmf(components: int, seed: int) -> Any:
     """Scikit-learn's factorization, which nothing else in the package needs."""
     try:
-        decomposition = importlib.import_module("sklearn.decomposition")
+        decomposition = imported("sklearn.decomposition")
     except ImportError as error:
         raise ImportError(
             "LayerDeepFeatureFactorization needs scikit-learn: "
