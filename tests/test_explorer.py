@@ -281,9 +281,11 @@ def test_every_kind_of_method_stops_at_its_next_operation(session, one, name):
         asked.append(1)
         return len(asked) > 40
 
+    random = torch.get_rng_state()
     with pytest.raises(Stopped), Stoppable(third):
         list(session.explain([one], [name], layer="relu", target=1))
-    assert len(asked) == 41
+    assert len(asked) == 41, "what is taken back afterwards is not stopped"
+    assert torch.equal(torch.get_rng_state(), random)
     assert all(not m._forward_hooks and not m._forward_pre_hooks for m in session.model.modules())
     assert all(p.grad is None and p.requires_grad for p in session.model.parameters())
 
