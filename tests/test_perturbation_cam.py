@@ -22,9 +22,10 @@ TARGETS = [0, 4, 2]
 
 
 def noise(k, samples=3, stdev=2.0, size=(1, 5, 6)):
-    """What LayerSSCam promises: a function of the seed, the channel and the sample only."""
+    """What LayerSSCam promises: a function of the seed, the channel and the sample only, not of the
+    precision, so drawn in float32."""
     rows = [torch.Generator().manual_seed(1_000_003 * k + i) for i in range(samples)]
-    return [torch.empty(size).double().normal_(0, stdev, generator=g) for g in rows]
+    return [torch.empty(size).normal_(0, stdev, generator=g).double() for g in rows]
 
 
 CASES = {
