@@ -1,6 +1,6 @@
 """Audit a network of your own: one HTML file to hand on, and the arrays beside it.
 
-Writes audit.html and audit.npz.
+Writes audit.html, audit.npz, audit.manifest.json and audit.tables.
 """
 
 import torch

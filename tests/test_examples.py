@@ -16,7 +16,7 @@ EXAMPLES = GALLERY["EXAMPLES"]
 def test_example(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     docstring = runpy.run_path(str(path), run_name="__main__")["__doc__"]
-    promised = set(re.findall(r"[\w]+\.(?:png|gif|svg|html|npz)", docstring))
+    promised = set(re.findall(r"\w+\.(?:png|gif|svg|html|npz|manifest\.json|tables)", docstring))
     assert {file.name for file in tmp_path.iterdir()} == promised
     for file in tmp_path.glob("*.png"):
         low, high = Image.open(file).convert("L").getextrema()
