@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.whole_files import write_whole
 
 Cell = dict[str, Any]
 
@@ -68,12 +67,7 @@ class Results:
     def save(self, path: Path) -> None:
         """Write under a temporary name, then rename: the file is always whole."""
         text = {"settings": self.settings, "machine": self.machine, "cells": self.cells}
-        waiting = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        try:
-            waiting.write_text(json.dumps(text, indent=1) + "\n")
-            os.replace(waiting, path)
-        finally:
-            waiting.unlink(missing_ok=True)
+        write_whole(path, (json.dumps(text, indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, path: Path) -> Results:

@@ -92,8 +92,8 @@ def _judge_graph(options: argparse.Namespace) -> None:
 
 
 def _draw(model: Any, shape: tuple[int, ...], options: argparse.Namespace) -> None:
+    from captum_cnn_ext._engine.whole_files import write_whole
     from captum_cnn_ext.evidence import model_graph
-    from captum_cnn_ext.evidence.patch_files import write_whole
 
     try:
         graph = model_graph(model, shape, options.depth)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from captum_cnn_ext._engine.whole_files import write_whole
+
 Shape = tuple[int, ...]
 
 
@@ -91,13 +93,7 @@ class LayerTable:
         for row in self.rows:
             writer.writerow([plain(getattr(row, f.name)) for f in fields(row)])
         if path is not None:
-            target = Path(path)
-            partial = target.with_name(f".{target.name}.{os.getpid()}.part")
-            try:
-                partial.write_text(text.getvalue(), encoding="utf-8")
-                partial.replace(target)
-            finally:
-                partial.unlink(missing_ok=True)
+            write_whole(Path(path), text.getvalue().encode())
         return text.getvalue()
 
     def to_markdown(self) -> str:

@@ -18,7 +18,7 @@ from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.dataflow import Flow, FlowNode, flow_of
 from captum_cnn_ext._engine.module_calls import copy_structure
 from captum_cnn_ext._engine.state import state_as_found
-from captum_cnn_ext.evidence.patch_files import write_whole
+from captum_cnn_ext._engine.whole_files import write_whole
 from captum_cnn_ext.evidence.structure import InputSize, example_inputs
 from captum_cnn_ext.evidence.svg import only_shapes
 

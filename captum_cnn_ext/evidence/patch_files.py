@@ -1,12 +1,10 @@
-"""Files of a streaming job: written whole or not at all, and never taken for another model's."""
+"""Files of a streaming job: packed, read without running anything, of one model only."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,19 +29,6 @@ def fingerprint(model: nn.Module) -> str:
             plain = tensor.detach().reshape(-1).contiguous().cpu()
             digest.update(plain.view(torch.uint8).numpy().data if plain.numel() else b"")
     return digest.hexdigest()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, then rename it."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with open(partial, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def packed(arrays: Mapping[str, Any]) -> bytes:

@@ -16,8 +16,9 @@ from tqdm.auto import tqdm
 from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.sites import layer_sites
 from captum_cnn_ext._engine.streaming import home_of, streamed
+from captum_cnn_ext._engine.whole_files import write_whole
 from captum_cnn_ext.evidence.image_stream import Batch, Images, batches
-from captum_cnn_ext.evidence.patch_files import judge_settings, packed, unpacked, write_whole
+from captum_cnn_ext.evidence.patch_files import judge_settings, packed, unpacked
 from captum_cnn_ext.evidence.patch_ranking import NOBODY, Ranking
 from captum_cnn_ext.evidence.patch_result import TopPatches
 from captum_cnn_ext.evidence.receptive_field import ReceptiveField, receptive_field

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from captum_cnn_ext._engine.arguments import ArgumentError, find_layer
 from captum_cnn_ext._engine.sites import layer_sites
 from captum_cnn_ext._engine.streaming import streamed
+from captum_cnn_ext._engine.whole_files import write_whole
 from captum_cnn_ext.evidence.image_stream import Preprocess, images_of
 from captum_cnn_ext.evidence.patch_files import (
     VERSION,
@@ -24,7 +25,6 @@ from captum_cnn_ext.evidence.patch_files import (
     fingerprint,
     packed,
     unpacked,
-    write_whole,
 )
 from captum_cnn_ext.evidence.patch_ranking import NOBODY, strongest
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
 from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.whole_files import Writer, beside, write_new
 
-Writer = Callable[[BinaryIO], object]
 SUFFIXES = (".html", ".htm")
 PIXELS_PER_INCH = 150
 PICTURES = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
@@ -76,7 +75,7 @@ def writable_path(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Pa
     if target.is_dir():
         raise ArgumentError(f"out={str(path)!r}: it is a folder")
     try:
-        trial = _beside(target)
+        trial = beside(target)
         trial.touch(exist_ok=False)
         trial.unlink()
     except OSError as error:
@@ -100,17 +99,14 @@ def write_together(
     ``folders`` are replaced as a whole, with files by name; one without files is removed.
     """
     folders = folders or {}
-    new = {target: _beside(target) for target in folders}
-    old = {target: _beside(target) for target in folders}
+    new = {target: beside(target) for target in folders}
+    old = {target: beside(target) for target in folders}
     waiting: list[tuple[Path, Path]] = []
     try:
         for target, write in files:
-            partial = _beside(target)
+            partial = beside(target)
             waiting.append((partial, target))
-            with open(partial, "xb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
+            write_new(partial, write)
         for target, content in folders.items():
             new[target].mkdir()
             for name, data in content.items():
@@ -130,7 +126,3 @@ def write_together(
                 old[target].rename(target)  # the new one did not arrive
             shutil.rmtree(new[target], ignore_errors=True)
             shutil.rmtree(old[target], ignore_errors=True)
-
-
-def _beside(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
