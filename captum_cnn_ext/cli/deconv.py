@@ -42,7 +42,7 @@ def add(commands: Any) -> None:
     add = deconv.add_argument
     add("--layer", metavar="NAME", help="dotted name (default: the stage before the last)")
     add("--channels", metavar="A,B", help="feature maps (default: each photo's strongest)")
-    add("--top", type=int, metavar="K", help=f"so many of the channels (default: {UNITS})")
+    add("--top", type=int, metavar="K", help=f"so many of the channels (default: {UNITS} or all)")
     add("--rule", choices=("auto", "deconvnet", "guided", "gradient"), default="auto",
         help="auto: deconvnet where max-poolings lie before the layer, else guided")  # fmt: skip
     add("--crop", choices=("energy", "field", "none"), default="energy",
@@ -52,6 +52,7 @@ def add(commands: Any) -> None:
 
 
 def _deconv(options: argparse.Namespace) -> int:
+    from captum_cnn_ext.attr import LayerFeatureMaps
     from captum_cnn_ext.insights.files import PICTURES, writable_path, write_figure
     from captum_cnn_ext.insights.inputs import read_photos as read_inputs
     from captum_cnn_ext.insights.layers import default_layers
@@ -68,7 +69,10 @@ def _deconv(options: argparse.Namespace) -> int:
     try:
         photos = read_inputs(pictures, loaded.preprocess, loaded.model)
         layer = options.layer or default_layers(loaded.model, photos.inputs[:1])[0][-2:][0].name
-        top = options.top or (UNITS if channels is None else None)
+        top = options.top
+        if top is None and channels is None:
+            maps = LayerFeatureMaps(loaded.model, layer).attribute(photos.inputs[:1])
+            top = min(UNITS, maps.shape[1])
         with as_notes():
             found, rule = reconstructed(
                 loaded.model, layer, photos.inputs, options.rule, channels=channels, top=top
