@@ -194,6 +194,19 @@ def test_adapters_join_the_table(net, tmp_path, capsys):
     assert "| mine |" in capsys.readouterr().out
 
 
+def test_methods_go_by_the_names_of_list_methods(net, capsys):
+    asked = "saliency, gradcam,fem,layerlayercam,smoothgrad,LayerPoly"
+    assert cli.main([*net, "--methods", asked]) == 2
+    assert "'LayerPoly': no such method; nearest: 'layerlayercam'" in capsys.readouterr().err
+    assert cli.main([*net, "--methods", asked.removesuffix(",LayerPoly")]) == 0
+    said = capsys.readouterr().out
+    names = ["Captum Saliency", "Captum LayerGradCam", "LayerFem", "LayerLayerCam"]
+    for name in [*names, "Captum SmoothGrad, 8 samples", "*gaussian*"]:
+        assert f"| {name} |" in said
+    assert cli.main([*net, "--methods", "PolyCam"]) == 2
+    assert "LayerPolyCam is not among those" in capsys.readouterr().err
+
+
 def test_torchrun_shares_the_images_out(net, tmp_path):
     assert cli.main(net) == 0
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

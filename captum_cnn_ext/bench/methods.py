@@ -34,7 +34,7 @@ SAMPLES = 8  # of SmoothGrad
 STEPS = 16  # of integrated gradients
 
 
-def _cam(name: str, **options: Any) -> Method:
+def layer_method(name: str, **options: Any) -> Method:
     """A class of ours at the subject's layer."""
 
     def run(subject: Subject, x: Tensor, target: int) -> Any:
@@ -99,16 +99,16 @@ METHODS: dict[str, Method] = {
     "random": lambda subject, x, target: random_map(x, subject.seed),
     "gaussian": lambda subject, x, target: gaussian_map(x),
     "Captum LayerGradCam": _grad_cam,
-    "LayerGradCamPlusPlus": _cam("LayerGradCamPlusPlus"),
-    "LayerXGradCam": _cam("LayerXGradCam"),
-    "LayerHiResCam": _cam("LayerHiResCam"),
-    "LayerLayerCam": _cam("LayerLayerCam"),
-    "LayerFinerCam": _cam("LayerFinerCam"),
-    "LayerEigenCam": _cam("LayerEigenCam"),
-    "LayerEigenGradCam": _cam("LayerEigenGradCam"),
-    "LayerReciproCam": _cam("LayerReciproCam"),
-    "LayerAblationCam": _cam("LayerAblationCam"),
-    "LayerScoreCam, 32 channels": _cam("LayerScoreCam", top_channels=BUDGET_CHANNELS),
+    "LayerGradCamPlusPlus": layer_method("LayerGradCamPlusPlus"),
+    "LayerXGradCam": layer_method("LayerXGradCam"),
+    "LayerHiResCam": layer_method("LayerHiResCam"),
+    "LayerLayerCam": layer_method("LayerLayerCam"),
+    "LayerFinerCam": layer_method("LayerFinerCam"),
+    "LayerEigenCam": layer_method("LayerEigenCam"),
+    "LayerEigenGradCam": layer_method("LayerEigenGradCam"),
+    "LayerReciproCam": layer_method("LayerReciproCam"),
+    "LayerAblationCam": layer_method("LayerAblationCam"),
+    "LayerScoreCam, 32 channels": layer_method("LayerScoreCam", top_channels=BUDGET_CHANNELS),
     "FullGrad": _full_grad,
     "GuidedBackprop": _guided_backprop,
     "Captum Saliency": _saliency,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import runpy
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,8 @@ def add(commands: Any) -> None:
     add("--images", nargs="+", metavar="PATH", help="picture files or folders (default: packaged)")
     add("--variants", type=int, default=10, metavar="N",
         help="crops and mirror images of each photo, 1 to 10 (default: 10)")  # fmt: skip
-    add("--methods", metavar="A,B", help="names, in quotes where they hold blanks (default: all)")
+    add("--methods", metavar="A,B", help="names as in the table or as list-methods prints them "
+        "(default: those of the table in benchmarks/)")  # fmt: skip
     add("--adapters", metavar="FILE", help="a Python file with more METHODS; runs that code")
     add("--layer", metavar="NAME", help="dotted name of the layer for CAMs (default: chosen)")
     add("--steps", type=int, default=24, metavar="N", help="of insertion and deletion (24)")
@@ -70,6 +72,7 @@ def _bench(options: argparse.Namespace) -> int:
     shares = _shares(options.road_shares)
     if options.steps < 1:
         raise UsageError(f"--steps {options.steps}: expected 1 or more")
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own lines, for each map
     with _workers(options) as (rank, workers):
         return _run(options, out, shares, rank, workers)
 
@@ -158,8 +161,7 @@ def _workers(options: argparse.Namespace) -> Iterator[tuple[int, int]]:
 
 
 def _methods(options: argparse.Namespace) -> dict[str, Any]:
-    from captum_cnn_ext._engine.arguments import nearest
-    from captum_cnn_ext.bench import METHODS
+    from captum_cnn_ext.bench.methods import METHODS, layer_method
 
     known = dict(METHODS)
     if options.adapters:
@@ -169,18 +171,37 @@ def _methods(options: argparse.Namespace) -> dict[str, Any]:
             raise UsageError(f"--adapters {options.adapters}: {one_line(error)}") from error
     if options.methods is None:
         return known
-    names, rest = [], options.methods
-    while rest:  # a name may hold a comma
-        name = next((k for k in sorted(known, key=len, reverse=True) if rest == k or
-                     rest.startswith(f"{k},")), None)  # fmt: skip
-        if name is None:
-            wrong = rest.split(",")[0]
-            raise UsageError(f"--methods {wrong!r}: no such method{nearest(wrong, known)}")
-        names.append(name)
-        rest = rest[len(name) + 1 :].strip()
+    names = _full_names(options.methods, known)
     if "gaussian" not in names:  # what all are compared with
         names.insert(0, "gaussian")
-    return {name: known[name] for name in names}
+    return {name: known.get(name) or layer_method(name) for name in names}
+
+
+def _full_names(text: str, known: Collection[str]) -> list[str]:
+    """``gradcam,LayerOptiCam`` as the table says; a comma before a number belongs to a name."""
+    from captum_cnn_ext._engine.arguments import ArgumentError, nearest
+    from captum_cnn_ext.insights.catalogue import LAYER, OURS, find_methods, plain
+
+    short = {plain(name.removeprefix("Captum ").partition(",")[0]): name for name in known}
+    short |= {plain(name): name for name in known}
+    names = []
+    for asked in re.split(r",(?!\s*\d)", text):
+        name = short.get(plain(asked))
+        if name is None:
+            try:
+                (found,) = find_methods([asked.strip()])
+            except ArgumentError as error:
+                one = nearest(asked, [*known, *short])
+                raise UsageError(f"--methods {asked!r}: no such method{one}") from error
+            name = short.get(plain(found.name))
+            if name is None and (found.at != LAYER or found.origin != OURS):
+                raise UsageError(
+                    f"--methods {asked!r}: {found.name} is not among those that can be compared "
+                    f"at one layer: {', '.join(known)}, and this package's for one layer"
+                )
+            name = name or found.name
+        names.append(name)
+    return names
 
 
 def _images(options: argparse.Namespace, loaded: LoadedModel) -> dict[str, Any]:

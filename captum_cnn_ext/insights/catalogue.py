@@ -147,11 +147,11 @@ def find_methods(names: Iterable[str]) -> list[KnownMethod]:
         ArgumentError: there is no such method, it gives no map for a class, or one comes twice.
     """
     known = known_methods()
-    readings = {_plain(name): method for name, method in known.items()}
+    readings = {plain(name): method for name, method in known.items()}
     found = []
     for name in names:
-        plain = _plain(name)
-        method = known.get(name) or readings.get(plain) or readings.get(f"layer{plain}")
+        read = plain(name)
+        method = known.get(name) or readings.get(read) or readings.get(f"layer{read}")
         if method is None:
             raise ArgumentError(
                 f"methods: {name!r} is not a known method{nearest(name, list(known))}"
@@ -169,7 +169,8 @@ def find_methods(names: Iterable[str]) -> list[KnownMethod]:
     return found
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A name as one types it: no case, no blanks, + read as plus."""
     return re.sub(r"[\s_-]", "", name.lower().replace("+", "plus"))
 
 
