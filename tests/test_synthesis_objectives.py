@@ -19,6 +19,7 @@ from captum_cnn_ext.synthesis import (
     Neuron,
     Style,
     Target,
+    directions,
     image_objectives,
     objectives,
 )
@@ -88,7 +89,7 @@ MUTANTS = {
     "channel": (objectives, "positions_mean", lambda v: v.flatten(1).amax(1)),
     "layer": (objectives, "positions_mean", lambda v: -v.flatten(1).mean(1)),
     "margin": (objectives, "positions_mean", lambda v: v.flatten(1).sum(1)),
-    "cosine direction": (objectives, "_COSINE_FLOOR", 0.5),
+    "cosine direction": (directions, "_COSINE_FLOOR", 0.5),
     "cosine": (image_objectives, "_COSINE_POWER", 1.0),
     "style": (image_objectives, "gram", lambda a: torch.einsum("nchw,ndhw->ncd", a, a)),
 }

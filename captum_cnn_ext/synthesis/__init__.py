@@ -10,6 +10,7 @@ from captum_cnn_ext.synthesis.ascent import Synthesis, maximize
 from captum_cnn_ext.synthesis.atlas import Atlas, filter_atlas
 from captum_cnn_ext.synthesis.callbacks import Best, Plateau, Snapshots, Step
 from captum_cnn_ext.synthesis.canvas import standardized
+from captum_cnn_ext.synthesis.directions import CosineDirection, Direction
 from captum_cnn_ext.synthesis.dream import Dream, deep_dream
 from captum_cnn_ext.synthesis.image_objectives import (
     ActivationDifference,
@@ -24,9 +25,7 @@ from captum_cnn_ext.synthesis.networks import Cppn, Generator
 from captum_cnn_ext.synthesis.objective import Objective
 from captum_cnn_ext.synthesis.objectives import (
     Channel,
-    CosineDirection,
     Custom,
-    Direction,
     Layer,
     Neuron,
     Target,

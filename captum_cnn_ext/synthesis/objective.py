@@ -205,3 +205,12 @@ def module_or_name(layer: Any) -> Layer:
             f"{layer!r}"
         )
     return layer
+
+
+def at_place(score: Any, place: Place, batch: Batch, each: Any, name: str) -> Objective:
+    """An objective at one place, with as many images as it has units or vectors."""
+    only, least = on(batch, score)
+    images = (
+        len(each) if isinstance(each, list) or (isinstance(each, Tensor) and each.ndim > 1) else 1
+    )
+    return Objective(only, (place,), False, max(images, least), name)
