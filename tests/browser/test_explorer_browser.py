@@ -2,9 +2,7 @@
 
 import http.client
 import json
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,11 +15,6 @@ from PIL import Image
 
 pytestmark = pytest.mark.browser
 
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-background-networking --no-first-run "
-    "--disable-component-update --disable-sync --use-fake-device-for-media-stream "
-    "--use-fake-ui-for-media-stream"
-).split()
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 HOSTILE = "<img src=x onerror=\"document.title='broken'\"><b>cat</b>"
 NET = """
@@ -39,27 +32,6 @@ def preprocess(picture):
     data = np.asarray(picture.resize((16, 16)), dtype=np.float32) / 255
     return torch.from_numpy(data).permute(2, 0, 1)
 """
-
-
-def unavailable(reason):
-    if os.environ.get("REQUIRE_BROWSER") == "1":
-        pytest.fail(f"REQUIRE_BROWSER=1, but {reason}")
-    pytest.skip(reason)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        unavailable("the package playwright is not installed")
-    path = os.environ.get("CHROMIUM") or "/usr/bin/chromium"
-    if not shutil.which(path):
-        unavailable(f"there is no Chromium at {path}; set CHROMIUM to its path")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 def served(folder, *arguments):
