@@ -20,6 +20,7 @@ from torchvision import models
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from zoo import changed, with_replaced_layer
+from zoo_networks import calibrate
 
 from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.replay import Replay
@@ -37,17 +38,6 @@ def build(name: str) -> tuple[nn.Module, torch.Tensor]:
     x = torch.randn(2, 3, size, size)
     calibrate(model, x)
     return model, x
-
-
-def calibrate(model: nn.Module, x: torch.Tensor) -> None:
-    """Batch norms get the statistics of ``x``, or random weights would send everything to 0."""
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        norm.momentum = 1.0
-        norm.train()
-    with torch.no_grad():
-        model(torch.cat([x, torch.randn_like(x), torch.randn_like(x)]))
-    model.eval()
 
 
 @torch.no_grad()

@@ -48,7 +48,7 @@ def figure_picture(
         >>> figure_picture(Figure(figsize=(2, 1)), alt="nothing").width
         220
     """
-    image = _drawn(figure, PIXELS_PER_INCH)
+    image = drawn(figure, PIXELS_PER_INCH)
     few = image.quantize(PALETTE, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     data = min(_webp(few.convert("RGB"), lossless=True), _webp(image), key=len)
     return Picture(data, *image.size, alt=alt, title=title, caption=caption, code=code)
@@ -101,8 +101,8 @@ def heat_picture(
     # what does not fit into a picture without a border goes into the caption
     remark = " ".join(axes.get_xlabel().split())
     axes.set_axis_off()
-    drawn = _drawn(figure, PIXELS_PER_INCH)
-    return Picture(_webp(drawn), *drawn.size, alt=alt, title=title, caption=remark, code=code)
+    heat = drawn(figure, PIXELS_PER_INCH)
+    return Picture(_webp(heat), *heat.size, alt=alt, title=title, caption=remark, code=code)
 
 
 def heat_scale(low: str, high: str) -> ColorScale:
@@ -112,7 +112,8 @@ def heat_scale(low: str, high: str) -> ColorScale:
     return ColorScale([to_hex(color) for color in over_grey], low, high)
 
 
-def _drawn(figure: Figure, dpi: int) -> Image.Image:
+def drawn(figure: Figure, dpi: int) -> Image.Image:
+    """A figure as an image, without a window."""
     figure.set(dpi=dpi, facecolor="white", edgecolor="none")
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]

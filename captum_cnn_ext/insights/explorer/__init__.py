@@ -6,6 +6,7 @@ can be cancelled, `limits` says what is let in; `page` and `handlers` alone know
 
 from captum_cnn_ext.insights.explorer.origin import unit_gradients
 from captum_cnn_ext.insights.explorer.serving import Explorer, explore
-from captum_cnn_ext.insights.explorer.session import ExplorerSession, Photo, Unit
+from captum_cnn_ext.insights.explorer.session import ExplorerSession
+from captum_cnn_ext.insights.explorer.values import Photo, Unit
 
 __all__ = ["Explorer", "ExplorerSession", "Photo", "Unit", "explore", "unit_gradients"]

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from captum_cnn_ext._engine.arguments import choose
+from captum_cnn_ext.insights.pictures import drawn
 from captum_cnn_ext.render import overlay, to_rgb
 
 TILE = 96  # most pixels of a tile's side
@@ -71,7 +71,7 @@ def map_picture(
 ) -> Image.Image:
     """One map (H, W) enlarged over its image (C, H, W)."""
     sign = "all" if bool((unit_map < 0).any()) else "positive"
-    return _panel(image, unit_map, mean, std, sign=sign, method="blended_heat_map")
+    return heat_picture(image, unit_map, mean, std, sign=sign)
 
 
 def heat_picture(
@@ -83,7 +83,21 @@ def heat_picture(
     sign: str = "positive",
 ) -> Image.Image:
     """One attribution (C, h, w) over its grey image."""
-    return _panel(image, attribution, mean, std, sign=sign, method="blended_heat_map")
+    height, width = image.shape[-2:]
+    inches = PANEL / DPI / max(height, width)
+    figure = Figure(figsize=(width * inches, height * inches))
+    axes = figure.add_axes((0, 0, 1, 1))
+    overlay(
+        image,
+        attribution,
+        mean=mean,
+        std=std,
+        sign=sign,
+        method="blended_heat_map",
+        plt_fig_axis=(figure, axes),
+    )
+    axes.set_axis_off()
+    return drawn(figure, DPI)
 
 
 def reconstruction_picture(picture: Tensor, look: str = "color") -> Image.Image:
@@ -133,35 +147,6 @@ def data_uri(picture: Image.Image | Pixels) -> str:
     file = io.BytesIO()
     image.save(file, format="png", compress_level=1)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def _panel(
-    image: Tensor,
-    attribution: Tensor,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-    *,
-    sign: str,
-    method: str,
-) -> Image.Image:
-    height, width = image.shape[-2:]
-    inches = PANEL / DPI / max(height, width)
-    figure = Figure(figsize=(width * inches, height * inches), dpi=DPI)
-    axes = figure.add_axes((0, 0, 1, 1))
-    overlay(
-        image,
-        attribution,
-        mean=mean,
-        std=std,
-        sign=sign,
-        method=method,
-        plt_fig_axis=(figure, axes),
-    )
-    axes.set_axis_off()
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    return Image.fromarray(pixels).convert("RGB")
 
 
 def enlarged(picture: Image.Image) -> Image.Image:

@@ -17,11 +17,8 @@ from captum_cnn_ext.insights.explorer.drawing import enlarged
 from captum_cnn_ext.insights.explorer.jobs import Job, Jobs
 from captum_cnn_ext.insights.explorer.limits import read_upload
 from captum_cnn_ext.insights.explorer.patterns import PatternSettings
-from captum_cnn_ext.insights.explorer.session import (
-    ExplorerSession,
-    Photo,
-    Unit,
-)
+from captum_cnn_ext.insights.explorer.session import ExplorerSession
+from captum_cnn_ext.insights.explorer.values import Photo, Unit
 from captum_cnn_ext.insights.explorer.views import PAIRS, STAGE, GridChoice, Views
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -323,8 +320,4 @@ class Handlers:
 
 
 def _result(job: Job[Any]) -> Any:
-    try:
-        return job.result()
-    except (ArgumentError, FloatingPointError) as error:
-        text = " ".join(str(error).split())
-        raise gr.Error(escape(text), title="Not possible", print_exception=False) from error
+    return told(job.result)()

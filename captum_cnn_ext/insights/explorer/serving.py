@@ -145,7 +145,8 @@ def explore(
         sources=sources,
     )
     require_gradio()
-    from captum_cnn_ext.insights.explorer.page import Page, asset, theme
+    from captum_cnn_ext.insights.explorer.layout import asset, theme
+    from captum_cnn_ext.insights.explorer.page import Page
 
     blocks = Page(session, Views(session, Snippets(session, setup))).build()
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError, choose, nearest
+from captum_cnn_ext._engine.forward import run_forward
 from captum_cnn_ext.attr import DeconvNet, LayerFeatureMaps, suggest_layers
 from captum_cnn_ext.attr.reshape import channel_maps
 from captum_cnn_ext.evidence import TopPatches
@@ -23,6 +23,7 @@ from captum_cnn_ext.insights.comparison import Comparison, compare
 from captum_cnn_ext.insights.explorer.listing import ExploredLayer, explored_layers
 from captum_cnn_ext.insights.explorer.origin import unit_gradients
 from captum_cnn_ext.insights.explorer.patterns import PatternStore
+from captum_cnn_ext.insights.explorer.values import Patch, Photo, Reconstruction, Unit, UnitFacts
 from captum_cnn_ext.insights.inputs import Preprocess, read_photos
 from captum_cnn_ext.insights.predictions import predicted
 from captum_cnn_ext.insights.reconstructing import saturates
@@ -37,72 +38,6 @@ PER_PAGE = 60  # units of a grid
 KEPT = 16  # activations of so many images and layers
 # one of the known methods draws from the random state that all threads share
 _NOT_AT_ONCE = ("NoiseTunnel(LayerHiResCam)",)
-
-
-@dataclass(frozen=True, eq=False)
-class Photo:
-    """An image to look at.
-
-    Args:
-        name: as people see it.
-        picture: RGB.
-        source: a Python expression that reads it, for copied code.
-        whole: squeezed to a square first, so that the preprocessing cuts less away.
-    """
-
-    name: str
-    picture: Image.Image
-    source: str
-    whole: bool = False
-
-    @property
-    def seen(self) -> Image.Image:
-        """What the preprocessing gets."""
-        side = min(self.picture.size)
-        return self.picture.resize((side, side)) if self.whole else self.picture
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A channel of a layer, for one image."""
-
-    layer: str
-    channel: int
-
-
-@dataclass(frozen=True)
-class UnitFacts:
-    """What is known of a unit for an image.
-
-    Args:
-        maximum, mean: of its map.
-        position: (row, column) of the maximum, () for single units.
-        rank: its place by maximum among the channels of its layer, from 1.
-        channels: how many these are.
-    """
-
-    maximum: float
-    mean: float
-    position: tuple[int, ...]
-    rank: int
-    channels: int
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """A unit back in pixels, (C, H, W), and what must be known of the picture."""
-
-    picture: Tensor
-    remark: str
-
-
-@dataclass(frozen=True)
-class Patch:
-    """What excites a unit, cut out of a data set's image: (C, h, w)."""
-
-    picture: Tensor
-    value: float
-    name: str
 
 
 class ExplorerSession:
@@ -392,7 +327,7 @@ class ExplorerSession:
 
     def _scores(self, inputs: Tensor) -> Tensor:
         with torch.no_grad():
-            found = self.model(inputs)
+            found = run_forward(self.model, (inputs.clone(),))
         if not isinstance(found, Tensor):
             raise ArgumentError(
                 f"model: expected it to return a tensor (N, classes), got {type(found).__name__}"

@@ -1,0 +1,74 @@
+"""What the explorer is asked about, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import Image
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """An image to look at.
+
+    Args:
+        name: as people see it.
+        picture: RGB.
+        source: a Python expression that reads it, for copied code.
+        whole: squeezed to a square first, so that the preprocessing cuts less away.
+    """
+
+    name: str
+    picture: Image.Image
+    source: str
+    whole: bool = False
+
+    @property
+    def seen(self) -> Image.Image:
+        """What the preprocessing gets."""
+        side = min(self.picture.size)
+        return self.picture.resize((side, side)) if self.whole else self.picture
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A channel of a layer, for one image."""
+
+    layer: str
+    channel: int
+
+
+@dataclass(frozen=True)
+class UnitFacts:
+    """What is known of a unit for an image.
+
+    Args:
+        maximum, mean: of its map.
+        position: (row, column) of the maximum, () for single units.
+        rank: its place by maximum among the channels of its layer, from 1.
+        channels: how many these are.
+    """
+
+    maximum: float
+    mean: float
+    position: tuple[int, ...]
+    rank: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """A unit back in pixels, (C, H, W), and what must be known of the picture."""
+
+    picture: Tensor
+    remark: str
+
+
+@dataclass(frozen=True)
+class Patch:
+    """What excites a unit, cut out of a data set's image: (C, h, w)."""
+
+    picture: Tensor
+    value: float
+    name: str
