@@ -21,7 +21,7 @@ KINDS = [
     ("operation", KeyboardInterrupt),
     ("line", KeyboardInterrupt),
 ]
-MOST = {"module": 16, "operation": 16, "line": 40}  # evenly spread where there are more
+MOST = {"module": 64, "operation": 64, "line": 300}  # evenly spread where there are more
 
 
 def main() -> None:

@@ -57,14 +57,19 @@ def at_operations(counted):
 
 
 @cache
-def block_ends(code):
-    """Where a ``with`` block calls its exit: Python looks for no signal between the two."""
+def without_signals(code):
+    """Where no interrupt comes, as Python looks for signals after calls and at jumps back only.
+
+    Where a ``with`` block calls its exit, and the ``try:`` of a block, which is no instruction: the
+    exception table leaves it out, so that the blocks around it would not hear of an error there.
+    """
     found = list(dis.get_instructions(code))
-    return {
+    exits = {
         first.offset
         for first, *rest in zip(found, found[1:], found[2:], strict=False)
         if all(i.opname == "LOAD_CONST" and i.argval is None for i in (first, *rest))
     }
+    return exits | {i.offset for i in found if i.opname == "NOP"}
 
 
 @contextmanager
@@ -74,7 +79,7 @@ def at_lines(counted):
     def trace(frame, event, _):
         if PACKAGE not in frame.f_code.co_filename:
             return None
-        if event == "line" and frame.f_lasti not in block_ends(frame.f_code):
+        if event == "line" and frame.f_lasti not in without_signals(frame.f_code):
             counted.event()
         return trace
 

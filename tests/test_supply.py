@@ -4,6 +4,7 @@ import importlib
 import inspect
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -104,6 +105,26 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path):
     assert "captum_cnn_ext/py.typed" in names
     assert not [n for n in names if "test" in n or n.endswith((".pyc", ".pt"))]
     assert any(n.endswith(".html") or ".j2" in n for n in names), "the report's templates"
+
+
+def test_the_wheel_of_the_source_distribution_is_the_same(tmp_path):
+    """Who builds from the archive, as distributions do, gets the same files."""
+    wheels = pytest.importorskip("hatchling.builders.wheel").WheelBuilder
+    archives = importlib.import_module("hatchling.builders.sdist").SdistBuilder
+    (archive,) = archives(str(ROOT)).build(directory=str(tmp_path))
+    with tarfile.open(archive) as packed:
+        assert not [n for n in packed.getnames() if n.endswith((".pyc", ".pt", ".pth"))]
+        packed.extractall(tmp_path / "unpacked", filter="data")
+    (root,) = (tmp_path / "unpacked").iterdir()
+    assert {"README.md", "LICENSE", "tests", "examples"} <= {f.name for f in root.iterdir()}
+    found = []
+    for place in (ROOT, root):
+        (wheel,) = wheels(str(place)).build(directory=str(tmp_path / place.name))
+        with zipfile.ZipFile(wheel) as packed:
+            found.append(
+                {i.filename: i.CRC for i in packed.infolist() if "RECORD" not in i.filename}
+            )
+    assert found[0] == found[1]
 
 
 if __name__ == "__main__":

@@ -47,7 +47,8 @@ def add(commands: Any) -> None:
         help="class names: one per line, or JSON")  # fmt: skip
     add("--top-patches", nargs="+", default=[], metavar="FILE",
         help="results of the command top-patches, for the units' pages")  # fmt: skip
-    add("--patch-images", metavar="FOLDER", help="the folder they rank (default: --images)")
+    add("--dataset", "--patch-images", dest="patch_images", metavar="FOLDER",
+        help="the folder of pictures that they rank (default: --images)")  # fmt: skip
     add("--cache", metavar="FOLDER", help="keep synthesised images here (default: until the end)")
     add("--host", default="127.0.0.1", metavar="H", help="address to listen at (127.0.0.1)")
     add("--port", type=int, metavar="N", help="port (default: the first free one from 7860)")
@@ -106,7 +107,7 @@ def _ranked(options: argparse.Namespace) -> str | None:
     given = options.patch_images or (options.images or [None])[0]
     if given is None or not Path(given).is_dir():
         raise UsageError(
-            "--top-patches: expected --patch-images with the folder that was ranked, or --images "
+            "--top-patches: expected --dataset with the folder that was ranked, or --images "
             "with it"
         )
     return str(given)
