@@ -67,6 +67,7 @@ WHOLE_BATCH = ["LayerDeepFeatureFactorization"]  # one factorization for all exa
 MAY_BE_ZERO = [
     "Deconvolution", "NeuronDeconvolution", "NeuronGuidedBackprop", "DeconvNet", "GuidedCam",
     "GuidedBackprop", "LayerRefineCam", "LayerPolyCam", "LayerFem",
+    "LayerScoreCam", "LayerISCam",  # random weights: probabilities that no mask changes
 ]  # fmt: skip
 CLASSES = [
     name

@@ -35,6 +35,8 @@ LAYERS = {
     "lraspp_mobilenet_v3_large": ["network.backbone.16", "network.backbone.12"],
     "fasterrcnn_mobilenet_v3_large_320_fpn": ["network.backbone.body.16"],
     "fasterrcnn_resnet50_fpn": ["network.backbone.body.layer4"],
+    # the one suggested runs twice, the second time for tokens that only class tokens follow
+    "coat_lite_tiny": ["patch_embed4.proj", "patch_embed3.proj"],
 }
 TOKENS = {"levit_128s": (["stages.1", "stages.0"], tokens_to_map(class_token=False))}
 

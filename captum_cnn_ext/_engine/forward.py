@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import check_devices, root_module, without_reducer
+from captum_cnn_ext._engine.one_image import one_image_norms
 from captum_cnn_ext._engine.state import state_as_found
 
 
@@ -17,5 +18,5 @@ def run_forward(forward_func: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     tensors = [arg for arg in args if isinstance(arg, Tensor)]
     root = root_module(forward_func)
     check_devices(root, tensors)
-    with state_as_found(root, tensors, eager=False):
+    with state_as_found(root, tensors, eager=False), one_image_norms(tensors):
         return without_reducer(forward_func)(*args)

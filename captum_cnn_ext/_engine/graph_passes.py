@@ -24,6 +24,7 @@ from captum_cnn_ext._engine.observing import (
     observed,
     probes_for,
 )
+from captum_cnn_ext._engine.one_image import one_image_norms
 from captum_cnn_ext._engine.recording import joined
 from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext._engine.state import state_as_found
@@ -92,7 +93,11 @@ def graph_passes(
                 expected = [p.expected_calls for p in probes_for(root, sites, args, count=count)]
             probes = [Probe(site, n) for site, n in zip(sites, expected, strict=True)]
             output = None
-            with torch.enable_grad(), observed(probes, True, not need_output, parallel):
+            with (
+                torch.enable_grad(),
+                one_image_norms(args),
+                observed(probes, True, not need_output, parallel),
+            ):
                 try:
                     output = runnable(forward_func)(*args)
                 except (Stop, StopInWorker):

@@ -33,6 +33,7 @@ from captum_cnn_ext._engine.observing import (
     observed,
     probes_for,
 )
+from captum_cnn_ext._engine.one_image import OneImageNorms, one_on_cpu
 from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext._engine.state import state_as_found
 
@@ -178,7 +179,8 @@ def record(
             tracer.begin(leaves[0])
         if differentiable_twice:
             stack.enter_context(TwiceDifferentiable())
-        with mode, tracer or nullcontext(), observed(probes, graph, stop_early, parallel):
+        norms = OneImageNorms() if graph and one_on_cpu(args) else nullcontext()
+        with mode, norms, tracer or nullcontext(), observed(probes, graph, stop_early, parallel):
             # not the leaves themselves: autograd refuses in-place operations on those
             args = (*(leaf.clone() for leaf in leaves), *args[len(leaves) :])
             try:

@@ -25,6 +25,7 @@ from captum_cnn_ext._engine.arguments import (
     runnable,
 )
 from captum_cnn_ext._engine.call_script import Call, CallRecorder, Script, Slot
+from captum_cnn_ext._engine.one_image import one_image_norms
 from captum_cnn_ext._engine.patching import layer_hook, patched, unfollowable
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.rows import Rows
@@ -262,6 +263,7 @@ class Replay:
         ]
         with (
             state_as_found(self._root, self._tensors()),
+            one_image_norms(activation),
             patched(self._root, player.around),
             layer_hook(self._site, replace),
         ):
@@ -293,7 +295,11 @@ class Replay:
             return (rows.take(arg) if arg.shape[:1] == (self.length,) else arg).clone()
 
         args = [gathered(arg) for arg in self._args]
-        with state_as_found(self._root, self._tensors()), layer_hook(self._site, replace):
+        with (
+            state_as_found(self._root, self._tensors()),
+            one_image_norms(activation),
+            layer_hook(self._site, replace),
+        ):
             output = self._forward(*args)
         if not replaced:
             raise ArgumentError(

@@ -131,15 +131,13 @@ class FullGrad(GradientAttribution):
             ArgumentError: an input has no positions, or a batch norm is in training mode.
             TargetError: the output has no such target.
         """
-        return layer_results(
+        return self._results(
             lambda chunk: self._terms(chunk, [chunk.target], _maps),
             inputs,
             target,
             additional_forward_args,
-            several_layers=False,
             internal_batch_size=internal_batch_size,
             show_progress=show_progress,
-            description=self.get_name(),
         )
 
     def attribute_targets(
@@ -167,16 +165,21 @@ class FullGrad(GradientAttribution):
             found = self._terms(chunk, each, _maps)
             return [tuple(torch.stack(maps, 1) for maps in zip(*found, strict=True))]
 
-        return layer_results(
+        return self._results(
             run,
             inputs,
             columns if isinstance(columns, Tensor) else None,
             additional_forward_args,
-            several_layers=False,
             internal_batch_size=internal_batch_size,
             show_progress=show_progress,
-            description=self.get_name(),
         )
+
+    def _results(self, run: Callable[[Chunk], Any], *given: Any, **options: Any) -> Any:
+        options |= {"several_layers": False, "description": self.get_name()}
+        try:
+            return layer_results(run, *given, **options)
+        except _OneForAllError:  # its gradient belongs to no single example
+            return layer_results(run, *given, **{**options, "internal_batch_size": 1})
 
     def decompose(
         self,
@@ -228,6 +231,10 @@ class FullGrad(GradientAttribution):
         return results
 
 
+class _OneForAllError(Exception):
+    """A layer's output is one for all examples, such as an encoding of positions."""
+
+
 def _maps(terms: Terms) -> tuple[Tensor, ...]:
     """One map for each input."""
     at_inputs, at_layers = terms
@@ -238,6 +245,9 @@ def _maps(terms: Terms) -> tuple[Tensor, ...]:
                 f"got shape {tuple(term.shape)}"
             )
     flat = [term for calls in at_layers.values() for term in calls]
+    for image in at_inputs:
+        if len(image) > 1 and any(t.ndim == image.ndim and len(t) == 1 for t in flat):
+            raise _OneForAllError
     return tuple(
         full_grad_map(image, [t for t in flat if t.ndim == image.ndim and len(t) == len(image)])
         for image in at_inputs

@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import Layer, choose, select_score
+from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose, select_score
 from captum_cnn_ext._engine.batching import Chunk
 from captum_cnn_ext._engine.forward import run_forward
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site
+from captum_cnn_ext.attr.perturbation_cam import wide
 from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_maps
 from captum_cnn_ext.attr.score_cam import MaskedInputCam, mask_at, unit_range
 
@@ -42,6 +43,10 @@ class LayerOptiCam(MaskedInputCam):
         score: "logit" (the output as the model gives it) or "probability" (softmax over classes).
         steps: of Adam.
         lr: Adam's step size.
+
+    Raises:
+        ArgumentError: (by ``attribute``) the mean of the layer's channels, where the ascent begins,
+            is the same at every position, as after a layer norm.
 
     Example::
 
@@ -89,6 +94,7 @@ class LayerOptiCam(MaskedInputCam):
             for tensor in tensors:
                 maps = channel_maps(tensor, chunk.inputs, site.name, reshape).clone()
                 self._check_masks(maps, chunk, site)
+                _check_start(maps, site)
                 found.append((maps, self._optimised(chunk, maps, chunks)))
         return found
 
@@ -117,3 +123,17 @@ class LayerOptiCam(MaskedInputCam):
 
         chunks(step, self.steps, 1)
         return logits.detach().softmax(1)
+
+
+def _check_start(maps: Tensor, site: Site) -> None:
+    """That the even mixture of channels, where the ascent begins, is a picture."""
+    flat = wide(maps.flatten(2))
+    rounding = 64 * torch.finfo(maps.dtype).eps * flat.abs().amax((1, 2))
+    mean, varies = flat.mean(1), flat.amax(2) - flat.amin(2)
+    blank = mean.amax(1) - mean.amin(1) <= rounding
+    if bool((blank & (varies.amax(1) > 2 * rounding)).any()):
+        raise ArgumentError(
+            f"layer {site.name!r}: the mean of its channels is the same at every position, as "
+            "after a layer norm; Opti-CAM begins there and its mask would be rounding errors. "
+            "Expected another layer, such as the one before the norm"
+        )

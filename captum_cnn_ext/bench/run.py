@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from captum_cnn_ext import metrics
 from captum_cnn_ext._engine.forward import run_forward
+from captum_cnn_ext._engine.one_image import one_image_norms
 from captum_cnn_ext.bench.cost import peak_bytes, timed
 from captum_cnn_ext.bench.methods import Method, Subject
 from captum_cnn_ext.bench.results import Cell, Results
@@ -118,7 +119,7 @@ def _cell(
     number: int,
 ) -> Cell:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), one_image_norms([x]):
             warnings.simplefilter("ignore")
             given, seconds = timed(explain, x.device)
             peak = peak_bytes(explain, x.device) if number == 0 else None

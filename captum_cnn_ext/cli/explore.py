@@ -107,8 +107,7 @@ def _ranked(options: argparse.Namespace) -> str | None:
     given = options.patch_images or (options.images or [None])[0]
     if given is None or not Path(given).is_dir():
         raise UsageError(
-            "--top-patches: expected --dataset with the folder that was ranked, or --images "
-            "with it"
+            "--top-patches: expected --dataset with the folder that was ranked, or --images with it"
         )
     return str(given)
 

@@ -79,8 +79,7 @@ class Images(Dataset[Any]):
 
     def name(self, index: int) -> str:
         """The file of an image, where the data set has files."""
-        names = getattr(self.dataset, "names", None)
-        return names[index] if names else ""
+        return self.dataset.names[index] if isinstance(self.dataset, ImageFiles) else ""
 
 
 class _Numbered:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import captum_cnn_ext.attr
 from captum_cnn_ext._engine.arguments import ArgumentError, find_layer
+from captum_cnn_ext._engine.one_image import one_image_norms
 from captum_cnn_ext.attr import LayerHiResCam
 from captum_cnn_ext.insights.catalogue import INPUT, LAYER, LAYERS, OURS, KnownMethod
 from captum_cnn_ext.insights.figure_code import module_code
@@ -118,7 +119,8 @@ def _plain(method: KnownMethod, place: str, *arguments: Any, **options: Any) -> 
 
     def attribute(inputs: Tensor, targets: Tensor) -> Tensor:
         inputs = inputs.requires_grad_() if method.at == INPUT else inputs
-        result: Tensor = kind(*arguments).attribute(inputs, target=targets, **options)
+        with one_image_norms([inputs]):
+            result: Tensor = kind(*arguments).attribute(inputs, target=targets, **options)
         return result
 
     words = ", ".join(f"{name}={value}" for name, value in options.items())

@@ -1,0 +1,58 @@
+"""Right gradients of batch norm for a single image on the CPU."""
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+_NORMS = (F.batch_norm, torch.batch_norm, F.instance_norm, torch.instance_norm)
+
+
+class OneImageNorms(TorchFunctionMode):
+    """Gives batch norm's backward pass a gradient whose layout it reads as meant.
+
+    For one image the strides of a gradient that was made from tokens (``flatten(2)`` and
+    ``transpose(1, 2)`` after the norm, as in networks that mix convolutions and attention) fit two
+    layouts. PyTorch 2.6 to 2.15 judge the input by one, the gradient by the other, and give wrong
+    numbers without a word (two images are right). A copy in an unmistakable layout is not misread.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if func in _NORMS and isinstance(found, Tensor) and found.requires_grad:
+            if found.ndim > 3 and len(found) == 1:
+                last = "batch" in func.__name__ and not _first(args, kwargs).is_contiguous()
+                hook = _laid_out_last if last else _laid_out
+                found.register_hook(hook)  # type: ignore[no-untyped-call]
+        return found
+
+
+def one_image_norms(tensors: Iterable[Any]) -> AbstractContextManager[Any]:
+    """`OneImageNorms`, if the tensors are of one example on the CPU and gradients are wanted."""
+    concerned = torch.is_grad_enabled() and one_on_cpu(tensors)
+    return OneImageNorms() if concerned else nullcontext()
+
+
+def one_on_cpu(tensors: Iterable[Any]) -> bool:
+    """Whether one of the tensors is a single example on the CPU."""
+    given = [t for t in tensors if isinstance(t, Tensor) and t.ndim > 2]
+    return any(len(t) == 1 and t.device.type == "cpu" for t in given)
+
+
+def _first(args: tuple[Any, ...], kwargs: Any) -> Tensor:
+    found: Tensor = args[0] if args else kwargs["input"]
+    return found
+
+
+def _laid_out(gradient: Tensor) -> Tensor:
+    return gradient.reshape(-1).reshape(gradient.shape)  # not clone: knows no batched seeds
+
+
+def _laid_out_last(gradient: Tensor) -> Tensor:
+    return _laid_out(gradient.movedim(1, -1)).movedim(-1, 1)
