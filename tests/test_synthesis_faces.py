@@ -1,7 +1,10 @@
 """Pictures, films, the command line and the report's section."""
 
+import gc
 import re
+import sys
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -39,10 +42,35 @@ def test_a_film_holds_every_frame_and_rests_on_the_last(name, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.filterwarnings(  # imageio-ffmpeg closes its pipes when it is collected
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+def test_a_film_for_players(tmp_path):
+    """H.264 is lossy, and takes even sides only."""
+    ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    frames = [torch.full((3, 31, 33), level) for level in (0.1, 0.5, 0.9)]
+    path = save_film(frames, tmp_path / "film.mp4", milliseconds=50)
+    film = ffmpeg.read_frames(str(path))
+    about = next(film)
+    shown = [np.frombuffer(frame, np.uint8).mean() / 255 for frame in film]
+    del film
+    gc.collect()
+    assert (about["size"], about["fps"], about["codec"]) == ((34, 32), 20, "h264")
+    assert shown == pytest.approx([0.1, 0.5, *[0.9] * 10], abs=0.03)
+    assert [p.name for p in tmp_path.iterdir()] == ["film.mp4"]
+
+
+def test_a_film_for_players_needs_its_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(ImportError, match=r"captum-cnn-ext\[film\]"):
+        save_film([torch.rand(3, 8, 8)], tmp_path / "film.mp4")
+    assert not list(tmp_path.iterdir())
+
+
 def test_films_that_cannot_be_are_named(tmp_path):
     frame = torch.rand(3, 8, 8)
     for frames, name, message in (
-        ([frame], "film.mp4", r"'film.mp4' ends with '.mp4'; expected \('.gif', "),
+        ([frame], "film.avi", r"'film.avi' ends with '.avi'; expected \('.gif', "),
         ([], "film.gif", r"frames: got shapes \[\]"),
         ([frame, frame[:, 1:]], "film.gif", r"got shapes \[\(3, 7, 8\), \(3, 8, 8\)\]"),
     ):
@@ -94,8 +122,8 @@ def test_dream(folder, capsys):  # noqa: F811
         (["synthesize", "--target", "1", "--out", "a.bmp"], "--out a.bmp: expected a name"),
         (["synthesize", "--target", "1", "--out", "no/a.png"], "in a folder that exists"),
         (
-            ["synthesize", "--target", "1", "--film", "a.mp4", "--steps", "1", "--size", "16"],
-            "--film a.mp4: expected a name that ends in one of",
+            ["synthesize", "--target", "1", "--film", "a.avi", "--steps", "1", "--size", "16"],
+            "--film a.avi: expected a name that ends in one of",
         ),
         (["dream", "--image", "none.png"], "there is no file or folder none.png"),
         (["dream", "--image", "photos/red.png", "--layers", "x"], "layer='x'"),

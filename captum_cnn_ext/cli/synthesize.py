@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from captum_cnn_ext.models import LoadedModel
     from captum_cnn_ext.synthesis import Objective
 
-FILMS = (".gif", ".webp", ".png")
+FILMS = (".gif", ".webp", ".png", ".mp4")
 EXAMPLES = f"""examples:
   {PROGRAM} synthesize --target 285,967
   {PROGRAM} synthesize --layer _blocks.4 --channels 3,14,15 --recipe lucid --film channels.gif
@@ -49,7 +50,7 @@ def add(commands: Any) -> None:
         "(default: transferable; of a gallery lucid)")  # fmt: skip
     add("--steps", type=int, metavar="N", help="(default: the recipe's; of a gallery 128)")
     add("--class-names", metavar="FILE", help="one name per line, or JSON")
-    add("--film", metavar="FILE", help="write how it came about, .gif or .webp")
+    add("--film", metavar="FILE", help="write how it came about, .gif, .webp or .mp4")
     add("--out", default="synthesis.png", metavar="FILE", help="(synthesis.png)")
     add("--seed", type=int, default=0, metavar="N", help="for random numbers (default: 0)")
     add("--no-progress", action="store_true", help="no progress bar")
@@ -67,6 +68,8 @@ def _synthesize(options: argparse.Namespace) -> int:
         raise UsageError("--film: expected --target or --channels; a gallery has no film")
     if options.film and Path(options.film).suffix.lower() not in FILMS:
         raise UsageError(f"--film {options.film}: expected a name that ends in one of {FILMS}")
+    if (options.film or "").lower().endswith(".mp4") and find_spec("imageio_ffmpeg") is None:
+        raise UsageError("--film: MP4 needs pip install 'captum-cnn-ext[film]'; GIF does not")
     checked_picture(options.out)
     loaded = load(options, options.class_names)
 

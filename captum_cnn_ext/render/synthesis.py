@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -17,7 +18,8 @@ from captum_cnn_ext.render.panel import draw_picture
 
 CELL_INCHES = 1.4
 LABEL_SIZE = 7.5
-FILMS = (".gif", ".webp", ".png")
+FILMS = (".gif", ".webp", ".png", ".mp4")
+LAST = 10  # times as long as the others the last frame is shown
 
 
 def show_images(
@@ -69,14 +71,14 @@ def show_images(
 def save_film(
     frames: Sequence[Tensor], path: str | os.PathLike[str], milliseconds: int = 80
 ) -> Path:
-    """Write snapshots as a film that begins again at its end: GIF, WebP, or animated PNG.
+    """Write snapshots as a film: GIF, WebP or animated PNG, which begin again at the end, or MP4.
 
-    Pillow writes all three, so nothing else needs to be installed. Several images in a frame stand
-    side by side. The file appears only when it is complete.
+    Several images in a frame stand side by side. The file appears only when it is complete. MP4
+    (H.264) needs the extra ``film``; odd sides get one more row or column.
 
     Args:
         frames: (C, H, W) or (N, C, H, W) in [0, 1] each, of one shape, as `Snapshots.images`.
-        path: ends with .gif, .webp or .png.
+        path: ends with .gif, .webp, .png or .mp4.
         milliseconds: how long a frame is shown; the last one ten times as long.
 
     Returns:
@@ -84,6 +86,7 @@ def save_film(
 
     Raises:
         ValueError: no frames, frames of different shapes, or another ending.
+        ImportError: of an MP4, imageio-ffmpeg is not installed.
 
     Example:
         >>> import torch
@@ -104,11 +107,37 @@ def save_film(
         rgb = to_rgb(frame[None] if frame.dim() == 3 else frame)
         row = np.concatenate(list(rgb), axis=1)
         pages.append(Image.fromarray((row * 255).round().astype(np.uint8)))
-    times = [milliseconds] * (len(pages) - 1) + [10 * milliseconds]
+    times = [milliseconds] * (len(pages) - 1) + [LAST * milliseconds]
     part = target.with_name(f".{target.name}.part{target.suffix}")
     try:
-        pages[0].save(part, save_all=True, append_images=pages[1:], duration=times, loop=0)
+        if target.suffix.lower() == ".mp4":
+            shown = [np.asarray(page) for page in [*pages, *pages[-1:] * (LAST - 1)]]
+            _write_mp4(shown, part, milliseconds)
+        else:
+            pages[0].save(part, save_all=True, append_images=pages[1:], duration=times, loop=0)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
     return target
+
+
+def _write_mp4(pages: Sequence[npt.NDArray[np.uint8]], path: Path, milliseconds: int) -> None:
+    try:
+        from imageio_ffmpeg import write_frames
+    except ImportError as error:
+        raise ImportError("MP4 needs pip install 'captum-cnn-ext[film]'; GIF does not") from error
+    height, width = pages[0].shape[:2]
+    even = ((0, height % 2), (0, width % 2), (0, 0))
+    film = write_frames(
+        str(path),
+        (width + width % 2, height + height % 2),
+        fps=1000 / milliseconds,
+        macro_block_size=2,
+        ffmpeg_log_level="error",
+    )
+    film.send(None)
+    try:
+        for page in pages:
+            film.send(np.ascontiguousarray(np.pad(page, even, mode="edge")))
+    finally:
+        film.close()
