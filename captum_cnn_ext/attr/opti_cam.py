@@ -127,6 +127,8 @@ class LayerOptiCam(MaskedInputCam):
 
 def _check_start(maps: Tensor, site: Site) -> None:
     """That the even mixture of channels, where the ascent begins, is a picture."""
+    if maps.ndim == 2:  # no positions, no mask
+        return
     flat = wide(maps.flatten(2))
     rounding = 64 * torch.finfo(maps.dtype).eps * flat.abs().amax((1, 2))
     mean, varies = flat.mean(1), flat.amax(2) - flat.amin(2)
