@@ -75,9 +75,7 @@ WAYS = {
     "ActivationMaximization": lambda m, x: attr.ActivationMaximization(m).attribute(
         x, target=1, steps=2, transforms=[]
     ),
-    "compare": lambda m, x: compare(m, x, ["Saliency"], target=1).attributions[
-        next(iter(compare(m, x, ["Saliency"], target=1).attributions))
-    ],
+    "compare": lambda m, x: next(iter(compare(m, x, ["Saliency"], target=1).attributions.values())),
 }
 
 

@@ -33,16 +33,17 @@ class OneImageNorms(TorchFunctionMode):
         return found
 
 
-def one_image_norms(tensors: Iterable[Any]) -> AbstractContextManager[Any]:
-    """`OneImageNorms`, if the tensors are of one example on the CPU and gradients are wanted."""
-    concerned = torch.is_grad_enabled() and one_on_cpu(tensors)
-    return OneImageNorms() if concerned else nullcontext()
+def one_image_norms(
+    tensors: Iterable[Any], gradients: bool | None = None
+) -> AbstractContextManager[Any]:
+    """`OneImageNorms`, if one of the tensors is a single example on the CPU.
 
-
-def one_on_cpu(tensors: Iterable[Any]) -> bool:
-    """Whether one of the tensors is a single example on the CPU."""
+    ``gradients`` says whether they are wanted; None asks whether they are on.
+    """
     given = [t for t in tensors if isinstance(t, Tensor) and t.ndim > 2]
-    return any(len(t) == 1 and t.device.type == "cpu" for t in given)
+    concerned = any(len(t) == 1 and t.device.type == "cpu" for t in given)
+    wanted = torch.is_grad_enabled() if gradients is None else gradients
+    return OneImageNorms() if concerned and wanted else nullcontext()
 
 
 def _first(args: tuple[Any, ...], kwargs: Any) -> Tensor:

@@ -33,7 +33,7 @@ from captum_cnn_ext._engine.observing import (
     observed,
     probes_for,
 )
-from captum_cnn_ext._engine.one_image import OneImageNorms, one_on_cpu
+from captum_cnn_ext._engine.one_image import one_image_norms
 from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext._engine.state import state_as_found
 
@@ -179,7 +179,7 @@ def record(
             tracer.begin(leaves[0])
         if differentiable_twice:
             stack.enter_context(TwiceDifferentiable())
-        norms = OneImageNorms() if graph and one_on_cpu(args) else nullcontext()
+        norms = one_image_norms(args, gradients=graph)
         with mode, norms, tracer or nullcontext(), observed(probes, graph, stop_early, parallel):
             # not the leaves themselves: autograd refuses in-place operations on those
             args = (*(leaf.clone() for leaf in leaves), *args[len(leaves) :])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from captum_cnn_ext.models import LoadedModel
     from captum_cnn_ext.synthesis import Objective
 
-FILMS = (".gif", ".webp", ".png", ".mp4")
 EXAMPLES = f"""examples:
   {PROGRAM} synthesize --target 285,967
   {PROGRAM} synthesize --layer _blocks.4 --channels 3,14,15 --recipe lucid --film channels.gif
@@ -66,10 +64,8 @@ def _synthesize(options: argparse.Namespace) -> int:
     gallery = options.layer is not None and channels is None
     if gallery and options.film:
         raise UsageError("--film: expected --target or --channels; a gallery has no film")
-    if options.film and Path(options.film).suffix.lower() not in FILMS:
-        raise UsageError(f"--film {options.film}: expected a name that ends in one of {FILMS}")
-    if (options.film or "").lower().endswith(".mp4") and find_spec("imageio_ffmpeg") is None:
-        raise UsageError("--film: MP4 needs pip install 'captum-cnn-ext[film]'; GIF does not")
+    if options.film:
+        _judge_film(options.film)
     checked_picture(options.out)
     loaded = load(options, options.class_names)
 
@@ -146,3 +142,17 @@ def _numbers(name: str, text: str | None) -> list[int] | None:
     if numbers == []:
         raise UsageError(f"--{name} {text!r}: expected at least one number")
     return numbers
+
+
+def _judge_film(name: str) -> None:
+    """Before the minutes that the images take."""
+    from captum_cnn_ext.render.synthesis import FILMS, require_ffmpeg
+
+    suffix = Path(name).suffix.lower()
+    if suffix not in FILMS:
+        raise UsageError(f"--film {name}: expected a name that ends in one of {FILMS}")
+    if suffix == ".mp4":
+        try:
+            require_ffmpeg()
+        except ImportError as error:
+            raise UsageError(f"--film: {error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -48,7 +49,7 @@ def figure_picture(
         >>> figure_picture(Figure(figsize=(2, 1)), alt="nothing").width
         220
     """
-    image = drawn(figure, PIXELS_PER_INCH)
+    image = _drawn(figure, PIXELS_PER_INCH)
     few = image.quantize(PALETTE, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     data = min(_webp(few.convert("RGB"), lossless=True), _webp(image), key=len)
     return Picture(data, *image.size, alt=alt, title=title, caption=caption, code=code)
@@ -84,25 +85,33 @@ def heat_picture(
     code: str = "",
 ) -> Picture:
     """One attribution over its grey image, without a border; the caption says what is special."""
-    height, width = image.shape[-2:]
-    inches = PANEL_PIXELS / PIXELS_PER_INCH / max(height, width)
-    figure = Figure(figsize=(width * inches, height * inches))
-    axes = figure.add_axes((0, 0, 1, 1))
-    overlay(
+    heat, remark = overlaid(
         image,
         attribution,
+        PANEL_PIXELS,
+        PIXELS_PER_INCH,
         mean=mean,
         std=std,
         sign="positive",
         alpha_overlay=HEAT_OPACITY,
         outlier_perc=STRONGEST_SHARE,
-        plt_fig_axis=(figure, axes),
     )
-    # what does not fit into a picture without a border goes into the caption
+    return Picture(_webp(heat), *heat.size, alt=alt, title=title, caption=remark, code=code)
+
+
+def overlaid(
+    image: Tensor, attribution: Tensor, pixels: int, dpi: int, **look: Any
+) -> tuple[Image.Image, str]:
+    """`render.overlay` without a border, ``pixels`` on the longer side, and what is special."""
+    height, width = image.shape[-2:]
+    inches = pixels / dpi / max(height, width)
+    figure = Figure(figsize=(width * inches, height * inches))
+    axes = figure.add_axes((0, 0, 1, 1))
+    overlay(image, attribution, plt_fig_axis=(figure, axes), **look)
+    # what does not fit into a picture without a border
     remark = " ".join(axes.get_xlabel().split())
     axes.set_axis_off()
-    heat = drawn(figure, PIXELS_PER_INCH)
-    return Picture(_webp(heat), *heat.size, alt=alt, title=title, caption=remark, code=code)
+    return _drawn(figure, dpi), remark
 
 
 def heat_scale(low: str, high: str) -> ColorScale:
@@ -112,7 +121,7 @@ def heat_scale(low: str, high: str) -> ColorScale:
     return ColorScale([to_hex(color) for color in over_grey], low, high)
 
 
-def drawn(figure: Figure, dpi: int) -> Image.Image:
+def _drawn(figure: Figure, dpi: int) -> Image.Image:
     """A figure as an image, without a window."""
     figure.set(dpi=dpi, facecolor="white", edgecolor="none")
     canvas = FigureCanvasAgg(figure)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -121,11 +122,21 @@ def save_film(
     return target
 
 
-def _write_mp4(pages: Sequence[npt.NDArray[np.uint8]], path: Path, milliseconds: int) -> None:
+def require_ffmpeg() -> Any:
+    """What writes the frames of an MP4.
+
+    Raises:
+        ImportError: imageio-ffmpeg is not installed.
+    """
     try:
         from imageio_ffmpeg import write_frames
     except ImportError as error:
         raise ImportError("MP4 needs pip install 'captum-cnn-ext[film]'; GIF does not") from error
+    return write_frames
+
+
+def _write_mp4(pages: Sequence[npt.NDArray[np.uint8]], path: Path, milliseconds: int) -> None:
+    write_frames = require_ffmpeg()
     height, width = pages[0].shape[:2]
     even = ((0, height % 2), (0, width % 2), (0, 0))
     film = write_frames(

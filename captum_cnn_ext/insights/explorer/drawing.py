@@ -10,14 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from matplotlib import colormaps
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from captum_cnn_ext._engine.arguments import choose
-from captum_cnn_ext.insights.pictures import drawn
-from captum_cnn_ext.render import overlay, to_rgb
+from captum_cnn_ext.insights.pictures import overlaid
+from captum_cnn_ext.render import to_rgb
 
 TILE = 96  # most pixels of a tile's side
 PANEL = 448  # pixels of a panel's longer side
@@ -83,21 +82,17 @@ def heat_picture(
     sign: str = "positive",
 ) -> Image.Image:
     """One attribution (C, h, w) over its grey image."""
-    height, width = image.shape[-2:]
-    inches = PANEL / DPI / max(height, width)
-    figure = Figure(figsize=(width * inches, height * inches))
-    axes = figure.add_axes((0, 0, 1, 1))
-    overlay(
+    found, _ = overlaid(
         image,
         attribution,
+        PANEL,
+        DPI,
         mean=mean,
         std=std,
         sign=sign,
         method="blended_heat_map",
-        plt_fig_axis=(figure, axes),
     )
-    axes.set_axis_off()
-    return drawn(figure, DPI)
+    return found
 
 
 def reconstruction_picture(picture: Tensor, look: str = "color") -> Image.Image:
