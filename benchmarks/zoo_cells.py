@@ -4,7 +4,6 @@ A cell is a function of (network) that gives its result for a batch, with the se
 result alone, and raises ``Wrong`` where a value differs from a literal reference.
 """
 
-import copy
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +13,7 @@ import captum.attr
 import numpy as np
 import torch
 from torch import Tensor
-from zoo_networks import Network
+from zoo_networks import Network, network
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from references import activation_and_gradient
@@ -57,7 +56,8 @@ class Sight:
 
     def in_float64(self) -> "Sight":
         if self._wide is None:
-            model = copy.deepcopy(self.model).double()
+            # built again: some networks cache tensors, which cannot be copied
+            model = network(self.net.source, self.net.name).model.double()
             self._wide = Sight(replace(self.net, model=model, x=self.x.double()))
         return self._wide
 

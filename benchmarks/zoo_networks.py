@@ -45,6 +45,7 @@ TOKENS = {"levit_128s": (["stages.1", "stages.0"], tokens_to_map(class_token=Fal
 class Network:
     """A network ready to be explained, and where it is looked at."""
 
+    source: str
     name: str
     model: nn.Module
     x: Tensor
@@ -110,7 +111,7 @@ def network(source: str, name: str) -> Network:
     x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
     give_signal(model)
     calibrate(model.eval(), x)
-    return Network(name, model, x, *_place(source, name, model, x))
+    return Network(source, name, model, x, *_place(source, name, model, x))
 
 
 def _timm(name: str, size: int) -> nn.Module:

@@ -152,6 +152,28 @@ def test_shapley_is_grad_cam_where_the_tail_is_piecewise_linear():
     assert not torch.allclose(LayerShapleyCam(curved, "block").attribute(x, 1), captum, rtol=0.01)
 
 
+def test_shapley_refuses_what_has_no_second_derivative():
+    class Once(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**2
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx, gradient):
+            return 2 * ctx.saved_tensors[0] * gradient
+
+    class Head(nn.Module):
+        def forward(self, x):
+            return Once.apply(x).mean((2, 3)).exp()
+
+    model, x = models._seeded(models.Net(Head())), models.image_batch()
+    with pytest.raises(ValueError, match=r"no second derivative.*once.*LayerHiResCam"):
+        LayerShapleyCam(model, "block").attribute(x, 1)
+    LayerHiResCam(model, "block").attribute(x, 1)
+
+
 def test_shapley_at_several_layers_is_shapley_at_each():
     model, x = models.build(models.Residual), models.image_batch()
     for name, found in zip(

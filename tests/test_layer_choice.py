@@ -91,6 +91,23 @@ def test_a_convolution_along_channels_is_no_stage():
     assert [layer.shape for layer in suggest_layers(model, 16)] == [(1, 8, 5, 5), (1, 8, 14, 14)]
 
 
+def test_a_layer_of_several_calls_counts_with_its_last():
+    """As heads that a detection network runs on every level: methods look at the last call."""
+
+    class Levels(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU())
+            self.head, self.pool = nn.Conv2d(4, 5, 3, padding=1), nn.AdaptiveAvgPool2d(1)
+
+        def forward(self, x):
+            stem = self.stem(x)
+            return sum(self.head(level).mean((2, 3)) for level in (stem, self.pool(stem)))
+
+    first, *_ = suggest_layers(Levels().eval(), 9)
+    assert (first.name, first.shape) == ("stem.3", (1, 4, 5, 5))
+
+
 def test_wrong_arguments_are_named():
     model = models.build(models.Net)
     with pytest.raises(TypeError, match=r"model: expected a torch\.nn\.Module, got function"):

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from reports import MEAN, STD, rows, small, small_images, tags_of
 from torch import nn
 
 from captum_cnn_ext.insights import Section, SectionContent, audit
-from captum_cnn_ext.insights import files as report_files
 from captum_cnn_ext.insights.blocks import Column, Table
 from captum_cnn_ext.insights.exports import csv_bytes
 from captum_cnn_ext.models import LoadedModel
@@ -192,10 +192,10 @@ def test_a_save_that_fails_keeps_the_earlier_report_whole(done, tmp_path, monkey
     done.save(tmp_path / "a.html", inline_limit=0)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
 
-    def fails(self, data):
+    def fails(descriptor):
         raise OSError("disk full")
 
-    monkeypatch.setattr(report_files.Path, "write_bytes", fails)
+    monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises(OSError, match="disk full"):
         done.save(tmp_path / "a.html")
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before

@@ -55,6 +55,22 @@ def nodes_between(starts: Sequence[Tensor], end: Tensor) -> list[Any]:
     return [node for key, node in nodes.items() if key in on_path]
 
 
+def differentiable_once(gradient: Tensor) -> bool:
+    """Whether an operation behind a gradient's graph has no derivative of its own.
+
+    Such a node fails when autograd runs it, which it does not where the node hides its inputs, as
+    that of ``torch.autograd.function.once_differentiable``.
+    """
+    seen: dict[int, Any] = {}
+    todo = [gradient.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is not None and id(node) not in seen:
+            seen[id(node)] = node
+            todo.extend(parent for parent, _ in node.next_functions)
+    return any(kind(node) in ("Error", "DelayedError") for node in seen.values())
+
+
 def kind(node: Any) -> str:
     """A node's operation without autograd's decoration: "ReluBackward0" gives "Relu"."""
     name: str = node.name().removeprefix("torch::autograd::")

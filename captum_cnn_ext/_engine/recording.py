@@ -21,7 +21,7 @@ from captum_cnn_ext._engine.arguments import (
     runnable,
 )
 from captum_cnn_ext._engine.attention import TwiceDifferentiable
-from captum_cnn_ext._engine.autograd_graph import operations_between
+from captum_cnn_ext._engine.autograd_graph import differentiable_once, operations_between
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.geometry import FieldTracer
 from captum_cnn_ext._engine.observing import (
@@ -36,6 +36,9 @@ from captum_cnn_ext._engine.observing import (
 from captum_cnn_ext._engine.one_image import one_image_norms
 from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext._engine.state import state_as_found
+
+# what PyTorch says of an operation that can be differentiated once only
+_ONCE_ONLY = ("double backward", "differentiate twice", "derivative for", "not implemented")
 
 
 class Recording:
@@ -71,6 +74,9 @@ class Recording:
         """At every site (g, H A): the gradient, and the Hessian times the activation.
 
         Two backward passes for one site, one more for each further site.
+
+        Raises:
+            ArgumentError: the scores do not depend on a site, or not twice differentiably.
         """
         found = self._gradients(scores, {**(grad_kwargs or {}), "create_graph": True})
         result = []
@@ -195,9 +201,21 @@ def _derivative_along(gradient: Tensor, tensor: Tensor) -> Tensor:
     """The derivative of ``gradient`` with respect to ``tensor`` along ``tensor``: H A."""
     if not gradient.requires_grad:
         return torch.zeros_like(gradient)
-    (product,) = torch.autograd.grad(
-        gradient, tensor, tensor.detach(), retain_graph=True, allow_unused=True
-    )
+    why = "differentiable once" if differentiable_once(gradient) else ""
+    try:
+        (product,) = torch.autograd.grad(
+            gradient, tensor, tensor.detach(), retain_graph=True, allow_unused=True
+        )
+    except RuntimeError as error:
+        why = str(error).splitlines()[0]
+        if not any(words in why for words in _ONCE_ONLY):
+            raise
+    if why:
+        raise ArgumentError(
+            "layer: an operation between it and the target's score has no second derivative, "
+            f"which this method needs ({why}); choose a later layer, or a method of first "
+            "derivatives such as LayerHiResCam"
+        )
     return torch.zeros_like(gradient) if product is None else product
 
 

@@ -65,7 +65,9 @@ def suggest_layers(
     if root is None:
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     example = _example(root, inputs)
-    outputs = module_outputs(model, root, example)
+    calls = module_outputs(model, root, example)
+    last = {out.name: index for index, out in enumerate(calls)}  # the call that methods look at
+    outputs = [out for index, out in enumerate(calls) if last[out.name] == index]
     convolutions = [i for i, out in enumerate(outputs) if _is_map(out, _ConvNd)]
     # a convolution along channels (as ECA's attention has) gives another number of dimensions
     like_input = [i for i in convolutions if len(outputs[i].shape) == example[0].ndim]

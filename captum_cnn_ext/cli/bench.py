@@ -129,14 +129,17 @@ def _run(
 
 
 def _write(results: Results, out: Path) -> None:
+    from captum_cnn_ext._engine.whole_files import write_together
     from captum_cnn_ext.bench import draw, markdown
-    from captum_cnn_ext.insights.files import write_together
 
-    results.save(out)
     table = markdown(results)
+    results.save(out)
+    figure = draw(results)
     write_together(
-        (out.with_suffix(".md"), lambda file: file.write(table.encode())),
-        (out.with_suffix(".png"), lambda file: draw(results).savefig(file, dpi=130, format="png")),
+        {
+            out.with_suffix(".md"): table.encode(),
+            out.with_suffix(".png"): lambda file: figure.savefig(file, dpi=130, format="png"),
+        }
     )
     print(table)
     print(f"written: {out}, {out.with_suffix('.md')}, {out.with_suffix('.png')}")

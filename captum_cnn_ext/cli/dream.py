@@ -62,8 +62,8 @@ def _dream(options: argparse.Namespace) -> int:
     import torch
     from PIL import Image
 
+    from captum_cnn_ext._engine.whole_files import write_whole
     from captum_cnn_ext.attr import suggest_layers
-    from captum_cnn_ext.insights.files import write_together
     from captum_cnn_ext.render import to_rgb
     from captum_cnn_ext.synthesis import deep_dream
 
@@ -94,7 +94,7 @@ def _dream(options: argparse.Namespace) -> int:
     picture = Image.fromarray((to_rgb(dream.images[0]) * 255).round().astype(np.uint8))
     kind = Image.registered_extensions().get(path.suffix.lower())
     try:
-        write_together((path, lambda file: picture.save(file, kind)))
+        write_whole(path, lambda file: picture.save(file, kind))
     except (OSError, ValueError) as error:
         raise UsageError(f"--out {options.out}: cannot be written ({one_line(error)})") from error
     print(f"picture: {path}")

@@ -101,7 +101,7 @@ def _write(top: Any, loaded: Any, options: argparse.Namespace) -> None:
         print(f"skipped image {number}: {why}")
     print(f"result: {path} and {path.with_suffix('.json').name}")
     if options.picture:
-        from captum_cnn_ext.insights.files import write_together
+        from captum_cnn_ext._engine.whole_files import write_whole
         from captum_cnn_ext.render import show_patches
 
         shown = top.channels[:DRAWN]
@@ -115,7 +115,7 @@ def _write(top: Any, loaded: Any, options: argparse.Namespace) -> None:
             f"strongest of {top.seen:,} images",
         )
         target = Path(options.picture)
-        write_together((target, lambda file: figure.savefig(file, dpi=100, format="png")))
+        write_whole(target, lambda file: figure.savefig(file, dpi=100, format="png"))
         print(f"picture: {target}")
 
 

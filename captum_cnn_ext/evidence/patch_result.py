@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from captum_cnn_ext._engine.arguments import ArgumentError, find_layer
 from captum_cnn_ext._engine.sites import layer_sites
 from captum_cnn_ext._engine.streaming import streamed
-from captum_cnn_ext._engine.whole_files import write_whole
+from captum_cnn_ext._engine.whole_files import write_together
 from captum_cnn_ext.evidence.image_stream import Preprocess, images_of
 from captum_cnn_ext.evidence.patch_files import (
     VERSION,
@@ -123,8 +123,7 @@ class TopPatches:
             "settings": self.settings,
             "shard": list(self.shard),
         }
-        write_whole(target, packed(arrays))
-        write_whole(target.with_suffix(".json"), as_json(about))
+        write_together({target: packed(arrays), target.with_suffix(".json"): as_json(about)})
         return target
 
     @staticmethod

@@ -1,17 +1,15 @@
-"""Files and folders that appear together, whole or not at all."""
+"""Where reports and pictures may be written."""
 
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
 from captum_cnn_ext._engine.arguments import ArgumentError
-from captum_cnn_ext._engine.whole_files import Writer, beside, write_new
+from captum_cnn_ext._engine.whole_files import beside, write_whole
 
 SUFFIXES = (".html", ".htm")
 PIXELS_PER_INCH = 150
@@ -88,41 +86,4 @@ def writable_path(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Pa
 def write_figure(figure: Figure, path: Path) -> None:
     """Save a picture, whole or not at all, in the format that its name says."""
     kind = path.suffix.lower().removeprefix(".")
-    write_together((path, lambda file: figure.savefig(file, format=kind, dpi=PIXELS_PER_INCH)))
-
-
-def write_together(
-    *files: tuple[Path, Writer], folders: Mapping[Path, Mapping[str, bytes]] | None = None
-) -> None:
-    """Write every file under a temporary name, then rename all; on any failure remove them.
-
-    ``folders`` are replaced as a whole, with files by name; one without files is removed.
-    """
-    folders = folders or {}
-    new = {target: beside(target) for target in folders}
-    old = {target: beside(target) for target in folders}
-    waiting: list[tuple[Path, Path]] = []
-    try:
-        for target, write in files:
-            partial = beside(target)
-            waiting.append((partial, target))
-            write_new(partial, write)
-        for target, content in folders.items():
-            new[target].mkdir()
-            for name, data in content.items():
-                (new[target] / name).write_bytes(data)
-        for target, content in folders.items():
-            if target.is_dir():
-                target.rename(old[target])
-            if content:
-                new[target].rename(target)
-        for partial, target in waiting:
-            partial.replace(target)
-    finally:
-        for partial, _ in waiting:
-            partial.unlink(missing_ok=True)
-        for target in folders:
-            if folders[target] and old[target].is_dir() and not target.exists():
-                old[target].rename(target)  # the new one did not arrive
-            shutil.rmtree(new[target], ignore_errors=True)
-            shutil.rmtree(old[target], ignore_errors=True)
+    write_whole(path, lambda file: figure.savefig(file, format=kind, dpi=PIXELS_PER_INCH))

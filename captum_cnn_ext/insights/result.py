@@ -6,18 +6,18 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from captum_cnn_ext._engine.whole_files import write_together
 from captum_cnn_ext.insights.blocks import SectionContent, Table
 from captum_cnn_ext.insights.context import Problem
 from captum_cnn_ext.insights.exports import csv_bytes
-from captum_cnn_ext.insights.files import report_paths, write_together
+from captum_cnn_ext.insights.files import report_paths
 from captum_cnn_ext.insights.findings import Overview
 from captum_cnn_ext.insights.page import Beside, Page, PageSection, inline, page_html
 from captum_cnn_ext.insights.section import Section
@@ -153,10 +153,8 @@ class Audit:
         }
         text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False).encode()
         write_together(
-            (paths.arrays, _writer(packed.getvalue())),
-            (paths.manifest, _writer(text)),
-            (paths.report, _writer(html)),
-            folders={paths.tables: tables, paths.images: images.files},
+            {paths.arrays: packed.getvalue(), paths.manifest: text, paths.report: html},
+            {paths.tables: tables, paths.images: images.files},
         )
         return SavedAudit(
             paths.report,
@@ -165,7 +163,3 @@ class Audit:
             paths.tables,
             paths.images if images.files else None,
         )
-
-
-def _writer(data: bytes) -> Callable[[BinaryIO], object]:
-    return lambda file: file.write(data)
