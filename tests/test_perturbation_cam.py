@@ -9,6 +9,7 @@ import torch
 from snapshots import nothing_left_behind
 from torch import nn
 
+from captum_cnn_ext._engine import replay
 from captum_cnn_ext.attr import (
     LayerAblationCam,
     LayerISCam,
@@ -234,3 +235,34 @@ def test_a_probability_needs_classes():
     with nothing_left_behind(model, x), pytest.raises(ValueError, match="pass score='logit'"):
         LayerScoreCam(alone, model.block).attribute(x)
     assert LayerScoreCam(alone, model.block, score="logit").attribute(x).shape == (3, 1, 5, 6)
+
+
+class Widens(nn.Module):
+    """A small layer between a large picture and one of many pixels, which need the memory."""
+
+    def __init__(self, branches=False):
+        super().__init__()
+        self.finer, self.stem = nn.Upsample(scale_factor=24), nn.Conv2d(2, 9, 3, padding=1)
+        self.squeeze, self.wide = nn.AdaptiveAvgPool2d(2), nn.Upsample(scale_factor=16)
+        self.head, self.other = nn.Conv2d(9, 4, 3), nn.Identity()
+        self.branches = branches
+
+    def forward(self, x):
+        if self.branches and len(x) > 2:  # another control flow when many rows are run again
+            x = self.other(x)
+        maps = self.squeeze(self.stem(self.finer(x)).relu())
+        return self.head(self.wide(maps)).tanh().mean((2, 3)) + x.mean((1, 2, 3))[:, None]
+
+
+@pytest.mark.filterwarnings("ignore:.*the whole forward is run instead")
+@pytest.mark.parametrize("branches", [False, True])
+@pytest.mark.parametrize("cls", [LayerAblationCam, LayerReciproCam])
+def test_what_follows_the_layer_bounds_how_many_rows_are_run(cls, branches, monkeypatch):
+    model, x = models._seeded(Widens(branches)), models.image_batch(2)
+    expected = cls(model, "squeeze").attribute(x, 1, internal_batch_size=1)
+    rows = []
+    model.head.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
+    # in float64 one example's widest tensor has 9 * 32 * 32 elements
+    monkeypatch.setattr(replay, "_CPU_BYTES", 3 * 9 * 32 * 32 * 8)
+    torch.testing.assert_close(cls(model, "squeeze").attribute(x, 1), expected)
+    assert max(rows[1:]) == (1 if branches else 3)  # the whole forward, or what follows the layer

@@ -31,6 +31,10 @@ from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.rows import Rows
 from captum_cnn_ext._engine.sites import Site, warn_last_call
 from captum_cnn_ext._engine.state import state_as_found
+from captum_cnn_ext._engine.widest import Widest
+
+# of the largest tensor of one pass; on a CPU larger ones are no faster
+_CPU_BYTES, _ACCELERATOR_BYTES = 256 * 2**20, 2 * 2**30
 
 
 class ChangedOrderError(BaseException):
@@ -137,6 +141,7 @@ class Replay:
             )
         self._script = Script([], [])
         self._written = False  # the network writes into the layer's tensors
+        self._widest = Widest()
         self.call = site.call
         self.full_forward = unfollowable(root)
         if not self.full_forward:
@@ -158,13 +163,20 @@ class Replay:
                 self._run([t.index_select(0, index.to(t.device)) for t in activation], group)
                 for index, group in groups
             ]
-            leaves = [leaf for part in parts for leaf in tree_flatten(part)[0]]
-            if all(isinstance(leaf, Tensor) and leaf.ndim for leaf in leaves):
+            if _has_rows(parts):
                 back = torch.argsort(torch.cat([index for index, _ in groups]))
                 return tree_map(
                     lambda *ts: torch.cat(ts).index_select(0, back.to(ts[0].device)), *parts
                 )
         return self._run(activation, chosen)
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many rows go through the network in one pass, by the largest tensor of one."""
+        whole = bool(self.full_forward)
+        one = (self._widest.whole if whole else self._widest.since) // max(1, self.length)
+        cpu = self.activation[0].device.type == "cpu"
+        return max(1, (_CPU_BYTES if cpu else _ACCELERATOR_BYTES) // max(1, one))
 
     def _check(self, activation: Sequence[Tensor], rows: Rows) -> None:
         if len(activation) != len(self.activation):
@@ -197,6 +209,7 @@ class Replay:
         def replace(leaves: list[Tensor]) -> list[Tensor]:
             if recorder.site.call in (None, recorder.calls - (not self._site.at_input)):
                 layer_slots[:] = [Slot.of(leaf) for leaf in leaves]
+                self._widest.mark()
             return leaves
 
         tensors = [arg for arg in self._args if isinstance(arg, Tensor)]
@@ -209,7 +222,8 @@ class Replay:
             recorder = CallRecorder(
                 self._root, self._site, [arg for arg in args if isinstance(arg, Tensor)]
             )
-            with patched(self._root, recorder.around), layer_hook(self._site, replace):
+            watched = patched(self._root, recorder.around), layer_hook(self._site, replace)
+            with watched[0], watched[1], self._widest:
                 self.output = self._forward(*args)
         if recorder.chosen is None or not layer_slots:
             self.full_forward = "the layer was not seen"  # recording again says why
@@ -227,7 +241,8 @@ class Replay:
     def _record_layer(self, device_ids: Sequence[int] | None) -> None:
         """The layer's tensors and the output only."""
         site, inputs = self._site, self._args
-        with record(self._forward, [site], inputs, need_output=True, device_ids=device_ids) as run:
+        passing = record(self._forward, [site], inputs, need_output=True, device_ids=device_ids)
+        with self._widest, passing as run:
             self.activation = tuple(t.clone() for t in run.activations(0))
             self.output = run.output
             self.call = run.calls(0) - 1 if site.call is None else site.call
@@ -273,6 +288,20 @@ class Replay:
         return output
 
     def _run_all(self, activation: Sequence[Tensor], rows: Rows) -> Any:
+        """The whole model, in parts where nobody asks for gradients, which need all of it."""
+        most = self.rows_at_once
+        if len(rows) > most and not torch.is_grad_enabled() and _has_rows(self.output):
+            parts = [
+                self._run_whole(
+                    [t[at : at + most] for t in activation],
+                    Rows(rows.index[at : at + most], rows.length),
+                )
+                for at in range(0, len(rows), most)
+            ]
+            return tree_map(lambda *ts: torch.cat(ts), *parts)
+        return self._run_whole(activation, rows)
+
+    def _run_whole(self, activation: Sequence[Tensor], rows: Rows) -> Any:
         calls, replaced = 0, False
 
         def replace(leaves: list[Tensor]) -> list[Tensor]:
@@ -313,3 +342,8 @@ class Replay:
 
     def _tensors(self) -> list[Tensor]:
         return [arg for arg in self._args if isinstance(arg, Tensor)]
+
+
+def _has_rows(output: Any) -> bool:
+    """Whether everything in an output, or in several, can be joined along its rows."""
+    return all(isinstance(leaf, Tensor) and leaf.ndim for leaf in tree_flatten(output)[0])

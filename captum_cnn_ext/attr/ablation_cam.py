@@ -67,7 +67,7 @@ class ReplayCam(PerturbationCam):
                 factors = self._factors(maps.shape, slice(0, total))
                 found.append((maps, self._weigh(scores, _affine(maps, slopes, scores, factors))))
                 continue
-            rows = size or _rows_that_fit(tensor)
+            rows = size or min(_rows_that_fit(tensor), replay.rows_at_once)
             passes = []
             for n in range(replay.length):
 
