@@ -26,7 +26,13 @@ hrnet_w18_small inception_next_atto dla46_c dpn48b repvgg_a0 res2net50_26w_4s mo
 fastvit_t8 tiny_vit_5m_224 efficientformer_l1 davit_tiny focalnet_tiny_srf xcit_nano_12_p16_224
 rexnet_100 mobilevit_xxs repvit_m0_9 hgnet_tiny coat_lite_tiny crossvit_9_240 xception41
 """.split()
-FIXED_SIZE = {"maxvit_t": 224, "inception_v3": 96, "crossvit_9_240": 240, "efficientformer_l1": 224, "vit_h_14": 70}
+FIXED_SIZE = {
+    "maxvit_t": 224,
+    "inception_v3": 96,
+    "crossvit_9_240": 240,
+    "efficientformer_l1": 224,
+    "vit_h_14": 70,
+}
 # where the usual choice is another than suggest_layers', which takes one network with one end
 LAYERS = {
     "fcn_resnet50": ["network.classifier.2", "network.backbone.layer4"],
