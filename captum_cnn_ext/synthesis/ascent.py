@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +11,12 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from captum_cnn_ext._engine.arguments import ArgumentError, find_layer, root_module
-from captum_cnn_ext._engine.graph_passes import Passes, graph_passes
-from captum_cnn_ext._engine.sites import layer_sites
+from captum_cnn_ext._engine.arguments import ArgumentError, root_module
 from captum_cnn_ext.synthesis.callbacks import Callback, Step
 from captum_cnn_ext.synthesis.canvas import Canvas, Start, canvas_for
 from captum_cnn_ext.synthesis.image_params import ImageParam, MakeImage, Pixels
-from captum_cnn_ext.synthesis.objective import Objective, Place, View
+from captum_cnn_ext.synthesis.looking import Look, views
+from captum_cnn_ext.synthesis.objective import Objective
 from captum_cnn_ext.synthesis.presets import find_recipe
 from captum_cnn_ext.synthesis.recipe import MakeOptimizer, Recipe
 from captum_cnn_ext.synthesis.regularizers import Regularizer, penalties
@@ -139,7 +137,7 @@ def maximize(
             alpha=alpha,
             seed=seed,
         )
-        with _views(forward_func, objective, canvas, additional_forward_args) as view:
+        with views(forward_func, objective, canvas, additional_forward_args) as view:
             ascent = _Ascent(objective, canvas, chosen, view)
             history = ascent.run(callbacks, show_progress)
             with torch.no_grad():
@@ -154,65 +152,6 @@ def maximize(
                 canvas.param,
                 chosen,
             )
-
-
-Look = Callable[[Tensor, Callable[[Tensor], Tensor]], View]
-"""From images as transformed, and what transforms a photo in the same way, to a view."""
-
-
-@contextmanager
-def _views(
-    forward_func: Callable[..., Any],
-    objective: Objective,
-    canvas: Canvas,
-    additional_forward_args: Any,
-) -> Iterator[Look]:
-    """A function that shows the network images and gives what the objective needs to see."""
-    sites = [_site(forward_func, place) for place in objective.places]
-    with graph_passes(
-        forward_func,
-        sites,
-        canvas.like,
-        additional_forward_args,
-        need_output=objective.needs_output,
-    ) as passes:
-
-        def look(images: Tensor, same: Callable[[Tensor], Tensor]) -> View:
-            photos: dict[int, View] = {}
-
-            def of(photo: Tensor) -> View:
-                if id(photo) not in photos:
-                    whole = photo.to(images).expand(len(images), *photo.shape[1:])
-                    photos[id(photo)] = _view(objective, passes, canvas, same(whole), of, False)
-                return photos[id(photo)]
-
-            return _view(objective, passes, canvas, images, of, True)
-
-        yield look
-
-
-def _site(forward_func: Callable[..., Any], place: Place) -> Any:
-    layer = find_layer(forward_func, place.layer)
-    (site,) = layer_sites(forward_func, layer, place.at_input, place.call)
-    return site
-
-
-def _view(
-    objective: Objective,
-    passes: Passes,
-    canvas: Canvas,
-    images: Tensor,
-    of: Callable[[Tensor], View],
-    graph: bool,
-) -> View:
-    seen = passes(canvas.normalized(images))
-    tensors = [tuple(t if graph else t.detach() for t in place) for place in seen.tensors]
-    return View(
-        dict(zip(objective.places, tensors, strict=True)),
-        seen.output if graph else None,
-        len(images),
-        of,
-    )
 
 
 class _Ascent:
