@@ -108,6 +108,8 @@ def network(source: str, name: str) -> Network:
     elif source == "detection":
         kwargs = {"num_classes": 5, "min_size": size, "max_size": size, "box_score_thresh": 0.0}
         kwargs |= {"box_detections_per_img": 20, "rpn_score_thresh": 0.0}
+        # 1,000 proposals on 64 pixels would take a second for each of thousands of passes
+        kwargs |= {"rpn_pre_nms_top_n_test": 40, "rpn_post_nms_top_n_test": 40}
         kwargs = {"weights": None, "weights_backbone": None, **kwargs}
         model = ClassBoxes(models.get_model(name, **kwargs), 5)
     else:

@@ -152,26 +152,68 @@ def test_shapley_is_grad_cam_where_the_tail_is_piecewise_linear():
     assert not torch.allclose(LayerShapleyCam(curved, "block").attribute(x, 1), captum, rtol=0.01)
 
 
-def test_shapley_refuses_what_has_no_second_derivative():
-    class Once(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            ctx.save_for_backward(x)
-            return x**2
+class Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**2
 
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        return 2 * ctx.saved_tensors[0] * gradient
+
+
+class Unfinished(Once):
+    @staticmethod
+    def backward(ctx, gradient):
+        return Backward.apply(gradient, ctx.saved_tensors[0])
+
+
+class Backward(torch.autograd.Function):
+    """A gradient whose own gradient nobody wrote."""
+
+    @staticmethod
+    def forward(ctx, gradient, x):
+        return 2 * x * gradient
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("operation", [Once, Unfinished])
+@pytest.mark.parametrize("end", [torch.exp, torch.clone], ids=["curved", "linear"])
+def test_shapley_refuses_what_has_no_second_derivative(operation, end):
+    class Head(nn.Module):
+        def forward(self, x):
+            return end(operation.apply(x).mean((2, 3)))
+
+    model, x = models._seeded(models.Net(Head())), models.image_batch()
+    with pytest.raises(ValueError, match=r"no second derivative.*\(.+\).*LayerHiResCam"):
+        LayerShapleyCam(model, "block").attribute(x, 1)
+    LayerHiResCam(model, "block").attribute(x, 1)
+
+
+def test_shapley_passes_on_other_errors():
+    class Fails(Unfinished):
         @staticmethod
-        @torch.autograd.function.once_differentiable
         def backward(ctx, gradient):
-            return 2 * ctx.saved_tensors[0] * gradient
+            return Fail.apply(gradient, ctx.saved_tensors[0])
+
+    class Fail(Backward):
+        @staticmethod
+        def backward(ctx, gradient):
+            raise RuntimeError
 
     class Head(nn.Module):
         def forward(self, x):
-            return Once.apply(x).mean((2, 3)).exp()
+            return Fails.apply(x).mean((2, 3))
 
-    model, x = models._seeded(models.Net(Head())), models.image_batch()
-    with pytest.raises(ValueError, match=r"no second derivative.*once.*LayerHiResCam"):
-        LayerShapleyCam(model, "block").attribute(x, 1)
-    LayerHiResCam(model, "block").attribute(x, 1)
+    model = models._seeded(models.Net(Head()))
+    with pytest.raises(RuntimeError) as caught:
+        LayerShapleyCam(model, "block").attribute(models.image_batch(), 1)
+    assert not isinstance(caught.value, ValueError)
 
 
 def test_shapley_at_several_layers_is_shapley_at_each():

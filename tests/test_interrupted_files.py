@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import warnings
+from pathlib import Path
 
 import faults
 import pytest
@@ -147,14 +148,15 @@ def test_an_interrupt_leaves_the_old_or_the_new_files(writer, folders):
     assert reached == {False, True} or not every
 
 
+def full(*_, **__):
+    raise OSError(28, "No space left on device")
+
+
 @pytest.mark.parametrize("failing", ["fsync", "mkdir"])
 def test_a_full_disk_leaves_the_old_files(failing, folders, monkeypatch):
     old, _, _ = folders
     write_several(0)(old)
     before = content(old)
-
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, failing, full)
     with pytest.raises(OSError, match="No space left"):
@@ -162,43 +164,86 @@ def test_a_full_disk_leaves_the_old_files(failing, folders, monkeypatch):
     assert content(old) == before
 
 
-def test_a_folder_that_cannot_be_renamed_stays(folders, monkeypatch):
+class Renames:
+    """Every way in which a path is renamed; the k-th call fails, or all that ``refused`` names."""
+
+    def __init__(self, monkeypatch, k=None, refused=lambda target: False):
+        self.count, self.k, self.refused = 0, k, refused
+        for name in ("rename", "replace"):
+            whole = getattr(Path, name)
+            monkeypatch.setattr(Path, name, lambda path, to, whole=whole: self.go(whole, path, to))
+
+    def go(self, whole, path, target):
+        self.count += 1
+        if self.count - 1 == self.k or self.refused(target):
+            raise PermissionError(13, "Permission denied")
+        return whole(path, target)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_after_any_failing_rename_everything_is_as_before(links, folders, monkeypatch):
+    old, new, trial = folders
+    write_several(0)(old)
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *_, **__: full())
+    with monkeypatch.context() as patch:
+        counted = Renames(patch)
+        shutil.copytree(old, new, dirs_exist_ok=True)
+        write_several(1)(new)
+    assert counted.count == 6
+    for k in range(counted.count):
+        shutil.copytree(old, trial)
+        with monkeypatch.context() as patch:
+            Renames(patch, k)
+            with pytest.raises(PermissionError):
+                write_several(1)(trial)
+        assert content(trial) == content(old), k
+        shutil.rmtree(trial)
+
+
+def test_what_cannot_be_put_back_is_kept_and_named(folders, monkeypatch):
     old, _, _ = folders
     write_several(0)(old)
-    before, rename = content(old), type(old).rename
+    with monkeypatch.context() as patch:
+        Renames(patch, refused=lambda target: target.name == "kept")
+        with pytest.raises(OSError, match=r"cannot be put back: .*\.kept\..*\.part is kept"):
+            write_several(1)(old)
+    (hidden,) = [path for path in old.iterdir() if path.name.startswith(".")]
+    assert (hidden / "x.csv").read_bytes() == b"\x00"
 
-    def refuse(path, target):
-        if path.name.endswith(".part") and not target.name.endswith(".part") and path.is_dir():
-            if (path / "x.csv").exists() and (path / "x.csv").read_bytes() == b"\x01":
-                raise PermissionError(13, "Permission denied")
-        return rename(path, target)
 
-    monkeypatch.setattr(type(old), "rename", refuse)
-    with pytest.raises(PermissionError):
-        write_several(1)(old)
-    assert content(old) == before
+def test_a_file_whose_name_a_folder_has(tmp_path):
+    (tmp_path / "top.json").mkdir()
+    with pytest.raises(OSError, match=r"top\.json"):
+        write_top_patches(1)(tmp_path)
+    assert os.listdir(tmp_path) == ["top.json"]
 
 
 def test_an_interrupted_ranking_goes_on_from_its_checkpoint(tmp_path):
     images = [*image(3, 12, 3, 9, 9)]
     place = tmp_path / "job.npz"
+    batches = []
 
     def job():
-        return top_patches(
-            NET, "1", images, k=2, batch_size=3, checkpoint=place, checkpoint_every=1
-        )
+        with NET[0].register_forward_hook(lambda *_: batches.append(1)):
+            return top_patches(
+                NET, "1", images, k=2, batch_size=3, checkpoint=place, checkpoint_every=1
+            )
 
     whole, counted = top_patches(NET, "1", images, k=2, batch_size=3), faults.Counted()
     with faults.at_lines(counted):
         job()
-    resumed = 0
+    resumed, whole_job = 0, len(batches)
     for k in random.Random(0).sample(range(counted.count), MOST):
         place.unlink(missing_ok=True)
         with pytest.raises(KeyboardInterrupt), faults.at_lines(faults.Counted(k)):
             job()
         assert os.listdir(tmp_path) in ([], ["job.npz"])
-        resumed += place.exists()
+        there = place.exists()
+        resumed += there
+        batches.clear()
         found = job()
+        assert len(batches) < whole_job if there else len(batches) == whole_job
         for name in ("values", "images", "boxes"):
             torch.testing.assert_close(getattr(found, name), getattr(whole, name), equal_nan=True)
     assert resumed

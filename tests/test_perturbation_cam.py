@@ -17,6 +17,7 @@ from captum_cnn_ext.attr import (
     LayerReciproCam,
     LayerScoreCam,
     LayerSSCam,
+    TailForward,
 )
 
 TARGETS = [0, 4, 2]
@@ -266,3 +267,30 @@ def test_what_follows_the_layer_bounds_how_many_rows_are_run(cls, branches, monk
     monkeypatch.setattr(replay, "_CPU_BYTES", 3 * 9 * 32 * 32 * 8)
     torch.testing.assert_close(cls(model, "squeeze").attribute(x, 1), expected)
     assert max(rows[1:]) == (1 if branches else 3)  # the whole forward, or what follows the layer
+
+
+def bound(model, layer, x, **kwargs):
+    tail = TailForward(model, layer, x, **kwargs)
+    return tail._replay.rows_at_once
+
+
+def test_weights_and_the_batch_do_not_bound_the_rows():
+    model = models._seeded(models.Net(nn.Sequential(nn.Flatten(), nn.Linear(120, 60_000))))
+    x = models.image_batch(3)
+    widest = 60_000 * 8  # bytes of an example's scores; the weights have 120 times as many
+    for n in (1, 3):
+        assert bound(model, "block", x[:n]) == replay._CPU_BYTES // widest
+
+
+def test_outputs_without_plain_memory_are_let_through():
+    class Sparse(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.sparse = nn.Identity()
+
+        def forward(self, x):
+            return self.sparse(x.flatten(1).to_sparse()).to_dense()[:, :5]
+
+    model, x = models._seeded(models.Net(Sparse())), models.image_batch(2)
+    found = LayerAblationCam(model, "block").attribute(x, 1)
+    torch.testing.assert_close(found[:1], LayerAblationCam(model, "block").attribute(x[:1], 1))

@@ -22,6 +22,7 @@ from torch import nn
 from torchvision import models as torchvision_models
 from zoo import changed, with_replaced_layer
 
+from captum_cnn_ext._engine import replay as replay_module
 from captum_cnn_ext._engine.replay import Replay
 from captum_cnn_ext._engine.rows import Rows
 from captum_cnn_ext._engine.sites import Site
@@ -333,3 +334,43 @@ def test_wrong_activations_are_named(args, message):
     tail = TailForward(models.build(models.Net), "block", models.image_batch())
     with pytest.raises(ValueError, match=message):
         tail(*args(tail.activation, tail.rows))
+
+
+class Interacting(nn.Module):
+    """Positions first at the layer; examples are compared; one output belongs to no example."""
+
+    def __init__(self, compared, anchors):
+        super().__init__()
+        self.conv, self.layer = nn.Conv2d(2, 4, 3), nn.Identity()
+        self.compared, self.anchors = compared, anchors
+
+    def forward(self, x):
+        maps = self.layer(self.conv(x).flatten(2).permute(2, 0, 1)).permute(1, 2, 0)
+        y = maps.square().mean(2)
+        y = y - y.mean(0) if self.compared else y
+        return (y, torch.arange(28.0).reshape(7, 4)) if self.anchors else y
+
+
+@pytest.mark.parametrize("compared", [False, True])
+@pytest.mark.parametrize("anchors", [False, True])
+def test_the_recorded_batch_is_never_cut_into_parts(compared, anchors, monkeypatch):
+    model, x = models._seeded(Interacting(compared, anchors)), models.image_batch(3)
+    monkeypatch.setattr(replay_module, "_CPU_BYTES", 1)
+    with torch.no_grad():
+        tail = TailForward(lambda x: model(x), model.layer, x)
+        found = tail(tail.activation)
+        torch.testing.assert_close(found, model(x))
+
+
+@pytest.mark.parametrize("anchors", [False, True])
+def test_rows_of_a_whole_forward_in_parts(anchors, monkeypatch):
+    model, x = models._seeded(Interacting(False, anchors)), models.image_batch(3)
+    monkeypatch.setattr(replay_module, "_CPU_BYTES", 1)
+    rows, calls = torch.tensor([2, 0, 2, 1, 0]), []
+    with torch.no_grad():
+        tail = TailForward(lambda x: model(x), model.conv, x)
+        model.conv.register_forward_hook(lambda *_: calls.append(1))
+        found = tail(tail.activation[rows], rows)
+        expected = model(x[rows])
+    torch.testing.assert_close(found, expected)
+    assert len(calls) == (1 if anchors else 5) + 1  # and the expected values' own

@@ -15,6 +15,8 @@ RESHAPING = (
     *("Clone", "Alias", "Expand", "ToCopy", "Cat", "AsStrided"),
 )
 
+_ONCE = torch.autograd.function.once_differentiable.__code__  # the decorator's file
+
 
 def operations_between(starts: Sequence[Tensor], end: Tensor) -> list[str]:
     """The names of the autograd nodes on the paths from ``starts`` to ``end``, end first.
@@ -55,20 +57,22 @@ def nodes_between(starts: Sequence[Tensor], end: Tensor) -> list[Any]:
     return [node for key, node in nodes.items() if key in on_path]
 
 
-def differentiable_once(gradient: Tensor) -> bool:
-    """Whether an operation behind a gradient's graph has no derivative of its own.
+def differentiable_once(nodes: Sequence[Any]) -> list[str]:
+    """The names of a user's operations marked with ``once_differentiable``.
 
-    Such a node fails when autograd runs it, which it does not where the node hides its inputs, as
-    that of ``torch.autograd.function.once_differentiable``.
+    Where no gradient of a gradient reaches them, autograd gives 0 for their second derivative and
+    says nothing.
     """
-    seen: dict[int, Any] = {}
-    todo = [gradient.grad_fn]
-    while todo:
-        node = todo.pop()
-        if node is not None and id(node) not in seen:
-            seen[id(node)] = node
-            todo.extend(parent for parent, _ in node.next_functions)
-    return any(kind(node) in ("Error", "DelayedError") for node in seen.values())
+    found = []
+    for node in nodes:
+        backward = getattr(getattr(node, "_forward_cls", None), "backward", None)
+        while backward is not None:
+            code = getattr(backward, "__code__", None)
+            if code is not None and code.co_filename == _ONCE.co_filename:
+                found.append(kind(node))
+                break
+            backward = getattr(backward, "__wrapped__", None)
+    return found
 
 
 def kind(node: Any) -> str:

@@ -7,6 +7,7 @@
   change them.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
@@ -21,7 +22,11 @@ from captum_cnn_ext._engine.arguments import (
     runnable,
 )
 from captum_cnn_ext._engine.attention import TwiceDifferentiable
-from captum_cnn_ext._engine.autograd_graph import differentiable_once, operations_between
+from captum_cnn_ext._engine.autograd_graph import (
+    differentiable_once,
+    nodes_between,
+    operations_between,
+)
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.geometry import FieldTracer
 from captum_cnn_ext._engine.observing import (
@@ -38,7 +43,12 @@ from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext._engine.state import state_as_found
 
 # what PyTorch says of an operation that can be differentiated once only
-_ONCE_ONLY = ("double backward", "differentiate twice", "derivative for", "not implemented")
+_ONCE_ONLY = re.compile(r"double backward|differentiate twice|derivative for .* is not implemented")
+_NOT_TWICE = (
+    "layer: an operation between it and the target's score has no second derivative, which this "
+    "method needs ({why}); choose a later layer, or a method of first derivatives such as "
+    "LayerHiResCam"
+)
 
 
 class Recording:
@@ -79,6 +89,10 @@ class Recording:
             ArgumentError: the scores do not depend on a site, or not twice differentiably.
         """
         found = self._gradients(scores, {**(grad_kwargs or {}), "create_graph": True})
+        leaves = [t for i in range(len(found)) for part in self._parts(i) for t in part]
+        once = differentiable_once(nodes_between([t for t in leaves if t.requires_grad], scores))
+        if once:
+            raise ArgumentError(_NOT_TWICE.format(why=f"{once[0]} is differentiable once"))
         result = []
         for index, site in enumerate(found):
             products = [
@@ -201,21 +215,15 @@ def _derivative_along(gradient: Tensor, tensor: Tensor) -> Tensor:
     """The derivative of ``gradient`` with respect to ``tensor`` along ``tensor``: H A."""
     if not gradient.requires_grad:
         return torch.zeros_like(gradient)
-    why = "differentiable once" if differentiable_once(gradient) else ""
     try:
         (product,) = torch.autograd.grad(
             gradient, tensor, tensor.detach(), retain_graph=True, allow_unused=True
         )
     except RuntimeError as error:
-        why = str(error).splitlines()[0]
-        if not any(words in why for words in _ONCE_ONLY):
+        if not isinstance(error, NotImplementedError) and not _ONCE_ONLY.search(str(error)):
             raise
-    if why:
-        raise ArgumentError(
-            "layer: an operation between it and the target's score has no second derivative, "
-            f"which this method needs ({why}); choose a later layer, or a method of first "
-            "derivatives such as LayerHiResCam"
-        )
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ArgumentError(_NOT_TWICE.format(why=why)) from error
     return torch.zeros_like(gradient) if product is None else product
 
 

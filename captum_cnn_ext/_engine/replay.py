@@ -36,6 +36,7 @@ from captum_cnn_ext._engine.widest import Widest
 
 # of the largest tensor of one pass; on a CPU larger ones are no faster
 _CPU_BYTES, _ACCELERATOR_BYTES = 256 * 2**20, 2 * 2**30
+_UNSEEN = 16  # times its input: the largest map of a model whose modules cannot be followed
 
 
 class Replay:
@@ -93,7 +94,7 @@ class Replay:
                 self._run([t.index_select(0, index.to(t.device)) for t in activation], group)
                 for index, group in groups
             ]
-            if _has_rows(parts):
+            if all(self._by_example(p, len(g)) for p, (_, g) in zip(parts, groups, strict=True)):
                 back = torch.argsort(torch.cat([index for index, _ in groups]))
                 return tree_map(
                     lambda *ts: torch.cat(ts).index_select(0, back.to(ts[0].device)), *parts
@@ -102,11 +103,14 @@ class Replay:
 
     @property
     def rows_at_once(self) -> int:
-        """How many rows go through the network in one pass, by the largest tensor of one."""
-        whole = bool(self.full_forward)
-        one = (self._widest.whole if whole else self._widest.since) // max(1, self.length)
+        """How many rows to run in one pass, by the largest output of a module that runs again."""
+        recorded = self._widest.whole if self.full_forward else self._widest.since
+        if self.full_forward and not recorded:
+            tensors = self._tensors()
+            recorded = _UNSEEN * max(t.numel() * t.element_size() for t in tensors)
+        one = max(1, recorded // max(1, self.length))
         cpu = self.activation[0].device.type == "cpu"
-        return max(1, (_CPU_BYTES if cpu else _ACCELERATOR_BYTES) // max(1, one))
+        return max(1, (_CPU_BYTES if cpu else _ACCELERATOR_BYTES) // one)
 
     def _check(self, activation: Sequence[Tensor], rows: Rows) -> None:
         if len(activation) != len(self.activation):
@@ -152,8 +156,8 @@ class Replay:
             recorder = CallRecorder(
                 self._root, self._site, [arg for arg in args if isinstance(arg, Tensor)]
             )
-            watched = patched(self._root, recorder.around), layer_hook(self._site, replace)
-            with watched[0], watched[1], self._widest:
+            around = self._widest.watching(recorder.around)
+            with patched(self._root, around), layer_hook(self._site, replace):
                 self.output = self._forward(*args)
         if recorder.chosen is None or not layer_slots:
             self.full_forward = "the layer was not seen"  # recording again says why
@@ -171,8 +175,7 @@ class Replay:
     def _record_layer(self, device_ids: Sequence[int] | None) -> None:
         """The layer's tensors and the output only."""
         site, inputs = self._site, self._args
-        passing = record(self._forward, [site], inputs, need_output=True, device_ids=device_ids)
-        with self._widest, passing as run:
+        with record(self._forward, [site], inputs, need_output=True, device_ids=device_ids) as run:
             self.activation = tuple(t.clone() for t in run.activations(0))
             self.output = run.output
             self.call = run.calls(0) - 1 if site.call is None else site.call
@@ -218,9 +221,10 @@ class Replay:
         return output
 
     def _run_all(self, activation: Sequence[Tensor], rows: Rows) -> Any:
-        """The whole model, in parts where nobody asks for gradients, which need all of it."""
+        """The whole model; in parts, where these give the same and nobody asks for gradients."""
         most = self.rows_at_once
-        if len(rows) > most and not torch.is_grad_enabled() and _has_rows(self.output):
+        small = rows.is_identity or len(rows) <= most or torch.is_grad_enabled()
+        if not small and self._by_example(self.output, self.length):
             parts = [
                 self._run_whole(
                     [t[at : at + most] for t in activation],
@@ -273,7 +277,8 @@ class Replay:
     def _tensors(self) -> list[Tensor]:
         return [arg for arg in self._args if isinstance(arg, Tensor)]
 
-
-def _has_rows(output: Any) -> bool:
-    """Whether everything in an output, or in several, can be joined along its rows."""
-    return all(isinstance(leaf, Tensor) and leaf.ndim for leaf in tree_flatten(output)[0])
+    @staticmethod
+    def _by_example(output: Any, rows: int) -> bool:
+        """Whether everything in an output has one row for each example."""
+        leaves = tree_flatten(output)[0]
+        return all(isinstance(leaf, Tensor) and leaf.shape[:1] == (rows,) for leaf in leaves)

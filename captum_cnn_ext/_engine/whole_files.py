@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,24 +25,24 @@ def write_together(
 ) -> None:
     """Write everything under temporary names, then rename it.
 
-    Until the first renaming any failure leaves all as it was; an interrupt after it is heard when
-    everything has its name. ``folders`` are replaced as a whole, with files by name; one without
-    files is removed.
+    After an error everything is as before. So it is after an interrupt, until the renaming begins;
+    one that comes later is heard when everything has its name. ``folders`` are replaced as a
+    whole, with files by name; one without files is removed.
     """
     folders = folders or {}
-    new = {target: beside(target) for target in (*files, *folders)}
-    old = {target: beside(target) for target in folders}
+    swap = _Swap([*files, *folders], {target for target in folders if not folders[target]})
     cleaning, renaming = Undo(), Undo()
     with cleaning, cleaning:
-        cleaning.later(partial(_remove, (*new.values(), *old.values())))
+        cleaning.later(swap.clear)
         for target, named in folders.items():
-            new[target].mkdir()
+            if named:
+                swap.new[target].mkdir()
             for name, data in named.items():
-                _write_new(new[target] / name, data)
+                _write_new(swap.new[target] / name, data)
         for target, content in files.items():
-            _write_new(new[target], content)
+            _write_new(swap.new[target], content)
         with renaming, renaming:  # what is noted here is done when the block ends, come what may
-            renaming.later(partial(_rename, files, folders, new, old))
+            renaming.later(swap)
 
 
 def beside(target: Path) -> Path:
@@ -62,32 +61,74 @@ def _write_new(path: Path, content: Content) -> None:
         os.fsync(file.fileno())
 
 
-# each of these may be run again after it was interrupted
+class _Swap:
+    """New things for old ones: all of them, or after an error none.
+
+    Every method may be run again after an interrupt, and goes on where it was.
+    """
+
+    def __init__(self, targets: list[Path], unwanted: set[Path]) -> None:
+        self.new = {target: beside(target) for target in targets}
+        self._old = {target: beside(target) for target in targets}
+        self._unwanted = unwanted
+        self._error: OSError | None = None
+        self._lost: set[Path] = set()  # what could not be put back
+
+    def __call__(self) -> None:
+        if self._error is None:
+            try:
+                self._forth()
+            except OSError as error:
+                self._error = error
+        if self._error is not None:
+            self._back()
+            raise self._error
+
+    def clear(self) -> None:
+        """Remove what has a temporary name, but nothing that is all there is of a target."""
+        for target, new in self.new.items():
+            _remove(new)
+            if target not in self._lost:
+                _remove(self._old[target])
+
+    def _forth(self) -> None:
+        for target, new in self.new.items():
+            old = self._old[target]
+            if target in self._unwanted or new.is_dir():
+                if target.is_dir():
+                    target.rename(old)
+                if target not in self._unwanted:
+                    new.rename(target)
+            elif new.exists():
+                if len(self.new) > 1 and target.exists() and not old.exists():
+                    _keep(target, old)  # one file alone has nothing to be taken back with
+                new.replace(target)
+
+    def _back(self) -> None:
+        for target, new in self.new.items():
+            old = self._old[target]
+            try:
+                if target not in self._unwanted and not new.exists():
+                    target.rename(new)
+                if old.exists() and not target.exists():
+                    old.rename(target)
+            except OSError:
+                self._lost.add(target)
+        if self._lost:
+            held = ", ".join(f"{self._old[target]} is {target.name}" for target in self._lost)
+            raise OSError(f"what was there cannot be put back: {held}") from self._error
 
 
-def _rename(
-    files: Iterable[Path],
-    folders: Mapping[Path, Mapping[str, bytes]],
-    new: Mapping[Path, Path],
-    old: Mapping[Path, Path],
-) -> None:
-    for target, named in folders.items():
-        if target.is_dir() and (new[target].is_dir() or not named):
-            target.rename(old[target])
-        try:
-            if named and new[target].is_dir():
-                new[target].rename(target)
-        finally:
-            if named and old[target].is_dir() and not target.exists():
-                old[target].rename(target)  # the new one did not arrive
-    for target in files:
-        if new[target].exists():
-            new[target].replace(target)
+def _keep(file: Path, copy: Path) -> None:
+    """The file under a second name; a copy of it where the disk has no links."""
+    try:
+        copy.hardlink_to(file)
+    except OSError:
+        shutil.copy2(file, copy)
 
 
-def _remove(paths: Iterable[Path]) -> None:
-    for path in paths:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
