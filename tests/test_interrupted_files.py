@@ -1,4 +1,7 @@
-"""Ctrl-C at any line of what writes files: the old files or the new ones, whole, and no others."""
+"""Ctrl-C at any line of what writes files: the old files or the new ones, whole, and no others.
+
+``LINES=300`` interrupts at more lines of the long ones.
+"""
 
 import os
 import random
