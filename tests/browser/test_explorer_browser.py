@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -42,6 +43,8 @@ def served(folder, *arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # where the tests run in the background of a shell, Ctrl-C is ignored and that is inherited
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     lines = []
     for line in server.stdout:
@@ -54,7 +57,10 @@ def served(folder, *arguments):
 def ended(server, excused="no error at all"):
     """End a server by Ctrl-C; it must have met no error but the excused."""
     server.send_signal(signal.SIGINT)
-    said, _ = server.communicate(timeout=30)
+    try:
+        said, _ = server.communicate(timeout=30)
+    finally:
+        server.kill()
     assert server.returncode == 0
     assert said.count("Traceback") == said.count(excused), said
 
