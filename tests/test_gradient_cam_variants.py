@@ -195,6 +195,25 @@ def test_shapley_refuses_what_has_no_second_derivative(operation, end):
     LayerHiResCam(model, "block").attribute(x, 1)
 
 
+def test_shapley_takes_a_derivative_that_is_called_vjp():
+    class Twice(torch.autograd.Function):
+        forward = Once.forward
+
+        @staticmethod
+        def vjp(ctx, gradient):
+            return 2 * ctx.saved_tensors[0] * gradient
+
+    def shapley(square):
+        class Head(nn.Module):
+            def forward(self, x):
+                return square(x).mean((2, 3))
+
+        model = models._seeded(models.Net(Head()))
+        return LayerShapleyCam(model, "block").attribute(models.image_batch(), 1)
+
+    torch.testing.assert_close(shapley(Twice.apply), shapley(torch.square))
+
+
 def test_shapley_passes_on_other_errors():
     class Fails(Unfinished):
         @staticmethod

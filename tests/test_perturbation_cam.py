@@ -269,17 +269,13 @@ def test_what_follows_the_layer_bounds_how_many_rows_are_run(cls, branches, monk
     assert max(rows[1:]) == (1 if branches else 3)  # the whole forward, or what follows the layer
 
 
-def bound(model, layer, x, **kwargs):
-    tail = TailForward(model, layer, x, **kwargs)
-    return tail._replay.rows_at_once
-
-
 def test_weights_and_the_batch_do_not_bound_the_rows():
     model = models._seeded(models.Net(nn.Sequential(nn.Flatten(), nn.Linear(120, 60_000))))
     x = models.image_batch(3)
     widest = 60_000 * 8  # bytes of an example's scores; the weights have 120 times as many
     for n in (1, 3):
-        assert bound(model, "block", x[:n]) == replay._CPU_BYTES // widest
+        tail = TailForward(model, "block", x[:n])
+        assert tail._replay.rows_at_once == replay._CPU_BYTES // widest
 
 
 def test_outputs_without_plain_memory_are_let_through():

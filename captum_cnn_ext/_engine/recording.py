@@ -89,8 +89,8 @@ class Recording:
             ArgumentError: the scores do not depend on a site, or not twice differentiably.
         """
         found = self._gradients(scores, {**(grad_kwargs or {}), "create_graph": True})
-        leaves = [t for i in range(len(found)) for part in self._parts(i) for t in part]
-        once = differentiable_once(nodes_between([t for t in leaves if t.requires_grad], scores))
+        leaves = [t for index in range(len(found)) for t in self._leaves(index)]
+        once = differentiable_once(nodes_between(leaves, scores))
         if once:
             raise ArgumentError(_NOT_TWICE.format(why=f"{once[0]} is differentiable once"))
         result = []
@@ -108,7 +108,7 @@ class Recording:
     ) -> list[list[list[Tensor]]]:
         """For each site, each replica's tensors: their gradients."""
         parts = [self._parts(index) for index in range(len(self._probes))]
-        wanted = [t for site in parts for part in site for t in part if t.requires_grad]
+        wanted = [t for index in range(len(parts)) for t in self._leaves(index)]
         if not wanted or not scores.requires_grad:
             names = ", ".join(repr(probe.site.name) for probe in self._probes)
             raise ArgumentError(
@@ -140,8 +140,11 @@ class Recording:
 
     def operations_after(self, index: int, scores: Tensor) -> list[str]:
         """The autograd nodes between site ``index`` and ``scores``, such as "AddmmBackward0"."""
-        leaves = [t for part in self._parts(index) for t in part if t.requires_grad]
-        return operations_between(leaves, scores)
+        return operations_between(self._leaves(index), scores)
+
+    def _leaves(self, index: int) -> list[Tensor]:
+        """The tensors recorded at site ``index`` that have gradients."""
+        return [t for part in self._parts(index) for t in part if t.requires_grad]
 
     def _parts(self, index: int) -> list[list[Tensor]]:
         parts = list(self._probes[index].parts.values())

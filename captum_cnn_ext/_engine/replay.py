@@ -34,8 +34,9 @@ from captum_cnn_ext._engine.sites import Site, warn_last_call
 from captum_cnn_ext._engine.state import state_as_found
 from captum_cnn_ext._engine.widest import Widest
 
-# of the largest tensor of one pass; on a CPU larger ones are no faster
-_CPU_BYTES, _ACCELERATOR_BYTES = 256 * 2**20, 2 * 2**30
+# of the layer's tensor and of the largest one of a pass; on a CPU larger ones are no faster
+_CPU_LAYER_BYTES, _CPU_BYTES = 64 * 2**20, 256 * 2**20
+_ACCELERATOR_LAYER_BYTES, _ACCELERATOR_BYTES = 512 * 2**20, 2 * 2**30
 _UNSEEN = 16  # times its input: the largest map of a model whose modules cannot be followed
 
 
@@ -103,14 +104,21 @@ class Replay:
 
     @property
     def rows_at_once(self) -> int:
-        """How many rows to run in one pass, by the largest output of a module that runs again."""
+        """How many rows to run in one pass, by the layer's tensors and by the largest output of a
+        module that runs again."""
         recorded = self._widest.whole if self.full_forward else self._widest.since
         if self.full_forward and not recorded:
             tensors = self._tensors()
             recorded = _UNSEEN * max(t.numel() * t.element_size() for t in tensors)
-        one = max(1, recorded // max(1, self.length))
         cpu = self.activation[0].device.type == "cpu"
-        return max(1, (_CPU_BYTES if cpu else _ACCELERATOR_BYTES) // one)
+        layer, most = (
+            (_CPU_LAYER_BYTES, _CPU_BYTES)
+            if cpu
+            else (_ACCELERATOR_LAYER_BYTES, _ACCELERATOR_BYTES)
+        )
+        given = max(t[:1].numel() * t.element_size() for t in self.activation)
+        widest = recorded // max(1, self.length)
+        return max(1, min(layer // max(1, given), most // max(1, widest)))
 
     def _check(self, activation: Sequence[Tensor], rows: Rows) -> None:
         if len(activation) != len(self.activation):
@@ -222,9 +230,8 @@ class Replay:
 
     def _run_all(self, activation: Sequence[Tensor], rows: Rows) -> Any:
         """The whole model; in parts, where these give the same and nobody asks for gradients."""
-        most = self.rows_at_once
-        small = rows.is_identity or len(rows) <= most or torch.is_grad_enabled()
-        if not small and self._by_example(self.output, self.length):
+        divisible = not rows.is_identity and self._by_example(self.output, self.length)
+        if divisible and not torch.is_grad_enabled() and len(rows) > (most := self.rows_at_once):
             parts = [
                 self._run_whole(
                     [t[at : at + most] for t in activation],

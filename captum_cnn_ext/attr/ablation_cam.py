@@ -21,9 +21,6 @@ from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext.attr.perturbation_cam import PerturbationCam, repeated, wide
 from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_maps, flat
 
-CPU_BYTES = 64 * 2**20  # of the layer's tensor in one pass
-CUDA_BYTES = 512 * 2**20
-
 
 def ablation_weights(scores: Tensor, ablated: Tensor, signed: bool = False) -> Tensor:
     """w_nk = (y_n - y_nk) / |y_n|, or / y_n; 0 where y_n is 0."""
@@ -67,7 +64,7 @@ class ReplayCam(PerturbationCam):
                 factors = self._factors(maps.shape, slice(0, total))
                 found.append((maps, self._weigh(scores, _affine(maps, slopes, scores, factors))))
                 continue
-            rows = size or min(_rows_that_fit(tensor), replay.rows_at_once)
+            rows = size or replay.rows_at_once
             passes = []
             for n in range(replay.length):
 
@@ -226,12 +223,6 @@ def _affine(maps: Tensor, slopes: Tensor, scores: Tensor, factors: Tensor) -> Te
     for axis in (1, 2):
         parts = parts.sum(axis, keepdim=True) if gone.shape[axis] == 1 else parts
     return scores.unsqueeze(1) - torch.einsum("nkp,ikp->ni", parts, gone)
-
-
-def _rows_that_fit(tensor: Tensor) -> int:
-    """How many rows of a layer's tensor go through the network at once."""
-    one = max(1, tensor[:1].numel() * tensor.element_size())
-    return max(1, (CPU_BYTES if tensor.device.type == "cpu" else CUDA_BYTES) // one)
 
 
 def _element_indices(
