@@ -1,7 +1,13 @@
-"""Shared fixtures: the seed, the real network, its photos."""
+"""Shared fixtures: the seed, the real network, its photos; one thread for each test process."""
 
-import pytest
-import torch
+import os
+
+SIDE_BY_SIDE = "PYTEST_XDIST_WORKER" in os.environ
+if SIDE_BY_SIDE:  # before torch is imported, and for the commands that tests start
+    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

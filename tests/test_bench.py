@@ -207,6 +207,7 @@ def test_methods_go_by_the_names_of_list_methods(net, capsys):
     assert "LayerPolyCam is not among those" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_torchrun_shares_the_images_out(net, tmp_path):
     assert cli.main(net) == 0
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -24,6 +24,8 @@ MAPS["opti"] = tuple(
     partial(each, steps=2) for each in (CASES["opti"][0].func, references.opti_cam)
 )
 
+pytestmark = pytest.mark.slow
+
 
 def assert_close(found, expected):
     atol = 1e-10 * float(expected.abs().max())

@@ -11,6 +11,8 @@ FOLDER = Path(__file__).parent.parent / "examples"
 GALLERY = runpy.run_path(str(FOLDER / "gallery.py"))
 EXAMPLES = GALLERY["EXAMPLES"]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
 def test_example(path, tmp_path, monkeypatch, capsys):

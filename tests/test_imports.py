@@ -107,6 +107,7 @@ def test_importing_the_package_loads_nothing_heavy():
         "cli.explore",
     ],
 )
+@pytest.mark.slow
 def test_faces_and_families_load_extras_only_when_used(module):
     lazy = {"torchvision", "gradio", "jinja2", "timm", "skimage", "safetensors"}
     loaded = loaded_by(f"import captum_cnn_ext.{module}")

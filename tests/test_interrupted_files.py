@@ -26,6 +26,8 @@ from captum_cnn_ext.render import save_film
 MOST = int(os.environ.get("LINES", "30"))  # of a writer, a random sample of so many lines
 NET = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval()
 
+pytestmark = pytest.mark.slow
+
 
 def image(version, *shape):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(version))

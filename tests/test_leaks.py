@@ -32,6 +32,8 @@ def preprocess(picture):
     return torch.from_numpy(data).permute(2, 0, 1)
 """
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):

@@ -17,6 +17,8 @@ from captum_cnn_ext import metrics
 
 SIDE = 12
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def quantus():

@@ -14,6 +14,8 @@ NETWORKS = (
     "efficientnet_b0", "mobilenet_v3_small", "shufflenet_v2_x0_5",
 )  # fmt: skip
 
+pytestmark = pytest.mark.slow
+
 
 def network(name):
     """Seeded weights; batch norms hold the statistics of a batch, so that scores feel the image."""

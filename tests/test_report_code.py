@@ -17,6 +17,8 @@ WITH_FIGURES = [
 ]
 TITLED = {"reconstructions"}  # drawn with the photos' names, which the code leaves out
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def model():

@@ -83,6 +83,7 @@ def modules_of(statement):
     return set(subprocess.run(run, capture_output=True, text=True, check=True).stdout.split())
 
 
+@pytest.mark.slow
 def test_importing_costs_no_more_modules_than_captum():
     """Half of what ``import captum.attr`` loads may come on top; it was 1.5 of the time."""
     ours, theirs = modules_of("import captum_cnn_ext"), modules_of("import captum.attr")

@@ -288,6 +288,7 @@ def run_script(text, folder, *launcher):
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_gives_the_same_bytes(whole, tmp_path):
     assert run_script(KILLED, tmp_path).returncode == -9
     path = tmp_path / "job.npz"
@@ -297,6 +298,7 @@ def test_killed_and_resumed_gives_the_same_bytes(whole, tmp_path):
     assert files(top_patches(trained(), "4", Digits(700), **options), tmp_path) == whole
 
 
+@pytest.mark.slow
 def test_two_processes_under_torchrun_give_the_same_bytes(whole, tmp_path):
     launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29571")
     done = run_script(SHARED, tmp_path, *launcher)
