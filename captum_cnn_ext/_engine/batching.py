@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from captum_cnn_ext._engine.arguments import ArgumentError, as_tensors
+from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.captum_compat import TargetType, format_additional_forward_args
+from captum_cnn_ext._engine.inputs import as_tensors
 
 T = TypeVar("T")
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import check_devices, root_module, without_reducer
+from captum_cnn_ext._engine.arguments import root_module, without_reducer
+from captum_cnn_ext._engine.inputs import check_devices
 from captum_cnn_ext._engine.one_image import one_image_norms
 from captum_cnn_ext._engine.state import state_as_found
 

@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, select_score
+from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.batching import rows_of
 from captum_cnn_ext._engine.forward import run_forward
 from captum_cnn_ext._engine.incremental import Incremental
 from captum_cnn_ext._engine.tape import Refusal
+from captum_cnn_ext._engine.targets import select_score
 from captum_cnn_ext._engine.tiles import Span, Tile, cut
 
 # Deviation of the tape's output from the model's, in units of rounding of its largest value, that

@@ -15,12 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.arguments import (
-    ArgumentError,
-    check_devices,
-    root_module,
-    runnable,
-)
+from captum_cnn_ext._engine.arguments import ArgumentError, root_module, runnable
 from captum_cnn_ext._engine.attention import TwiceDifferentiable
 from captum_cnn_ext._engine.autograd_graph import (
     differentiable_once,
@@ -29,6 +24,7 @@ from captum_cnn_ext._engine.autograd_graph import (
 )
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.geometry import FieldTracer
+from captum_cnn_ext._engine.inputs import check_devices
 from captum_cnn_ext._engine.observing import (
     Probe,
     Stop,

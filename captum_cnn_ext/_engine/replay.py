@@ -17,14 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
-from captum_cnn_ext._engine.arguments import (
-    ArgumentError,
-    check_devices,
-    check_examples,
-    root_module,
-    runnable,
-)
+from captum_cnn_ext._engine.arguments import ArgumentError, root_module, runnable
 from captum_cnn_ext._engine.call_script import CallRecorder, Script, Slot
+from captum_cnn_ext._engine.inputs import check_devices, check_examples
 from captum_cnn_ext._engine.one_image import one_image_norms
 from captum_cnn_ext._engine.patching import layer_hook, patched, unfollowable
 from captum_cnn_ext._engine.player import ChangedOrderError, Player

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.affine_tail import affine_gradients
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, select_score
+from captum_cnn_ext._engine.arguments import ArgumentError, Layer
 from captum_cnn_ext._engine.batching import Chunk
 from captum_cnn_ext._engine.captum_compat import TargetType
 from captum_cnn_ext._engine.replay import Replay
 from captum_cnn_ext._engine.sites import Site
+from captum_cnn_ext._engine.targets import select_score
 from captum_cnn_ext.attr.perturbation_cam import PerturbationCam, repeated, wide
 from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_maps, flat
 

@@ -9,18 +9,10 @@ import torch
 from captum.attr import GradientAttribution, NeuronAttribution
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import (
-    ArgumentError,
-    Layer,
-    NeuronSelector,
-    as_tensors,
-    check_devices,
-    check_examples,
-    find_layer,
-    root_module,
-    select_neuron,
-)
+from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer, root_module
 from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
+from captum_cnn_ext._engine.inputs import as_tensors, check_devices, check_examples
+from captum_cnn_ext._engine.targets import NeuronSelector, select_neuron
 from captum_cnn_ext.synthesis import Objective, Recipe, Synthesis, Target, maximize
 from captum_cnn_ext.synthesis.objective import Place
 

@@ -8,18 +8,12 @@ import torch
 from captum.attr import GradientAttribution, NeuronAttribution
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import (
-    ArgumentError,
-    Layer,
-    as_tensors,
-    check_examples,
-    choose,
-    find_layer,
-)
+from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose, find_layer
 from captum_cnn_ext._engine.backward_rules import RULES, SMOOTH_OPTIONS
 from captum_cnn_ext._engine.batching import in_chunks, rows_of
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args, log_usage
 from captum_cnn_ext._engine.geometry import FieldTracer, box, crops
+from captum_cnn_ext._engine.inputs import as_tensors, check_examples
 from captum_cnn_ext._engine.reconstruct import Pass, through_cuts, through_the_graph
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site, layer_sites

@@ -7,15 +7,10 @@ import torch
 from captum.attr import LayerAttribution
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import (
-    ArgumentError,
-    Layer,
-    as_tensors,
-    check_examples,
-    find_layers,
-)
+from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layers
 from captum_cnn_ext._engine.batching import Chunk, layer_results
 from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
+from captum_cnn_ext._engine.inputs import as_tensors, check_examples
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import layer_sites
 from captum_cnn_ext._engine.state import imported

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose, select_score
+from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose
 from captum_cnn_ext._engine.batching import Chunk
 from captum_cnn_ext._engine.captum_compat import TargetType
 from captum_cnn_ext._engine.recording import Recording, record
 from captum_cnn_ext._engine.sites import Site
+from captum_cnn_ext._engine.targets import select_score
 from captum_cnn_ext.attr.cam import Evidence, GradientCam, T
 from captum_cnn_ext.attr.components import first_direction
 from captum_cnn_ext.attr.gradient_cam import BASES, base_weights, warn_where_ill_posed

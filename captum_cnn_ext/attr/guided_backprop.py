@@ -7,20 +7,14 @@ from typing import Any
 from captum.attr import GradientAttribution, NeuronAttribution
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import (
-    Layer,
-    NeuronSelector,
-    as_tensors,
-    choose,
-    find_layer,
-    select_neuron,
-    select_score,
-)
+from captum_cnn_ext._engine.arguments import Layer, choose, find_layer
 from captum_cnn_ext._engine.backward_rules import SMOOTH_OPTIONS, backpropagate
 from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.coverage import Coverage
+from captum_cnn_ext._engine.inputs import as_tensors
 from captum_cnn_ext._engine.recording import Recording, record
 from captum_cnn_ext._engine.sites import Site, layer_sites
+from captum_cnn_ext._engine.targets import NeuronSelector, select_neuron, select_score
 
 Select = Callable[[Recording], Tensor]
 

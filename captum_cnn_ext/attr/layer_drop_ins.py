@@ -10,16 +10,12 @@ from captum.attr import LayerFeatureAblation as CaptumLayerFeatureAblation
 from captum.attr import LayerIntegratedGradients as CaptumLayerIntegratedGradients
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import (
-    ArgumentError,
-    Layer,
-    as_tensors,
-    find_layers,
-    select_score,
-)
+from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layers
 from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
+from captum_cnn_ext._engine.inputs import as_tensors
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import layer_sites
+from captum_cnn_ext._engine.targets import select_score
 from captum_cnn_ext.attr.tail_forward import TailForward
 
 

@@ -12,21 +12,17 @@ from captum.attr import InternalInfluence as CaptumInternalInfluence
 from captum.attr import LayerConductance as CaptumLayerConductance
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import (
-    ArgumentError,
-    Layer,
-    as_tensors,
-    find_layer,
-    select_score,
-)
+from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer
 from captum_cnn_ext._engine.captum_compat import (
     TargetType,
     format_additional_forward_args,
     log_usage,
     quadrature,
 )
+from captum_cnn_ext._engine.inputs import as_tensors
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site, layer_sites
+from captum_cnn_ext._engine.targets import select_score
 from captum_cnn_ext.attr.layer_drop_ins import as_baselines
 
 Pair = tuple[Tensor, Tensor]

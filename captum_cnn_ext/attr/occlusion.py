@@ -7,12 +7,7 @@ import torch
 from captum.attr import PerturbationAttribution
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import (
-    ArgumentError,
-    as_tensors,
-    check_examples,
-    select_score,
-)
+from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.batching import in_chunks
 from captum_cnn_ext._engine.captum_compat import (
     TargetType,
@@ -21,8 +16,10 @@ from captum_cnn_ext._engine.captum_compat import (
 )
 from captum_cnn_ext._engine.forward import run_forward
 from captum_cnn_ext._engine.incremental import Incremental, Recorded
+from captum_cnn_ext._engine.inputs import as_tensors, check_examples
 from captum_cnn_ext._engine.occluding import Example, incremental_model, judge, window_tile
 from captum_cnn_ext._engine.tape import Refusal
+from captum_cnn_ext._engine.targets import select_score
 from captum_cnn_ext.attr.sliding_windows import Grid, grids
 
 # windows in one pass: a CPU is slower with more; incremental passes hold less for each

@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose, select_score
+from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose
 from captum_cnn_ext._engine.batching import Chunk
 from captum_cnn_ext._engine.forward import run_forward
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site
+from captum_cnn_ext._engine.targets import select_score
 from captum_cnn_ext.attr.perturbation_cam import wide
 from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_maps
 from captum_cnn_ext.attr.score_cam import MaskedInputCam, mask_at, unit_range

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, as_tensors, find_layer
+from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
+from captum_cnn_ext._engine.inputs import as_tensors
 from captum_cnn_ext._engine.replay import Replay
 from captum_cnn_ext._engine.sites import layer_sites
 

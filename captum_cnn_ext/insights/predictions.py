@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, select_score
+from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.targets import select_score
 from captum_cnn_ext.insights.context import Predicted
 
 SUM_TOLERANCE = 1e-3

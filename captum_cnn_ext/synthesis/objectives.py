@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, select_score
+from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.arguments import Layer as AnyLayer
 from captum_cnn_ext._engine.captum_compat import TargetType
+from captum_cnn_ext._engine.targets import select_score
 from captum_cnn_ext.synthesis.objective import (
     Batch,
     Objective,
