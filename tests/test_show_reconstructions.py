@@ -82,8 +82,8 @@ def test_zeros_and_values_that_are_not_finite_are_grey(image):
     [
         (torch.zeros(1, 2, 3, 8, 8), {}, r"expected \(1, K, 3, 16, 20\) as the images are"),
         (torch.zeros(2, 2, 3, 16, 20), {}, r"got attributions of shape \(2, 2"),
-        (torch.zeros(1, 2, 3, 16, 20), {"crop": "filed"}, "crop: got 'filed'.*mean 'field'"),
-        (torch.zeros(1, 2, 3, 16, 20), {"outlier_perc": 100}, "outlier_perc: got 100"),
+        (torch.zeros(1, 2, 3, 16, 20), {"crop": "filed"}, "crop='filed':.*nearest: 'field'"),
+        (torch.zeros(1, 2, 3, 16, 20), {"outlier_perc": 100}, "outlier_perc=100"),
         (torch.zeros(1, 2, 3, 16, 20), {"row_titles": ["a", "b"]}, "row_titles: got 2"),
     ],
 )

@@ -1,37 +1,17 @@
-"""Judge what the user passed: layers and choices. Inputs and targets have their own files."""
+"""Judge which layer the user means. Inputs, targets and numbers have their own files."""
 
-import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
 from torch import nn
 
+from captum_cnn_ext.errors import ArgumentError as ArgumentError
+from captum_cnn_ext.errors import TargetError as TargetError
+from captum_cnn_ext.errors import choose as choose
+from captum_cnn_ext.errors import nearest as nearest
+
 Layer = nn.Module | str
-
-
-class ArgumentError(ValueError, AssertionError):
-    """A wrong argument: a ``ValueError``, and the ``AssertionError`` that Captum's contract has."""
-
-
-class TargetError(ArgumentError, IndexError):
-    """A ``target`` that the model's output does not have (Captum: AssertionError, IndexError)."""
-
-
-def nearest(name: str, options: Iterable[str]) -> str:
-    """A hint ``"; nearest: 'a', 'b'"`` for a misspelt name, or an empty string."""
-    close = difflib.get_close_matches(name, list(options), n=3, cutoff=0.4)
-    return f"; nearest: {', '.join(map(repr, close))}" if close else ""
-
-
-def choose(parameter: str, value: str, options: Sequence[str]) -> str:
-    """Return ``value`` if it is one of ``options``, else raise naming the nearest."""
-    if value not in options:
-        raise ArgumentError(
-            f"{parameter}={value!r}: expected one of {', '.join(map(repr, options))}"
-            f"{nearest(str(value), options)}"
-        )
-    return value
 
 
 def root_module(forward_func: Callable[..., Any]) -> nn.Module | None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._numbers import as_count, as_number, as_seed
+from captum_cnn_ext.errors import ArgumentError
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ def bootstrap(
     names = list(range(len(given))) if groups is None else list(groups)
     if not len(given) or len(names) != len(given):
         raise ArgumentError(f"values: expected one number or more, got {len(given)} for {names!r}")
-    if not 0 < confidence < 1:
-        raise ArgumentError(f"confidence={confidence!r}: expected a number between 0 and 1")
+    confidence = as_number("confidence", confidence, above=0, below=1)
+    resamples, seed = as_count("resamples", resamples), as_seed("seed", seed)
     places = {name: i for i, name in enumerate(dict.fromkeys(names))}
     index = torch.tensor([places[name] for name in names])
     sums = torch.zeros(len(places), dtype=torch.float64).index_add_(0, index, given)

@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from captum_cnn_ext.models.failures import FORMS, nearest, nearest_spec, no_such, run_users
+from captum_cnn_ext.errors import nearest
+from captum_cnn_ext.models.failures import FORMS, nearest_spec, no_such, run_users
 from captum_cnn_ext.models.loaded import LoadedModel, imagenet_transform, measured
 from captum_cnn_ext.models.weights import load_into, read_tensors, weights_file
 

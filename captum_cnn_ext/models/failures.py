@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from captum_cnn_ext.errors import nearest
+
 FORMS = (
     "demo, torchvision:NAME, timm:NAME, package.module:FACTORY or path/to/file.py:FACTORY "
     "(a function without arguments that returns the model)"
@@ -20,12 +22,6 @@ def run_users(call: Callable[[], Any], spec: str, what: str = "its code") -> Any
         raise ValueError(
             f"model {spec!r}: {what} raised {type(error).__name__}: {error}"
         ) from error
-
-
-def nearest(name: str, options: Iterable[str]) -> str:
-    from captum_cnn_ext._engine.arguments import nearest  # imports Captum: only for an error
-
-    return nearest(name, options)
 
 
 def nearest_spec(spec: str) -> str:

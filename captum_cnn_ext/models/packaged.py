@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from captum_cnn_ext.models.failures import nearest, not_installed
+from captum_cnn_ext.errors import nearest
+from captum_cnn_ext.models.failures import not_installed
 from captum_cnn_ext.models.loaded import (
     LoadedModel,
     imagenet_names,

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext.models.failures import nearest, no_such, not_installed
+from captum_cnn_ext.errors import nearest
+from captum_cnn_ext.models.failures import no_such, not_installed
 
 _WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 _WRAPPERS = ("state_dict", "model_state_dict", "model")

@@ -9,6 +9,7 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from captum_cnn_ext.errors import choose
 from captum_cnn_ext.render import checks, layout, wording
 from captum_cnn_ext.render.heat import heat_of, normalised, outlier_scale, remarks, shared_scales
 from captum_cnn_ext.render.images import to_rgb
@@ -181,7 +182,7 @@ def show_attributions(
         (2, 3)
     """
     style = PanelStyle(method, sign, outlier_perc, interpolate_mode, alpha_overlay, cmap)
-    checks.one_of("scale", scale, tuple(SCALE_WORDS))
+    choose("scale", scale, tuple(SCALE_WORDS))
     pictures = checks.picture_batch("images", images)
     count, _, height, width = pictures.shape
     if not isinstance(attributions, Mapping):

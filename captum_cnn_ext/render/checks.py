@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,20 +10,9 @@ from matplotlib import colormaps
 from matplotlib.colors import Colormap
 from torch import Tensor
 
+from captum_cnn_ext.errors import ArgumentError, nearest
+
 CHANNEL_COUNTS = (1, 3)  # a picture is grey or RGB
-
-
-def _did_you_mean(value: object, allowed: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(str(value), list(allowed), n=1, cutoff=0.5)
-    return f"; did you mean {nearest[0]!r}?" if nearest else ""
-
-
-def one_of(name: str, value: str, allowed: Sequence[str]) -> str:
-    """Return `value`, or say which names are allowed and which of them is nearest."""
-    if value in allowed:
-        return value
-    names = ", ".join(repr(option) for option in allowed)
-    raise ValueError(f"{name}: got {value!r}, expected {names}{_did_you_mean(value, allowed)}")
 
 
 def color_map(name: str, cmap: str | Colormap | None, default: str) -> Colormap:
@@ -32,17 +20,11 @@ def color_map(name: str, cmap: str | Colormap | None, default: str) -> Colormap:
     if isinstance(cmap, Colormap):
         return cmap
     wanted = default if cmap is None else cmap
-    if wanted not in colormaps:
-        hint = _did_you_mean(wanted, colormaps)
-        raise ValueError(f"{name}: got {wanted!r}, expected a matplotlib colour map{hint}")
+    if not isinstance(wanted, str) or wanted not in colormaps:
+        raise ArgumentError(
+            f"{name}={wanted!r}: expected a matplotlib colour map{nearest(str(wanted), colormaps)}"
+        )
     return colormaps[wanted]
-
-
-def number_in(name: str, value: float, low: float, high: float, *, open_end: bool = False) -> float:
-    """Return `value` if it lies in [low, high], or in [low, high) with `open_end`."""
-    if low <= value < high or (value == high and not open_end):
-        return value
-    raise ValueError(f"{name}: got {value}, expected {low} to {high}{' exclusive' * open_end}")
 
 
 def real_tensor(name: str, value: Any) -> Tensor:
@@ -110,12 +92,6 @@ def one_picture(name: str, value: Any) -> Tensor:
     if batch.shape[0] != 1:
         raise ValueError(f"{name}: got {batch.shape[0]} images, expected one; pick {name}[i]")
     return batch
-
-
-def at_least_one(name: str, value: int | None) -> None:
-    """Judge a limit on how much is drawn; None is no limit."""
-    if value is not None and value < 1:
-        raise ValueError(f"{name}: got {value}, expected at least 1, or None for no limit")
 
 
 def chosen(name: str, indices: int | Sequence[int] | Tensor | None, size: int) -> list[int]:

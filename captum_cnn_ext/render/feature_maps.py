@@ -9,6 +9,8 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from captum_cnn_ext._numbers import as_count_or_none
+from captum_cnn_ext.errors import choose
 from captum_cnn_ext.render import checks, layout, wording
 from captum_cnn_ext.render.layout import AxesGrid
 from captum_cnn_ext.render.panel import draw_picture
@@ -70,9 +72,9 @@ def show_feature_maps(
         >>> axes.shape, figure.get_suptitle()
         ((2, 2), '4 of 6 channels shown, by max')
     """
-    checks.one_of("sort", sort, SORTS)
-    checks.one_of("scale", scale, SCALES)
-    checks.at_least_one("first", first)
+    choose("sort", sort, SORTS)
+    choose("scale", scale, SCALES)
+    first = as_count_or_none("first", first)
     layer = _one_image(maps)
     shown = _by_strength(layer, checks.chosen("channels", channels, len(layer)), sort)
     shown = shown[:first] if channels is None else shown

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from matplotlib.figure import Figure
 
+from captum_cnn_ext._numbers import as_count_or_none
 from captum_cnn_ext.render import checks, filters, layout
 from captum_cnn_ext.render.layout import AxesGrid, Sheet
 
@@ -64,7 +65,7 @@ def show_filter_families(
         (1, 2)
     """
     kernel = filters._kernel(weight)
-    checks.at_least_one("first", first)
+    first = as_count_or_none("first", first)
     if not families:
         raise ValueError("families: got none, so there is nothing to draw")
     shown = list(families)[:first]

@@ -13,6 +13,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from captum_cnn_ext._numbers import as_count_or_none
+from captum_cnn_ext.errors import choose
 from captum_cnn_ext.render import checks, layout, wording
 from captum_cnn_ext.render.layout import AxesGrid, Sheet
 from captum_cnn_ext.render.panel import draw_picture
@@ -74,8 +76,8 @@ def show_filters(
         >>> axes[0, 0].images[0].get_array().shape  # 16 slices side by side
         (3, 48)
     """
-    checks.one_of("scale", scale, SCALES)
-    checks.at_least_one("first", first)
+    choose("scale", scale, SCALES)
+    first = as_count_or_none("first", first)
     kernel = _kernel(weight)
     rows = checks.chosen("filters", filters, kernel.shape[0])
     rows = rows[:first] if filters is None else rows

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, to_rgb
 
+from captum_cnn_ext._numbers import as_number
+from captum_cnn_ext.errors import choose
 from captum_cnn_ext.render import checks
 from captum_cnn_ext.render.layout import MARK_COLOR
 
@@ -37,11 +39,11 @@ class PanelStyle:
     methods: Sequence[str] = HEAT_METHODS
 
     def __post_init__(self) -> None:
-        checks.one_of("method", self.method, self.methods)
-        checks.one_of("sign", self.sign, SIGNS)
-        checks.one_of("interpolate_mode", self.interpolate_mode, INTERPOLATE_MODES)
-        checks.number_in("outlier_perc", self.outlier_perc, 0, 100, open_end=True)
-        checks.number_in("alpha_overlay", self.alpha_overlay, 0, 1)
+        choose("method", self.method, self.methods)
+        choose("sign", self.sign, SIGNS)
+        choose("interpolate_mode", self.interpolate_mode, INTERPOLATE_MODES)
+        as_number("outlier_perc", self.outlier_perc, 0, below=100)
+        as_number("alpha_overlay", self.alpha_overlay, 0, 1)
         checks.color_map("cmap", self.cmap, "gray")
         if self.method == "masked_image" and self.sign == "all":
             raise ValueError(

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from captum_cnn_ext._numbers import as_number
+from captum_cnn_ext.errors import choose
 from captum_cnn_ext.render import checks, layout, wording
 from captum_cnn_ext.render.images import to_rgb
 from captum_cnn_ext.render.layout import AxesGrid, Sheet
@@ -92,8 +94,8 @@ def show_reconstructions(
         (2, 5)
     """
     pictures = checks.picture_batch("images", images)
-    checks.one_of("crop", crop, ("field", "energy", "none"))
-    checks.number_in("outlier_perc", outlier_perc, 0, 100, open_end=True)
+    choose("crop", crop, ("field", "energy", "none"))
+    as_number("outlier_perc", outlier_perc, 0, below=100)
     count, _, height, width = pictures.shape
     maps = checks.real_tensor("reconstructions.attributions", reconstructions.attributions)
     if maps.dim() != 5 or maps.shape[0] != count or maps.shape[2:] != pictures.shape[1:]:

@@ -1,0 +1,41 @@
+"""What is raised for a wrong argument, to be caught by name, and how its message finds a name.
+
+Example::
+
+    >>> from captum_cnn_ext.errors import ArgumentError
+    >>> from captum_cnn_ext.metrics import bootstrap
+    >>> try:
+    ...     bootstrap([0.2, 0.4], resamples=0)
+    ... except ArgumentError as error:
+    ...     print(error)
+    resamples=0: expected an integer of at least 1
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+__all__ = ["ArgumentError", "TargetError", "choose", "nearest"]
+
+
+class ArgumentError(ValueError, AssertionError):
+    """A wrong argument: a ``ValueError``, and the ``AssertionError`` that Captum raises for it."""
+
+
+class TargetError(ArgumentError, IndexError):
+    """A ``target`` that the model's output does not have (Captum: AssertionError, IndexError)."""
+
+
+def nearest(name: str, options: Iterable[str]) -> str:
+    """A hint ``"; nearest: 'a', 'b'"`` for a misspelt name, or an empty string."""
+    close = difflib.get_close_matches(name, list(options), n=3, cutoff=0.4)
+    return f"; nearest: {', '.join(map(repr, close))}" if close else ""
+
+
+def choose(parameter: str, value: str, options: Sequence[str]) -> str:
+    """Return ``value`` if it is one of ``options``, else raise naming the nearest."""
+    if not isinstance(value, str) or value not in options:
+        raise ArgumentError(
+            f"{parameter}={value!r}: expected one of {', '.join(map(repr, options))}"
+            f"{nearest(str(value), options)}"
+        )
+    return value
