@@ -13,7 +13,7 @@ from captum_cnn_ext.errors import ArgumentError
 
 def as_count(parameter: str, value: Any, minimum: int = 1, maximum: int | None = None) -> int:
     """``value`` as an int, if it is an integer from ``minimum`` to ``maximum``."""
-    found = _integer(value)
+    found = whole(value)
     if found is not None and minimum <= found and (maximum is None or found <= maximum):
         return found
     bounds = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
@@ -22,7 +22,7 @@ def as_count(parameter: str, value: Any, minimum: int = 1, maximum: int | None =
 
 def as_count_or_none(parameter: str, value: Any, minimum: int = 1) -> int | None:
     """``as_count``, where None has a meaning of its own."""
-    found = _integer(value)
+    found = whole(value)
     if value is None or (found is not None and found >= minimum):
         return found
     raise ArgumentError(
@@ -61,13 +61,14 @@ def as_numbers(parameter: str, values: Iterable[Any], **bounds: float) -> tuple[
 
 def as_seed(parameter: str, value: Any) -> int:
     """``value`` as an int, if PyTorch's generators take it."""
-    found = _integer(value)
+    found = whole(value)
     if found is None or not -(2**63) <= found < 2**63:
         raise ArgumentError(f"{parameter}={value!r}: expected an integer of 64 bits, such as 0")
     return found
 
 
-def _integer(value: Any) -> int | None:
+def whole(value: Any) -> int | None:
+    """``value`` as an int, or None where it is no integer."""
     if _is_truth(value):
         return None
     try:

@@ -17,12 +17,7 @@ def renamed(**successors: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         def with_old_spellings(*args: P.args, **kwargs: P.kwargs) -> R:
             for old in successors.keys() & kwargs.keys():
                 warn_renamed(f"{old}=", f"{successors[old]}=")
-                if successors[old] in kwargs:
-                    raise TypeError(
-                        f"{function.__qualname__}() got both {successors[old]!r} and {old!r}, its "
-                        "old spelling; pass the first"
-                    )
-                kwargs[successors[old]] = kwargs.pop(old)
+                kwargs.setdefault(successors[old], kwargs.pop(old))
             return function(*args, **kwargs)
 
         return with_old_spellings

@@ -220,11 +220,11 @@ def test_what_is_wrong_is_said(monkeypatch):
     model, x = models.build(models.Net), models.image_batch()
     with pytest.raises(ValueError, match="components=9: expected at most 4, the smaller of 4 chan"):
         LayerDeepFeatureFactorization(model, "block", components=9).attribute(x)
-    with pytest.raises(ValueError, match="components=0: expected a positive integer"):
+    with pytest.raises(ValueError, match="components=0: expected an integer of at least 1"):
         LayerDeepFeatureFactorization(model, "block", components=0)
     with pytest.raises(ValueError, match=r"kernel='rbff': expected one of .*; nearest: 'rbf'"):
         LayerKPCACam(model, "block", kernel="rbff")
-    with pytest.raises(ValueError, match=r"gamma=0\.0: expected a positive number"):
+    with pytest.raises(ValueError, match=r"gamma=0\.0: expected a finite number above 0"):
         LayerKPCACam(model, "block", gamma=0.0)
 
     def missing(name):

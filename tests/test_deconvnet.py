@@ -62,7 +62,7 @@ def test_cuts_give_the_whole_images_values(name, rule, monkeypatch):
     monkeypatch.setattr(module, "_WORTH_CUTTING", 1.0)
     whole = net(model).reconstruct(x, rule=rule, crop=False)
     monkeypatch.setattr(module, "through_the_graph", None)  # the cuts have to do it
-    cut = net(model).reconstruct(x, rule=rule, units_at_once=5)
+    cut = net(model).reconstruct(x, rule=rule, internal_batch_size=5)
     atol = 1e-12 * float(whole.attributions.abs().max())
     torch.testing.assert_close(cut.attributions, whole.attributions, rtol=0, atol=atol)
     assert torch.equal(cut.positions, whole.positions)
@@ -208,7 +208,7 @@ def test_the_strongest_channels_and_the_seeds():
             {"channels": torch.zeros(5, 2, dtype=torch.long)},
             r"expected a tensor \(K,\) or \(2, K\)",
         ),
-        ({"top": 9}, "top=9: expected 1 to 8"),
+        ({"top": 9}, "top=9: expected an integer from 1 to 8"),
         ({"seed": "mean"}, "seed='mean': expected one of 'max', 'map'"),
         ({"seed": (99, 0)}, r"seed=\(99, 0\): expected a position in the layer's maps"),
         ({"seed": torch.zeros(7)}, r"seed: a tensor of shape \(7,\) does not broadcast"),

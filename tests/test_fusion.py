@@ -72,8 +72,8 @@ def test_sizes(how):
         ([torch.zeros(2, 3)], {}, r"1 to 3 dimensions of positions.*got \(2, 3\)"),
         ([FIRST, 3], {}, "got int"),
         ([FIRST], {"how": "mena"}, "how='mena': expected one of .*; nearest: 'mean'"),
-        ([FIRST], {"size": (1, 2, 3)}, "expected a positive integer or 2 of them"),
-        ([FIRST], {"size": 0}, "size=0: expected a positive integer"),
+        ([FIRST], {"size": (1, 2, 3)}, "expected an integer or 2 of them"),
+        ([FIRST], {"size": 0}, "size=0: expected an integer of at least 1"),
     ],
 )
 def test_wrong_arguments_are_named(maps, kwargs, message):

@@ -138,7 +138,7 @@ def test_finer_needs_classes_to_compare():
         LayerFinerCam(lambda x: model(x)[:, 2], model.block).attribute(x)
     with pytest.raises(ValueError, match=r"base='hirescam': expected one of .*; nearest: 'hires"):
         LayerFinerCam(model, "block", base="hirescam")
-    with pytest.raises(ValueError, match="references=0: expected a positive integer"):
+    with pytest.raises(ValueError, match="references=0: expected an integer of at least 1"):
         LayerFinerCam(model, "block", references=0)
 
 
@@ -253,7 +253,7 @@ def test_eigen_grad_cams_channels_add_up():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"samples": 0}, "samples=0: expected a positive"), ({"noise": -1.0}, "noise=-1.0: expected")],
+    [({"samples": 0}, "samples=0: expected"), ({"noise": -1.0}, "noise=-1.0: expected")],
 )
 def test_wrong_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):

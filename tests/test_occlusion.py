@@ -169,8 +169,8 @@ def test_one_number_for_the_whole_batch(kind):
         ({"sliding_window_shapes": 4}, "expected a tuple"),
         ({"sliding_window_shapes": (3, 4, 4), "baselines": torch.ones(2)}, "baselines: expected"),
         ({"sliding_window_shapes": (3, 4, 4), "baselines": (0, 0)}, "one for each of 1 inputs"),
-        ({"sliding_window_shapes": (3, 4, 4), "perturbations_per_eval": 0}, "positive integer"),
-        ({"sliding_window_shapes": (3, 4, 4), "coarse_to_fine": 2}, "a share in"),
+        ({"sliding_window_shapes": (3, 4, 4), "perturbations_per_eval": 0}, "eval=0: expected"),
+        ({"sliding_window_shapes": (3, 4, 4), "coarse_to_fine": 2}, "coarse_to_fine=2: expected"),
         ({"sliding_window_shapes": (3, 4, 4), "target": 9}, "target=9: .* 5 classes"),
     ],
 )

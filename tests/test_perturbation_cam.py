@@ -220,9 +220,9 @@ def test_constant_maps_cost_nothing():
     ("make", "message"),
     [
         (partial(LayerScoreCam, score="probabilty"), "score='probabilty'.*nearest: 'probability'"),
-        (partial(LayerScoreCam, top_channels=0), "top_channels=0: expected 1 or more"),
-        (partial(LayerSSCam, samples=0), "samples=0: expected 1 or more"),
-        (partial(LayerISCam, samples=-1), "samples=-1: expected 1 or more"),
+        (partial(LayerScoreCam, top_channels=0), "top_channels=0: expected an integer"),
+        (partial(LayerSSCam, samples=0), "samples=0: expected an integer of at least 1"),
+        (partial(LayerISCam, samples=-1), "samples=-1: expected an integer of at least 1"),
     ],
 )
 def test_wrong_options_are_named(make, message):

@@ -178,7 +178,7 @@ def test_keeping_features_in_a_list_does_not_reach_the_users_model():
         (models.Unreached, {}, "layer 'block': not reached"),
         (models.SideBranch, {}, "does not depend on this layer"),
         (models.Net, {"call": 1}, r"call=1: layer 'block' was called 1 time\(s\).*from 0 to 0"),
-        (models.Net, {"call": -1}, "call=-1: expected the index of a call, 0 or more"),
+        (models.Net, {"call": -1}, "call=-1: expected an integer of at least 0"),
         (models.Net, {"target": 5}, "has 5 classes; expected an index from 0 to 4"),
         (models.Net, {"target": [0, 1, 7]}, "target=7"),
         (models.Net, {"target": [0, 1]}, "cannot be taken"),
@@ -187,7 +187,7 @@ def test_keeping_features_in_a_list_does_not_reach_the_users_model():
         (models.Net, {"target": None}, r"target=None: selects shape \(5,\).*expected one score"),
         (models.Net, {"target": (1, 2)}, "cannot be taken"),
         (models.Net, {"target": "cat"}, "cannot be taken"),
-        (models.Net, {"internal_batch_size": 0}, "internal_batch_size=0: expected a positive"),
+        (models.Net, {"internal_batch_size": 0}, "internal_batch_size=0: expected an integer"),
     ],
 )
 def test_wrong_arguments_are_named(kind, kwargs, message):

@@ -149,9 +149,9 @@ def test_tokens_that_do_not_fit(arguments, shape, message):
 
 
 def test_wrong_sizes_are_named():
-    with pytest.raises(ValueError, match="height=0: expected a positive integer or None"):
+    with pytest.raises(ValueError, match="height=0: expected an integer of at least 1, or None"):
         tokens_to_map(0, 3)
-    with pytest.raises(ValueError, match="class_token=-1: expected True, False or a count"):
+    with pytest.raises(ValueError, match="class_token=-1: expected an integer of at least 0"):
         tokens_to_map(class_token=-1)
     with pytest.raises(ValueError, match=r"expected \(N, \*positions, C\), got shape \(2, 3\)"):
         channels_last_to_map(torch.zeros(2, 3))

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.captum_compat import TargetType, format_additional_forward_args
 from captum_cnn_ext._engine.inputs import as_tensors
+from captum_cnn_ext._numbers import as_count_or_none
 
 T = TypeVar("T")
 
@@ -77,8 +77,7 @@ def in_chunks(
     When memory runs out the chunk is halved and the slice tried again; what fitted is kept for
     the rest. One item that does not fit raises the device's own error.
     """
-    if chunk is not None and (not isinstance(chunk, int) or chunk < 1):
-        raise ArgumentError(f"internal_batch_size={chunk!r}: expected a positive integer or None")
+    chunk = as_count_or_none("internal_batch_size", chunk)
     size, start = min(chunk or length, length), 0
     results: list[T] = []
     with tqdm(total=length, desc=description, disable=not show_progress) as bar:

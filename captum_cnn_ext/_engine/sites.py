@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from captum_cnn_ext._engine.arguments import ArgumentError, layer_name
+from captum_cnn_ext._engine.arguments import layer_name
+from captum_cnn_ext._numbers import as_count_or_none
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,7 @@ def layer_sites(
     call: int | None,
 ) -> list[Site]:
     """The sites of a constructor's layer or layers, named for messages."""
-    if call is not None and (not isinstance(call, int) or call < 0):
-        raise ArgumentError(f"call={call!r}: expected the index of a call, 0 or more, or None")
+    call = as_count_or_none("call", call, 0)
     modules = layer if isinstance(layer, list) else [layer]
     return [Site(m, layer_name(forward_func, m), at_input, call) for m in modules]
 

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer
+from captum_cnn_ext._engine.arguments import Layer
+from captum_cnn_ext._numbers import as_count, as_number, as_seed
 from captum_cnn_ext.attr.score_cam import MaskedInputCam
 
 
@@ -61,8 +62,8 @@ class LayerSSCam(MaskedInputCam):
         MaskedInputCam.__init__(
             self, forward_func, layer, device_ids, score=score, top_channels=top_channels
         )
-        self._samples = _positive("samples", samples)
-        self.stdev, self.seed = stdev, seed
+        self._samples = as_count("samples", samples)
+        self.stdev, self.seed = as_number("stdev", stdev, 0), as_seed("seed", seed)
 
     @property
     def samples(self) -> int:
@@ -122,7 +123,7 @@ class LayerISCam(MaskedInputCam):
         MaskedInputCam.__init__(
             self, forward_func, layer, device_ids, score=score, top_channels=top_channels
         )
-        self._samples = _positive("samples", samples)
+        self._samples = as_count("samples", samples)
 
     @property
     def samples(self) -> int:
@@ -131,9 +132,3 @@ class LayerISCam(MaskedInputCam):
     def _vary(self, masks: Tensor, channels: Tensor, part: slice) -> Tensor:
         steps = torch.arange(part.start, part.stop, device=masks.device) % self.samples + 1
         return masks * (steps / self.samples).to(masks.dtype).reshape(-1, *[1] * (masks.ndim - 1))
-
-
-def _positive(parameter: str, value: int) -> int:
-    if value < 1:
-        raise ArgumentError(f"{parameter}={value!r}: expected 1 or more")
-    return value

@@ -14,6 +14,7 @@ from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose
 from captum_cnn_ext._engine.batching import Chunk
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site
+from captum_cnn_ext._numbers import as_number
 from captum_cnn_ext.attr.cam import ActivationMap, Evidence
 from captum_cnn_ext.attr.components import first_direction, kernel_projection
 
@@ -117,7 +118,7 @@ class LayerFem(DecompositionCam):
         deviations: float = 2.0,
     ) -> None:
         DecompositionCam.__init__(self, forward_func, layer, device_ids)
-        self.deviations = deviations
+        self.deviations = as_number("deviations", deviations)
 
     def _parts(self, activations: Tensor) -> Tensor:
         positions = activations.shape[2]
@@ -178,9 +179,7 @@ class LayerKPCACam(DecompositionCam):
     ) -> None:
         DecompositionCam.__init__(self, forward_func, layer, device_ids)
         self.kernel = choose("kernel", kernel, ["sigmoid", "rbf", "linear"])
-        if gamma is not None and not gamma > 0:
-            raise ArgumentError(f"gamma={gamma!r}: expected a positive number or None")
-        self.gamma = gamma
+        self.gamma = None if gamma is None else as_number("gamma", gamma, above=0)
 
     def _map(self, tensors: Sequence[Tensor], relu: bool, summation: bool) -> Tensor:
         if not summation:

@@ -17,6 +17,8 @@ from captum_cnn_ext._engine.inputs import as_tensors, check_examples
 from captum_cnn_ext._engine.reconstruct import Pass, through_cuts, through_the_graph
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site, layer_sites
+from captum_cnn_ext._numbers import as_count_or_none
+from captum_cnn_ext._renamed import renamed
 from captum_cnn_ext.attr.reconstructions import (
     Reconstructions,
     Seed,
@@ -112,6 +114,7 @@ class DeconvNet(NeuronAttribution, GradientAttribution):
             **options,
         ).attributions
 
+    @renamed(units_at_once="internal_batch_size")
     def reconstruct(
         self,
         inputs: Tensor | tuple[Tensor, ...],
@@ -127,7 +130,6 @@ class DeconvNet(NeuronAttribution, GradientAttribution):
         crop: bool = True,
         reshape_transform: ReshapeTransform | None = None,
         internal_batch_size: int | None = None,
-        units_at_once: int | None = None,
         show_progress: bool = False,
     ) -> Reconstructions:
         """The pictures with their channels, positions, activations, fields, and the coverage.
@@ -149,8 +151,8 @@ class DeconvNet(NeuronAttribution, GradientAttribution):
             crop: reconstruct units on cuts of the image where that is exact and saves work.
             reshape_transform: from the layer's tensor to ``(N, C, *positions)``, for tokens and
                 channels-last layers.
-            internal_batch_size: at most so many examples at once; None is all of them.
-            units_at_once: at most so many units in one backward pass; None chooses.
+            internal_batch_size: process at most this many examples per forward pass, and this many
+                units per backward pass; by default all examples, and as many units as fit.
             show_progress: draw a progress bar over the units.
 
         Raises:
@@ -170,7 +172,8 @@ class DeconvNet(NeuronAttribution, GradientAttribution):
         choose("smooth", smooth, SMOOTH_OPTIONS)
         extra = format_additional_forward_args(additional_forward_args)
         (site,) = layer_sites(self.forward_func, self.layer, attribute_to_neuron_input, call)
-        how = Pass(rule, smooth, units_at_once, show_progress, self.get_name())
+        chunk = as_count_or_none("internal_batch_size", internal_batch_size)
+        how = Pass(rule, smooth, chunk, show_progress, self.get_name())
 
         def run(rows: slice) -> Reconstructions:
             part = tuple(rows_of(value, rows, len(image)) for value in extra)
@@ -181,7 +184,7 @@ class DeconvNet(NeuronAttribution, GradientAttribution):
                 image[rows], part, site, chosen, start, top, how, crop, reshape_transform
             )
 
-        found = joined(in_chunks(run, len(image), internal_batch_size))
+        found = joined(in_chunks(run, len(image), chunk))
         found.coverage.warn_of_unknown("DeconvNet")
         _warn_of_pictures_without_the_photo(found, rule, site.name)
         return found

@@ -14,6 +14,7 @@ from captum_cnn_ext._engine.inputs import as_tensors, check_examples
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import layer_sites
 from captum_cnn_ext._engine.state import imported
+from captum_cnn_ext._numbers import as_count, as_seed
 from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_maps
 
 
@@ -99,9 +100,7 @@ class LayerDeepFeatureFactorization(LayerAttribution):
         seed: int = 0,
     ) -> None:
         LayerAttribution.__init__(self, forward_func, find_layers(forward_func, layer), device_ids)
-        if not isinstance(components, int) or components < 1:
-            raise ArgumentError(f"components={components!r}: expected a positive integer")
-        self.components, self.seed = components, seed
+        self.components, self.seed = as_count("components", components), as_seed("seed", seed)
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     def attribute(

@@ -10,6 +10,7 @@ from torch import Tensor
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose
 from captum_cnn_ext._engine.batching import Chunk
 from captum_cnn_ext._engine.sites import Site
+from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.attr.cam import Evidence, GradientCam
 from captum_cnn_ext.attr.gradient_cam import BASES, base_weights
 from captum_cnn_ext.attr.reshape import ReshapeTransform
@@ -84,13 +85,14 @@ def _positions(maps: Sequence[Tensor], size: int | Sequence[int] | None) -> list
     dimensions = maps[0].ndim - 2
     if size is None:
         return [max(sizes) for sizes in zip(*(m.shape[2:] for m in maps), strict=True)]
-    positions = [size] * dimensions if isinstance(size, int) else list(size)
-    if len(positions) != dimensions or not all(isinstance(n, int) and n > 0 for n in positions):
+    if not isinstance(size, Sequence):
+        return [as_count("size", size)] * dimensions
+    if len(size) != dimensions:
         raise ArgumentError(
-            f"size={size!r}: expected a positive integer or {dimensions} of them, as the maps have "
+            f"size={size!r}: expected an integer or {dimensions} of them, as the maps have "
             f"{dimensions} dimensions of positions"
         )
-    return positions
+    return [as_count(f"size[{i}]", n) for i, n in enumerate(size)]
 
 
 def _resized(maps: Tensor, positions: list[int]) -> Tensor:

@@ -16,6 +16,7 @@ from captum_cnn_ext._engine.captum_compat import TargetType
 from captum_cnn_ext._engine.recording import Recording, record
 from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext._engine.targets import select_score
+from captum_cnn_ext._numbers import as_count, as_number, as_seed
 from captum_cnn_ext.attr.cam import Evidence, GradientCam, T
 from captum_cnn_ext.attr.components import first_direction
 from captum_cnn_ext.attr.gradient_cam import BASES, base_weights, warn_where_ill_posed
@@ -100,11 +101,8 @@ class LayerSmoothGradCamPlusPlus(GradientCam):
         seed: int = 0,
     ) -> None:
         GradientCam.__init__(self, forward_func, layer, device_ids)
-        if not isinstance(samples, int) or samples < 1:
-            raise ArgumentError(f"samples={samples!r}: expected a positive integer")
-        if not noise >= 0:
-            raise ArgumentError(f"noise={noise!r}: expected a fraction of the range, 0 or more")
-        self.samples, self.noise, self.seed = samples, noise, seed
+        self.samples, self.seed = as_count("samples", samples), as_seed("seed", seed)
+        self.noise = as_number("noise", noise, 0)
 
     def _each_target(
         self,
@@ -213,9 +211,8 @@ class LayerFinerCam(GradientCam):
         base: str = "grad-cam",
     ) -> None:
         GradientCam.__init__(self, forward_func, layer, device_ids)
-        if not isinstance(references, int) or references < 1:
-            raise ArgumentError(f"references={references!r}: expected a positive integer")
-        self.gamma, self.references = gamma, references
+        self.gamma = as_number("gamma", gamma, 0)
+        self.references = as_count("references", references)
         self.base = choose("base", base, list(BASES))
 
     def _score(self, output: Any, target: TargetType) -> Tensor:

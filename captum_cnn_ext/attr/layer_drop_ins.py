@@ -16,6 +16,7 @@ from captum_cnn_ext._engine.inputs import as_tensors
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import layer_sites
 from captum_cnn_ext._engine.targets import select_score
+from captum_cnn_ext._numbers import as_count, as_count_or_none
 from captum_cnn_ext.attr.tail_forward import TailForward
 
 
@@ -92,6 +93,7 @@ class LayerFeatureAblation(CaptumLayerFeatureAblation):
             ArgumentError: the layer is not reached or gives no tensor.
             TargetError: the output has no such target.
         """
+        per_eval = as_count("perturbations_per_eval", perturbations_per_eval)
         modules = self.layer if isinstance(self.layer, list) else [self.layer]
         found = []
         for module in modules:
@@ -113,7 +115,7 @@ class LayerFeatureAblation(CaptumLayerFeatureAblation):
                     target=target,
                     additional_forward_args=(tail.rows,),
                     feature_mask=layer_mask,
-                    perturbations_per_eval=perturbations_per_eval,
+                    perturbations_per_eval=per_eval,
                 )
             )
         return found if isinstance(self.layer, list) else found[0]
@@ -241,9 +243,9 @@ class LayerIntegratedGradients(CaptumLayerIntegratedGradients):
             baselines=start if len(start) > 1 else start[0],
             target=target,
             additional_forward_args=(tail.rows,),
-            n_steps=n_steps,
+            n_steps=as_count("n_steps", n_steps),
             method=method,
-            internal_batch_size=internal_batch_size,
+            internal_batch_size=as_count_or_none("internal_batch_size", internal_batch_size),
         )
         parts = tuple(t.detach() for t in found) if isinstance(found, tuple) else found.detach()
         result = [parts] if isinstance(self.layer, list) else parts

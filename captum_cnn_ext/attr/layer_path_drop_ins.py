@@ -23,6 +23,7 @@ from captum_cnn_ext._engine.inputs import as_tensors
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site, layer_sites
 from captum_cnn_ext._engine.targets import select_score
+from captum_cnn_ext._numbers import as_count, as_count_or_none
 from captum_cnn_ext.attr.layer_drop_ins import as_baselines
 
 Pair = tuple[Tensor, Tensor]
@@ -107,7 +108,7 @@ class LayerConductance(CaptumLayerConductance):
         """
         tensors, starts = as_tensors(inputs), as_baselines(baselines, as_tensors(inputs))
         (site,) = layer_sites(self.forward_func, self.layer, attribute_to_layer_input, call)
-        _, positions = quadrature(method, n_steps + 1)
+        _, positions = quadrature(method, as_count("n_steps", n_steps) + 1)
         total: list[Tensor] = []
         before: list[Pair] = []
         for now in _along_the_path(
@@ -215,7 +216,7 @@ class InternalInfluence(CaptumInternalInfluence):
         """
         tensors, starts = as_tensors(inputs), as_baselines(baselines, as_tensors(inputs))
         (site,) = layer_sites(self.forward_func, self.layer, attribute_to_layer_input, call)
-        sizes, positions = quadrature(method, n_steps)
+        sizes, positions = quadrature(method, as_count("n_steps", n_steps))
         points = _along_the_path(
             self.forward_func,
             site,
@@ -246,9 +247,10 @@ def _along_the_path(
     starts, ends, positions = path
     count = len(ends[0])
     extra = format_additional_forward_args(additional_forward_args)
-    at_once = len(positions) if internal_batch_size is None else internal_batch_size // count
-    for begin in range(0, len(positions), max(1, at_once)):
-        part = positions[begin : begin + max(1, at_once)]
+    chunk = as_count_or_none("internal_batch_size", internal_batch_size)
+    at_once = len(positions) if chunk is None else max(1, chunk // count)
+    for begin in range(0, len(positions), at_once):
+        part = positions[begin : begin + at_once]
         points = tuple(_cat_points(a, b, part) for a, b in zip(starts, ends, strict=True))
         args = tuple(_repeated(value, len(part), count) for value in extra)
         with record(

@@ -20,6 +20,7 @@ from captum_cnn_ext._engine.inputs import as_tensors, check_examples
 from captum_cnn_ext._engine.occluding import Example, incremental_model, judge, window_tile
 from captum_cnn_ext._engine.tape import Refusal
 from captum_cnn_ext._engine.targets import select_score
+from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.attr.sliding_windows import Grid, grids
 
 # windows in one pass: a CPU is slower with more; incremental passes hold less for each
@@ -123,17 +124,14 @@ class Occlusion(PerturbationAttribution):
         check_examples(tensors)
         windows = grids(tensors, sliding_window_shapes, strides)
         blanks = _blanks(baselines, tensors)
-        if not isinstance(perturbations_per_eval, int) or perturbations_per_eval < 1:
-            raise ArgumentError(
-                f"perturbations_per_eval={perturbations_per_eval!r}: expected a positive integer"
-            )
-        if coarse_to_fine is not None and not 0 < coarse_to_fine <= 1:
-            raise ArgumentError(f"coarse_to_fine={coarse_to_fine!r}: expected a share in (0, 1]")
+        per_eval = as_count("perturbations_per_eval", perturbations_per_eval)
+        if coarse_to_fine is not None:
+            coarse_to_fine = as_number("coarse_to_fine", coarse_to_fine, above=0, maximum=1)
         clean = run_forward(
             self.forward_func,
             tuple(v.clone() if isinstance(v, Tensor) else v for v in (*tensors, *extra)),
         )
-        most = perturbations_per_eval if perturbations_per_eval > 1 else None
+        most = per_eval if per_eval > 1 else None
         run = _Run(self.forward_func, tensors, extra, target, blanks, most, show_progress)
         if _is_one_number(clean, len(tensors[0])):
             if incremental:

@@ -12,6 +12,7 @@ from captum_cnn_ext._engine.forward import run_forward
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext._engine.targets import select_score
+from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.attr.perturbation_cam import wide
 from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_maps
 from captum_cnn_ext.attr.score_cam import MaskedInputCam, mask_at, unit_range
@@ -72,7 +73,7 @@ class LayerOptiCam(MaskedInputCam):
     ) -> None:
         choose("score", score, ("logit", "probability"))
         MaskedInputCam.__init__(self, forward_func, layer, device_ids, score=score)
-        self.steps, self.lr = steps, lr
+        self.steps, self.lr = as_count("steps", steps), as_number("lr", lr, above=0)
 
     @property
     def samples(self) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor
 from captum_cnn_ext._engine.arguments import ArgumentError, choose
 from captum_cnn_ext._engine.coverage import Coverage
 from captum_cnn_ext._engine.reconstruct import Units
+from captum_cnn_ext._numbers import as_count, whole
 from captum_cnn_ext.attr.reshape import flat
 
 Seed = str | tuple[int, ...] | Tensor
@@ -101,10 +102,7 @@ def choose_channels(
     asked = (asked % available).expand(examples, -1)
     if top is None:
         return asked
-    if not isinstance(top, int) or not 1 <= top <= asked.shape[1]:
-        raise ArgumentError(
-            f"top={top!r}: expected 1 to {asked.shape[1]}, the channels to choose from"
-        )
+    top = as_count("top", top, 1, asked.shape[1])  # of the channels to choose from
     strongest = flat(_maps(activation, asked)).amax(2).topk(top, 1).indices
     return asked.gather(1, strongest)
 
@@ -134,7 +132,8 @@ def seeded_units(activation: Tensor, channels: Tensor, seed: Seed) -> Units:
         return Units(channels, maps, None, values)
     if isinstance(seed, tuple):
         inside = len(seed) == len(shape) and all(
-            isinstance(p, int) and -size <= p < size for p, size in zip(seed, shape, strict=True)
+            (i := whole(p)) is not None and -size <= i < size
+            for p, size in zip(seed, shape, strict=True)
         )
         if not inside:
             raise ArgumentError(

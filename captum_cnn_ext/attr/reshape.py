@@ -6,6 +6,7 @@ from math import isqrt
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._numbers import as_count, as_count_or_none
 
 ReshapeTransform = Callable[[Tensor], Tensor]
 
@@ -36,12 +37,10 @@ def tokens_to_map(
         >>> tokens_to_map(14, 14)(torch.randn(2, 197, 768)).shape
         torch.Size([2, 768, 14, 14])
     """
-    first = int(class_token)
-    for name, value in (("height", height), ("width", width)):
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise ArgumentError(f"{name}={value!r}: expected a positive integer or None")
-    if first < 0:
-        raise ArgumentError(f"class_token={class_token!r}: expected True, False or a count")
+    first = (
+        class_token if isinstance(class_token, bool) else as_count("class_token", class_token, 0)
+    )
+    height, width = as_count_or_none("height", height), as_count_or_none("width", width)
 
     def reshape(tokens: Tensor) -> Tensor:
         if tokens.ndim != 3:

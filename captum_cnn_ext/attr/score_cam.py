@@ -17,6 +17,7 @@ from captum_cnn_ext._engine.forward import run_forward
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext._engine.targets import select_score
+from captum_cnn_ext._numbers import as_count_or_none
 from captum_cnn_ext.attr.perturbation_cam import PerturbationCam, repeated, wide
 from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_maps
 
@@ -87,9 +88,7 @@ class MaskedInputCam(PerturbationCam):
     ) -> None:
         PerturbationCam.__init__(self, forward_func, layer, device_ids)
         self.score = choose("score", score, ("probability", "logit"))
-        if top_channels is not None and top_channels < 1:
-            raise ArgumentError(f"top_channels={top_channels!r}: expected 1 or more, or None")
-        self.top_channels = top_channels
+        self.top_channels = as_count_or_none("top_channels", top_channels)
 
     def _scored(
         self,

@@ -11,6 +11,7 @@ from captum_cnn_ext._engine.arguments import choose
 from captum_cnn_ext._engine.batching import in_chunks
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.occluding import Example
+from captum_cnn_ext._numbers import as_count_or_none
 
 ROWS = {"cpu": 4, "cuda": 64}  # images in one pass; a CPU is slower with more
 
@@ -30,6 +31,7 @@ class Scoring:
 
     def __post_init__(self) -> None:
         choose("score", self.score, ("probability", "logit"))
+        as_count_or_none("internal_batch_size", self.internal_batch_size)
 
     def versions(self, count: int, version: Callable[[int, slice], Tensor]) -> Tensor:
         """The scores (N, count) of ``version(n, part)``: versions ``part`` of image n."""
