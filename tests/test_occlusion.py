@@ -68,7 +68,7 @@ def test_training_mode_and_compiled_modules_are_run_whole():
         Occlusion(model).attribute(x, (3, 8, 8), 8, target=1)
     with pytest.raises(ValueError, match="training mode"):
         Occlusion(model).attribute(x, (3, 8, 8), 8, target=1, incremental=True)
-    with pytest.raises(ValueError, match="no input is"):
+    with pytest.raises(ValueError, match="no input is a signal"):
         Occlusion(nn.Linear(4, 3)).attribute(torch.ones(1, 4), (2,), target=1, incremental=True)
 
 
@@ -267,7 +267,8 @@ def test_not_a_number_stays_in_its_window():
 MUTANTS = {
     "off by one in the reach": (tiles.Span, "through", lambda r: lambda s, k, *a: r(s, k - 2, *a)),
     "the patch one to the right": (
-        tiles, "_paste_at", lambda r: lambda w, i, y, x, d: r(w, i, y, x + 1, d),
+        tiles, "_paste_at",
+        lambda r: lambda w, i, place, d: r(w, i, [*place[:-1], place[-1] + 1], d),
     ),
     "tiles not unified": (
         tile_rules, "joined", lambda r: lambda spans, n: r(spans[:1], n),

@@ -21,7 +21,7 @@ from captum_cnn_ext._engine.patching import unfollowable
 from captum_cnn_ext._engine.state import state_as_found
 from captum_cnn_ext._engine.tape import Ref, Refusal, Step, Tape, record_tape
 from captum_cnn_ext._engine.tile_rules import Change, needs_recorded, through
-from captum_cnn_ext._engine.tiles import Tile, whole
+from captum_cnn_ext._engine.tiles import Tile, channels_last, whole
 
 
 class Incremental:
@@ -62,7 +62,9 @@ class Incremental:
         self.tape = folded(tape)
         self.device_type = one[0].device.type
         self.last_use = {n: i for i, step in enumerate(self.tape.steps) for n in step.reads()}
-        self.kept = {n for s in self.tape.steps if needs_recorded(s) for n in s.reads()}
+        self.kept = {
+            n for s in self.tape.steps if needs_recorded(s, self.tape.shapes) for n in s.reads()
+        }
         self.kept |= set(range(self.tape.inputs)) | {self.tape.output}
 
     def recorded(self, inputs: Sequence[Tensor]) -> "Recorded":
@@ -82,7 +84,7 @@ class Recorded:
         self.count = 1
         self._changes: dict[int, Change] = {}
         self._padded: dict[tuple[Any, ...], Tensor] = {}
-        self._base = {i: _channels_last(tensor) for i, tensor in enumerate(inputs)}
+        self._base = {i: channels_last(tensor) for i, tensor in enumerate(inputs)}
         self._base |= self._tape.constants
         with torch.inference_mode(), torch.autocast(model.device_type, enabled=False):
             for place, step in enumerate(self._tape.steps):
@@ -132,13 +134,13 @@ class Recorded:
     def change(self, number: int) -> Change | None:
         return self._changes.get(number)
 
-    def padded(self, number: int, pads: tuple[int, int, int, int], value: float) -> Tensor:
+    def padded(self, number: int, pads: tuple[int, ...], value: float) -> Tensor:
         """The recorded map with a border."""
         if not any(pads):
             return self._base[number]
         key = (number, pads, value)
         if key not in self._padded:
-            self._padded[key] = _channels_last(F.pad(self._base[number], pads, value=value))
+            self._padded[key] = channels_last(F.pad(self._base[number], pads, value=value))
         return self._padded[key]
 
     def _whole(self, number: int) -> Tensor:
@@ -164,23 +166,21 @@ def _numbered_values(result: Any) -> list[Any]:
     return list(result) if isinstance(result, (tuple, list)) else [result]
 
 
-def _channels_last(tensor: Tensor) -> Tensor:
-    """Maps as the kernels like them best, and as tiles are cut from them fastest."""
-    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
-
-
 # --- batch norms into the convolutions before them ----------------------------------------------
 
 
 def folded(tape: Tape) -> Tape:
     """The same pass with each batch norm that follows a convolution inside its weights."""
     readers: dict[int, int] = {tape.output: 1}
-    for step in tape.steps:
-        for number in step.reads():
-            readers[number] = readers.get(number, 0) + 1
+    needed: list[Step] = []  # the last first, without what nothing reads
+    for step in reversed(tape.steps):
+        if any(number in readers for number in step.outputs):
+            needed.append(step)
+            for number in step.reads():
+                readers[number] = readers.get(number, 0) + 1
     makers: dict[int, int] = {}  # where in ``steps`` a value is made
     steps: list[Step] = []
-    for step in tape.steps:
+    for step in reversed(needed):
         step = Step(step.func, step.args, tuple(n if n in readers else -1 for n in step.outputs))
         source = step.args.get("input")
         before = makers.get(source.index) if isinstance(source, Ref) else None
@@ -195,7 +195,7 @@ def folded(tape: Tape) -> Tape:
     for step in steps:
         weight = step.args.get("weight")
         if step.name == "convolution" and isinstance(weight, Tensor):
-            step.args = {**step.args, "weight": _channels_last(weight)}
+            step.args = {**step.args, "weight": channels_last(weight)}
     return Tape(steps, tape.inputs, tape.output, tape.shapes, tape.constants)
 
 

@@ -125,23 +125,22 @@ def judge(model: Incremental, found: Tensor) -> None:
 
 
 def window_tile(image: Tensor, baseline: Tensor, starts: Tensor, size: Sequence[int]) -> Tile:
-    """Windows (c, h, w) of an image (1, C, H, W) replaced by the baseline, as tiles.
+    """Windows (c, ...) of an input (1, C, ...) replaced by the baseline, as tiles.
 
-    ``starts`` is (W, 3). A window that is cut off at the border is moved inwards, and keeps the
-    image where it is new.
+    ``starts`` is (W, 1 + axes). A window that is cut off at the border is moved inwards, and keeps
+    the input where it is new.
     """
     begin = starts.cpu().numpy()
-    rows, columns = (
-        Span(np.minimum(begin[:, d], image.shape[d + 1] - size[d]), size[d]) for d in (1, 2)
+    spans = tuple(
+        Span(np.minimum(begin[:, d], image.shape[d + 1] - size[d]), size[d])
+        for d in range(1, len(size))
     )
-    channels = np.arange(image.shape[1])
-    inside = [
-        (channels >= begin[:, :1]) & (channels < begin[:, :1] + size[0]),
-        rows.starts[:, None] + np.arange(size[1]) >= begin[:, 1, None],
-        columns.starts[:, None] + np.arange(size[2]) >= begin[:, 2, None],
-    ]
-    first, second, third = (torch.from_numpy(part).to(image.device) for part in inside)
-    mask = first[:, :, None, None] & second[:, None, :, None] & third[:, None, None, :]
-    return Tile(
-        torch.where(mask, cut(baseline, rows, columns), cut(image, rows, columns)), rows, columns
-    )
+    channels = np.broadcast_to(np.arange(image.shape[1]), (len(begin), image.shape[1]))
+    places = [channels, *(span.starts[:, None] + np.arange(span.length) for span in spans)]
+    mask = torch.ones((1,) * (len(size) + 1), dtype=torch.bool, device=image.device)
+    for d, place in enumerate(places):
+        inside = (place >= begin[:, d, None]) & (place < begin[:, d, None] + size[d])
+        form = [len(begin), *[1] * len(size)]
+        form[d + 1] = place.shape[1]
+        mask = mask & torch.from_numpy(inside.reshape(form)).to(image.device)
+    return Tile(torch.where(mask, cut(baseline, spans), cut(image, spans)), spans)

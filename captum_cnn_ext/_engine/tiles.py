@@ -1,4 +1,6 @@
-"""The part of a map that a change of the image reaches: one equally large tile for each row.
+"""The part of a map that a change of the input reaches: one equally large tile for each row.
+
+A map is (N, C, ...) with any number of axes: one in a signal, two in an image, three in a volume.
 
 A tile lies inside its map. Where a change comes close to the border the tile is moved inwards, so
 that it holds some positions that did not change; their values are right too.
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor
 
 Starts = npt.NDArray[np.int64]
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by a map's dimensions
 
 
 @dataclass(frozen=True)
@@ -59,41 +62,51 @@ def _inside(starts: Starts, length: int, positions: int) -> Span:
 
 @dataclass(frozen=True)
 class Tile:
-    """New values (R, C, h, w) of part of a map, and where each row's part lies."""
+    """New values (R, C, ...) of part of a map, and where each row's part lies along each axis."""
 
     data: Tensor
-    rows: Span
-    columns: Span
+    spans: tuple[Span, ...]
 
     def with_data(self, data: Tensor) -> "Tile":
-        return Tile(data, self.rows, self.columns)
+        return Tile(data, self.spans)
 
     @property
-    def area(self) -> int:
-        return self.rows.length * self.columns.length
+    def axes(self) -> int:
+        """How many the map has after examples and channels."""
+        return len(self.spans)
+
+    def same_place(self, spans: Sequence[Span]) -> bool:
+        return all(own.same(other) for own, other in zip(self.spans, spans, strict=True))
 
 
-def cut(base: Tensor, rows: Span, columns: Span) -> Tensor:
-    """The windows (R, C, h, w) of one map (1, C, H, W), as memory of their own."""
-    channels_last = base[0].permute(1, 2, 0)
-    windows = channels_last.unfold(0, rows.length, 1).unfold(1, columns.length, 1)
-    index = torch.from_numpy(np.stack([rows.starts, columns.starts])).to(base.device)
-    picked = windows.permute(0, 1, 3, 4, 2)[index[0], index[1]]
-    return picked.permute(0, 3, 1, 2)
+def channels_last(tensor: Tensor) -> Tensor:
+    """Maps as the kernels like them best, and as tiles are cut from them fastest."""
+    form = _CHANNELS_LAST.get(tensor.ndim)
+    return tensor if form is None else tensor.contiguous(memory_format=form)
 
 
-def paste(windows: Tensor, rows: Span, columns: Span, tile: Tile) -> None:
+def cut(base: Tensor, spans: Sequence[Span]) -> Tensor:
+    """The windows (R, C, ...) of one map (1, C, ...), as memory of their own."""
+    windows = base[0].movedim(0, -1)
+    for axis, span in enumerate(spans):
+        windows = windows.unfold(axis, span.length, 1)
+    index = torch.from_numpy(np.stack([span.starts for span in spans])).to(base.device)
+    return windows.movedim(len(spans), -1)[tuple(index)].movedim(-1, 1)
+
+
+def paste(windows: Tensor, spans: Sequence[Span], tile: Tile) -> None:
     """Write a tile's values into windows of the same map, where they overlap."""
-    down, right = tile.rows.starts - rows.starts, tile.columns.starts - columns.starts
-    offsets = np.stack([down, right], 1)
+    offsets = np.stack(
+        [own.starts - span.starts for own, span in zip(tile.spans, spans, strict=True)], 1
+    )
     first = offsets[0]
     if bool((offsets == first).all()):
-        _paste_at(windows, slice(None), int(first[0]), int(first[1]), tile.data)
+        _paste_at(windows, slice(None), first.tolist(), tile.data)
         return
     kinds, group = np.unique(offsets, axis=0, return_inverse=True)
-    for number, (y, x) in enumerate(kinds.tolist()):
+    for number, place in enumerate(kinds.tolist()):
         members = np.flatnonzero(group.reshape(-1) == number)
-        _paste_at(windows, _as_slice(members), y, x, tile.data)
+        _paste_at(windows, _as_slice(members), place, tile.data)
 
 
 def _as_slice(members: npt.NDArray[Any]) -> Any:
@@ -103,23 +116,24 @@ def _as_slice(members: npt.NDArray[Any]) -> Any:
     return torch.from_numpy(members)
 
 
-def _paste_at(windows: Tensor, which: Any, y: int, x: int, data: Tensor) -> None:
-    height, width = windows.shape[-2:]
-    top, left = max(y, 0), max(x, 0)
-    bottom, right = min(y + data.shape[-2], height), min(x + data.shape[-1], width)
-    if top >= bottom or left >= right:
-        return
-    part = data[:, :, top - y : bottom - y, left - x : right - x]
+def _paste_at(windows: Tensor, which: Any, place: Sequence[int], data: Tensor) -> None:
+    into, out_of = [], []
+    for start, size, length in zip(place, windows.shape[2:], data.shape[2:], strict=True):
+        first, last = max(start, 0), min(start + length, size)
+        if first >= last:
+            return
+        into.append(slice(first, last))
+        out_of.append(slice(first - start, last - start))
     if isinstance(which, Tensor):
         which = which.to(data.device)
-    windows[which, :, top:bottom, left:right] = part[which]
+    windows[(which, slice(None), *into)] = data[(slice(None), slice(None), *out_of)][which]
 
 
 def whole(base: Tensor, tile: Tile) -> Tensor:
-    """The changed maps (R, C, H, W)."""
+    """The changed maps (R, C, ...)."""
     count = len(tile.data)
-    form = torch.channels_last if base.shape[1] > 1 else torch.contiguous_format
-    maps = base.expand(count, *base.shape[1:]).clone(memory_format=form)
+    form = _CHANNELS_LAST.get(base.ndim) if base.shape[1] > 1 else None
+    maps = base.expand(count, *base.shape[1:]).clone(memory_format=form or torch.contiguous_format)
     zero = np.zeros(count, np.int64)
-    paste(maps, Span(zero, base.shape[2]), Span(zero, base.shape[3]), tile)
+    paste(maps, [Span(zero, size) for size in base.shape[2:]], tile)
     return maps

@@ -1,5 +1,6 @@
 """Occlusion with Captum's signature and values, computed where the network can feel the window."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,10 +24,13 @@ from captum_cnn_ext._engine.targets import select_score
 from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.attr.sliding_windows import Grid, grids
 
-# windows in one pass: a CPU is slower with more; incremental passes hold less for each
+# windows in one pass: incremental ones hold less for each
 WHOLE_ROWS = {"cpu": 4, "cuda": 64}
 TILE_ROWS = {"cpu": 16, "cuda": 128}
+# a CPU is slower with more, except where so many positions leave its calls too little to do
+CPU_POSITIONS = 2**13
 FEWEST_WINDOWS = 8  # the recording costs five passes
+FEWEST_POSITIONS = 2**18  # of a signal, over all windows: a short one is run sooner than recorded
 
 
 class Occlusion(PerturbationAttribution):
@@ -34,14 +38,15 @@ class Occlusion(PerturbationAttribution):
 
     .. math:: a_p = \frac{1}{|\{W : p \in W\}|} \sum_{W \ni p} f(x) - f(x_{W \to b})
 
-    Captum's ``Occlusion`` with its signature and values, faster. Where a 4-dimensional input of an
-    ordinary network is occluded, only what the window can reach is recomputed in each layer, after
-    one recorded clean pass; whole maps go on from the depth where the window's reach covers them,
-    or where an operation is not known (global pooling of squeeze-and-excitation, attention). It is
-    exact: equal to the whole forward within the rounding of other kernels, 1e-4 of the map's range
-    on trained networks. Each tape is compared with the model on two windows before it is used.
-    Everything else (functions that are no fixed sequence of tensor operations, training mode,
-    vectors) runs the model itself, on small batches without copies of what is not occluded.
+    Captum's ``Occlusion`` with its signature and values, faster. Where a signal, an image or a
+    volume (N, C, ...) is occluded before an ordinary network, only what the window can reach is
+    recomputed in each layer, after one recorded clean pass; whole maps go on from the depth where
+    the window's reach covers them, or where an operation is not known (global pooling of
+    squeeze-and-excitation, attention). It is exact: equal to the whole forward within the rounding
+    of other kernels, 1e-4 of the map's range on trained networks. Each tape is compared with the
+    model on two windows before it is used. Everything else (functions that are no fixed sequence
+    of tensor operations, training mode, vectors) runs the model itself, on small batches without
+    copies of what is not occluded.
 
     Differences to Captum: the number of windows in one pass is chosen, ``perturbations_per_eval``
     only bounds it where it is larger than 1; a window is written, not multiplied in, so an input
@@ -180,15 +185,15 @@ class _Run:
 
     def follow(self, windows: list[Grid], incremental: bool | None) -> None:
         """Put the model on a tape, if it can be followed and is worth it."""
-        maps = [i for i, tensor in enumerate(self.tensors) if tensor.ndim == 4]
-        worth = sum(len(windows[i]) for i in maps) * len(self.tensors[0]) >= FEWEST_WINDOWS
+        maps = [i for i, tensor in enumerate(self.tensors) if tensor.ndim > 2]
+        worth = sum(_is_worth_recording(self.tensors[i], windows[i]) for i in maps)
         if incremental is False or (incremental is None and not worth):
             return
         try:
             if torch.is_autocast_enabled(self.tensors[0].device.type):
                 raise Refusal("autocast is on, and would cast what is on the tape once more")
             if not maps:
-                raise Refusal("no input is (N, C, H, W)")
+                raise Refusal("no input is a signal, an image or a volume: (N, C, ...)")
             place = maps[0]
             image, blank = self.tensors[place][:1], self.blanks[place][:1]
             grid, example = windows[place], self.example(0)
@@ -226,7 +231,7 @@ class _Run:
         image = tensor[n : n + 1]
         blank = self.blanks[place]
         blank = blank[n : n + 1] if len(blank) > 1 else blank
-        if self.model is not None and tensor.ndim == 4:
+        if self.model is not None and tensor.ndim > 2:
             recorded = self._recording(n, example)
             clean = example.scores(recorded.output)[0]
             rows, order = TILE_ROWS, grid.by_border(numbers)
@@ -242,11 +247,14 @@ class _Run:
             replaced = torch.where(grid.masks(chosen, image.device), blank, image)
             return example.run(place, _channels_last(replaced))
 
-        size = self.most or rows.get(tensor.device.type, rows["cuda"])
+        size = rows.get(tensor.device.type, rows["cuda"])
+        if tensor.device.type == "cpu":
+            one = grid.window if recorded is not None else grid.shape
+            size = max(size, min(CPU_POSITIONS // math.prod(one[1:]), rows["cuda"]))
         found = in_chunks(
             scores,
             len(ordered),
-            size,
+            self.most or size,
             show_progress=self.show_progress,
             description="Occlusion",
         )
@@ -273,6 +281,12 @@ class _Run:
         return torch.cat(
             in_chunks(loss, len(grid), 1, show_progress=self.show_progress, description="Occlusion")
         )[None]
+
+
+def _is_worth_recording(tensor: Tensor, grid: Grid) -> bool:
+    windows = len(grid) * len(tensor)
+    long_enough = tensor.ndim > 3 or windows * tensor.shape[-1] >= FEWEST_POSITIONS
+    return windows >= FEWEST_WINDOWS and long_enough
 
 
 def _is_one_number(output: Any, length: int) -> bool:

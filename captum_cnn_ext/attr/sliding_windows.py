@@ -43,16 +43,16 @@ class Grid:
         return index * index.new_tensor(self.strides)
 
     def by_border(self, numbers: Tensor) -> Tensor:
-        """An order of windows (W,) of an image in which neighbours lie equally far from a border.
+        """An order of windows (W,) of a map in which neighbours lie equally far from a border.
 
         What a window reaches ends at the border, and all tiles of one pass are as large as the
         largest of them: windows of a corner are better taken with those of the other corners.
         """
         index = self.starts(numbers) // numbers.new_tensor(self.strides)
         classes = torch.zeros_like(numbers)
-        for d in (1, 2):
+        for d in range(1, len(self.shape)):
             distance = torch.minimum(index[:, d], self.counts[d] - 1 - index[:, d])
-            classes = classes * self.counts[d] + distance // 2  # 16 windows in most classes
+            classes = classes * self.counts[d] + distance // 2  # 4 windows for each axis
         sizes = classes.bincount()[classes]
         return (classes - sizes * (int(classes.max()) + 1)).argsort(stable=True)
 
