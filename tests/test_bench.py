@@ -58,7 +58,7 @@ def chosen(*names):
 
 def whole_run(**options):
     results = bench.Results(SETTINGS.to_dict())
-    methods = chosen("gaussian", "random", "LayerHiResCam", "Captum SmoothGrad, 8 samples")
+    methods = chosen("gaussian", "random", "LayerHiResCam", "NoiseTunnel(Saliency)")
     bench.run(tiny(), methods, images(), SETTINGS, results, device=DEVICE, **options)
     return results
 
@@ -75,7 +75,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path):
     kept = bench.Results.load(path)
     assert len(kept) == 4
     assert not list(tmp_path.glob(".*"))
-    methods = chosen("gaussian", "random", "LayerHiResCam", "Captum SmoothGrad, 8 samples")
+    methods = chosen("gaussian", "random", "LayerHiResCam", "NoiseTunnel(Saliency)")
     counted = {
         name: lambda *a, m=method, name=name: calls.append(name) or m(*a)
         for name, method in methods.items()
@@ -143,7 +143,7 @@ def test_the_picture_refuses_what_has_no_cost():
 
 ARGUMENTS = [
     "bench", "--steps", "2", "--road-shares", "0.5", "--variants", "1", "--no-progress",
-    "--methods", "gaussian,LayerHiResCam,Captum SmoothGrad, 8 samples", "--layer", "0",
+    "--methods", "gaussian,LayerHiResCam,NoiseTunnel(Saliency)", "--layer", "0",
 ]  # fmt: skip
 
 
@@ -172,7 +172,7 @@ def test_the_command_writes_table_picture_and_figures(net, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--methods", "LayerHiResCm"], "no such method; nearest: 'LayerHiResCam'"),
+        (["--methods", "LayerHiResCm"], "is not a known method; nearest: 'LayerHiResCam'"),
         (["--road-shares", "2"], "expected numbers between 0 and 1"),
         (["--steps", "0"], "expected 1 or more"),
         (["--out", "x.txt"], "ends in .json"),
@@ -197,14 +197,14 @@ def test_adapters_join_the_table(net, tmp_path, capsys):
 def test_methods_go_by_the_names_of_list_methods(net, capsys):
     asked = "saliency, gradcam,fem,layerlayercam,smoothgrad,LayerPoly"
     assert cli.main([*net, "--methods", asked]) == 2
-    assert "'LayerPoly': no such method; nearest: 'layerlayercam'" in capsys.readouterr().err
-    assert cli.main([*net, "--methods", asked.removesuffix(",LayerPoly")]) == 0
+    assert "'LayerPoly' is not a known method; nearest: 'LayerPolyCam'" in capsys.readouterr().err
+    assert cli.main([*net, "--methods", asked.replace("LayerPoly", "PolyCam")]) == 0
     said = capsys.readouterr().out
-    names = ["Captum Saliency", "Captum LayerGradCam", "LayerFem", "LayerLayerCam"]
-    for name in [*names, "Captum SmoothGrad, 8 samples", "*gaussian*"]:
+    names = ["Saliency", "LayerGradCam", "LayerFem", "LayerLayerCam", "LayerPolyCam"]
+    for name in [*names, "NoiseTunnel(Saliency)", "*gaussian*"]:
         assert f"| {name} |" in said
-    assert cli.main([*net, "--methods", "PolyCam"]) == 2
-    assert "LayerPolyCam is not among those" in capsys.readouterr().err
+    assert cli.main([*net, "--methods", "DeconvNet"]) == 2
+    assert "DeconvNet gives no map for a class" in capsys.readouterr().err
 
 
 @pytest.mark.slow

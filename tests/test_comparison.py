@@ -1,6 +1,5 @@
-"""Methods by name: the catalogue is complete and true, a comparison has each class's own maps."""
+"""A comparison has each class's own maps, and the commands that print and draw them."""
 
-import inspect
 import json
 
 import captum.attr
@@ -14,7 +13,7 @@ from torch import nn
 from captum_cnn_ext import attr
 from captum_cnn_ext.cli import main
 from captum_cnn_ext.insights import audit, compare, known_methods
-from captum_cnn_ext.insights.catalogue import CAPTUM, INPUT, LAYERS, NO_MAP, find_methods
+from captum_cnn_ext.methods import CAPTUM, INPUT, LAYERS, NO_MAP
 
 
 @pytest.fixture(scope="module")
@@ -37,62 +36,12 @@ def images():
     return torch.rand(10, 3, 12, 16, generator=torch.Generator().manual_seed(2))
 
 
-# --- the catalogue ----------------------------------------------------------------------------
-
-
-def test_every_attribution_class_is_known():
-    classes = {n for n in attr.__all__ if hasattr(getattr(attr, n), "attribute")}
-    assert classes <= set(known_methods()) | {"Reconstructions"}
-
-
-@pytest.mark.parametrize("method", known_methods().values(), ids=lambda m: m.name)
-def test_every_entry_says_question_idea_cost_and_paper(method):
-    assert method.question.endswith("?")
-    assert method.idea.endswith(".")
-    assert 10 < len(method.cost) < 200
-    if method.name != "LayerFeatureMaps":
-        assert "19" in method.paper or "20" in method.paper
-    if "(" not in method.name:
-        library = captum.attr if method.origin == CAPTUM else attr
-        assert inspect.isclass(getattr(library, method.name))
-
-
-@pytest.mark.parametrize(
-    ("written", "meant"),
-    [
-        ("gradcam++", "LayerGradCamPlusPlus"),
-        ("grad-cam", "LayerGradCam"),
-        ("HiResCAM", "LayerHiResCam"),
-        ("layer cam", "LayerCam"),
-        ("layercam", "LayerCam"),
-        ("LayerLayerCam", "LayerLayerCam"),
-        ("saliency", "Saliency"),
-    ],
-)
-def test_names_may_be_written_freely(written, meant):
-    assert [method.name for method in find_methods([written])] == [meant]
-
-
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (["LayerGradKam"], "'LayerGradKam' is not a known method; nearest: 'LayerGradCam'"),
-        (["DeconvNet"], "DeconvNet gives no map for a class"),
-        (["gradcam", "LayerGradCam"], "LayerGradCam is there twice"),
-        ([], "got none"),
-    ],
-)
-def test_names_that_cannot_be_used(names, message):
-    with pytest.raises(ValueError, match=message):
-        find_methods(names)
-
-
 # --- comparisons ------------------------------------------------------------------------------
 
 EVERY = [
     m.name
     for m in known_methods().values()
-    if m.at not in (NO_MAP, LAYERS) and "(" not in m.name and m.name != "Occlusion"
+    if m.at not in (NO_MAP, LAYERS) and m.path.endswith(m.name) and m.name != "Occlusion"
 ]
 
 

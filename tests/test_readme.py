@@ -64,3 +64,15 @@ def test_every_public_class_is_in_the_table():
 
     missing = [name for name in attr.__all__ if f"`{name}`" not in README]
     assert not missing
+
+
+def test_papers_in_the_table_are_those_of_the_methods():
+    from captum_cnn_ext.insights import known_methods
+
+    known, read = known_methods(), 0
+    for row in re.findall(r"^\| .* \|$", README, re.MULTILINE):
+        papers = " ".join(known[n].paper for n in re.findall(r"`(\w+)`", row) if n in known)
+        for number in re.findall(r"\d{4}\.\d{5}|\d{4}\.\d{4}", row) if papers else ():
+            assert number in papers, row
+            read += 1
+    assert read > 20

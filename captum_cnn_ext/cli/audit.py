@@ -179,17 +179,17 @@ def _kept_interrupt() -> Iterator[Callable[..., None]]:
 
 
 def _judge_before_model(options: argparse.Namespace) -> None:
-    from captum_cnn_ext.insights.catalogue import find_methods
     from captum_cnn_ext.insights.files import report_paths
-    from captum_cnn_ext.insights.methods import DEFAULT_METHODS
     from captum_cnn_ext.insights.page import require_jinja
     from captum_cnn_ext.insights.sections import chosen_sections
+    from captum_cnn_ext.methods import find_methods
 
     try:
         require_jinja()
         report_paths(options.out)
         chosen_sections(split(options.sections), comparing=options.against is not None)
-        find_methods(split(options.methods) or DEFAULT_METHODS)
+        if options.methods:
+            find_methods(split(options.methods) or [])
     except (ImportError, ValueError) as error:
         raise UsageError(one_line(error)) from error
 

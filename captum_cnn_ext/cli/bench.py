@@ -7,7 +7,7 @@ import os
 import re
 import runpy
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,47 +164,28 @@ def _workers(options: argparse.Namespace) -> Iterator[tuple[int, int]]:
 
 
 def _methods(options: argparse.Namespace) -> dict[str, Any]:
-    from captum_cnn_ext.bench.methods import METHODS, layer_method
+    from captum_cnn_ext.bench.methods import METHODS, function_of
+    from captum_cnn_ext.methods import find_methods
 
-    known = dict(METHODS)
+    adapters = {}
     if options.adapters:
         try:
-            known |= runpy.run_path(options.adapters)["METHODS"]
+            adapters = runpy.run_path(options.adapters)["METHODS"]
         except Exception as error:  # the user's code can raise anything
             raise UsageError(f"--adapters {options.adapters}: {one_line(error)}") from error
     if options.methods is None:
-        return known
-    names = _full_names(options.methods, known)
-    if "gaussian" not in names:  # what all are compared with
-        names.insert(0, "gaussian")
-    return {name: known.get(name) or layer_method(name) for name in names}
-
-
-def _full_names(text: str, known: Collection[str]) -> list[str]:
-    """``gradcam,LayerOptiCam`` as the table says; a comma before a number belongs to a name."""
-    from captum_cnn_ext._engine.arguments import ArgumentError, nearest
-    from captum_cnn_ext.insights.catalogue import LAYER, OURS, find_methods, plain
-
-    short = {plain(name.removeprefix("Captum ").partition(",")[0]): name for name in known}
-    short |= {plain(name): name for name in known}
-    names = []
-    for asked in re.split(r",(?!\s*\d)", text):
-        name = short.get(plain(asked))
-        if name is None:
-            try:
-                (found,) = find_methods([asked.strip()])
-            except ArgumentError as error:
-                one = nearest(asked, [*known, *short])
-                raise UsageError(f"--methods {asked!r}: no such method{one}") from error
-            name = short.get(plain(found.name))
-            if name is None and (found.at != LAYER or found.origin != OURS):
-                raise UsageError(
-                    f"--methods {asked!r}: {found.name} is not among those that can be compared "
-                    f"at one layer: {', '.join(known)}, and this package's for one layer"
-                )
-            name = name or found.name
-        names.append(name)
-    return names
+        return {**METHODS, **adapters}
+    found = {"gaussian": METHODS["gaussian"]}  # what all are compared with
+    for name in re.split(r",(?!\s*\d)", options.methods):  # version 0.1 had "SmoothGrad, 8 samples"
+        if name.strip() in adapters:
+            found[name.strip()] = adapters[name.strip()]
+            continue
+        try:
+            (known,) = find_methods([name.strip()])
+        except ValueError as error:
+            raise UsageError(f"--{one_line(error)}") from error
+        found[known.name] = function_of(known)
+    return found
 
 
 def _images(options: argparse.Namespace, loaded: LoadedModel) -> dict[str, Any]:

@@ -54,9 +54,9 @@ def add(commands: Any) -> None:
 
 
 def _cam(options: argparse.Namespace) -> int:
-    from captum_cnn_ext.insights.catalogue import find_methods
     from captum_cnn_ext.insights.comparison import compare
     from captum_cnn_ext.insights.files import PICTURES, writable_path, write_figure
+    from captum_cnn_ext.methods import find_methods
 
     try:
         methods = [method.name for method in find_methods(split(options.methods) or [])]

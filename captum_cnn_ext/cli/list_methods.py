@@ -6,15 +6,15 @@ import argparse
 import json
 import sys
 import textwrap
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from captum_cnn_ext.cli.arguments import DONE, PROGRAM, add_command
 
 if TYPE_CHECKING:
-    from captum_cnn_ext.insights.catalogue import KnownMethod
+    from captum_cnn_ext.methods import KnownMethod
 
 WIDTH = 96
+FACTS = ("name", "at", "question", "idea", "cost", "paper", "origin", "gradient", "also")
 EXAMPLES = f"""examples:
   {PROGRAM} list-methods
   {PROGRAM} list-methods --format json
@@ -35,15 +35,19 @@ def add(commands: Any) -> None:
 
 
 def _list_methods(options: argparse.Namespace) -> int:
-    from captum_cnn_ext.insights.catalogue import known_methods
+    from captum_cnn_ext.methods import known_methods
 
     methods = list(known_methods().values())
     if options.format == "json":
-        print(json.dumps([asdict(method) for method in methods], indent=2, ensure_ascii=False))
+        print(json.dumps([_facts(method) for method in methods], indent=2, ensure_ascii=False))
     else:
         print("\n\n".join(_text(method) for method in methods))
     sys.stdout.flush()
     return DONE
+
+
+def _facts(method: KnownMethod) -> dict[str, Any]:
+    return {name: getattr(method, name) for name in FACTS}
 
 
 def _text(method: KnownMethod) -> str:

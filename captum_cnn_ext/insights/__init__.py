@@ -16,7 +16,6 @@ from captum_cnn_ext.insights.blocks import (
     Table,
     Text,
 )
-from captum_cnn_ext.insights.catalogue import KnownMethod, known_methods
 from captum_cnn_ext.insights.comparison import Comparison, compare
 from captum_cnn_ext.insights.context import AuditContext, Problem
 from captum_cnn_ext.insights.explorer import Explorer, explore, unit_gradients
@@ -25,6 +24,7 @@ from captum_cnn_ext.insights.report import audit
 from captum_cnn_ext.insights.result import Audit, SavedAudit
 from captum_cnn_ext.insights.section import Section
 from captum_cnn_ext.insights.sections import SECTIONS, register_section
+from captum_cnn_ext.methods import KnownMethod, known_methods
 
 __all__ = [
     "Audit",

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext.methods import AT_ONCE
 
-AT_ONCE = 8  # images that go through the network together
 TIMED_FORWARDS = 3
 
 

@@ -14,15 +14,13 @@ from tqdm.auto import tqdm
 
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer
 from captum_cnn_ext._engine.state import state_as_found
-from captum_cnn_ext.insights.catalogue import INPUT, KnownMethod, find_methods
-from captum_cnn_ext.insights.clock import AT_ONCE
 from captum_cnn_ext.insights.context import CALLED_OFTEN
 from captum_cnn_ext.insights.inputs import Images, Preprocess, read_photos
 from captum_cnn_ext.insights.layers import default_layers, named_layers
-from captum_cnn_ext.insights.methods import as_maps, methods_at
 from captum_cnn_ext.insights.predictions import explained_classes, predicted
 from captum_cnn_ext.insights.sections.summary import percent
 from captum_cnn_ext.insights.subject import ClassNames, Subject, subject_of
+from captum_cnn_ext.methods import AT_ONCE, INPUT, KnownMethod, calls_at, find_methods
 from captum_cnn_ext.models import LoadedModel
 from captum_cnn_ext.render import show_attributions
 
@@ -121,20 +119,19 @@ def compare(
             prediction = predicted(_outputs(subject.model, photos.inputs))
             targets = explained_classes(prediction.outputs, target, len(photos))
             names, joined = _layer_names(subject.model, layers, photos.inputs[:1], chosen)
-            places = methods_at(subject.model, photos.inputs, names, joined, chosen)
+            places = calls_at(subject.model, photos.inputs, names, joined, chosen, seed)
             runs = [(place, method) for place, found in places.items() for method in found]
             several = sum(place != INPUT for place in places) > 1
             attributions = {}
             order = {known.name: rank for rank, known in enumerate(chosen)}
             runs.sort(key=lambda run: order[run[1].name])
             for place, method in tqdm(runs, desc="methods", disable=not show_progress):
-                torch.manual_seed(seed)
                 try:
-                    maps = _in_chunks(method.attribute, photos.inputs, targets)
+                    maps = method.maps(photos.inputs, targets)
                 except (ArgumentError, AssertionError) as error:
                     raise ArgumentError(f"methods: {method.name} at {place}: {error}") from error
                 at = f" at {place}" if several and place != INPUT else ""
-                attributions[f"{method.name}{at}"] = as_maps(maps, len(photos))
+                attributions[f"{method.name}{at}"] = maps
     shares = prediction.probabilities
     labels = [
         f"{name}: {subject.class_name(index)} {percent(float(shares[photo, index]))}"
@@ -146,12 +143,6 @@ def compare(
 def _outputs(model: nn.Module, inputs: Tensor) -> Tensor:
     with torch.no_grad():
         return torch.cat([model(chunk) for chunk in torch.split(inputs, AT_ONCE)])
-
-
-def _in_chunks(attribute: Any, inputs: Tensor, targets: list[int]) -> Tensor:
-    classes = torch.tensor(targets, device=inputs.device)
-    parts = zip(torch.split(inputs.clone(), AT_ONCE), torch.split(classes, AT_ONCE), strict=True)
-    return torch.cat([attribute(part, target).detach() for part, target in parts])
 
 
 def _layer_names(

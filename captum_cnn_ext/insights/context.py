@@ -24,13 +24,13 @@ from captum_cnn_ext.evidence import (
     receptive_fields,
 )
 from captum_cnn_ext.insights.blocks import Cell, Column, Table
-from captum_cnn_ext.insights.catalogue import KnownMethod
-from captum_cnn_ext.insights.clock import AT_ONCE, stopwatch
+from captum_cnn_ext.insights.clock import stopwatch
 from captum_cnn_ext.insights.findings import Finding, Verdict
 from captum_cnn_ext.insights.inputs import Photos
 from captum_cnn_ext.insights.layers import ChosenLayer
 from captum_cnn_ext.insights.provenance import fingerprint
 from captum_cnn_ext.insights.subject import Subject
+from captum_cnn_ext.methods import AT_ONCE, KnownMethod
 
 CALLED_OFTEN = r"layer .* is called \d+ times"
 

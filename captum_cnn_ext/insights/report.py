@@ -16,7 +16,6 @@ from captum_cnn_ext import __version__
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer
 from captum_cnn_ext._engine.state import state_as_found
 from captum_cnn_ext.insights.blocks import Listing, SectionContent
-from captum_cnn_ext.insights.catalogue import KnownMethod, find_methods
 from captum_cnn_ext.insights.clock import forward_seconds
 from captum_cnn_ext.insights.context import AuditContext, Problem, Rival
 from captum_cnn_ext.insights.figure_code import model_code
@@ -24,14 +23,15 @@ from captum_cnn_ext.insights.findings import Finding, Overview
 from captum_cnn_ext.insights.inputs import Images, Photos, Preprocess, read_photos
 from captum_cnn_ext.insights.layers import ChosenLayer, default_layers, named_layers
 from captum_cnn_ext.insights.manifest import manifest
-from captum_cnn_ext.insights.methods import DEFAULT_METHODS, QUICK_METHODS
 from captum_cnn_ext.insights.page import require_jinja
 from captum_cnn_ext.insights.predictions import explained_classes, predicted
 from captum_cnn_ext.insights.result import Audit
 from captum_cnn_ext.insights.section import Section
 from captum_cnn_ext.insights.sections import QUICK_SECTIONS, chosen_sections
+from captum_cnn_ext.insights.sections.attributions import DEFAULT_METHODS, QUICK_METHODS
 from captum_cnn_ext.insights.sections.summary import percent, short
 from captum_cnn_ext.insights.subject import ClassNames, Subject, subject_of
+from captum_cnn_ext.methods import KnownMethod, find_methods
 from captum_cnn_ext.models import LoadedModel
 
 BAR = "{desc} {percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} [{elapsed}]"

@@ -18,7 +18,6 @@ from captum_cnn_ext._engine.forward import run_forward
 from captum_cnn_ext.attr import DeconvNet, LayerFeatureMaps, suggest_layers
 from captum_cnn_ext.attr.reshape import channel_maps
 from captum_cnn_ext.evidence import TopPatches
-from captum_cnn_ext.insights.catalogue import NO_MAP, known_methods
 from captum_cnn_ext.insights.comparison import Comparison, compare
 from captum_cnn_ext.insights.explorer.listing import ExploredLayer, explored_layers
 from captum_cnn_ext.insights.explorer.origin import unit_gradients
@@ -28,6 +27,7 @@ from captum_cnn_ext.insights.inputs import Preprocess, read_photos
 from captum_cnn_ext.insights.predictions import predicted
 from captum_cnn_ext.insights.reconstructing import saturates
 from captum_cnn_ext.insights.subject import ClassNames, Subject, subject_of
+from captum_cnn_ext.methods import CONTROL, NO_MAP, known_methods
 from captum_cnn_ext.models import LoadedModel
 
 T = TypeVar("T")
@@ -36,8 +36,6 @@ RULES = ("guided", "deconvnet", "gradient")
 SEEDS = ("max", "map")
 PER_PAGE = 60  # units of a grid
 KEPT = 16  # activations of so many images and layers
-# one of the known methods draws from the random state that all threads share
-_NOT_AT_ONCE = ("NoiseTunnel(LayerHiResCam)",)
 
 
 class ExplorerSession:
@@ -126,9 +124,9 @@ class ExplorerSession:
 
     @cached_property
     def methods(self) -> list[str]:
-        """The methods that give a map for a class."""
+        """The methods that give a map for a class; none that draws from threads' random state."""
         known = known_methods().values()
-        return [m.name for m in known if m.at != NO_MAP and m.name not in _NOT_AT_ONCE]
+        return [m.name for m in known if m.at != NO_MAP and not m.noisy and m.origin != CONTROL]
 
     def layer(self, name: str) -> ExploredLayer:
         """A row of the table.

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from captum_cnn_ext import metrics
 from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext.insights.blocks import Block, Cell, Column, Panels, Picture, Text
-from captum_cnn_ext.insights.catalogue import LAYER, KnownMethod
-from captum_cnn_ext.insights.clock import AT_ONCE
 from captum_cnn_ext.insights.context import AuditContext, Rival
-from captum_cnn_ext.insights.methods import as_maps, methods_at
 from captum_cnn_ext.insights.pictures import heat_picture
 from captum_cnn_ext.insights.sections.attributions import batch_code
 from captum_cnn_ext.insights.sections.summary import listed
+from captum_cnn_ext.methods import LAYER, KnownMethod, call_of
 
 KEY = "against"
 HERE, THERE = "this model", "the other"
@@ -45,8 +42,9 @@ def blocks(context: AuditContext, rival: Rival) -> list[Block]:
     for known in _methods(context):
         with context.listening(f"{known.name}, both models"):
             try:
-                one = _maps(context, context.model, context.inputs, here, context.targets, known)
-                two = _maps(context, other, theirs, there, targets, known)
+                ours = call_of(known, context.model, context.inputs, [here], context.seed)
+                others = call_of(known, other, theirs, [there], context.seed)
+                one, two = ours.maps(context.inputs, context.targets), others.maps(theirs, targets)
             except (ArgumentError, AssertionError, ValueError):
                 continue  # it fits only one of the layers
         likeness = metrics.rank_correlation(
@@ -79,25 +77,8 @@ def blocks(context: AuditContext, rival: Rival) -> list[Block]:
 
 
 def _methods(context: AuditContext) -> list[KnownMethod]:
-    fitting = [m for m in context.methods if m.at == LAYER and "NoiseTunnel" not in m.name]
+    fitting = [m for m in context.methods if m.at == LAYER and not m.noisy]
     return sorted(fitting, key=lambda method: method.name not in PREFERRED)[:METHODS]
-
-
-def _maps(
-    context: AuditContext,
-    model: torch.nn.Module,
-    inputs: Tensor,
-    layer: str,
-    targets: list[int],
-    known: KnownMethod,
-) -> Tensor:
-    method = methods_at(model, inputs, [layer], [layer], [known])[layer][0]
-    parts = []
-    for start in range(0, len(inputs), AT_ONCE):
-        torch.manual_seed(context.seed)
-        some = torch.tensor(targets[start : start + AT_ONCE], device=inputs.device)
-        parts.append(method.attribute(inputs[start : start + AT_ONCE].clone(), some).detach())
-    return as_maps(torch.cat(parts), len(inputs))
 
 
 def _pictures(
@@ -118,9 +99,8 @@ def _pictures(
         for (side, subject, photos, layers, begin, classes), heat in zip(
             sides, maps[:2], strict=True
         ):
-            layer = layers[-1].name
-            places = methods_at(subject.model, photos.inputs, [layer], [layer], [known[method]])
-            code = batch_code(places[layer][0].code, photo, len(photos), classes, subject)
+            call = call_of(known[method], subject.model, photos.inputs, [layers[-1].name])
+            code = batch_code(call, photo, len(photos), classes, subject)
             pictures.append(
                 heat_picture(
                     photos.inputs[photo],

@@ -16,11 +16,8 @@ from captum_cnn_ext.insights.blocks import (
     SectionContent,
     Text,
 )
-from captum_cnn_ext.insights.catalogue import INPUT
-from captum_cnn_ext.insights.clock import AT_ONCE
 from captum_cnn_ext.insights.context import AuditContext, MethodParameters, Problem
 from captum_cnn_ext.insights.figure_code import scale_code
-from captum_cnn_ext.insights.methods import Method, as_maps, methods_at
 from captum_cnn_ext.insights.pictures import (
     HEAT_OPACITY,
     STRONGEST_SHARE,
@@ -31,24 +28,45 @@ from captum_cnn_ext.insights.pictures import (
 from captum_cnn_ext.insights.section import Section
 from captum_cnn_ext.insights.sections.summary import percent, photo_code
 from captum_cnn_ext.insights.subject import Subject
+from captum_cnn_ext.methods import AT_ONCE, INPUT, Call, as_maps, calls_at
 
+DEFAULT_METHODS = (
+    "Saliency",
+    "Occlusion",
+    "LayerGradCam",
+    "LayerCam",
+    "LayerGradCamPlusPlus",
+    "LayerXGradCam",
+    "LayerHiResCam",
+    "LayerLayerCam",
+    "NoiseTunnel(LayerHiResCam)",
+)
+QUICK_METHODS = (
+    "Saliency",
+    "LayerGradCam",
+    "LayerGradCamPlusPlus",
+    "LayerHiResCam",
+    "LayerLayerCam",
+)
 Maps = dict[str, dict[str, Tensor]]  # where -> method -> (N, C, h, w)
 
 
-def methods_of(context: AuditContext) -> dict[str, list[Method]]:
+def methods_of(context: AuditContext) -> dict[str, list[Call]]:
     """All methods of this section: those of the input, of each layer, of the layers joined."""
     layers = [layer.name for layer in context.layers]
-    return methods_at(context.model, context.inputs, layers, layers, context.methods)
+    return calls_at(context.model, context.inputs, layers, layers, context.methods, context.seed)
 
 
-def deepest_methods(context: AuditContext) -> list[tuple[str, Method]]:
+def deepest_methods(context: AuditContext) -> list[tuple[str, Call]]:
     """The methods that are judged, each at one place: the input, the deepest layer, all joined."""
     layers = [layer.name for layer in context.layers]
-    places = methods_at(context.model, context.inputs, layers[-1:], layers, context.methods)
+    places = calls_at(
+        context.model, context.inputs, layers[-1:], layers, context.methods, context.seed
+    )
     return [(where, method) for where, methods in places.items() for method in methods]
 
 
-def map_of(context: AuditContext, where: str, method: Method) -> Tensor | None:
+def map_of(context: AuditContext, where: str, method: Call) -> Tensor | None:
     """The map that the report shows, made if no section made it yet; None if it cannot be made."""
     if (where, method.name) not in context.maps and (where, method.name) not in context.unfit:
         _run(context, method, where, {})
@@ -93,7 +111,7 @@ def build(context: AuditContext) -> SectionContent:
     return SectionContent(blocks)
 
 
-def _run(context: AuditContext, method: Method, where: str, found: dict[str, Tensor]) -> str | None:
+def _run(context: AuditContext, method: Call, where: str, found: dict[str, Tensor]) -> str | None:
     """Run a method and keep its maps; where it cannot be run, the reason."""
     context.unfit.add((where, method.name))
     try:
@@ -112,22 +130,21 @@ def _run(context: AuditContext, method: Method, where: str, found: dict[str, Ten
     return None
 
 
-def _each_once(context: AuditContext) -> list[Method]:
+def _each_once(context: AuditContext) -> list[Call]:
     """Each method once, however many layers it runs at."""
     every = [method for methods in methods_of(context).values() for method in methods]
     return list({method.name: method for method in every}.values())
 
 
 def batch_code(
-    method: str, photo: int, photos: int, targets: Sequence[int], subject: Subject, seed: int = 0
+    call: Call, photo: int, photos: int, targets: Sequence[int], subject: Subject
 ) -> str:
     """The batch that the photo was explained in, its maps, and the photo's one drawn."""
     start = photo - photo % AT_ONCE
     batch = f"x = x[{start}:{start + AT_ONCE}]\n" if photos > AT_ONCE else ""
-    random = f"torch.manual_seed({seed})\n" if "NoiseTunnel" in method else ""
     row, some = photo - start, list(targets[start : start + AT_ONCE])
     return (
-        f"{batch}target = torch.tensor({some}, device=x.device)\n{random}{method}\n\n"
+        f"{batch}target = torch.tensor({some}, device=x.device)\n{call.code}\n\n"
         "from captum_cnn_ext.render import overlay\n"
         f"figure, _ = overlay(x[{row}], heat[{row}]{scale_code(subject.mean, subject.std)}, "
         f"sign='positive', alpha_overlay={HEAT_OPACITY}, outlier_perc={STRONGEST_SHARE:g})"
@@ -147,7 +164,7 @@ def _photo(context: AuditContext, photo: int, maps: Maps) -> Group:
         title="Input",
         code=photo_code(context, photo),
     )
-    codes = {(where, m.name): m.code for where, ms in methods_of(context).items() for m in ms}
+    calls = {(where, m.name): m for where, ms in methods_of(context).items() for m in ms}
     rows: list[Block] = [Panels("The input", [original])]
     for where, found in maps.items():
         pictures = [
@@ -159,12 +176,11 @@ def _photo(context: AuditContext, photo: int, maps: Maps) -> Group:
                 alt=f"{method} for {label} on {name}, {where}",
                 title=method,
                 code=batch_code(
-                    codes[where, method],
+                    calls[where, method],
                     photo,
                     len(context.photos),
                     context.targets,
                     subject,
-                    context.seed,
                 ),
             )
             for method, attribution in found.items()

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext.insights.blocks import Block, Cell, Column, Listing, SectionContent, Text
-from captum_cnn_ext.insights.catalogue import INPUT
 from captum_cnn_ext.insights.context import AuditContext, error_text
 from captum_cnn_ext.insights.findings import Verdict
-from captum_cnn_ext.insights.methods import Method, methods_at
 from captum_cnn_ext.insights.section import Section
 from captum_cnn_ext.insights.sections.attributions import deepest_methods, map_of
 from captum_cnn_ext.insights.sections.summary import listed
+from captum_cnn_ext.methods import INPUT, Call, calls_at
 from captum_cnn_ext.metrics import parameter_randomization
 
 KEY = "checks"
@@ -98,22 +97,21 @@ def _stages(model: nn.Module) -> dict[str, tuple[str, ...]]:
 
 
 def _explain(
-    context: AuditContext, where: str, method: Method
+    context: AuditContext, where: str, method: Call
 ) -> Callable[[nn.Module, Tensor], Tensor]:
     """The method on any copy of the model, with the same random numbers each time."""
     layers = [layer.name for layer in context.layers]
 
     def explain(model: nn.Module, inputs: Tensor) -> Tensor:
-        torch.manual_seed(context.seed)
-        places = methods_at(model, context.inputs, layers, layers, [method.known])
+        places = calls_at(model, context.inputs, layers, layers, [method.known], context.seed)
         targets = torch.tensor(context.targets[: len(inputs)], device=inputs.device)
         with context.listening(f"{method.name} while the network forgets"):
-            return places[where][0].attribute(inputs.clone(), targets).detach()
+            return places[where][0].attribute(inputs, targets)
 
     return explain
 
 
-def _dear(context: AuditContext, where: str, method: Method) -> bool:
+def _dear(context: AuditContext, where: str, method: Call) -> bool:
     place = "" if where == INPUT else where
     found = [t.seconds for t in context.timings if (t.method, t.layer) == (method.name, place)]
     return bool(found) and found[0] > DEAR * context.forward_seconds

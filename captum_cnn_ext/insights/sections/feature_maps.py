@@ -7,10 +7,10 @@ from torch import Tensor
 
 from captum_cnn_ext.attr import LayerFeatureMaps
 from captum_cnn_ext.insights.blocks import Block, Group, Panels, Picture, SectionContent, Text
-from captum_cnn_ext.insights.clock import AT_ONCE
 from captum_cnn_ext.insights.context import AuditContext
 from captum_cnn_ext.insights.pictures import figure_picture
 from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.methods import AT_ONCE
 from captum_cnn_ext.render import show_feature_maps
 
 PHOTOS = 2

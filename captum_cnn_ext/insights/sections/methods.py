@@ -8,12 +8,11 @@ from torch import Tensor
 
 from captum_cnn_ext import metrics
 from captum_cnn_ext.insights.blocks import Cell, Column, Facts, SectionContent, Text
-from captum_cnn_ext.insights.catalogue import INPUT
 from captum_cnn_ext.insights.context import AuditContext
-from captum_cnn_ext.insights.methods import Method
 from captum_cnn_ext.insights.section import Section
 from captum_cnn_ext.insights.sections.attributions import deepest_methods, map_of
 from captum_cnn_ext.insights.sections.summary import listed
+from captum_cnn_ext.methods import INPUT, Call
 
 KEY = "methods"
 PHOTOS = 2
@@ -31,7 +30,7 @@ def build(context: AuditContext) -> SectionContent:
     }
     areas: dict[tuple[str, str], tuple[Tensor, Tensor]] = {}
     maps: dict[tuple[str, str], Tensor] = {("", name): given for name, given in controls.items()}
-    methods: dict[tuple[str, str], Method] = {}
+    methods: dict[tuple[str, str], Call] = {}
     for where, method in deepest_methods(context):
         found = map_of(context, where, method)
         if found is not None:

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from captum_cnn_ext.evidence import TopPatches, top_patches
 from captum_cnn_ext.insights.blocks import Block, Group, SectionContent, Text
-from captum_cnn_ext.insights.clock import AT_ONCE
 from captum_cnn_ext.insights.context import AuditContext
 from captum_cnn_ext.insights.figure_code import scale_code
 from captum_cnn_ext.insights.pictures import figure_picture
 from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.methods import AT_ONCE
 from captum_cnn_ext.render import show_patches
 
 PATCHES = 5

@@ -1,0 +1,142 @@
+"""A method at its place, ready to run, which prints itself as Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from captum_cnn_ext._engine.arguments import ArgumentError, find_layer
+from captum_cnn_ext._engine.one_image import one_image_norms
+from captum_cnn_ext._engine.state import state_as_found
+from captum_cnn_ext.methods.expression import Expression, evaluate, imported, source, variable
+from captum_cnn_ext.methods.known import CONTROL, INPUT, LAYER, LAYERS, KnownMethod
+
+AT_ONCE = 8  # images that go through the network together
+MODEL, X, TARGET = variable("model"), variable("x"), variable("target")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One method of one model at one place, with its settings: it runs, and it prints itself."""
+
+    known: KnownMethod
+    model: nn.Module
+    expression: Expression
+    parameters: str
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """The method's name."""
+        return self.known.name
+
+    @property
+    def origin(self) -> str:
+        """The library it comes from."""
+        return self.known.origin
+
+    @property
+    def code(self) -> str:
+        """The same as Python, giving ``heat`` from ``model``, ``x`` and ``target``."""
+        seeded = f"import torch\n\ntorch.manual_seed({self.seed})\n" if self.known.noisy else ""
+        return seeded + source(self.expression, "heat")
+
+    def attribute(self, inputs: Tensor, targets: Tensor | int) -> Tensor:
+        """The map of each input for its class. The caller's random state stays as it is."""
+        model = self.model
+        if self.known.noisy and inputs.dtype in (torch.float16, torch.bfloat16):
+            model = _Rounding(model, inputs.dtype)
+        with state_as_found(None, [inputs]), one_image_norms([inputs]):
+            torch.manual_seed(self.seed)
+            found: Tensor = evaluate(self.expression, model=model, x=inputs.clone(), target=targets)
+        return found.detach()
+
+    def maps(self, inputs: Tensor, targets: Sequence[int]) -> Tensor:
+        """As `attribute` for any number of images, a few at once: maps (N, C, H, W).
+
+        Raises:
+            ArgumentError: what the method gives has another shape.
+        """
+        classes = torch.tensor(targets, device=inputs.device)
+        parts = zip(torch.split(inputs, AT_ONCE), torch.split(classes, AT_ONCE), strict=True)
+        return as_maps(torch.cat([self.attribute(*part) for part in parts]), len(inputs))
+
+
+class _Rounding(nn.Module):
+    """A model of half precision that takes single: NoiseTunnel's noise makes the inputs so."""
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model, self.dtype = model, dtype
+
+    def forward(self, inputs: Tensor) -> Any:
+        return self.model(inputs.to(self.dtype))
+
+    def get_submodule(self, target: str) -> nn.Module:
+        return self.model.get_submodule(target)
+
+
+def call_of(
+    known: KnownMethod, model: nn.Module, inputs: Tensor, layers: Sequence[str] = (), seed: int = 0
+) -> Call:
+    """The call of a method for such inputs, at these layers if it explains layers.
+
+    Raises:
+        ArgumentError: there is no such layer.
+    """
+    options = known.options(inputs, seed) if known.options else {}
+    kind = imported(known.path)
+    if known.origin == CONTROL:
+        expression = kind(X, **options)
+    else:
+        for layer in layers:
+            find_layer(model, layer)
+        modules = [MODEL.get_submodule(layer) for layer in layers]
+        places: dict[str, list[Any]] = {INPUT: [], LAYER: modules[:1], LAYERS: [modules]}
+        method = kind(MODEL, *places[known.at], **known.creation)
+        if known.noisy:
+            method = imported("captum.attr.NoiseTunnel")(method)
+        x = X.requires_grad_() if known.at == INPUT else X
+        expression = method.attribute(x, target=TARGET, **options)
+        expression = expression.abs() if known.absolute else expression
+    words = [f"{name}={value!r}" for name, value in {**known.creation, **options}.items()]
+    return Call(known, model, expression, ", ".join(words) or "defaults", seed)
+
+
+def calls_at(
+    model: nn.Module,
+    inputs: Tensor,
+    layers: Sequence[str],
+    joined: Sequence[str],
+    chosen: Sequence[KnownMethod],
+    seed: int = 0,
+) -> dict[str, list[Call]]:
+    """The chosen methods by the place they explain: the input, each layer, some layers joined."""
+
+    def at(where: str, place: Sequence[str]) -> list[Call]:
+        return [call_of(m, model, inputs, place, seed) for m in chosen if m.at == where]
+
+    places = {INPUT: at(INPUT, ()), **{layer: at(LAYER, (layer,)) for layer in layers}}
+    places.setdefault(joined_name(joined), []).extend(at(LAYERS, joined))
+    return {place: calls for place, calls in places.items() if calls}
+
+
+def joined_name(layers: Sequence[str]) -> str:
+    """The place of methods that join several layers."""
+    return " + ".join(layers)
+
+
+def as_maps(attribution: Tensor, photos: int) -> Tensor:
+    """An attribution that can be drawn: (N, C, H, W).
+
+    Raises:
+        ArgumentError: it has another shape.
+    """
+    if attribution.ndim != 4 or len(attribution) != photos:
+        shape = tuple(attribution.shape)
+        raise ArgumentError(f"gives shape {shape}, which is no map for each photo")
+    return attribution

@@ -1,0 +1,94 @@
+"""Python that is written down once: an expression runs, and it prints itself."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+class Expression:
+    """A piece of Python whose names get their values later.
+
+    Attributes and calls of an expression are expressions. Values in it print as their ``repr``, so
+    that a text from outside, such as a layer's name, stays a text.
+
+    Example::
+
+        >>> from captum_cnn_ext.methods.expression import evaluate, imported, source, variable
+        >>> root = imported("math.sqrt")(variable("x"))
+        >>> print(source(root, "y"))
+        from math import sqrt
+        y = sqrt(x)
+        >>> evaluate(root, x=9)
+        3.0
+    """
+
+    def __init__(
+        self,
+        text: str,
+        value: Callable[[Mapping[str, Any]], Any],
+        imports: frozenset[str] = frozenset(),
+    ) -> None:
+        self._text, self._value, self._imports = text, value, imports
+
+    def __getattr__(self, name: str) -> Expression:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return Expression(
+            f"{self._text}.{name}", lambda names: getattr(self._value(names), name), self._imports
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Expression:
+        given = [_expression(value) for value in args]
+        named = {key: _expression(value) for key, value in kwargs.items()}
+        words = [one._text for one in given] + [f"{key}={one._text}" for key, one in named.items()]
+        return Expression(
+            f"{self._text}({', '.join(words)})",
+            lambda names: self._value(names)(
+                *(one._value(names) for one in given),
+                **{key: one._value(names) for key, one in named.items()},
+            ),
+            self._imports.union(*(one._imports for one in (*given, *named.values()))),
+        )
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def variable(name: str) -> Expression:
+    """A name that gets its value when the expression runs."""
+    return Expression(name, lambda names: names[name])
+
+
+def imported(path: str) -> Expression:
+    """A class or function by its dotted path."""
+    module, _, name = path.rpartition(".")
+    return Expression(
+        name,
+        lambda names: getattr(importlib.import_module(module), name),
+        frozenset([f"from {module} import {name}"]),
+    )
+
+
+def evaluate(expression: Expression, **names: Any) -> Any:
+    """The value, with these values of its variables."""
+    return expression._value(names)
+
+
+def source(expression: Expression, name: str) -> str:
+    """The lines that give ``name`` the value: imports, then the assignment."""
+    return "\n".join([*sorted(expression._imports), f"{name} = {expression._text}"])
+
+
+def _expression(value: Any) -> Expression:
+    if isinstance(value, Expression):
+        return value
+    if isinstance(value, list):
+        parts = [_expression(one) for one in value]
+        return Expression(
+            f"[{', '.join(one._text for one in parts)}]",
+            lambda names: [one._value(names) for one in parts],
+            frozenset().union(*(one._imports for one in parts)),
+        )
+    return Expression(repr(value), lambda names: value)

@@ -1,0 +1,119 @@
+"""What is known of each method, and methods by name."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from captum_cnn_ext._engine.arguments import ArgumentError, nearest
+from captum_cnn_ext.methods.expression import evaluate, imported
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+OURS, CAPTUM, CONTROL = "captum-cnn-ext", "Captum", "control"
+INPUT, LAYER, LAYERS, NO_MAP = "input", "layer", "layers", "no map"
+
+
+@dataclass(frozen=True)
+class KnownMethod:
+    """A method as one chooses it, with the settings that it is compared with everywhere.
+
+    Attributes:
+        name: what it is called in tables and on the command line.
+        at: what its map for a class is drawn at: the input, one layer, several layers joined; or
+            that it gives no map for a class.
+        question, cost, paper: in words.
+        origin: the library it comes from; a control knows nothing of the network.
+        path: the class (of a control: the function) by its dotted path.
+        gradient: whether it needs gradients of the score.
+        noisy: whether Captum's ``NoiseTunnel`` averages it over noisy copies of the input.
+        absolute: whether the map has the absolute values of what the class gives.
+        also: other names that are understood.
+        about: the idea, where the class's docstring does not say it as ours do.
+        creation: what the class is created with beside the model and its layers.
+        options: of inputs and a seed, what ``attribute`` gets beside inputs and target.
+    """
+
+    name: str
+    at: str
+    question: str
+    cost: str
+    paper: str
+    origin: str
+    path: str
+    gradient: bool = True
+    noisy: bool = False
+    absolute: bool = False
+    also: tuple[str, ...] = ()
+    about: str = field(default="", repr=False)
+    creation: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    options: Callable[[Tensor, int], Mapping[str, Any]] | None = field(default=None, repr=False)
+
+    @property
+    def idea(self) -> str:
+        """What it computes, in one sentence; of our classes the first one of their docstring."""
+        text = self.about or inspect.getdoc(evaluate(imported(self.path))) or ""
+        return " ".join(text.split("\n\n")[0].split())
+
+
+def known_methods() -> dict[str, KnownMethod]:
+    """Every method of this package, Captum's that go well beside them, and controls, by name.
+
+    Example::
+
+        >>> from captum_cnn_ext.insights import known_methods
+        >>> known_methods()["LayerReciproCam"].question
+        'What if one position were all there is?'
+    """
+    from captum_cnn_ext.methods import others, ours
+
+    return {m.name: m for m in (*others.CAPTUMS, *ours.METHODS, *others.CONTROLS)}
+
+
+def find_methods(names: Iterable[str]) -> list[KnownMethod]:
+    """The methods of these names; ``gradcam++`` is read as ``LayerGradCamPlusPlus``.
+
+    Raises:
+        ArgumentError: there is no such method, it gives no map for a class, or one comes twice.
+    """
+    known = known_methods()
+    found: list[KnownMethod] = []
+    for name in names:
+        method = known.get(name) or _read(name, known)
+        if method is None:
+            raise ArgumentError(
+                f"methods: {name!r} is not a known method{nearest(name, list(known))}"
+            )
+        if method.at == NO_MAP:
+            raise ArgumentError(
+                f"methods: {method.name} gives no map for a class; `captum-cnn-ext list-methods` "
+                "says which do"
+            )
+        if method in found:
+            raise ArgumentError(f"methods: {method.name} is there twice")
+        found.append(method)
+    if not found:
+        raise ArgumentError("methods: got none, expected at least one name")
+    return found
+
+
+def _read(name: str, known: Mapping[str, KnownMethod]) -> KnownMethod | None:
+    readings = {_plain(name): method for name, method in known.items()}
+    readings |= {_plain(other): method for method in known.values() for other in method.also}
+    read = _plain(name)
+    old = re.sub("^captum|,.*$", "", read)  # "Captum SmoothGrad, 8 samples", as version 0.1 said
+    method = next((readings[r] for r in (read, f"layer{read}", old) if r in readings), None)
+    if method is not None and old != read:
+        words = f"the method {name!r} is called {method.name!r} now"
+        warnings.warn(words, DeprecationWarning, stacklevel=4)
+    return method
+
+
+def _plain(name: str) -> str:
+    """A name as one types it: no case, no blanks, + read as plus."""
+    return re.sub(r"[\s_-]", "", name.lower().replace("+", "plus"))
