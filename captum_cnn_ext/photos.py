@@ -3,7 +3,8 @@
 import importlib.util
 import os
 import warnings
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,18 +38,58 @@ def demo_photos() -> dict[str, "Image.Image"]:
     return {Path(name).stem: photo for name, photo in photos.items()}
 
 
+class PhotoFiles(dict[str, "Image.Image"]):
+    """Pictures by name, and what else there was.
+
+    Attributes:
+        found: how many picture files there were, read or not.
+        skipped: the files that could not be read, and why.
+    """
+
+    def __init__(
+        self, pictures: Iterable[tuple[str, "Image.Image"]] = (), found: int | None = None
+    ) -> None:
+        super().__init__(pictures)
+        self.found = len(self) if found is None else found
+        self.skipped: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        left = f", {len(self.skipped)} that cannot be read" if self.skipped else ""
+        return f"PhotoFiles({len(self)} of {self.found} pictures{left})"
+
+    def skipped_words(self) -> str:
+        """The files that could not be read in one line; nothing where there are none."""
+        if not self.skipped:
+            return ""
+        names = "; ".join(f"{name} ({reason})" for name, reason in self.skipped.items())
+        return (
+            f"{len(self.skipped)} of {self.found} cannot be read as pictures "
+            f"(JPEG, PNG, WebP and the like are expected): {names}"
+        )
+
+
 def load_photos(
     source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-) -> dict[str, "Image.Image"]:
-    """Read the pictures of a folder, or the files given, as upright RGB pictures by file name.
+    *,
+    on_error: str = "raise",
+    max_images: int | None = None,
+) -> PhotoFiles:
+    """Read the pictures of a folder and of the folders in it, or the files given, by name.
 
-    Sorted by name. EXIF orientation is applied, transparency becomes white, 16-bit grey is scaled
-    to 8 bits, an animation gives its first frame. In a folder, files that are no pictures by
-    their ending and hidden files are passed over; folders in it are not entered.
+    They are upright RGB pictures, sorted by name: the file's, in an inner folder with the way to
+    it (``cats/001.jpg``). EXIF orientation is applied, transparency becomes white, 16-bit grey is
+    scaled to 8 bits, an animation gives its first frame. In a folder, files that are no pictures
+    by their ending and hidden files are passed over.
+
+    Args:
+        source: a folder, a file, or several of them.
+        on_error: ``"raise"`` names every picture that cannot be read; ``"skip"`` leaves them out
+            and lists them in the result's ``skipped``.
+        max_images: read the first ones only.
 
     Raises:
         FileNotFoundError: a path does not exist.
-        ValueError: no picture was found, or some cannot be read; the message names each of them.
+        ValueError: no picture was found, none or not all can be read; the message names each.
 
     Example:
         >>> from captum_cnn_ext.photos import load_photos
@@ -56,36 +97,52 @@ def load_photos(
         Traceback (most recent call last):
         ValueError: photos: expected picture files or a folder of them, got none
     """
-    from PIL import Image
-
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error={on_error!r}: expected 'raise' or 'skip'")
     given = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     paths = [Path(item) for item in given]
-    files: list[Path] = []
+    files: list[tuple[str, Path]] = []
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"photos: there is no file or folder {path}")
-        files += picture_files(path) if path.is_dir() else [path]
+        inside = picture_files(path, recursive=True) if path.is_dir() else []
+        files += [(file.relative_to(path).as_posix(), file) for file in inside]
+        files += [] if path.is_dir() else [(path.name, path)]
     if not files:
-        where = f"none in {', '.join(map(str, paths))}" if paths else "none"
-        raise ValueError(f"photos: expected picture files or a folder of them, got {where}")
-    photos: dict[str, Image.Image] = {}
-    unreadable: list[str] = []
-    for file in sorted(files, key=lambda file: (file.name, str(file))):
-        name, copies = file.name, 1
-        while name in photos:  # the same name in another folder
-            copies += 1
-            name = f"{file.stem} ({copies}){file.suffix}"
+        raise ValueError(
+            "photos: expected picture files or a folder of them, got none"
+            + "".join(f" in {path} ({_what_is_there(path)})" for path in paths)
+        )
+    photos = PhotoFiles(found=len(files))
+    for name, file in _named_once(files):
+        if len(photos) == max_images:
+            break
         try:
             photos[name] = read_picture(file)
         except Exception as error:  # a broken file can raise anything; each is reported
-            reason = str(error).replace(str(file), file.name).replace("\n", " ")
-            unreadable.append(f"{file.name} ({reason or type(error).__name__})")
-    if unreadable:
-        raise ValueError(
-            f"photos: {len(unreadable)} of {len(files)} cannot be read as pictures "
-            f"(JPEG, PNG, WebP and the like are expected): {'; '.join(unreadable)}"
-        )
+            reason = " ".join(str(error).replace(str(file), file.name).split())
+            photos.skipped[name] = reason or type(error).__name__
+    if photos.skipped and (on_error == "raise" or not photos):
+        raise ValueError(f"photos: {photos.skipped_words()}")
     return photos
+
+
+def _named_once(files: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
+    """Sorted, and numbered where two folders have the same name."""
+    taken: set[str] = set()
+    for given, file in sorted(files):
+        name, copies = given, 1
+        while name in taken:
+            copies += 1
+            name = f"{given.removesuffix(file.suffix)} ({copies}){file.suffix}"
+        taken.add(name)
+        yield name, file
+
+
+def _what_is_there(folder: Path) -> str:
+    endings = Counter(file.suffix or file.name for file in folder.rglob("*") if file.is_file())
+    words = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(3))
+    return f"files there: {words}" if words else "no files there"
 
 
 def picture_files(folder: Path, *, recursive: bool = False) -> list[Path]:

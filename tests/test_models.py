@@ -465,7 +465,6 @@ def test_photos_are_upright_rgb_and_sorted(tmp_path):
     Image.fromarray(np.full((2, 3), 257 * 100, np.uint16)).save(tmp_path / "h.png")
     (tmp_path / "notes.txt").write_text("no picture")
     (tmp_path / ".hidden.png").write_text("no picture")
-    (tmp_path / "inner").mkdir()
     loaded = load_photos(tmp_path)
     assert list(loaded) == ["a.png", "b.png", "c.tiff", "d.PNG", "e.png", "f.png", "g.png", "h.png"]
     assert {photo.mode for photo in loaded.values()} == {"RGB"}
@@ -508,7 +507,7 @@ def test_unreadable_photos_are_all_named(tmp_path, monkeypatch):
 
 
 def test_no_photos(tmp_path):
-    with pytest.raises(ValueError, match="expected picture files or a folder of them, got none in"):
+    with pytest.raises(ValueError, match=r"a folder of them, got none in .*no files there"):
         load_photos(tmp_path)
     with pytest.raises(FileNotFoundError, match="there is no file or folder"):
         load_photos([tmp_path / "a.png"])

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SURFACE = Path(__file__).parent / "public_surface.txt"
-MODULES = ["attr", "bench", "evidence", "insights", "metrics", "models", "photos", "render",
+MODULES = ["attr", "bench", "evidence", "insights", "methods", "metrics", "models", "photos", "render",
            "synthesis"]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from captum_cnn_ext.models import LoadedModel
+    from captum_cnn_ext.photos import PhotoFiles
 
 PROGRAM = "captum-cnn-ext"
 DONE, INCOMPLETE, WRONG_ARGUMENTS, INTERRUPTED = 0, 1, 2, 130
@@ -50,14 +51,28 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (default: cpu)")
 
 
-def add_photo_arguments(parser: argparse.ArgumentParser) -> None:
+def add_images_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images",
         "--image",
         nargs="+",
         metavar="PATH",
-        help="picture files or folders (default: packaged)",
+        help="picture files, or folders and those in them (default: packaged)",
     )
+    add_on_error_argument(parser)
+
+
+def add_on_error_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--on-error",
+        choices=("raise", "skip"),
+        default="skip",
+        help="stop at a picture that cannot be read, or skip and list it (skip)",
+    )
+
+
+def add_photo_arguments(parser: argparse.ArgumentParser) -> None:
+    add_images_arguments(parser)
     parser.add_argument(
         "--max-images",
         type=_count,
@@ -96,21 +111,26 @@ def load(options: argparse.Namespace, class_names: str | None = None) -> LoadedM
         raise UsageError(one_line(error)) from error
 
 
-def read_photos(options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    from captum_cnn_ext.photos import demo_photos, load_photos
+def read_photos(options: argparse.Namespace) -> tuple[PhotoFiles, list[str]]:
+    """The pictures asked for, and a note where only the first ones were read."""
+    from captum_cnn_ext.photos import PhotoFiles, demo_photos, load_photos
 
+    most = getattr(options, "max_images", 0) or None
     try:
-        photos = demo_photos() if options.images is None else load_photos(options.images)
+        if options.images is None:
+            every = demo_photos()
+            photos = PhotoFiles(list(every.items())[:most], len(every))
+        else:
+            photos = load_photos(options.images, on_error=options.on_error, max_images=most)
     except (ImportError, OSError, ValueError) as error:
         raise UsageError(one_line(error)) from error
-    if not 0 < options.max_images < len(photos):
+    if photos.skipped:
+        print(f"{PROGRAM}: skipped: {photos.skipped_words()}", file=sys.stderr)
+    if len(photos) + len(photos.skipped) == photos.found:
         return photos, []
-    note = (
-        f"the first {options.max_images} of {len(photos)} pictures were used; "
-        "--max-images 0 takes all"
-    )
+    note = f"the first {most} of {photos.found} pictures were used; --max-images 0 takes all"
     print(f"{PROGRAM}: {note}", file=sys.stderr)
-    return dict(list(photos.items())[: options.max_images]), [note]
+    return photos, [note]
 
 
 def split(text: str | None) -> list[str] | None:

@@ -17,9 +17,11 @@ from captum_cnn_ext.cli.arguments import (
     PROGRAM,
     UsageError,
     add_command,
+    add_images_arguments,
     add_model_arguments,
     load,
     one_line,
+    read_photos,
     split,
 )
 
@@ -50,7 +52,7 @@ def add(commands: Any) -> None:
     )
     add_model_arguments(bench)
     add = bench.add_argument
-    add("--images", nargs="+", metavar="PATH", help="picture files or folders (default: packaged)")
+    add_images_arguments(bench)
     add("--variants", type=int, default=10, metavar="N",
         help="crops and mirror images of each photo, 1 to 10 (default: 10)")  # fmt: skip
     add("--methods", metavar="A,B", help="names as in the table or as list-methods prints them "
@@ -190,12 +192,11 @@ def _methods(options: argparse.Namespace) -> dict[str, Any]:
 
 def _images(options: argparse.Namespace, loaded: LoadedModel) -> dict[str, Any]:
     from captum_cnn_ext.bench import variants
-    from captum_cnn_ext.photos import demo_photos, load_photos
 
+    photos, _ = read_photos(options)
     try:
-        photos = demo_photos() if options.images is None else load_photos(options.images)
         pictures = variants(photos, options.variants)
-    except (ImportError, OSError, ValueError) as error:
+    except ValueError as error:
         raise UsageError(one_line(error)) from error
     return {name: lambda p=p: loaded.preprocess(p) for name, p in pictures.items()}
 

@@ -113,7 +113,9 @@ def _ranked(options: argparse.Namespace) -> str | None:
 
 
 def _sources(options: argparse.Namespace, photos: dict[str, Any]) -> dict[str, str]:
-    reader = "demo_photos()" if options.images is None else f"load_photos({options.images!r})"
+    skipping = ", on_error='skip'" * (options.on_error == "skip")
+    given = "demo_photos()", f"load_photos({options.images!r}{skipping})"
+    reader = given[options.images is not None]
     return {name: f"{reader}[{name!r}]" for name in photos}
 
 

@@ -13,6 +13,7 @@ from captum_cnn_ext.cli.arguments import (
     UsageError,
     add_command,
     add_model_arguments,
+    add_on_error_argument,
     load,
     one_line,
     split,
@@ -46,8 +47,7 @@ def add(commands: Any) -> None:
     add("--unit", choices=("max", "min", "mean"), default="max", help="what of a map counts (max)")
     add("--batch-size", type=int, default=32, metavar="N", help="images at once (32)")
     add("--workers", type=int, default=0, metavar="N", help="processes that read ahead (0)")
-    add("--on-error", choices=("raise", "skip"), default="raise",
-        help="stop at a picture that cannot be read, or skip and list it (raise)")  # fmt: skip
+    add_on_error_argument(parser)
     add("--checkpoint", metavar="FILE", help="write and resume from this .npz file")
     add("--out", default="top_patches.npz", metavar="FILE", help="result (top_patches.npz)")
     add("--picture", metavar="FILE", help=f"draw the first {DRAWN} channels ranked into this .png")

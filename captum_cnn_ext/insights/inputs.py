@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext.photos import PhotoFiles
 
 Images = Mapping[str, Image.Image] | Sequence[Image.Image] | Tensor
 Preprocess = Callable[[Image.Image], Tensor]
@@ -19,11 +20,15 @@ Preprocess = Callable[[Image.Image], Tensor]
 
 @dataclass(frozen=True)
 class Photos:
-    """Network inputs (N, C, H, W), their names, and the sizes of the pictures they came from."""
+    """Network inputs (N, C, H, W), their names, and the sizes of the pictures they came from.
+
+    ``skipped`` says which pictures could not be read.
+    """
 
     inputs: Tensor
     names: tuple[str, ...]
     sizes: tuple[tuple[int, int] | None, ...]
+    skipped: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -59,7 +64,8 @@ def read_photos(images: Images, preprocess: Preprocess | None, model: nn.Module)
             )
         inputs.append(tensor)
         sizes.append(picture.size)
-    return Photos(_batch(torch.stack(inputs), like), tuple(pictures), tuple(sizes))
+    skipped = images.skipped_words() if isinstance(images, PhotoFiles) else ""
+    return Photos(_batch(torch.stack(inputs), like), tuple(pictures), tuple(sizes), skipped)
 
 
 def _pictures(images: Mapping[str, Image.Image] | Sequence[Image.Image]) -> dict[str, Image.Image]:

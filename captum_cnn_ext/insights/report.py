@@ -119,9 +119,8 @@ def audit(
     if sections is None and quick:
         sections = [key for key in QUICK_SECTIONS if key != "against" or against is not None]
     chosen = chosen_sections(sections, comparing=against is not None)
-    known = find_methods(
-        (QUICK_METHODS if quick else DEFAULT_METHODS) if methods is None else methods
-    )
+    usual = QUICK_METHODS if quick else DEFAULT_METHODS
+    known = find_methods(usual if methods is None else methods)
     subject = subject_of(
         model,
         tensors=isinstance(images, Tensor),
@@ -295,6 +294,7 @@ def _overview(context: AuditContext) -> Overview:
         saw.append(text)
     failed = [Finding("wrong", f"This report is not complete: {p}", "") for p in context.problems]
     unchecked = [text for key, text in NOT_RUN.items() if key not in context.section_keys]
+    unchecked += [f"Pictures: {context.photos.skipped}."] if context.photos.skipped else []
     unchecked.append(
         "Whether these predictions are right: a report has photos, not their true classes. "
         "Measure that on labelled data."
