@@ -8,9 +8,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from captum_cnn_ext._engine.autograd_graph import AVERAGING, LINEAR, RESHAPING, operations_between
+from captum_cnn_ext._engine.autograd_graph import (
+    AVERAGING,
+    LINEAR,
+    RESHAPING,
+    connected,
+    operations_between,
+)
+from captum_cnn_ext._engine.lost_gradient import gradient_end
+from captum_cnn_ext._engine.observing import leaf_of
 from captum_cnn_ext._engine.replay import Replay
 
 _TOLERANCE = 1e-3  # of the score's change; what is not affine differs by far more
@@ -19,7 +27,7 @@ _TOLERANCE = 1e-3  # of the score's change; what is not affine differs by far mo
 def affine_gradients(replay: Replay, score: Callable[[Any], Tensor]) -> tuple[Tensor, ...] | None:
     """The gradient of each example's score by the layer's tensors, if the score is affine in them.
 
-    Read from the operations of one example's tail, and confirmed by its score half-way to zero.
+    Zeros for a tensor that the score does not use. Read from the operations of one example's tail, and confirmed by its score half-way to zero.
     None where the tail is something else, or where only whole forwards can be run. One row of
     the tail where it is not affine; three rows and one forward and backward of the tail where it
     is.
@@ -35,13 +43,34 @@ def affine_gradients(replay: Replay, score: Callable[[Any], Tensor]) -> tuple[Te
         first = torch.zeros(1, dtype=torch.long, device=one[0].device)
         alone = score(replay(one, first))
         kinds = {name.split("Backward")[0] for name in operations_between(one, alone)}
-        if not alone.requires_grad or not all(_is_affine(kind) for kind in kinds):
+        if not kinds or not all(_is_affine(kind) for kind in kinds):
             return None
         if not _is_straight(replay, score, one, first, alone.detach()):
             return None
         leaves = [t.detach().clone().requires_grad_() for t in replay.activation]
         scores = score(replay(leaves))
-        return torch.autograd.grad(scores.sum(), leaves)
+        return torch.autograd.grad(scores.sum(), leaves, materialize_grads=True)
+
+
+def used_tensors(
+    replay: Replay, score: Callable[[Any], Tensor], root: nn.Module | None
+) -> list[bool]:
+    """Which of the layer's tensors have a part in the score, also one without a gradient.
+
+    One forward pass of the tail, or two.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        leaves = [leaf_of(t.detach().clone()) for t in replay.activation]
+        scores = score(replay(leaves))
+
+        def used(leaf: Tensor) -> bool:
+            if not leaf.requires_grad:
+                return True  # it cannot be told
+            if connected([leaf], scores):
+                return True
+            return bool(gradient_end(root, [leaf], lambda: score(replay(leaves))))
+
+        return [used(leaf) for leaf in leaves]
 
 
 def _is_affine(kind: str) -> bool:

@@ -15,6 +15,9 @@ RESHAPING = (
     *("Clone", "Alias", "Expand", "ToCopy", "Cat", "AsStrided"),
 )
 
+# of operations without a derivative, such as quantised ones: a gradient ends there
+_NO_DERIVATIVE = ("torch::autograd::WarnNotImplemented", "torch::autograd::NotImplemented")
+
 # of every function that the decorator has wrapped
 _ONCE = torch.autograd.function.once_differentiable(lambda _: None).__code__
 
@@ -27,10 +30,11 @@ def operations_between(starts: Sequence[Tensor], end: Tensor) -> list[str]:
     return [node.name() for node in nodes_between(starts, end)]
 
 
-def nodes_between(starts: Sequence[Tensor], end: Tensor) -> list[Any]:
+def nodes_between(starts: Sequence[Tensor], end: Tensor, without: Sequence[str] = ()) -> list[Any]:
     """The autograd nodes on the paths from ``starts`` to ``end``, end first, ``starts``' left out.
 
-    These are the nodes that ``torch.autograd.grad(end, starts)`` runs.
+    These are the nodes that ``torch.autograd.grad(end, starts)`` runs. Paths through nodes of the
+    names ``without`` do not count.
     """
     # The nodes are held in lists while their ids are compared: Python's view of a node dies with
     # its last reference, and its id may then be another's.
@@ -42,7 +46,7 @@ def nodes_between(starts: Sequence[Tensor], end: Tensor) -> list[Any]:
     todo = [end.grad_fn]
     while todo:
         node = todo.pop()
-        if node is None or id(node) in nodes or id(node) in first_ids:
+        if node is None or id(node) in nodes or id(node) in first_ids or node.name() in without:
             continue
         nodes[id(node)] = node
         for parent, _ in node.next_functions:
@@ -56,6 +60,13 @@ def nodes_between(starts: Sequence[Tensor], end: Tensor) -> list[Any]:
             on_path.add(id(node))
             todo.extend(users.get(id(node), []))
     return [node for key, node in nodes.items() if key in on_path]
+
+
+def connected(starts: Sequence[Tensor], end: Tensor) -> bool:
+    """Whether ``end`` has a gradient at any of ``starts``, which require one."""
+    return any(end is start for start in starts) or bool(
+        nodes_between(starts, end, without=_NO_DERIVATIVE)
+    )
 
 
 def differentiable_once(nodes: Sequence[Any]) -> list[str]:

@@ -22,8 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from captum_cnn_ext._engine.arguments import ArgumentError
-from captum_cnn_ext._engine.autograd_graph import nodes_between
+from captum_cnn_ext._engine.autograd_graph import connected
 from captum_cnn_ext._engine.coverage import HARD, Coverage, audit
 
 RULES = ("gradient", "deconvnet", "guided")
@@ -134,18 +133,14 @@ def ruled_backward(
 
 def backpropagate(
     inputs: Sequence[Tensor], scores: Tensor, rule: str, smooth: str
-) -> tuple[tuple[Tensor, ...], Coverage]:
+) -> tuple[tuple[Tensor, ...], Coverage] | None:
     """The sum of ``scores`` taken back to ``inputs`` once, and what the rule met.
 
-    Raises:
-        ArgumentError: the scores do not depend on any input.
+    None where the scores have no gradient at any input.
     """
     wanted = [x for x in inputs if x.requires_grad]
-    if not wanted or not scores.requires_grad or not nodes_between(wanted, scores):
-        raise ArgumentError(
-            "inputs: what is explained does not depend on them by floating point operations that "
-            "autograd records (integer inputs, torch.no_grad, detach)"
-        )
+    if not wanted or not scores.requires_grad or not connected(wanted, scores):
+        return None
     with ruled_backward(wanted, scores, rule, smooth) as backward:
         found = iter(backward.gradients(torch.ones_like(scores)))
         gradients = tuple(next(found) if x.requires_grad else torch.zeros_like(x) for x in inputs)

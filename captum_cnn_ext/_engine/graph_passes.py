@@ -6,7 +6,7 @@ the model is hooked only while a pass runs. A second thread may use it at the sa
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from captum_cnn_ext._engine.one_image import one_image_norms
 from captum_cnn_ext._engine.recording import joined
 from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext._engine.state import state_as_found
+from captum_cnn_ext._engine.written import CopiesBeforeWrites, tensors_in, written_into
 
 # A pass on the CPU is slower for each image once a single activation outgrows what the allocator
 # keeps: every larger one is mapped and faulted in anew.
@@ -81,9 +82,10 @@ def graph_passes(
         tensors = [value for value in extra if isinstance(value, Tensor)]
         stack.enter_context(state_as_found(root, [like, *tensors]))
         expected: list[int | None] | None = None
+        copies = False  # the model writes into what autograd saved, as its first pass shows
 
         def run(images: Tensor) -> Passed:
-            nonlocal expected
+            nonlocal expected, copies
             # a copy: a model may write into its input, which the graph before it still needs
             more = [v.clone() if isinstance(v, Tensor) else v for v in extra]
             args = (_copy(images, pixels), *more)
@@ -97,6 +99,7 @@ def graph_passes(
                 torch.enable_grad(),
                 one_image_norms(args),
                 observed(probes, True, not need_output, parallel),
+                CopiesBeforeWrites() if copies else nullcontext(),
             ):
                 try:
                     output = runnable(forward_func)(*args)
@@ -104,7 +107,11 @@ def graph_passes(
                     pass
             if first or not all(probe.parts for probe in probes):
                 check_reached(probes)  # warns, so not at every pass
-            return Passed([joined(list(probe.parts.values())) for probe in probes], output)
+            passed = Passed([joined(list(probe.parts.values())) for probe in probes], output)
+            if first and written_into(tensors_in((passed.tensors, output))):
+                copies = True
+                return run(images)
+            return passed
 
         yield run
 

@@ -9,7 +9,8 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +26,12 @@ from captum_cnn_ext._engine.autograd_graph import (
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.geometry import FieldTracer
 from captum_cnn_ext._engine.inputs import check_devices
+from captum_cnn_ext._engine.lost_gradient import (
+    WITHOUT_GRADIENTS,
+    LostGradient,
+    watching,
+    why_no_gradient,
+)
 from captum_cnn_ext._engine.observing import (
     Probe,
     Stop,
@@ -37,14 +44,19 @@ from captum_cnn_ext._engine.observing import (
 from captum_cnn_ext._engine.one_image import one_image_norms
 from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext._engine.state import state_as_found
+from captum_cnn_ext._engine.written import CopiesBeforeWrites, tensors_in, written_into
 
 # what PyTorch says of an operation that can be differentiated once only
 _ONCE_ONLY = re.compile(r"double backward|differentiate twice|derivative for .* is not implemented")
+_NO_VALUES = "on Tensor that requires grad"  # of numpy(), which autograd refuses
 _NOT_TWICE = (
     "layer: an operation between it and the target's score has no second derivative, which this "
     "method needs ({why}); choose a later layer, or a method of first derivatives such as "
     "LayerHiResCam"
 )
+
+
+Around = Callable[["Recording"], AbstractContextManager[Any]]
 
 
 class Recording:
@@ -55,6 +67,8 @@ class Recording:
         self.inputs: tuple[Tensor, ...] = ()
         self._probes = probes
         self._device_ids = list(device_ids or [])
+        self.find_end: Callable[[int | None], str] = lambda _: ""
+        """Which operation ends the gradient at a site or (None) the inputs; "" for none."""
 
     def activations(self, index: int) -> tuple[Tensor, ...]:
         """The tensors recorded at site ``index``, detached; replicas concatenated."""
@@ -106,22 +120,14 @@ class Recording:
         parts = [self._parts(index) for index in range(len(self._probes))]
         wanted = [t for index in range(len(parts)) for t in self._leaves(index)]
         if not wanted or not scores.requires_grad:
-            names = ", ".join(repr(probe.site.name) for probe in self._probes)
-            raise ArgumentError(
-                f"layer {names}: the target's score has no gradient there; the layer's tensors are "
-                "not floating point, or the model computes what follows without gradients "
-                "(torch.no_grad, detach)."
-            )
+            raise ArgumentError(self.why_no_gradient(0, scores))
         options = {"allow_unused": True, **(grad_kwargs or {})}
         found = iter(torch.autograd.grad(scores.sum(), wanted, **options))
         result = []
-        for probe, site in zip(self._probes, parts, strict=True):
+        for index, (probe, site) in enumerate(zip(self._probes, parts, strict=True)):
             gradients = [[next(found) if t.requires_grad else None for t in p] for p in site]
             if not probe.site.every and all(g is None for part in gradients for g in part):
-                raise ArgumentError(
-                    f"layer {probe.site.name!r}: the target's score does not depend on this layer; "
-                    "choose a layer on the path to the output, or another call= of it."
-                )
+                raise ArgumentError(self.why_no_gradient(index, scores))
             result.append(
                 [
                     [torch.zeros_like(t) if g is None else g for t, g in zip(p, gs, strict=True)]
@@ -129,6 +135,28 @@ class Recording:
                 ]
             )
         return result
+
+    def why_no_gradient(self, index: int | None, scores: Tensor) -> str:
+        """What ``scores`` have no gradient at (a site, or None: the inputs), and why."""
+        layer = None if index is None else self._probes[index].site.name
+        has_one = any(t.requires_grad for t in tensors_in(self.output))
+        return why_no_gradient(
+            layer,
+            self.starts(index),
+            self.find_end(index),
+            selection=has_one and not scores.requires_grad,
+        )
+
+    def starts(self, index: int | None) -> list[Tensor]:
+        """Where gradients are taken: the tensors of a site, or None: the inputs."""
+        if index is None:
+            return list(self.inputs)
+        return [t for part in self._parts(index) for t in part]
+
+    def ends(self) -> list[Tensor]:
+        """The tensors that the pass ended with: the model's output and what was recorded."""
+        parts = [self.starts(index) for index in range(len(self._probes))]
+        return tensors_in((self.output, parts))
 
     def calls(self, index: int) -> int:
         """How often the layer of site ``index`` was called."""
@@ -140,7 +168,7 @@ class Recording:
 
     def _leaves(self, index: int) -> list[Tensor]:
         """The tensors recorded at site ``index`` that have gradients."""
-        return [t for part in self._parts(index) for t in part if t.requires_grad]
+        return [t for t in self.starts(index) if t.requires_grad]
 
     def _parts(self, index: int) -> list[list[Tensor]]:
         parts = list(self._probes[index].parts.values())
@@ -167,7 +195,8 @@ def record(
     One forward pass, shorter when neither ``gradients`` nor ``need_output`` is asked. With
     ``from_inputs`` the graph begins at the inputs (``Recording.inputs``, leaves of this run);
     ``tracer`` then follows the first of them through the forward pass. With
-    ``differentiable_twice`` attention is computed so that it has a second derivative.
+    ``differentiable_twice`` attention is computed so that it has a second derivative. Where the
+    model writes into what autograd saved, a second forward pass keeps copies of it.
     The model, its buffers, random numbers and the user's tensors are as before when the block
     ends.
 
@@ -178,10 +207,13 @@ def record(
     check_devices(root, inputs)
     parallel = device_ids is not None or isinstance(root, nn.DataParallel)
     stop_early = not (gradients or need_output)
-    with ExitStack() as stack:
-        # Copies, so that a model that writes into its input does not change the user's.
-        graph = gradients or from_inputs
+    graph = gradients or from_inputs
+    # DataParallel gathers its replicas' outputs in this thread: the graph must be on here.
+    on = from_inputs or (gradients and parallel)
+
+    def run(stack: ExitStack, around: Around) -> Recording:
         stack.enter_context(torch.inference_mode(False) if graph else nullcontext())
+        # Copies, so that a model that writes into its input does not change the user's.
         args = tuple(
             arg.detach().clone() if isinstance(arg, Tensor) else arg
             for arg in (*inputs, *format_additional_forward_args(additional_forward_args))
@@ -191,22 +223,52 @@ def record(
         probes = probes_for(root, sites, args, count=stop_early and not parallel)
         recording = Recording(probes, device_ids or getattr(root, "device_ids", None))
         recording.inputs = leaves
-        # DataParallel gathers its replicas' outputs in this thread: the graph must be on here.
-        on = from_inputs or (gradients and parallel)
         mode = torch.enable_grad() if on else torch.no_grad()
         if tracer is not None:
             tracer.begin(leaves[0])
         if differentiable_twice:
             stack.enter_context(TwiceDifferentiable())
         norms = one_image_norms(args, gradients=graph)
-        with mode, norms, tracer or nullcontext(), observed(probes, graph, stop_early, parallel):
+        with (
+            mode,
+            norms,
+            tracer or nullcontext(),
+            observed(probes, graph, stop_early, parallel),
+            around(recording),
+        ):
             # not the leaves themselves: autograd refuses in-place operations on those
             args = (*(leaf.clone() for leaf in leaves), *args[len(leaves) :])
             try:
                 recording.output = runnable(forward_func)(*args)
             except (Stop, StopInWorker):
                 pass
+            except RuntimeError as error:
+                if not graph or _NO_VALUES not in str(error):
+                    raise
+                raise ArgumentError(
+                    f"forward_func: takes values out of PyTorch ({error}), where a gradient ends. "
+                    f"{WITHOUT_GRADIENTS}."
+                ) from error
         check_reached(probes)
+        return recording
+
+    def find_end(index: int | None) -> str:
+        lost = LostGradient()
+
+        def around(recording: Recording) -> AbstractContextManager[Any]:
+            lost.starts = partial(recording.starts, index)
+            return watching(root, lost)
+
+        with ExitStack() as again:
+            return lost.reason(run(again, around).ends())
+
+    with ExitStack() as stack:
+        recording = run(stack, lambda _: nullcontext())
+        if graph and written_into(recording.ends()):
+            del recording
+            stack.close()
+            recording = run(stack, lambda _: CopiesBeforeWrites())
+        recording.find_end = find_end
         yield recording
 
 

@@ -12,15 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.affine_tail import affine_gradients
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer
+from captum_cnn_ext._engine.affine_tail import affine_gradients, used_tensors
+from captum_cnn_ext._engine.arguments import ArgumentError, Layer, root_module
 from captum_cnn_ext._engine.batching import Chunk
 from captum_cnn_ext._engine.captum_compat import TargetType
+from captum_cnn_ext._engine.lost_gradient import not_used
 from captum_cnn_ext._engine.replay import Replay
 from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext._engine.targets import select_score
 from captum_cnn_ext.attr.perturbation_cam import PerturbationCam, repeated, wide
 from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_maps, flat
+
+_ROUNDING = 1e-4  # of the scores
 
 
 def ablation_weights(scores: Tensor, ablated: Tensor, signed: bool = False) -> Tensor:
@@ -54,7 +57,8 @@ class ReplayCam(PerturbationCam):
     ) -> list[tuple[Tensor, Tensor]]:
         replay = Replay(self.forward_func, site, chunk.inputs, chunk.extra, self.device_ids)
         scores = wide(select_score(replay.output, chunk.target))
-        gradients = affine_gradients(replay, partial(_score_of, chunk.target, replay.length))
+        score = partial(_score_of, chunk.target, replay.length)
+        gradients = affine_gradients(replay, score)
         found = []
         for i, tensor in enumerate(replay.activation):
             maps = channel_maps(tensor, chunk.inputs, site.name, reshape)
@@ -62,33 +66,38 @@ class ReplayCam(PerturbationCam):
             total = self._passes(maps.shape)
             if gradients is not None:
                 slopes = channel_maps(gradients[i], chunk.inputs, site.name, reshape)
-                factors = self._factors(maps.shape, slice(0, total))
-                found.append((maps, self._weigh(scores, _affine(maps, slopes, scores, factors))))
-                continue
-            rows = size or replay.rows_at_once
-            passes = []
-            for n in range(replay.length):
-
-                def changed_scores(
-                    part: slice,
-                    i: int = i,
-                    n: int = n,
-                    where: Tensor | None = where,
-                    shape: torch.Size = maps.shape,
-                ) -> Tensor:
-                    factors = self._factors(shape, part).to(replay.activation[i])
-                    count = len(factors)
-                    given = [t[n : n + 1].expand(count, *t.shape[1:]) for t in replay.activation]
-                    given[i] = _times(given[i], where, factors)
-                    row = torch.full((count,), n, device=given[i].device)
-                    output = replay(given, row)
-                    return wide(
-                        select_score(output, repeated(chunk.target, n, replay.length, count))
-                    )
-
-                passes.append(torch.cat(chunks(changed_scores, total, rows)))
-            found.append((maps, self._weigh(scores, torch.stack(passes))))
+                changed = _affine(maps, slopes, scores, self._factors(maps.shape, slice(0, total)))
+            else:
+                run = partial(self._changed, replay, chunk.target, i, where, maps.shape)
+                rows = size or replay.rows_at_once
+                passes = [chunks(partial(run, n), total, rows) for n in range(replay.length)]
+                changed = torch.stack([torch.cat(parts) for parts in passes])
+            weights = self._weigh(scores, changed)
+            if _all_near(changed, scores):  # the tensor may have no part in the score at all
+                used = used_tensors(replay, score, root_module(self.forward_func))
+                if not any(used):
+                    raise ArgumentError(not_used(site.name))
+                weights = weights * used[i]
+            found.append((maps, weights))
         return found
+
+    def _changed(
+        self,
+        replay: Replay,
+        target: TargetType,
+        i: int,
+        where: Tensor | None,
+        shape: torch.Size,
+        n: int,
+        part: slice,
+    ) -> Tensor:
+        """The scores of example n with a part of the changes of the layer's tensor i."""
+        factors = self._factors(shape, part).to(replay.activation[i])
+        count = len(factors)
+        given = [t[n : n + 1].expand(count, *t.shape[1:]) for t in replay.activation]
+        given[i] = _times(given[i], where, factors)
+        output = replay(given, torch.full((count,), n, device=given[i].device))
+        return wide(select_score(output, repeated(target, n, replay.length, count)))
 
     @abstractmethod
     def _passes(self, shape: torch.Size) -> int:
@@ -224,6 +233,11 @@ def _affine(maps: Tensor, slopes: Tensor, scores: Tensor, factors: Tensor) -> Te
     for axis in (1, 2):
         parts = parts.sum(axis, keepdim=True) if gone.shape[axis] == 1 else parts
     return scores.unsqueeze(1) - torch.einsum("nkp,ikp->ni", parts, gone)
+
+
+def _all_near(changed: Tensor, scores: Tensor) -> bool:
+    """Whether no change did more to the scores than rounding may."""
+    return bool(((changed - scores.unsqueeze(1)).abs() <= _ROUNDING * scores.abs().max()).all())
 
 
 def _element_indices(

@@ -7,7 +7,7 @@ from typing import Any
 from captum.attr import GradientAttribution, NeuronAttribution
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import Layer, choose, find_layer
+from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose, find_layer
 from captum_cnn_ext._engine.backward_rules import SMOOTH_OPTIONS, backpropagate
 from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.coverage import Coverage
@@ -43,7 +43,11 @@ def ruled_attribution(
         need_output=not sites,
         device_ids=device_ids,
     ) as recording:
-        return backpropagate(recording.inputs, select(recording), rule, smooth)
+        scores = select(recording)
+        found = backpropagate(recording.inputs, scores, rule, smooth)
+        if found is None:
+            raise ArgumentError(recording.why_no_gradient(None, scores))
+        return found
 
 
 class _RuledBackprop(GradientAttribution, ABC):

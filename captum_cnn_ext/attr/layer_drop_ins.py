@@ -11,7 +11,11 @@ from captum.attr import LayerIntegratedGradients as CaptumLayerIntegratedGradien
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layers
-from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
+from captum_cnn_ext._engine.captum_compat import (
+    TargetType,
+    format_additional_forward_args,
+    log_usage,
+)
 from captum_cnn_ext._engine.inputs import as_tensors
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import layer_sites
@@ -236,8 +240,7 @@ class LayerIntegratedGradients(CaptumLayerIntegratedGradients):
         if isinstance(tail.output, Tensor) and target is not None:
             select_score(tail.output, target)  # a wrong target is named before the work
         ig = IntegratedGradients(tail, self.multiplies_by_inputs)
-        if grad_kwargs is not None:
-            ig.gradient_func = partial(ig.gradient_func, grad_kwargs=grad_kwargs)
+        ig.gradient_func = partial(_gradients, grad_kwargs=grad_kwargs)
         found = ig.attribute(
             tail.activation,
             baselines=start if len(start) > 1 else start[0],
@@ -259,6 +262,22 @@ class LayerIntegratedGradients(CaptumLayerIntegratedGradients):
             target=target,
         )
         return result, delta
+
+
+def _gradients(
+    forward_fn: Callable[..., Any],
+    inputs: tuple[Tensor, ...],
+    target_ind: TargetType = None,
+    additional_forward_args: Any = None,
+    *,
+    grad_kwargs: dict[str, Any] | None,
+) -> tuple[Tensor, ...]:
+    """As Captum's ``compute_gradients``; zeros for a tensor that the score does not use."""
+    with torch.enable_grad():
+        extra = format_additional_forward_args(additional_forward_args)
+        scores = select_score(forward_fn(*inputs, *extra), target_ind)
+        options = {"materialize_grads": True, **(grad_kwargs or {})}
+        return torch.autograd.grad(scores.sum(), inputs, **options)
 
 
 def as_baselines(baselines: Any, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

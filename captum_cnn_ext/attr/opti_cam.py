@@ -12,6 +12,7 @@ from captum_cnn_ext._engine.forward import run_forward
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext._engine.targets import select_score
+from captum_cnn_ext._engine.written import differentiable
 from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.attr.perturbation_cam import wide
 from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_maps
@@ -109,14 +110,18 @@ class LayerOptiCam(MaskedInputCam):
         def step(_: slice) -> Tensor:
             with torch.enable_grad():
                 mask = combined(logits, maps.to(dtype))
-                args = tuple(
-                    x * unit_range(mask_at(mask, x.shape[2:])).to(x.dtype)
-                    if x.ndim == maps.ndim and x.ndim > 2
-                    else x.clone()
-                    for x in images
-                )
-                extra = (v.clone() if isinstance(v, Tensor) else v for v in chunk.extra)
-                output = self._scale(run_forward(self.forward_func, (*args, *extra)))
+
+                def masked() -> Any:
+                    args = [
+                        x * unit_range(mask_at(mask, x.shape[2:])).to(x.dtype)
+                        if x.ndim == maps.ndim and x.ndim > 2
+                        else x.clone()
+                        for x in images
+                    ]
+                    extra = (v.clone() if isinstance(v, Tensor) else v for v in chunk.extra)
+                    return run_forward(self.forward_func, (*args, *extra))
+
+                output = self._scale(differentiable(masked))
                 score = select_score(output, chunk.target).sum()
                 if score.requires_grad:
                     (logits.grad,) = torch.autograd.grad(-score, [logits], materialize_grads=True)

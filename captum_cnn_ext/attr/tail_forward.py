@@ -6,11 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer
+from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer, root_module
+from captum_cnn_ext._engine.autograd_graph import connected
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.inputs import as_tensors
+from captum_cnn_ext._engine.lost_gradient import gradient_end, why_no_gradient
 from captum_cnn_ext._engine.replay import Replay
 from captum_cnn_ext._engine.sites import layer_sites
+from captum_cnn_ext._engine.written import differentiable, tensors_in
 
 
 class TailForward:
@@ -70,6 +73,7 @@ class TailForward:
     ) -> None:
         module = find_layer(forward_func, layer)
         (site,) = layer_sites(forward_func, module, attribute_to_layer_input, call)
+        self._root, self._name = root_module(forward_func), site.name
         self._replay = Replay(
             forward_func,
             site,
@@ -110,4 +114,11 @@ class TailForward:
                 "additional_forward_args=(tail.rows,)"
             )
         rows = activation_and_rows[count] if len(activation_and_rows) > count else None
-        return self._replay(activation_and_rows[:count], rows)
+        given = activation_and_rows[:count]
+        output = differentiable(lambda: self._replay(given, rows))
+        starts = [t for t in given if t.requires_grad]
+        if torch.is_grad_enabled() and starts:
+            if not any(connected(starts, end) for end in tensors_in(output)):
+                end = gradient_end(self._root, starts, lambda: self._replay(given, rows))
+                raise ArgumentError(why_no_gradient(self._name, starts, end))
+        return output

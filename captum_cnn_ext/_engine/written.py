@@ -1,0 +1,127 @@
+"""Gradients of models that write in place into tensors which autograd has saved.
+
+Detection heads do: ``y = sigmoid(...)``, then ``y[..., :2] = ...``, while the gradient of the
+sigmoid is computed from y. Without gradients that is right, with them autograd refuses the backward
+pass. Here the forward pass runs once more, and what is saved is copied before it is written into.
+
+``torch.autograd.graph.allow_mutation_on_saved_tensors`` does the same, but only for one thread of
+the process at a time, and the backward pass must run inside it.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+from weakref import WeakSet
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+T = TypeVar("T")
+_MESSAGE = "modified by an inplace operation"
+_SAVED: dict[type, list[str]] = {}  # a node's class: the attributes that give its saved tensors
+
+
+def differentiable(run: Callable[[], T]) -> T:
+    """What ``run`` returns, with a graph that a backward pass can go through.
+
+    ``run`` is called again where its first graph is of no use; it must not change its arguments.
+    """
+    found = run()
+    if not written_into(tensors_in(found)):
+        return found
+    del found
+    with CopiesBeforeWrites():
+        return run()
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """The tensors of an output: of tuples, dictionaries, and an object's attributes."""
+    leaves = tree_leaves(value)
+    inside = [vars(leaf) for leaf in leaves if hasattr(leaf, "__dict__")]
+    return [leaf for leaf in [*leaves, *tree_leaves(inside)] if isinstance(leaf, Tensor)]
+
+
+def written_into(ends: Iterable[Tensor]) -> bool:
+    """Whether a tensor saved in the graph of ``ends`` was written into after it was saved.
+
+    A walk over the graph: 0.2 ms for a ResNet-50.
+    """
+    todo = [end.grad_fn for end in ends]
+    nodes: dict[int, Any] = {}  # keeps the nodes, so that their ids stay theirs
+    while todo:
+        node = todo.pop()
+        if node is None or id(node) in nodes:
+            continue
+        nodes[id(node)] = node
+        try:
+            for name in _saved_names(type(node)):
+                getattr(node, name)  # autograd compares versions here, as in a backward pass
+        except RuntimeError as error:
+            if _MESSAGE in str(error):
+                return True
+        todo.extend(parent for parent, _ in node.next_functions)
+    return False
+
+
+def _saved_names(kind: type) -> list[str]:
+    if kind not in _SAVED:
+        names = [name.removeprefix("_raw") for name in dir(kind) if name.startswith("_raw_saved_")]
+        custom = issubclass(kind, torch.autograd.function.BackwardCFunction)
+        _SAVED[kind] = ["saved_tensors"] if custom else names
+    return _SAVED[kind]
+
+
+class _Saved:
+    """One saved tensor: itself, or the copy made before something was written into it."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+
+class CopiesBeforeWrites(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """In its block, tensors that autograd saved are copied before an operation writes into them.
+
+    The graph stays good after the block.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._saved: dict[int, WeakSet[_Saved]] = {}  # by the storage they share
+        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._save, lambda s: s.tensor)
+
+    def _save(self, tensor: Tensor) -> _Saved:
+        saved = _Saved(tensor.detach())  # detached: an operation's own output would keep its node
+        self._saved.setdefault(_storage(tensor), WeakSet()).add(saved)
+        return saved
+
+    def __enter__(self) -> Any:
+        self._hooks.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        try:
+            super().__exit__(*error)
+        finally:
+            self._hooks.__exit__(*error)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func._schema.is_mutable:
+            for place, argument in enumerate(func._schema.arguments):
+                if argument.alias_info is not None and argument.alias_info.is_write:
+                    given = args[place] if place < len(args) else kwargs.get(argument.name)
+                    for tensor in tree_leaves(given):
+                        self._copy_what_shares(tensor)
+        return func(*args, **kwargs)
+
+    def _copy_what_shares(self, tensor: Any) -> None:
+        if isinstance(tensor, Tensor):
+            for saved in self._saved.pop(_storage(tensor), ()):
+                saved.tensor = saved.tensor.clone()
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
