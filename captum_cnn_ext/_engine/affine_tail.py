@@ -17,7 +17,7 @@ from captum_cnn_ext._engine.autograd_graph import (
     connected,
     operations_between,
 )
-from captum_cnn_ext._engine.lost_gradient import gradient_end
+from captum_cnn_ext._engine.lost_gradient import LeavesTorchError, gradient_end, values_stay
 from captum_cnn_ext._engine.observing import leaf_of
 from captum_cnn_ext._engine.replay import Replay
 
@@ -27,10 +27,10 @@ _TOLERANCE = 1e-3  # of the score's change; what is not affine differs by far mo
 def affine_gradients(replay: Replay, score: Callable[[Any], Tensor]) -> tuple[Tensor, ...] | None:
     """The gradient of each example's score by the layer's tensors, if the score is affine in them.
 
-    Zeros for a tensor that the score does not use. Read from the operations of one example's tail, and confirmed by its score half-way to zero.
-    None where the tail is something else, or where only whole forwards can be run. One row of
-    the tail where it is not affine; three rows and one forward and backward of the tail where it
-    is.
+    Zeros for a tensor that the score does not use. Read from the operations of one example's
+    tail, and confirmed by its score half-way to zero. None where the tail is something else, or
+    where only whole forwards can be run. One row of the tail where it is not affine; three rows
+    and one forward and backward of the tail where it is.
 
     Args:
         replay: the recorded pass.
@@ -41,7 +41,11 @@ def affine_gradients(replay: Replay, score: Callable[[Any], Tensor]) -> tuple[Te
     with torch.inference_mode(False), torch.enable_grad():
         one = [t[:1].detach().clone().requires_grad_() for t in replay.activation]
         first = torch.zeros(1, dtype=torch.long, device=one[0].device)
-        alone = score(replay(one, first))
+        try:
+            with values_stay():
+                alone = score(replay(one, first))
+        except LeavesTorchError:
+            return None
         kinds = {name.split("Backward")[0] for name in operations_between(one, alone)}
         if not kinds or not all(_is_affine(kind) for kind in kinds):
             return None
@@ -57,18 +61,26 @@ def used_tensors(
 ) -> list[bool]:
     """Which of the layer's tensors have a part in the score, also one without a gradient.
 
-    One forward pass of the tail, or two.
+    One forward pass of the tail, or two, of one example where the layer has a row for each.
     """
+    rows = None
+    if all(t.shape[:1] == (replay.length,) for t in replay.activation):
+        rows = torch.zeros(1, dtype=torch.long, device=replay.activation[0].device)
     with torch.inference_mode(False), torch.enable_grad():
-        leaves = [leaf_of(t.detach().clone()) for t in replay.activation]
-        scores = score(replay(leaves))
+        tensors = replay.activation if rows is None else [t[:1] for t in replay.activation]
+        leaves = [leaf_of(t.detach().clone()) for t in tensors]
+        try:
+            with values_stay():
+                scores = score(replay(leaves, rows))
+        except LeavesTorchError:
+            return [True for _ in leaves]
 
         def used(leaf: Tensor) -> bool:
             if not leaf.requires_grad:
                 return True  # it cannot be told
             if connected([leaf], scores):
                 return True
-            return bool(gradient_end(root, [leaf], lambda: score(replay(leaves))))
+            return bool(gradient_end(root, [leaf], lambda: score(replay(leaves, rows))))
 
         return [used(leaf) for leaf in leaves]
 

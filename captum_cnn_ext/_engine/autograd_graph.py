@@ -64,6 +64,8 @@ def nodes_between(starts: Sequence[Tensor], end: Tensor, without: Sequence[str] 
 
 def connected(starts: Sequence[Tensor], end: Tensor) -> bool:
     """Whether ``end`` has a gradient at any of ``starts``, which require one."""
+    if not end.requires_grad:
+        return False
     return any(end is start for start in starts) or bool(
         nodes_between(starts, end, without=_NO_DERIVATIVE)
     )

@@ -16,6 +16,7 @@ from torch.nn.parameter import is_lazy
 
 from captum_cnn_ext._engine.arguments import root_module, runnable
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
+from captum_cnn_ext._engine.lost_gradient import values_stay
 from captum_cnn_ext._engine.observing import (
     Probe,
     Stop,
@@ -100,6 +101,7 @@ def graph_passes(
                 one_image_norms(args),
                 observed(probes, True, not need_output, parallel),
                 CopiesBeforeWrites() if copies else nullcontext(),
+                values_stay(),
             ):
                 try:
                     output = runnable(forward_func)(*args)

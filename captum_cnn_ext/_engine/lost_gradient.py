@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._pytree import tree_leaves
 
+from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.autograd_graph import connected
 from captum_cnn_ext._engine.undoing import Undo
 from captum_cnn_ext._engine.written import tensors_in
@@ -19,6 +20,7 @@ WITHOUT_GRADIENTS = (
     "LayerEigenCam, LayerAblationCam, LayerScoreCam and LayerReciproCam need no gradient"
 )
 _VALUES = ("item", "tolist", "numpy", "float", "int", "bool", "index", "complex", "array")
+_REFUSAL = "on Tensor that requires grad"  # of numpy()
 _CUTS = ("detach", "detach_", "data")
 
 
@@ -87,6 +89,10 @@ class LostGradient(TorchFunctionMode):
         else:  # values that left torch may have come back
             self._note(results, {end for end in self._left if end >= ends})
 
+    def outside(self) -> None:
+        """No module is running any more, also where the pass was stopped early."""
+        self._running.clear()
+
     def reason(self, output: Any) -> str:
         """Where the gradient on the way to ``output`` ends; empty where it does not."""
         reached = {e for t in tensors_in(output) for e in self._ends_before(t)}
@@ -131,12 +137,44 @@ class LostGradient(TorchFunctionMode):
             self._after[id(tensor)] = (tensor, ends | self._ends_before(tensor))
 
 
-def gradient_end(root: nn.Module | None, starts: Sequence[Tensor], run: Callable[[], Any]) -> str:
-    """Where the gradient between ``starts`` and what ``run()`` returns ends; "" for nowhere."""
+class LeavesTorchError(ArgumentError):
+    """The model takes values out of PyTorch, which autograd refuses where a gradient is."""
+
+
+@contextmanager
+def values_stay() -> Iterator[None]:
+    """Explain autograd's refusal of ``tensor.numpy()``.
+
+    Raises:
+        LeavesTorchError: the model calls it where gradients are on.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if _REFUSAL not in str(error):
+            raise
+        raise LeavesTorchError(
+            f"forward_func: takes values out of PyTorch ({error}), where a gradient ends. "
+            f"{WITHOUT_GRADIENTS}."
+        ) from error
+
+
+def gradient_end(
+    root: nn.Module | None,
+    starts: Sequence[Tensor],
+    run: Callable[[], Any],
+    then: Callable[[Any], Any] = lambda output: output,
+) -> str:
+    """Where the gradient between ``starts`` and ``then(run())`` ends; "" for nowhere.
+
+    ``run`` runs the model, perhaps not to its end; ``then`` is no part of the model.
+    """
     lost = LostGradient()
     lost.starts = lambda: starts
     with watching(root, lost):
         output = run()
+        lost.outside()
+        output = then(output)
     return lost.reason(output)
 
 

@@ -27,8 +27,8 @@ from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.geometry import FieldTracer
 from captum_cnn_ext._engine.inputs import check_devices
 from captum_cnn_ext._engine.lost_gradient import (
-    WITHOUT_GRADIENTS,
     LostGradient,
+    values_stay,
     watching,
     why_no_gradient,
 )
@@ -48,7 +48,6 @@ from captum_cnn_ext._engine.written import CopiesBeforeWrites, tensors_in, writt
 
 # what PyTorch says of an operation that can be differentiated once only
 _ONCE_ONLY = re.compile(r"double backward|differentiate twice|derivative for .* is not implemented")
-_NO_VALUES = "on Tensor that requires grad"  # of numpy(), which autograd refuses
 _NOT_TWICE = (
     "layer: an operation between it and the target's score has no second derivative, which this "
     "method needs ({why}); choose a later layer, or a method of first derivatives such as "
@@ -235,6 +234,7 @@ def record(
             tracer or nullcontext(),
             observed(probes, graph, stop_early, parallel),
             around(recording),
+            values_stay(),
         ):
             # not the leaves themselves: autograd refuses in-place operations on those
             args = (*(leaf.clone() for leaf in leaves), *args[len(leaves) :])
@@ -242,13 +242,6 @@ def record(
                 recording.output = runnable(forward_func)(*args)
             except (Stop, StopInWorker):
                 pass
-            except RuntimeError as error:
-                if not graph or _NO_VALUES not in str(error):
-                    raise
-                raise ArgumentError(
-                    f"forward_func: takes values out of PyTorch ({error}), where a gradient ends. "
-                    f"{WITHOUT_GRADIENTS}."
-                ) from error
         check_reached(probes)
         return recording
 

@@ -23,8 +23,6 @@ from captum_cnn_ext._engine.targets import select_score
 from captum_cnn_ext.attr.perturbation_cam import PerturbationCam, repeated, wide
 from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_maps, flat
 
-_ROUNDING = 1e-4  # of the scores
-
 
 def ablation_weights(scores: Tensor, ablated: Tensor, signed: bool = False) -> Tensor:
     """w_nk = (y_n - y_nk) / |y_n|, or / y_n; 0 where y_n is 0."""
@@ -56,7 +54,9 @@ class ReplayCam(PerturbationCam):
         chunks: Callable[..., list[Tensor]],
     ) -> list[tuple[Tensor, Tensor]]:
         replay = Replay(self.forward_func, site, chunk.inputs, chunk.extra, self.device_ids)
-        scores = wide(select_score(replay.output, chunk.target))
+        scores = select_score(replay.output, chunk.target)
+        rounding = 64 * torch.finfo(scores.dtype).eps if scores.is_floating_point() else 0
+        scores = wide(scores)
         score = partial(_score_of, chunk.target, replay.length)
         gradients = affine_gradients(replay, score)
         found = []
@@ -73,7 +73,9 @@ class ReplayCam(PerturbationCam):
                 passes = [chunks(partial(run, n), total, rows) for n in range(replay.length)]
                 changed = torch.stack([torch.cat(parts) for parts in passes])
             weights = self._weigh(scores, changed)
-            if _all_near(changed, scores):  # the tensor may have no part in the score at all
+            if _all_near(
+                changed, scores, rounding
+            ):  # the tensor may have no part in the score at all
                 used = used_tensors(replay, score, root_module(self.forward_func))
                 if not any(used):
                     raise ArgumentError(not_used(site.name))
@@ -235,9 +237,9 @@ def _affine(maps: Tensor, slopes: Tensor, scores: Tensor, factors: Tensor) -> Te
     return scores.unsqueeze(1) - torch.einsum("nkp,ikp->ni", parts, gone)
 
 
-def _all_near(changed: Tensor, scores: Tensor) -> bool:
+def _all_near(changed: Tensor, scores: Tensor, rounding: float) -> bool:
     """Whether no change did more to the scores than rounding may."""
-    return bool(((changed - scores.unsqueeze(1)).abs() <= _ROUNDING * scores.abs().max()).all())
+    return bool(((changed - scores.unsqueeze(1)).abs() <= rounding * scores.abs().max()).all())
 
 
 def _element_indices(

@@ -10,7 +10,7 @@ from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer, r
 from captum_cnn_ext._engine.autograd_graph import connected
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.inputs import as_tensors
-from captum_cnn_ext._engine.lost_gradient import gradient_end, why_no_gradient
+from captum_cnn_ext._engine.lost_gradient import gradient_end, values_stay, why_no_gradient
 from captum_cnn_ext._engine.replay import Replay
 from captum_cnn_ext._engine.sites import layer_sites
 from captum_cnn_ext._engine.written import differentiable, tensors_in
@@ -115,7 +115,8 @@ class TailForward:
             )
         rows = activation_and_rows[count] if len(activation_and_rows) > count else None
         given = activation_and_rows[:count]
-        output = differentiable(lambda: self._replay(given, rows))
+        with values_stay():
+            output = differentiable(lambda: self._replay(given, rows))
         starts = [t for t in given if t.requires_grad]
         if torch.is_grad_enabled() and starts:
             if not any(connected(starts, end) for end in tensors_in(output)):

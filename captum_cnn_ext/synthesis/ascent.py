@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from captum_cnn_ext._engine.arguments import ArgumentError, root_module
+from captum_cnn_ext._engine.autograd_graph import connected
+from captum_cnn_ext._engine.lost_gradient import gradient_end
 from captum_cnn_ext.synthesis.callbacks import Callback, Step
 from captum_cnn_ext.synthesis.canvas import Canvas, Start, canvas_for
 from captum_cnn_ext.synthesis.image_params import ImageParam, MakeImage, Pixels
@@ -138,7 +141,7 @@ def maximize(
             seed=seed,
         )
         with views(forward_func, objective, canvas, additional_forward_args) as view:
-            ascent = _Ascent(objective, canvas, chosen, view)
+            ascent = _Ascent(objective, canvas, chosen, view, root_module(forward_func))
             history = ascent.run(callbacks, show_progress)
             with torch.no_grad():
                 shown = canvas.image().detach()
@@ -157,8 +160,16 @@ def maximize(
 class _Ascent:
     """The state of one ascent; it lives as long as the call."""
 
-    def __init__(self, objective: Objective, canvas: Canvas, recipe: Recipe, look: Look) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        canvas: Canvas,
+        recipe: Recipe,
+        look: Look,
+        root: torch.nn.Module | None,
+    ) -> None:
         self.objective, self.canvas, self.recipe, self.look = objective, canvas, recipe, look
+        self.root = root
         self.transform = compose(recipe.transforms)
         self.parameters = canvas.parameters()
         if not self.parameters:
@@ -214,6 +225,10 @@ class _Ascent:
             if index == 0 and not seen:
                 self.objective.check(view)
             values = self.objective.score(view)
+            if not seen and not connected(self.parameters, values.sum()):
+                look = partial(self.look, images, transformed)
+                end = gradient_end(self.root, [images], look, self.objective.score)
+                raise ArgumentError(self._no_gradient(end))
             against = penalties(self.recipe.regularizers, image)
             held = values if against is None else values - against.to(values)
             loss = -self.canvas.weighed(held).sum()
@@ -226,19 +241,18 @@ class _Ascent:
         return seen[0]
 
     def _set_gradients(self, loss: Tensor) -> None:
-        if not loss.requires_grad:
-            raise ArgumentError(
-                f"objective {str(self.objective)!r}: has no gradient at the image; the model "
-                "computes without gradients (torch.no_grad, detach, integers)"
-            )
         gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True)
-        if all(gradient is None for gradient in gradients):
-            raise ArgumentError(f"objective {str(self.objective)!r}: does not depend on the image")
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             gradient = torch.zeros_like(parameter) if gradient is None else gradient
             for regularizer in self.recipe.regularizers:
                 gradient = regularizer.edit_gradient(gradient)
             parameter.grad = gradient
+
+    def _no_gradient(self, end: str) -> str:
+        objective = f"objective {str(self.objective)!r}"
+        if not end:
+            return f"{objective}: does not depend on the image"
+        return f"{objective}: has no gradient at the image, because {end}"
 
     def _project(self, index: int) -> None:
         if self.pixels is None:
