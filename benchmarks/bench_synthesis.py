@@ -89,7 +89,9 @@ def atlas_runs(demo: Any, layer: str) -> dict[str, Callable[[], Any]]:
     channels = [k % 24 for k in range(64)]  # _blocks.1 has 24
     options = {"size": 128, "steps": 2, "best": None, "mean": demo.mean, "std": demo.std}
     return {
-        "ours one by one": lambda: filter_atlas(demo.model, layer, channels, batch=1, **options),
+        "ours one by one": lambda: filter_atlas(
+            demo.model, layer, channels, internal_batch_size=1, **options
+        ),
         "ours in batches": lambda: filter_atlas(demo.model, layer, channels, **options),
     }
 

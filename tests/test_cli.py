@@ -284,7 +284,7 @@ def test_unusable_input_gives_one_line_and_no_file(folder, capsys, arguments, ex
     [
         ([], "COMMAND"),
         (["adit"], "adit"),
-        (["structure", "--input-size", "224"], "expected channels x height x width"),
+        (["structure", "--input-size", "3x0"], "expected 224, 224x224 or 3x224x224"),
         (["structure", "--model", "net.py:build", "--input-size", "5x8x8"], "5"),
         (["structure", "--format", "html"], "html"),
     ],

@@ -182,7 +182,7 @@ def equivariant():
 @pytest.mark.parametrize("layer", ["1", "3"])
 def test_channels_of_an_equivariant_network_are_turned_copies(layer):
     images = torch.rand(6, 1, 20, 24)
-    found = activation_similarity(equivariant(), layer, images, batch_size=3)
+    found = activation_similarity(equivariant(), layer, images, internal_batch_size=3)
     assert (found.size, found.images) == (19, 6)
     for a in range(4):
         for b in range(4):
@@ -198,7 +198,7 @@ def test_channels_of_an_equivariant_network_are_turned_copies(layer):
 
 def test_activation_scores_are_correlations_over_images_and_positions():
     model, images = trained(), mnist()[0][:10]
-    found = activation_similarity(model, "1", images, "rotations+flips", batch_size=5)
+    found = activation_similarity(model, "1", images, "rotations+flips", internal_batch_size=5)
     with torch.no_grad():
         upright = model[:2](images).double()
         for place in (1, 6):
@@ -217,7 +217,7 @@ def test_activation_scores_are_correlations_over_images_and_positions():
 
 def test_batches_may_be_streamed_and_nothing_is_left_behind():
     model, images = trained(), mnist()[0][:12]
-    whole = activation_similarity(model, "4", images, batch_size=6)
+    whole = activation_similarity(model, "4", images, internal_batch_size=6)
     with nothing_left_behind(model):
         streamed = activation_similarity(model, "4", iter(images.split(6)))
     assert torch.equal(whole.scores, streamed.scores)

@@ -389,9 +389,9 @@ def test_inside_inference_mode_and_half_precision():
         ((4, 8, 8), ValueError, r"1x4x8x8.*'0' \(Conv2d\).* expects in_channels=3"),
         ((3, 9, 9), ValueError, r"'3' \(Linear\), which got 1x196 and expects in_features=144"),
         ([(3, 8, 8), (3,)], ValueError, "takes 2 positional arguments but 3 were given"),
-        ((3, 0, 8), TypeError, r"input_size=\(3, 0, 8\): expected a size such as"),
-        ("3,8,8", TypeError, "expected a size such as"),
-        (None, TypeError, "input_size=None"),
+        ((3, 0, 8), ValueError, r"input_size=\(3, 0, 8\): expected a size of positive integers"),
+        ("3,8,8", ValueError, "input_size=.3,8,8.: expected a size"),
+        (None, ValueError, "input_size=None: .* or example tensors"),
     ],
 )
 def test_wrong_sizes_say_what_was_expected(size, error, message):

@@ -424,8 +424,11 @@ def test_photos_get_the_same_draws_as_the_images(net):
         (lambda m: small(m, Channel(nn.ReLU(), 1)), "not reached in the forward pass"),
         (lambda m: small(m, Target(9)), "target=9"),
         (lambda m: small(m, Target(1), recipe="lucyd"), "recipe='lucyd': .* nearest: 'lucid'"),
-        (lambda m: small(m, Target(1), steps=0), "steps=0: expected 1 or more"),
-        (lambda m: small(m, Target(1), (1, 2, 3, 4)), r"image=\(1, 2, 3, 4\): expected a size"),
+        (lambda m: small(m, Target(1), steps=0), "steps=0: expected an integer of at least 1"),
+        (
+            lambda m: small(m, Target(1), (1, 2, 3, 4, 5)),
+            r"image=\(1, 2, 3, 4, 5\): expected an int",
+        ),
         (lambda m: small(m, Target(1), torch.ones(3)), r"image: got \(3,\)"),
         (lambda m: small(m, Target([1, 2]), torch.zeros(3, *SIZE)), "got 3 photos, but"),
         (
@@ -465,7 +468,7 @@ def test_an_atlas_ranks_the_same_images_that_one_by_one_gives(net):
     for image, c in zip(atlas.images, order, strict=True):
         torch.testing.assert_close(image, alone[c].images[0], rtol=1e-5, atol=1e-6)
     assert atlas.stitched(margin=1).shape == (2, 11, 13)
-    chunks = filter_atlas(net, "block", [3, 1], size=(2, 32, 32), steps=2, batch=1)
+    chunks = filter_atlas(net, "block", [3, 1], size=(2, 32, 32), steps=2, internal_batch_size=1)
     assert sorted(chunks.channels.tolist()) == [1, 3]
 
 

@@ -258,11 +258,11 @@ def test_trim_undoes_a_pad_and_refuses_what_would_be_empty():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: t.pad(-1), "pixels=-1: expected an integer, 0 or more"),
+        (lambda: t.pad(-1), "pixels=-1: expected an integer of at least 0"),
         (lambda: t.pad(3, "reflct"), "fill='reflct': .* nearest: 'reflect'"),
-        (lambda: t.pad(3, 2.0), "expected a grey from 0 to 1"),
-        (lambda: t.affine((1.2, 0.5)), r"scale=\(1.2, 0.5\): expected two positive"),
-        (lambda: t.resize(0, 1), "expected two positive numbers"),
+        (lambda: t.pad(3, 2.0), "fill=.*: expected a finite number of at least 0 and at most 1"),
+        (lambda: t.affine((1.2, 0.5)), r"scale=\(1.2, 0.5\): expected the smaller number first"),
+        (lambda: t.resize(0, 1), "low, high=0: expected a finite number above 0"),
         (lambda: t.crop(0), "height=0"),
     ],
 )
@@ -326,7 +326,7 @@ def test_projections_by_hand():
     blur = regularizers.BlurEvery(3, 1.0)
     assert after(blur, 0) == after(blur, 1) == pixels.flatten().tolist()
     assert after(blur, 2) != pixels.flatten().tolist()
-    with pytest.raises(ValueError, match="expected 1 or more"):
+    with pytest.raises(ValueError, match="steps=0: expected an integer of at least 1"):
         regularizers.BlurEvery(0)
 
 

@@ -157,7 +157,7 @@ def test_each_image_of_a_batch_can_have_its_own():
     assert own.images == 3
     expected = [ref.channel(maps(), 1)[0], float(maps()[1, 0, 0, 0]), 2 * ref.layer(maps())[2]]
     assert found.tolist() == pytest.approx(expected)
-    with pytest.raises(ValueError, match="batch=-1: expected the index of an image"):
+    with pytest.raises(ValueError, match="batch=-1: expected an integer of at least 0"):
         Channel("a", 1, batch=-1)
 
 
@@ -165,7 +165,7 @@ def test_interpolation_goes_from_one_to_the_other():
     path = Interpolation(Channel("a", 0), Channel("a", 1), images=3)
     a, b = ref.channel(maps(), 0), ref.channel(maps(), 1)
     assert values(path) == pytest.approx([a[0], (a[1] + b[1]) / 2, b[2]])
-    with pytest.raises(ValueError, match="images=1: expected 2 or more"):
+    with pytest.raises(ValueError, match="images=1: expected an integer of at least 2"):
         Interpolation(path, path, 1)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer, root_module
 from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
+from captum_cnn_ext._engine.input_sizes import input_shape
 from captum_cnn_ext._engine.inputs import as_tensors, check_devices, check_examples
 from captum_cnn_ext._engine.targets import NeuronSelector, select_neuron
 from captum_cnn_ext.synthesis import Objective, Recipe, Synthesis, Target, maximize
@@ -87,7 +88,8 @@ class ActivationMaximization(NeuronAttribution, GradientAttribution):
             additional_forward_args: further arguments of the model.
             attribute_to_neuron_input: take the neuron from the layer's input.
             target: instead of a neuron, a class in any of Captum's forms.
-            size: of the images where ``inputs`` is None: a number, (H, W) or (C, H, W).
+            size: of the images where ``inputs`` is None: 224, (224, 224), (3, 224, 224) or
+                (1, 3, 224, 224).
             recipe, steps: how, see :func:`captum_cnn_ext.synthesis.maximize`.
             mean, std: the normalisation that the network's inputs have; None where they are in
                 [0, 1].
@@ -144,8 +146,10 @@ class ActivationMaximization(NeuronAttribution, GradientAttribution):
 
         Takes the arguments of :meth:`attribute`.
         """
-        start: Any = size
-        if inputs is not None:
+        start: Any
+        if inputs is None:
+            start = input_shape("size", size, root_module(self.forward_func))
+        else:
             tensors = as_tensors(inputs)
             if len(tensors) > 1 or tensors[0].ndim != 4 or not tensors[0].is_floating_point():
                 shapes = ", ".join(f"{tuple(t.shape)} {t.dtype}" for t in tensors)

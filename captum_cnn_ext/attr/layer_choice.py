@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from captum_cnn_ext._engine.arguments import ArgumentError, root_module
+from captum_cnn_ext._engine.input_sizes import input_shape
 from captum_cnn_ext._engine.module_outputs import ModuleOutput, module_outputs
 
 _INERT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity)
@@ -44,15 +45,16 @@ def suggest_layers(
 
     Args:
         model: a ``torch.nn.Module`` with convolutions, in evaluation mode.
-        inputs: example inputs, or a size: one number for a square, (H, W), or (C, H, W); for 1-D
-            and 3-D networks (C, L) and (C, D, H, W).
+        inputs: example inputs, or a size: 224, (224, 224), (3, 224, 224) or (1, 3, 224, 224); for
+            1-D and 3-D networks with as many positions as they have.
 
     Returns:
         Suggestions from the last stage to the first.
 
     Raises:
-        TypeError: ``model`` is no module, or ``inputs`` neither tensors nor a size.
-        ArgumentError: there is no convolution stage, as in vision transformers.
+        TypeError: ``model`` is no module.
+        ArgumentError: ``inputs`` are neither tensors nor a size; or there is no convolution stage,
+            as in vision transformers.
 
     Example::
 
@@ -91,25 +93,10 @@ def _example(root: nn.Module, inputs: Any) -> tuple[Tensor, ...]:
     if tensors and all(isinstance(x, Tensor) for x in tensors):
         return tensors
     first = next((m for m in root.modules() if isinstance(m, _ConvNd)), None)
-    size = [inputs] if isinstance(inputs, int) else inputs
-    if not isinstance(size, (list, tuple)) or not all(isinstance(n, int) and n > 0 for n in size):
-        raise TypeError(
-            "inputs: expected example tensors, or a size such as 224, (224, 224) or (3, 224, 224) "
-            f"of positive integers; got {inputs!r}"
-        )
     if first is None:
         raise ArgumentError(f"model: {type(root).__name__} has no convolution")
-    dimensions = first.weight.ndim - 2
-    if len(size) == 1:
-        size = list(size) * dimensions
-    if len(size) == dimensions:
-        size = [first.in_channels, *size]
-    if len(size) != dimensions + 1:
-        raise ArgumentError(
-            f"inputs={inputs!r}: expected {dimensions} sizes of positions, with or without the "
-            "number of channels before them"
-        )
-    return (torch.zeros(1, *size, device=first.weight.device, dtype=first.weight.dtype),)
+    shape = input_shape("inputs", inputs, root)
+    return (torch.zeros(shape, device=first.weight.device, dtype=first.weight.dtype),)
 
 
 def _is_map(output: ModuleOutput, kind: type = nn.Module) -> bool:

@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
         epilog=EXAMPLES,
     )
     add_model_arguments(structure)
-    structure.add_argument("--input-size", metavar="CxHxW", help="such as 3x224x224")
+    structure.add_argument("--input-size", metavar="SIZE", help="224, 224x224 or 3x224x224")
     structure.add_argument(
         "--format", choices=("text", "csv", "markdown", "json"), default="text", help="(text)"
     )
@@ -56,12 +56,14 @@ def _structure(options: argparse.Namespace) -> int:
 
     import torch
 
+    from captum_cnn_ext._engine.input_sizes import input_shape
     from captum_cnn_ext.evidence import layer_table
 
-    shape = size or (len(loaded.mean), *loaded.input_size)
+    given = size or (len(loaded.mean), *loaded.input_size)
     like = next((p for p in loaded.model.parameters() if p.is_floating_point()), torch.zeros(()))
     try:
-        table = layer_table(loaded.model, torch.zeros(1, *shape, dtype=like.dtype))
+        shape = input_shape("input_size", given, loaded.model)
+        table = layer_table(loaded.model, torch.zeros(shape, dtype=like.dtype))
     except ValueError as error:
         raise UsageError(one_line(error)) from error
     if options.format == "text":
@@ -105,10 +107,10 @@ def _draw(model: Any, shape: tuple[int, ...], options: argparse.Namespace) -> No
         raise UsageError(one_line(error)) from error
 
 
-def _input_size(text: str | None) -> tuple[int, ...] | None:
+def _input_size(text: str | None) -> tuple[int, ...] | int | None:
     if text is None:
         return None
     parts = text.lower().split("x")
-    if len(parts) != 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise UsageError(f"--input-size {text!r}: expected channels x height x width: 3x224x224")
-    return tuple(int(part) for part in parts)
+    if len(parts) > 4 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise UsageError(f"--input-size {text!r}: expected 224, 224x224 or 3x224x224")
+    return int(parts[0]) if len(parts) == 1 else tuple(map(int, parts))

@@ -13,6 +13,8 @@ from tqdm.auto import tqdm
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer
 from captum_cnn_ext._engine.sites import layer_sites
 from captum_cnn_ext._engine.streaming import streamed
+from captum_cnn_ext._numbers import as_count
+from captum_cnn_ext._renamed import renamed
 from captum_cnn_ext.evidence.receptive_field import receptive_field
 from captum_cnn_ext.evidence.turns import Turn, turns_of
 
@@ -56,6 +58,7 @@ class ActivationSimilarity:
     __repr__ = __str__
 
 
+@renamed(batch_size="internal_batch_size")
 def activation_similarity(
     model: nn.Module,
     layer: Layer,
@@ -63,7 +66,7 @@ def activation_similarity(
     group: str = "rotations",
     *,
     call: int | None = None,
-    batch_size: int = 16,
+    internal_batch_size: int = 16,
     show_progress: bool = False,
 ) -> ActivationSimilarity:
     r"""Which channels of a layer are turned copies of others, by what they respond to.
@@ -85,7 +88,7 @@ def activation_similarity(
             another image's maps can serve as control.
         group: "rotations" or "rotations+flips".
         call: which call of a layer that runs several times; None is the last.
-        batch_size: images at once, where ``images`` is one tensor.
+        internal_batch_size: images per pass, where ``images`` is one tensor.
         show_progress: draw a progress bar over the batches.
 
     Raises:
@@ -106,7 +109,8 @@ def activation_similarity(
         raise ArgumentError("group='none': there is nothing to turn; expected rotations")
     module = find_layer(model, layer)
     (site,) = layer_sites(model, module, False, call)
-    parts: Any = torch.split(images, batch_size) if isinstance(images, Tensor) else images
+    chunk = as_count("internal_batch_size", internal_batch_size, 2)
+    parts: Any = torch.split(images, chunk) if isinstance(images, Tensor) else images
     sums: list[_Sums] = []
     count = size = 0
     with streamed(model, site) as run, torch.inference_mode():

@@ -14,6 +14,7 @@ from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer
 from captum_cnn_ext._engine.batching import in_chunks
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import layer_sites
+from captum_cnn_ext._numbers import whole
 
 # Luo et al. count the pixels that matter more than two standard deviations of a Gaussian do
 _BEYOND_TWO_SIGMA = 1 - 0.9545
@@ -120,9 +121,13 @@ def _position(output: Tensor, position: Sequence[int] | None, layer: str) -> tup
             f"layer {layer!r}: gives {tuple(output.shape)}; expected maps (N, C, H, W)"
         )
     height, width = output.shape[2:]
-    row, column = (height // 2, width // 2) if position is None else position
-    if not (0 <= row < height and 0 <= column < width):
+    if position is None:
+        return height // 2, width // 2
+    given = [whole(index) for index in position] if isinstance(position, Sequence) else []
+    inside = [i is not None and 0 <= i < n for i, n in zip(given, (height, width), strict=False)]
+    if len(given) != 2 or not all(inside):
         raise ArgumentError(
-            f"position={(row, column)}: layer {layer!r} has {height} x {width} positions"
+            f"position={position!r}: expected (row, column); layer {layer!r} has {height} x "
+            f"{width} positions"
         )
-    return int(row), int(column)
+    return int(position[0]), int(position[1])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._numbers import as_count, as_number, as_seed
 from captum_cnn_ext.evidence.turns import Turn, turns_of
 
 LEAST_SCORE = 0.8  # below it two filters do not look alike, however unlikely their match is
@@ -126,8 +127,8 @@ def filter_similarity(
     """
     weight = _kernels(conv)
     turns = turns_of(group, angles)
-    if shuffles < 1:
-        raise ArgumentError(f"shuffles={shuffles!r}: expected 1 or more; scores need their control")
+    shuffles, seed = as_count("shuffles", shuffles), as_seed("seed", seed)
+    threshold = None if threshold is None else as_number("threshold", threshold, -1, 1)
     if isinstance(conv, nn.Conv2d) and weight.shape[1] > _FEW_CHANNELS:
         warnings.warn(
             f"filter_similarity: these filters see {weight.shape[1]} channels, which would have "

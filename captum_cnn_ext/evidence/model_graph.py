@@ -19,6 +19,7 @@ from captum_cnn_ext._engine.dataflow import Flow, FlowNode, flow_of
 from captum_cnn_ext._engine.module_calls import copy_structure
 from captum_cnn_ext._engine.state import state_as_found
 from captum_cnn_ext._engine.whole_files import write_whole
+from captum_cnn_ext._numbers import as_count_or_none
 from captum_cnn_ext.evidence.structure import InputSize, example_inputs
 from captum_cnn_ext.evidence.svg import only_shapes
 
@@ -128,7 +129,7 @@ def model_graph(model: nn.Module, input_size: InputSize, depth: int | None = Non
 
     Args:
         model: any network on images.
-        input_size: (C, H, W), (N, C, H, W), or an example tensor.
+        input_size: 224, (224, 224), (3, 224, 224), (1, 3, 224, 224), or an example tensor.
         depth: modules nested deeper than this are drawn as one; None draws the innermost.
 
     Raises:
@@ -143,8 +144,7 @@ def model_graph(model: nn.Module, input_size: InputSize, depth: int | None = Non
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-    if depth is not None and depth < 1:
-        raise ArgumentError(f"depth={depth!r}: expected 1 or more, or None for all")
+    depth = as_count_or_none("depth", depth)
     inputs = example_inputs(model, input_size)
     if len(inputs) != 1:
         raise ArgumentError(f"input_size: expected one input, got {len(inputs)}")

@@ -18,6 +18,7 @@ from captum_cnn_ext._engine.arguments import ArgumentError, find_layer
 from captum_cnn_ext._engine.sites import layer_sites
 from captum_cnn_ext._engine.streaming import streamed
 from captum_cnn_ext._engine.whole_files import write_together
+from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.evidence.image_stream import Preprocess, images_of
 from captum_cnn_ext.evidence.patch_files import (
     VERSION,
@@ -222,6 +223,7 @@ class TopPatches:
         Raises:
             ArgumentError: it was not ranked.
         """
+        channel = as_count("channel", channel, 0)
         found = (self.channels == channel).nonzero().flatten().tolist()
         if not found:
             raise ArgumentError(f"channel={channel}: not among the {len(self.channels)} ranked")
@@ -251,6 +253,7 @@ class TopPatches:
                 a layer have one size; None cuts them at the border.
         """
         wanted = self.channels if channels is None else torch.as_tensor(channels).reshape(-1)
+        pad = None if pad is None else as_number("pad", pad)
         boxes = self.boxes if pad is None else self.outer
         return [
             [
@@ -280,7 +283,7 @@ class TopPatches:
         """
         images = images_of(dataset, preprocess)
         numbers = sorted(n for n in set(self.images.flatten().tolist()) if n >= 0)
-        step = max(1, -(-len(numbers) // most))
+        step = max(1, -(-len(numbers) // as_count("most", most)))
         (site,) = layer_sites(
             model, find_layer(model, self.layer), False, self.settings.get("call")
         )

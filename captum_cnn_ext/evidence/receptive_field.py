@@ -14,6 +14,7 @@ from captum_cnn_ext._engine.nan_probe import measured_edges
 from captum_cnn_ext._engine.sight import LayerSight, layer_sights
 from captum_cnn_ext._engine.sight_axis import FAR, Axis
 from captum_cnn_ext._engine.sight_rules import Sight
+from captum_cnn_ext._numbers import whole
 from captum_cnn_ext.evidence.structure import InputSize, example_inputs
 
 Span = tuple[int, int]
@@ -79,9 +80,9 @@ class ReceptiveField:
         wanted = (h, h if w is None else w)
         spans = []
         for name, place, count, axis in zip("hw", wanted, self.positions, self._axes, strict=True):
-            if not 0 <= place < count:
+            if not 0 <= (-1 if whole(place) is None else place) < count:
                 raise ArgumentError(
-                    f"{name}={place}: layer {self.layer!r} has {self.positions[0]} x "
+                    f"{name}={place!r}: layer {self.layer!r} has {self.positions[0]} x "
                     f"{self.positions[1]} positions; expected 0 to {count - 1}"
                 )
             low, high = _edges(axis, place, clip)
@@ -123,7 +124,7 @@ def receptive_field(
     Args:
         model: any network on images (N, C, H, W); taken in evaluation mode.
         layer: one of its modules, or the dotted name.
-        input_size: (C, H, W), (N, C, H, W), or an example tensor.
+        input_size: 224, (224, 224), (3, 224, 224), (1, 3, 224, 224), or an example tensor.
         call: which call of a layer that runs several times; None is the last.
 
     Raises:

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_cnn_ext._engine.input_sizes import Size, input_shape
 from captum_cnn_ext._engine.module_calls import ModuleCall, ModuleCalls, module_calls
+from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.evidence.layer_rows import WEIGHTS_READ, LayerRow, LayerTable, Shape
 
-InputSize = Sequence[int] | Sequence[Sequence[int]] | Tensor | Sequence[Tensor]
+InputSize = Size | Sequence[Sequence[int]] | Tensor | Sequence[Tensor]
 
 
 def layer_table(model: nn.Module, input_size: InputSize) -> LayerTable:
@@ -32,12 +34,14 @@ def layer_table(model: nn.Module, input_size: InputSize) -> LayerTable:
 
     Args:
         model: any `torch.nn.Module` that runs on these inputs.
-        input_size: (C, H, W), taken as a batch of one, or (N, C, H, W); (C, L) and (C, D, H, W)
-            for 1-D and 3-D networks. A list of sizes for a model with several inputs: if the
-            first has a batch dimension, all have. Or example tensors, needed for integer inputs.
+        input_size: 224, (224, 224), (3, 224, 224) or (1, 3, 224, 224); what is not named is a
+            batch of one, and the channels and dimensions of the first convolution. A list of
+            sizes for a model with several inputs: if the first has a batch dimension, all have.
+            Or example tensors, needed for integer inputs.
 
     Raises:
-        TypeError: ``model`` is no module, or ``input_size`` holds neither sizes nor tensors.
+        TypeError: ``model`` is no module.
+        ArgumentError: ``input_size`` holds neither sizes nor tensors.
         ValueError: the model cannot run on such inputs; the message says which layer failed and
             what it expects.
 
@@ -67,35 +71,20 @@ def layer_table(model: nn.Module, input_size: InputSize) -> LayerTable:
 
 def example_inputs(model: nn.Module, input_size: InputSize) -> list[Tensor]:
     """Meta tensors of the sizes asked for, or the tensors that were given."""
-    sizes: Any = input_size
-    if isinstance(sizes, Tensor):
-        return [sizes]
-    if isinstance(sizes, (tuple, list)) and sizes:
-        if all(isinstance(item, Tensor) for item in sizes):
-            return list(sizes)
-        several = [sizes] if all(isinstance(item, int) for item in sizes) else sizes
-        if all(_is_size(size) for size in several):
-            batch = (1,) if _is_single(model, several[0]) else ()
-            floating = (p.dtype for p in model.parameters() if p.is_floating_point())
-            dtype = next(floating, torch.get_default_dtype())
-            return [torch.empty((*batch, *size), dtype=dtype, device="meta") for size in several]
-    raise TypeError(
-        f"input_size={input_size!r}: expected a size such as (3, 224, 224) with positive integers, "
-        "a list of sizes for several inputs, or example tensors"
-    )
-
-
-def _is_size(size: Any) -> bool:
-    return isinstance(size, (tuple, list)) and all(isinstance(n, int) and n > 0 for n in size)
-
-
-def _is_single(model: nn.Module, size: Sequence[int]) -> bool:
-    """Whether a size lacks the batch dimension, judged by the model's first convolution."""
-    for module in model.modules():
-        kernel = getattr(module, "kernel_size", None)
-        if isinstance(kernel, tuple) and hasattr(module, "in_channels"):
-            return len(size) == len(kernel) + 1
-    return len(size) in (1, 3)
+    given: Any = input_size
+    if isinstance(given, Tensor):
+        return [given]
+    listed = isinstance(given, (tuple, list)) and bool(given)
+    if listed and all(isinstance(item, Tensor) for item in given):
+        return list(given)
+    several = given if listed and isinstance(given[0], (tuple, list)) else [given]
+    first = input_shape("input_size", several[0], model, images=False)
+    batch = first[: len(first) - len(several[0])] if several is given else ()
+    others = [[as_count("input_size", n) for n in size] for size in several[1:]]
+    shapes = [first, *((*batch[:1], *size) for size in others)]
+    floating = (p.dtype for p in model.parameters() if p.is_floating_point())
+    dtype = next(floating, torch.get_default_dtype())
+    return [torch.empty(shape, dtype=dtype, device="meta") for shape in shapes]
 
 
 def _rows(model: nn.Module, traced: ModuleCalls) -> Iterator[LayerRow]:

@@ -12,6 +12,7 @@ from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader
 
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose, find_layer, layer_name
+from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.evidence.image_stream import Preprocess, images_of
 from captum_cnn_ext.evidence.patch_files import fingerprint
 from captum_cnn_ext.evidence.patch_job import Job
@@ -104,9 +105,9 @@ def top_patches(
     if isinstance(dataset, DataLoader):
         batch_size, num_workers = dataset.batch_size or batch_size, dataset.num_workers
     images = images_of(dataset, preprocess)
-    for name, number in (("k", k), ("batch_size", batch_size)):
-        if not isinstance(number, int) or number < 1:
-            raise ArgumentError(f"{name}={number!r}: expected a positive integer")
+    k, batch_size = as_count("k", k), as_count("batch_size", batch_size)
+    num_workers = as_count("num_workers", num_workers, 0)
+    checkpoint_every = as_count("checkpoint_every", checkpoint_every)
     group = distributed.is_available() and distributed.is_initialized() and shard is None
     if group:
         shard = (distributed.get_rank(), distributed.get_world_size())

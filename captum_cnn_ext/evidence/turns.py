@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError, choose
+from captum_cnn_ext._numbers import as_count, as_number
 
 GROUPS = ("rotations", "rotations+flips", "none")
 
@@ -20,6 +21,9 @@ class Turn:
 
     angle: float
     flipped: bool = False
+
+    def __post_init__(self) -> None:
+        as_number("angle", self.angle)
 
     @property
     def inverse(self) -> Turn:
@@ -61,9 +65,8 @@ def turns_of(group: str, angles: int, exact: bool = False) -> list[Turn]:
     choose("group", group, GROUPS)
     if group == "none":
         return [Turn(0)]
-    allowed = (1, 2, 4) if exact else range(1, 361)
-    if angles not in allowed:
-        wanted = "1, 2 or 4, which keep the pixel grid" if exact else "1 to 360"
-        raise ArgumentError(f"angles={angles!r}: expected {wanted}")
+    angles = as_count("angles", angles, 1, 360)
+    if exact and angles not in (1, 2, 4):
+        raise ArgumentError(f"angles={angles!r}: expected 1, 2 or 4, which keep the pixel grid")
     turns = [Turn(360 * i / angles) for i in range(angles)]
     return turns + [Turn(t.angle, True) for t in turns if group == "rotations+flips"]

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from captum_cnn_ext._engine.arguments import ArgumentError, root_module
 from captum_cnn_ext._engine.autograd_graph import connected
 from captum_cnn_ext._engine.lost_gradient import gradient_end
+from captum_cnn_ext._numbers import as_count_or_none, as_seed
 from captum_cnn_ext.synthesis.callbacks import Callback, Step
 from captum_cnn_ext.synthesis.canvas import Canvas, Start, canvas_for
 from captum_cnn_ext.synthesis.image_params import ImageParam, MakeImage, Pixels
@@ -84,9 +85,9 @@ def maximize(
     Args:
         forward_func: the model, or any function of the images that runs it.
         objective: what to maximise, such as ``Channel("layer4", 3)`` or ``Target(285)``.
-        image: the size, as one number, (H, W) or (C, H, W), to begin with noise; a tensor
-            (C, H, W) or (N, C, H, W) in [0, 1] to begin with; or an :class:`ImageParam`, which is
-            optimised in place.
+        image: a size to begin with noise: 224, (224, 224), (3, 224, 224) or (1, 3, 224, 224); a
+            tensor (C, H, W) or (N, C, H, W) in [0, 1] to begin with; or an :class:`ImageParam`,
+            which is optimised in place.
         recipe: a :class:`Recipe`, or the name of a preset.
         parameterization, steps, optimizer, transforms, regularizers: in place of the recipe's.
         count: how many images; by default as many as the objective is about.
@@ -123,8 +124,6 @@ def maximize(
         transforms=transforms,
         regularizers=regularizers,
     )
-    if not isinstance(chosen.steps, int) or chosen.steps < 1:
-        raise ArgumentError(f"steps={chosen.steps!r}: expected 1 or more")
     if not isinstance(objective, Objective):
         raise TypeError(
             f"objective: expected an Objective such as Target(3), got {type(objective).__name__}"
@@ -134,11 +133,11 @@ def maximize(
             root_module(forward_func),
             image,
             chosen.parameterization,
-            images=max(objective.images, count or 1),
+            images=max(objective.images, as_count_or_none("count", count) or 1),
             mean=mean,
             std=std,
             alpha=alpha,
-            seed=seed,
+            seed=as_seed("seed", seed),
         )
         with views(forward_func, objective, canvas, additional_forward_args) as view:
             ascent = _Ascent(objective, canvas, chosen, view, root_module(forward_func))

@@ -19,7 +19,10 @@ from captum_cnn_ext._engine.arguments import (
 )
 from captum_cnn_ext._engine.batching import in_chunks
 from captum_cnn_ext._engine.graph_passes import graph_passes, images_at_once
+from captum_cnn_ext._engine.input_sizes import input_shape
 from captum_cnn_ext._engine.sites import layer_sites
+from captum_cnn_ext._numbers import as_count, as_count_or_none, as_seed
+from captum_cnn_ext._renamed import renamed
 from captum_cnn_ext.synthesis.ascent import Synthesis, maximize
 from captum_cnn_ext.synthesis.canvas import canvas_for
 from captum_cnn_ext.synthesis.objectives import Channel
@@ -54,6 +57,7 @@ class Atlas:
         return stitched(self.images, columns, margin)
 
 
+@renamed(batch="internal_batch_size")
 def filter_atlas(
     forward_func: Callable[..., Any],
     layer: Layer,
@@ -65,7 +69,7 @@ def filter_atlas(
     steps: int | None = 128,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    batch: int | None = None,
+    internal_batch_size: int | None = None,
     channel_dim: int = 1,
     call: int | None = None,
     seed: int = 0,
@@ -89,8 +93,8 @@ def filter_atlas(
         recipe: a preset's name or a :class:`Recipe`; ``"chollet"`` for his own gallery.
         steps: in place of the recipe's; None for those.
         mean, std: the model's normalisation.
-        batch: at most so many images at once; None chooses. The images depend on it a little,
-            through their random numbers.
+        internal_batch_size: optimise at most this many images at once (default: as many as pay).
+            The images depend on it a little, through their random numbers.
         channel_dim, call: as in :func:`Channel`.
         seed: for all random numbers.
         additional_forward_args: further arguments of the model.
@@ -107,12 +111,13 @@ def filter_atlas(
         >>> atlas.images.shape, atlas.stitched().shape
         (torch.Size([4, 3, 32, 32]), torch.Size([3, 69, 69]))
     """
-    if best is not None and (not isinstance(best, int) or best < 1):
-        raise ArgumentError(f"best={best!r}: expected 1 or more, or None")
+    best, seed = as_count_or_none("best", best), as_seed("seed", seed)
+    chunk = as_count_or_none("internal_batch_size", internal_batch_size)
+    _, *shape = input_shape("size", size, root_module(forward_func))
     module = find_layer(forward_func, layer)
     chosen = find_recipe(recipe).overridden(steps=steps)
     count, fitting = _look(
-        forward_func, module, size, chosen, mean, std, channel_dim, call, additional_forward_args
+        forward_func, module, shape, chosen, mean, std, channel_dim, call, additional_forward_args
     )
     wanted = list(range(count)) if channels is None else [int(c) for c in channels]
     if not wanted:
@@ -122,7 +127,7 @@ def filter_atlas(
         return maximize(
             forward_func,
             Channel(module, wanted[rows], channel_dim=channel_dim, call=call),
-            size,
+            shape,
             recipe=chosen,
             mean=mean,
             std=std,
@@ -134,7 +139,7 @@ def filter_atlas(
     parts = in_chunks(
         run,
         len(wanted),
-        batch if batch is not None else fitting,
+        chunk or fitting,
         show_progress=show_progress,
         description=name,
     )
@@ -161,6 +166,7 @@ def stitched(images: Tensor, columns: int | None = None, margin: int = 5) -> Ten
         torch.Size([1, 9, 9])
     """
     k, c, h, w = images.shape
+    columns, margin = as_count_or_none("columns", columns), as_count("margin", margin, 0)
     columns = columns or math.ceil(math.sqrt(k))
     rows = math.ceil(k / columns)
     page = images.new_zeros(c, rows * (h + margin) - margin, columns * (w + margin) - margin)
@@ -173,7 +179,7 @@ def stitched(images: Tensor, columns: int | None = None, margin: int = 5) -> Ten
 def _look(
     forward_func: Callable[..., Any],
     module: torch.nn.Module,
-    size: int | Sequence[int],
+    size: Sequence[int],
     recipe: Recipe,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,

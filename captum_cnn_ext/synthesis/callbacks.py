@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._numbers import as_count, as_number
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Snapshots:
     """
 
     def __init__(self, every: int = 16, steps: Collection[int] | None = None) -> None:
-        if every < 1:
-            raise ArgumentError(f"every={every}: expected 1 or more")
-        self._wanted = None if steps is None else frozenset(steps)
-        self._every = every
+        self._wanted = (
+            None if steps is None else frozenset(as_count("steps", step, 0) for step in steps)
+        )
+        self._every = as_count("every", every)
         self.images: list[Tensor] = []
         self.steps: list[int] = []
 
@@ -107,9 +107,7 @@ class Plateau:
     """
 
     def __init__(self, window: int = 32, gain: float = 0.01) -> None:
-        if window < 1:
-            raise ArgumentError(f"window={window}: expected 1 or more")
-        self.window, self.gain = window, gain
+        self.window, self.gain = as_count("window", window), as_number("gain", gain)
         self._values: list[Tensor] = []
 
     def __call__(self, step: Step) -> bool:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.input_sizes import input_shape
+from captum_cnn_ext._numbers import as_number
 from captum_cnn_ext.synthesis.image_params import Fourier, ImageParam, MakeImage
 
 Start = int | Sequence[int] | Tensor | ImageParam
@@ -117,7 +119,7 @@ def canvas_for(
             device = image.device if model is None else device
             shape = _photo_shape(image, images)
         else:
-            shape = _shape(image, images)
+            shape = _shape(input_shape("image", image, model), images)
         # spectra in half precision would lose the image
         exact = torch.promote_types(dtype, torch.float32)
         param = make(shape, generator=generator, device=device, dtype=exact)
@@ -152,6 +154,7 @@ def standardized(images: Tensor, spread: float = 0.25) -> Tensor:
         >>> standardized(torch.tensor([0.0, 1.0]).reshape(1, 1, 1, 2)).flatten()
         tensor([0.2500, 0.7500])
     """
+    spread = as_number("spread", spread, 0)
     flat = images.flatten(1)
     middle = flat.mean(1)[:, None, None, None]
     deviation = flat.std(1, correction=0)[:, None, None, None]
@@ -165,18 +168,13 @@ def _where_the_model_is(model: nn.Module | None) -> tuple[torch.device, torch.dt
     return torch.get_default_device(), torch.get_default_dtype()
 
 
-def _shape(size: int | Sequence[int], images: int) -> tuple[int, int, int, int]:
-    sizes = [size, size] if isinstance(size, int) else list(size)
-    sizes = [3, *sizes] if len(sizes) == 2 else sizes
-    if len(sizes) != 3 or not all(isinstance(n, int) and n > 0 for n in sizes):
-        raise ArgumentError(
-            f"image={size!r}: expected a size (a number, (H, W) or (C, H, W)), a tensor in [0, 1], "
-            "or an ImageParam"
-        )
-    return (images, sizes[0], sizes[1], sizes[2])
+def _shape(size: tuple[int, ...], images: int) -> tuple[int, ...]:
+    if size[0] not in (1, images) and images != 1:
+        raise ArgumentError(f"image={size}: the objective is about {images} images")
+    return (max(size[0], images), *size[1:])
 
 
-def _photo_shape(photo: Tensor, images: int) -> tuple[int, int, int, int]:
+def _photo_shape(photo: Tensor, images: int) -> tuple[int, ...]:
     if photo.ndim not in (3, 4) or not photo.is_floating_point():
         raise ArgumentError(
             f"image: got {tuple(photo.shape)} {photo.dtype}; expected (C, H, W) or (N, C, H, W) "

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.arguments import Layer as AnyLayer
+from captum_cnn_ext._numbers import as_number
 from captum_cnn_ext.synthesis.objective import (
     Batch,
     Objective,
@@ -83,7 +84,7 @@ def CosineDirection(
         cosine direction in layer3
     """
     place = Place(module_or_name(layer), at_input, call)
-    fixed = _vector(vector)
+    fixed, power = _vector(vector), as_number("power", power, 0)
 
     def score(view: View) -> Tensor:
         along, cosine = _along(place, view.at(place, channel_dim), fixed)

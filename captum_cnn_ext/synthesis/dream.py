@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.arguments import Layer as AnyLayer
+from captum_cnn_ext._numbers import as_count, as_number, as_seed
 from captum_cnn_ext.synthesis import transforms as t
 from captum_cnn_ext.synthesis.ascent import maximize
 from captum_cnn_ext.synthesis.callbacks import Callback
@@ -98,11 +99,13 @@ def deep_dream(
         >>> dream.images.shape, [tuple(o.shape[-2:]) for o in dream.octaves]
         (torch.Size([1, 3, 80, 60]), [(41, 31), (57, 43), (80, 60)])
     """
-    if not isinstance(octaves, int) or octaves < 1 or octave_scale <= 1:
-        raise ArgumentError(
-            f"octaves={octaves!r}, octave_scale={octave_scale!r}: expected 1 or more sizes, each "
-            "more than 1 times the one before"
-        )
+    octaves, octave_scale = (
+        as_count("octaves", octaves),
+        as_number("octave_scale", octave_scale, above=1),
+    )
+    step_size, seed = as_number("step_size", step_size), as_seed("seed", seed)
+    most = None if most is None else as_number("most", most)
+    jitter = as_count("jitter", jitter, 0)
     if image.ndim not in (3, 4) or not image.is_floating_point():
         raise ArgumentError(
             f"image: got {tuple(image.shape)} {image.dtype}; expected (C, H, W) or (N, C, H, W) "

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError, choose
 from captum_cnn_ext._engine.arguments import Layer as AnyLayer
+from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.synthesis.objective import (
     Batch,
     Objective,
@@ -93,6 +95,7 @@ def Alignment(
         2
     """
     place = Place(module_or_name(layer), at_input, call)
+    decay = as_number("decay", decay, above=0)
 
     def score(view: View) -> Tensor:
         flat = view.at(place).flatten(1)
@@ -123,17 +126,15 @@ def Interpolation(first: Objective, last: Objective, images: int = 5) -> Objecti
         >>> Interpolation(Channel("layer3", 7), Channel("layer3", 9), images=4).images
         4
     """
-    if not isinstance(images, int) or images < 2:
-        raise ArgumentError(f"images={images!r}: expected 2 or more")
+    images = as_count("images", images, 2)
 
     def score(view: View) -> Tensor:
         a, b = first.score(view), last.score(view)
         weight = torch.linspace(0, 1, len(a), dtype=a.dtype, device=a.device)
         return (1 - weight) * a + weight * b
 
-    places = tuple(dict.fromkeys((*first.places, *last.places)))
-    needs_output = first.needs_output or last.needs_output
-    return Objective(score, places, needs_output, images, f"{first} to {last}")
+    both = first + last  # what must be seen, and is warned of, for either
+    return replace(both, score=score, images=images, name=f"{first} to {last}")
 
 
 def ActivationDifference(

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._numbers import as_count, as_number, whole
 from captum_cnn_ext.synthesis.spectrum import falloff, from_unit, to_unit
 
 Shape = Sequence[int]
@@ -38,9 +39,9 @@ class ImageParam(nn.Module, ABC):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        if len(shape) != 4 or not all(isinstance(n, int) and n > 0 for n in shape):
+        if len(shape) != 4 or not all((whole(n) or 0) > 0 for n in shape):
             raise ArgumentError(f"shape={tuple(shape)}: expected (N, C, H, W), each 1 or more")
-        self.shape = torch.Size(shape)
+        self.shape = torch.Size(map(int, shape))
 
     @abstractmethod
     def forward(self) -> Tensor:
@@ -104,6 +105,7 @@ class Pixels(ImageParam):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(shape)
+        spread, mean = as_number("spread", spread, 0), as_number("mean", mean)
         noise = torch.rand(self.shape, generator=generator, device="cpu", dtype=dtype)
         self.pixels = nn.Parameter(((noise - 0.5) * spread + mean).to(device))
         self.clip = clip
@@ -154,6 +156,8 @@ class Fourier(ImageParam):
     ) -> None:
         super().__init__(shape)
         n, c, h, w = self.shape
+        decay, sd = as_number("decay", decay), as_number("sd", sd, 0)
+        lowest = as_number("lowest", lowest, above=0)
         noise = torch.randn(n, c, h, w // 2 + 1, 2, generator=generator, device="cpu", dtype=dtype)
         self.spectrum = nn.Parameter((noise * sd).to(device))
         scale = falloff(h, w, decay, self.spectrum.detach(), lowest)
@@ -200,6 +204,7 @@ class Laplacian(ImageParam):
     ) -> None:
         super().__init__(shape)
         n, c, h, w = self.shape
+        levels, sd = as_count("levels", levels), as_number("sd", sd, 0)
         count = min(levels, max(1, int(math.log2(max(1, min(h, w) / 4))) + 1))
         sizes = [(math.ceil(h / 2**level), math.ceil(w / 2**level)) for level in range(count)]
         noise = [

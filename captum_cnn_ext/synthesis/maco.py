@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._numbers import as_number
 from captum_cnn_ext.synthesis.image_params import ImageParam, Shape
 from captum_cnn_ext.synthesis.spectrum import falloff, from_unit, to_unit
 
@@ -57,6 +58,7 @@ class MacoPhase(ImageParam):
     ) -> None:
         super().__init__(shape)
         n, c, h, w = self.shape
+        decay = as_number("decay", decay)
         phase = (
             torch.rand(n, c, h, w // 2 + 1, generator=generator, device="cpu", dtype=dtype) * 2 - 1
         )

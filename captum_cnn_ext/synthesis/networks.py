@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.synthesis.image_params import ImageParam, Shape
 
 _FIT_STEPS = 300
@@ -70,6 +71,7 @@ class Cppn(_Fitted):
     ) -> None:
         super().__init__(shape)
         n, c, h, w = self.shape
+        width, depth = as_count("width", width), as_count("depth", depth)
         sizes = [2, *[2 * width] * depth]
         weights = [
             torch.randn(n, width, size, generator=generator, device="cpu", dtype=dtype)
@@ -144,6 +146,10 @@ class Generator(_Fitted):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(shape)
+        sd, low, high = as_number("sd", sd, 0), as_number("low", low), as_number("high", high)
+        if low == high:
+            raise ArgumentError(f"low={low}, high={high}: expected black and white to differ")
+        latent = tuple(as_count("latent", n) for n in latent)
         noise = torch.randn(self.shape[0], *latent, generator=generator, device="cpu", dtype=dtype)
         self.latent = nn.Parameter((noise * sd).to(device))
         self.low, self.high = low, high

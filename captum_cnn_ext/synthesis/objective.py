@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer
+from captum_cnn_ext._numbers import as_count, as_count_or_none, whole
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,9 @@ class Place:
     layer: Layer
     at_input: bool = False
     call: int | None = None
+
+    def __post_init__(self) -> None:
+        as_count_or_none("call", self.call, 0)
 
     def __str__(self) -> str:
         name = self.layer if isinstance(self.layer, str) else type(self.layer).__name__
@@ -53,12 +57,13 @@ class View:
                 f"layer {str(place)!r}: gives {tuple(tensor.shape)} for {self.count} images; "
                 "expected (N, C, ...)"
             )
-        if not -tensor.ndim < channel_dim < tensor.ndim or channel_dim == 0:
+        dim = whole(channel_dim)
+        if not dim or not -tensor.ndim < dim < tensor.ndim:
             raise ArgumentError(
-                f"channel_dim={channel_dim}: layer {str(place)!r} gives {tuple(tensor.shape)}; "
+                f"channel_dim={channel_dim!r}: layer {str(place)!r} gives {tuple(tensor.shape)}; "
                 f"expected 1 to {tensor.ndim - 1}, or -1"
             )
-        return tensor.movedim(channel_dim, 1)
+        return tensor.movedim(dim, 1)
 
 
 Score = Callable[[View], Tensor]
@@ -93,6 +98,9 @@ class Objective:
     images: int = 1
     name: str = "objective"
     check: Callable[[View], None] = lambda view: None
+
+    def __post_init__(self) -> None:
+        as_count("images", self.images)
 
     def __str__(self) -> str:
         return self.name
@@ -173,11 +181,10 @@ def on(batch: Batch, score: Score) -> tuple[Score, int]:
     """``score`` for the images ``batch`` alone (None: all), and how many images that takes."""
     if batch is None:
         return score, 1
-    wanted = [batch] if isinstance(batch, int) else list(batch)
-    if not wanted or not all(isinstance(i, int) and i >= 0 for i in wanted):
-        raise ArgumentError(
-            f"batch={batch!r}: expected the index of an image, 0 or more, or a list of them"
-        )
+    listed = batch if isinstance(batch, Sequence) and not isinstance(batch, str) else [batch]
+    wanted = [as_count("batch", index, 0) for index in listed]
+    if not wanted:
+        raise ArgumentError("batch=[]: expected the index of an image, or a list of them")
 
     def only(view: View) -> Tensor:
         values = score(view)

@@ -14,6 +14,7 @@ from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.arguments import Layer as AnyLayer
 from captum_cnn_ext._engine.captum_compat import TargetType
 from captum_cnn_ext._engine.targets import select_score
+from captum_cnn_ext._numbers import as_count, whole
 from captum_cnn_ext.synthesis.objective import (
     Batch,
     Objective,
@@ -71,7 +72,7 @@ def Channel(
 def Neuron(
     layer: AnyLayer,
     channel: Channels,
-    position: Sequence[int] | None = None,
+    position: int | Sequence[int] | None = None,
     *,
     batch: Batch = None,
     channel_dim: int = 1,
@@ -94,7 +95,7 @@ def Neuron(
     """
     place = Place(module_or_name(layer), at_input, call)
     chosen = _one_each("channel", channel)
-    where = None if position is None else tuple(operator.index(i) for i in position)
+    where = None if position is None else _place(position)
 
     def score(view: View) -> Tensor:
         maps = _picked(view, place, chosen, channel_dim)
@@ -129,7 +130,7 @@ def Layer(
         >>> print(2 * Layer("layer3"))
         2 layer3
     """
-    place = Place(module_or_name(layer), at_input, call)
+    place, margin = Place(module_or_name(layer), at_input, call), as_count("margin", margin, 0)
 
     def score(view: View) -> Tensor:
         maps = view.at(place)
@@ -250,6 +251,16 @@ def _one_each(parameter: str, value: Channels) -> int | list[int]:
         raise TypeError(
             f"{parameter}={value!r}: expected an index, or a list of one for each image"
         ) from error
+
+
+def _place(position: int | Sequence[int]) -> tuple[int, ...]:
+    listed = position if isinstance(position, Sequence) else [position]
+    found = [index for index in map(whole, listed)]
+    if None in found:
+        raise ArgumentError(
+            f"position={position!r}: expected one index for each dimension of the map"
+        )
+    return tuple(index for index in found if index is not None)
 
 
 def _listed(chosen: int | list[int]) -> str:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import choose
+from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.synthesis import transforms as t
 from captum_cnn_ext.synthesis.canvas import standardized
 from captum_cnn_ext.synthesis.image_params import Fourier, Pixels
@@ -107,6 +108,8 @@ def yosinski(
         every: blur after so many steps.
         small_norms: per cent of the positions that are set to grey.
     """
+    blur, small_norms = as_number("blur", blur, 0), as_number("small_norms", small_norms, 0, 100)
+    every = as_count("every", every)
     held = [NormalizeGradient("rms"), Decay(decay)]
     held += [BlurEvery(every, blur)] if blur else []
     held += [ClipSmallNorms(small_norms)] if small_norms else []

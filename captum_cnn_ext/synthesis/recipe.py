@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.synthesis.image_params import Fourier, MakeImage
 from captum_cnn_ext.synthesis.regularizers import Regularizer
 from captum_cnn_ext.synthesis.transforms import Transform
@@ -44,6 +45,9 @@ class Recipe:
     regularizers: Sequence[Regularizer] = ()
     finish: Callable[[Tensor], Tensor] | None = None
     name: str = "own recipe"
+
+    def __post_init__(self) -> None:
+        as_count("steps", self.steps)
 
     def overridden(self, **changes: Any) -> Recipe:
         """This recipe with what is not None in ``changes``."""

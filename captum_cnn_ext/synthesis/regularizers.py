@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, choose
+from captum_cnn_ext._engine.arguments import choose
+from captum_cnn_ext._numbers import as_count, as_number
 
 GRADIENT_NORMS = ("rms", "l2", "mean")
 
@@ -56,6 +57,11 @@ class LpDecay(Regularizer):
     p: float = 2.0
     middle: float = 0.5
 
+    def __post_init__(self) -> None:
+        as_number("weight", self.weight)
+        as_number("p", self.p, above=0)
+        as_number("middle", self.middle)
+
     def penalty(self, image: Tensor) -> Tensor:
         return self.weight * (image - self.middle).abs().pow(self.p).flatten(1).mean(1)
 
@@ -70,6 +76,10 @@ class TotalVariation(Regularizer):
 
     weight: float
     beta: float = 2.0
+
+    def __post_init__(self) -> None:
+        as_number("weight", self.weight)
+        as_number("beta", self.beta, above=0)
 
     def penalty(self, image: Tensor) -> Tensor:
         across = image[..., :-1, 1:] - image[..., :-1, :-1]
@@ -87,6 +97,11 @@ class OutOfRange(Regularizer):
     weight: float
     low: float = 0.0
     high: float = 1.0
+
+    def __post_init__(self) -> None:
+        as_number("weight", self.weight)
+        as_number("low", self.low)
+        as_number("high", self.high)
 
     def penalty(self, image: Tensor) -> Tensor:
         beyond = image - image.clamp(self.low, self.high)
@@ -109,6 +124,7 @@ class NormalizeGradient(Regularizer):
 
     def __post_init__(self) -> None:
         choose("how", self.how, GRADIENT_NORMS)
+        as_number("epsilon", self.epsilon, 0)
 
     def edit_gradient(self, gradient: Tensor) -> Tensor:
         flat = gradient.flatten(1)
@@ -124,6 +140,9 @@ class ClipGradient(Regularizer):
     """Each image's gradient at most so long (L2)."""
 
     norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        as_number("norm", self.norm, above=0)
 
     def edit_gradient(self, gradient: Tensor) -> Tensor:
         size = gradient.flatten(1).norm(dim=1).reshape(-1, *[1] * (gradient.ndim - 1))
@@ -143,6 +162,10 @@ class Decay(Regularizer):
     middle: float = 0.5
     on_pixels = True
 
+    def __post_init__(self) -> None:
+        as_number("rate", self.rate, 0, 1)
+        as_number("middle", self.middle)
+
     def project(self, pixels: Tensor, gradient: Tensor, step: int) -> Tensor:
         return self.middle + (1 - self.rate) * (pixels - self.middle)
 
@@ -156,10 +179,8 @@ class BlurEvery(Regularizer):
     on_pixels = True
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.sigma <= 0:
-            raise ArgumentError(
-                f"steps={self.steps}, sigma={self.sigma}: expected 1 or more, and more than 0"
-            )
+        as_count("steps", self.steps)
+        as_number("sigma", self.sigma, above=0)
 
     def project(self, pixels: Tensor, gradient: Tensor, step: int) -> Tensor:
         return pixels if (step + 1) % self.steps else blurred(pixels, self.sigma)
@@ -172,6 +193,10 @@ class ClipSmallNorms(Regularizer):
     percent: float
     middle: float = 0.5
     on_pixels = True
+
+    def __post_init__(self) -> None:
+        as_number("percent", self.percent, 0, 100)
+        as_number("middle", self.middle)
 
     def project(self, pixels: Tensor, gradient: Tensor, step: int) -> Tensor:
         strength = (pixels - self.middle).norm(dim=1)
@@ -189,6 +214,10 @@ class ClipSmallContributions(Regularizer):
     middle: float = 0.5
     on_pixels = True
 
+    def __post_init__(self) -> None:
+        as_number("percent", self.percent, 0, 100)
+        as_number("middle", self.middle)
+
     def project(self, pixels: Tensor, gradient: Tensor, step: int) -> Tensor:
         strength = ((pixels - self.middle) * gradient).sum(1).abs()
         return _greyed(pixels, strength, self.percent, self.middle)
@@ -204,6 +233,7 @@ def blurred(image: Tensor, sigma: float) -> Tensor:
         >>> bool((blurred(torch.ones(1, 3, 5, 5), 1.0) - 1).abs().max() < 1e-6)
         True
     """
+    sigma = as_number("sigma", sigma, above=0)
     radius = max(1, math.ceil(3 * sigma))
     place = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
     kernel = torch.exp(-0.5 * (place / sigma).square())

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError, choose
+from captum_cnn_ext._numbers import as_count, as_number
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 Range = tuple[float, float]
@@ -54,7 +55,7 @@ def pad(pixels: int, fill: Fill = "reflect") -> Transform:
     Raises:
         ArgumentError: another fill, or less than 0 pixels.
     """
-    _at_least("pixels", pixels, 0)
+    pixels = as_count("pixels", pixels, 0)
     _judge_fill(fill)
 
     def apply(image: Tensor, generator: torch.Generator) -> Tensor:
@@ -76,7 +77,7 @@ def trim(pixels: int) -> Transform:
     Raises:
         ArgumentError: less than 0 pixels; by the transform, an image that would be empty.
     """
-    _at_least("pixels", pixels, 0)
+    pixels = as_count("pixels", pixels, 0)
 
     def apply(image: Tensor, generator: torch.Generator) -> Tensor:
         height, width = image.shape[-2:]
@@ -96,7 +97,7 @@ def jitter(pixels: int) -> Transform:
     Raises:
         ArgumentError: less than 0 pixels.
     """
-    _at_least("pixels", pixels, 0)
+    pixels = as_count("pixels", pixels, 0)
 
     def apply(image: Tensor, generator: torch.Generator) -> Tensor:
         draws = torch.randint(
@@ -113,7 +114,7 @@ def crop(height: int, width: int | None = None) -> Transform:
     Raises:
         ArgumentError: a size below 1.
     """
-    wanted = (_at_least("height", height, 1), _at_least("width", width or height, 1))
+    wanted = (as_count("height", height), as_count("width", height if width is None else width))
 
     def apply(image: Tensor, generator: torch.Generator) -> Tensor:
         sizes = [min(w, s) for w, s in zip(wanted, image.shape[-2:], strict=True)]
@@ -157,9 +158,10 @@ def affine(
         >>> view(torch.rand(4, 1, 28, 28), torch.Generator().manual_seed(0)).shape
         torch.Size([4, 1, 28, 28])
     """
-    low, high = scale
-    if not 0 < low <= high:
-        raise ArgumentError(f"scale={scale!r}: expected two positive numbers, the smaller first")
+    if not isinstance(scale, Sequence) or len(scale) != 2:
+        raise ArgumentError(f"scale={scale!r}: expected two numbers, from and to")
+    low, high = _ordered("scale", *scale)
+    degrees, shift = as_number("degrees", degrees, 0), as_number("shift", shift, 0)
     _judge_fill(fill)
 
     def apply(image: Tensor, generator: torch.Generator) -> Tensor:
@@ -197,8 +199,8 @@ def resize(low: float, high: float, smallest: int = 32) -> Transform:
     Raises:
         ArgumentError: a factor that is not positive.
     """
-    if not 0 < low <= high:
-        raise ArgumentError(f"low={low}, high={high}: expected two positive numbers, in order")
+    low, high = _ordered("low, high", low, high)
+    smallest = as_count("smallest", smallest)
 
     def apply(image: Tensor, generator: torch.Generator) -> Tensor:
         factor = float(_uniform(1, low, high, generator))
@@ -212,6 +214,7 @@ def resize(low: float, high: float, smallest: int = 32) -> Transform:
 
 def noise(sd: float) -> Transform:
     """Normal noise, with a strength of its own for each image, from 0 to ``sd``."""
+    sd = as_number("sd", sd, 0)
 
     def apply(image: Tensor, generator: torch.Generator) -> Tensor:
         strength = _uniform(len(image), 0.0, sd, generator).to(image)
@@ -227,6 +230,7 @@ def noise(sd: float) -> Transform:
 
 def color_jitter(amount: float) -> Transform:
     """Contrast around the middle by 1 ± amount, and each channel lighter or darker by ± amount."""
+    amount = as_number("amount", amount, 0)
 
     def apply(image: Tensor, generator: torch.Generator) -> Tensor:
         n, c = image.shape[:2]
@@ -268,11 +272,12 @@ def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> Ten
 def _judge_fill(fill: Fill) -> None:
     if isinstance(fill, str):
         choose("fill", fill, FILLS)
-    elif not 0 <= fill <= 1:
-        raise ArgumentError(f"fill={fill!r}: expected a grey from 0 to 1, or one of {FILLS}")
+    else:
+        as_number("fill", fill, 0, 1)
 
 
-def _at_least(parameter: str, value: int, least: int) -> int:
-    if not isinstance(value, int) or value < least:
-        raise ArgumentError(f"{parameter}={value!r}: expected an integer, {least} or more")
-    return value
+def _ordered(parameter: str, low: float, high: float) -> Range:
+    low, high = (as_number(parameter, end, above=0) for end in (low, high))
+    if low > high:
+        raise ArgumentError(f"{parameter}={(low, high)}: expected the smaller number first")
+    return low, high
