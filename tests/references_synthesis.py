@@ -1,6 +1,7 @@
 """Synthesis again, slow and literal: loops, 0 ... 255 pixels, no import of the package."""
 
 import cmath
+import itertools
 import math
 
 import torch
@@ -25,24 +26,24 @@ def deprocess(x, spread):
     return (x * spread + 0.5).clamp(0, 1)
 
 
-def fourier_picture(spectrum, height, width, decay, lowest=1):
-    """Pixels of one channel from half a spectrum (H, W // 2 + 1, 2), every wave added up."""
+def fourier_picture(spectrum, sizes, decay, lowest=1):
+    """One channel (*sizes) from half a spectrum (..., L // 2 + 1, 2), every wave added up."""
     half = {}
-    for u in range(height):
-        for v in range(width // 2 + 1):
-            fy = (u if u <= (height - 1) // 2 else u - height) / height
-            frequency = max(math.hypot(fy, v / width), lowest / max(height, width))
-            real, imaginary = spectrum[u][v].tolist()
-            half[u, v] = complex(real, imaginary) / frequency**decay
-    picture = torch.zeros(height, width, dtype=torch.float64)
-    for y in range(height):
-        for x in range(width):
-            total = 0.0
-            for (u, v), value in half.items():
-                wave = (value * cmath.exp(2j * math.pi * (u * y / height + v * x / width))).real
-                own = v == 0 or 2 * v == width
-                total += wave if own else 2 * wave
-            picture[y, x] = total / math.sqrt(height * width)
+    for place in itertools.product(*map(range, spectrum.shape[:-1])):
+        signed = [
+            (u if 2 * u <= size else u - size) / size for u, size in zip(place, sizes, strict=True)
+        ]
+        frequency = max(math.hypot(*signed), lowest / max(sizes))
+        half[place] = complex(*spectrum[place].tolist()) / frequency**decay
+    picture = torch.zeros(sizes, dtype=torch.float64)
+    for place in itertools.product(*map(range, sizes)):
+        total = 0.0
+        for waves, value in half.items():
+            turns = sum(u * x / size for u, x, size in zip(waves, place, sizes, strict=True))
+            wave = (value * cmath.exp(2j * math.pi * turns)).real
+            own = waves[-1] == 0 or 2 * waves[-1] == sizes[-1]
+            total += wave if own else 2 * wave
+        picture[place] = total / math.sqrt(math.prod(sizes))
     return picture
 
 
@@ -129,15 +130,16 @@ def style(layers, photos):
 
 
 def total_variation(image, beta):
+    """For each image (C, ...) the mean over all positions that have a next one on every axis."""
     found = []
     for row in image:
-        _, h, w = row.shape
-        values = [
-            float((plane[y, x + 1] - plane[y, x]) ** 2 + (plane[y + 1, x] - plane[y, x]) ** 2)
-            ** (beta / 2)
-            for plane in row
-            for y in range(h - 1)
-            for x in range(w - 1)
-        ]
+        sizes, values = row.shape[1:], []
+        for plane in row:
+            for place in itertools.product(*(range(size - 1) for size in sizes)):
+                squares = 0.0
+                for axis in range(len(sizes)):
+                    after = tuple(p + (a == axis) for a, p in enumerate(place))
+                    squares += float(plane[after] - plane[place]) ** 2
+                values.append(squares ** (beta / 2))
         found.append(sum(values) / len(values))
     return found

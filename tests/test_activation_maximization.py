@@ -101,7 +101,7 @@ def test_forms_of_inputs(net):
     [
         (lambda m: m.attribute(target=1, neuron_selector=2), "expected one of them"),
         (lambda m: m.attribute((torch.ones(1, 2, 5, 6),) * 2, 1), "expected one floating point"),
-        (lambda m: m.attribute(torch.ones(2, 5, 6), 1), "expected one floating point"),
+        (lambda m: m.attribute(torch.ones(2, 5), 1), "expected one floating point"),
         (lambda m: m.attribute(size=(2, 5, 6), steps=1), "target=None: selects shape"),
         (lambda m: m.attribute(size=(2, 5, 6), target=7, steps=1), "target=7"),
         (lambda m: m.attribute(None, (7,), size=(2, 5, 6), steps=1), "no such neuron"),

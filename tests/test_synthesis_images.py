@@ -51,14 +51,20 @@ PARAMS = {
     "generator": partial(Generator, network=network(), latent=(4,)),
 }
 EVERY_PARAM = pytest.mark.parametrize("name", PARAMS)
-SHAPES = [(2, 3, 13, 16), (1, 1, 9, 7), (1, 7, 8, 5), (1, 3, 1, 1)]
+SHAPES = [
+    (2, 3, 13, 16), (1, 1, 9, 7), (1, 7, 8, 5), (1, 3, 1, 1), (2, 3, 41), (1, 3, 5, 9, 12),
+]  # fmt: skip
 
 
 @EVERY_PARAM
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_is_an_image_and_repeatable(name, shape):
-    if name == "generator" and shape[1] != 3:
-        pytest.skip("this generator draws three channels")
+    if name == "generator" and (shape[1] != 3 or len(shape) != 4):
+        pytest.skip("this generator draws images of three channels")
+    if name == "maco" and len(shape) != 4:
+        with pytest.raises(ValueError, match=r"MacoPhase: is for images \(N, C, H, W\) only"):
+            MacoPhase(shape)
+        return
     param = PARAMS[name](shape, generator=seeded(3))
     image = param()
     assert image.shape == shape
@@ -118,16 +124,18 @@ def test_a_generators_network_is_no_part_of_what_is_optimised():
     param = PARAMS["generator"]((2, 3, 16, 16))
     assert [name for name, _ in param.named_parameters()] == ["latent"]
     narrow = Generator((1, 4, 8, 8), network=network(), latent=(4,))
-    with pytest.raises(ValueError, match=r"network: drew \(1, 3, 8, 8\); expected \(1, 4, H, W\)"):
+    with pytest.raises(ValueError, match=r"network: drew \(1, 3, 8, 8\); expected \(1, 4, 8, 8\)"):
         narrow()
 
 
-@pytest.mark.parametrize("size", [(4, 6), (5, 4), (3, 3)], ids=str)
+@pytest.mark.parametrize(
+    "size", [(4, 6), (5, 4), (3, 3), (7,), (8,), (3, 4, 5), (2, 3, 4)], ids=str
+)
 @pytest.mark.parametrize(("decay", "lowest"), [(1.0, 1), (1.5, 2), (0.0, 1)])
 def test_fourier_is_the_sum_of_its_waves(size, decay, lowest):
     options = {"generator": seeded(), "dtype": torch.float64}
     param = Fourier((1, 1, *size), decay=decay, lowest=lowest, sd=0.3, **options)
-    expected = ref.fourier_picture(param.spectrum[0, 0].detach(), *size, decay, lowest)
+    expected = ref.fourier_picture(param.spectrum[0, 0].detach(), size, decay, lowest)
     torch.testing.assert_close(param().logit()[0, 0].detach(), expected, rtol=1e-9, atol=1e-9)
 
 
@@ -138,7 +146,7 @@ def test_colours_are_the_published_matrix():
     torch.testing.assert_close(found, matrix, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 0, 8, 8), (1, 3, 8)])
+@pytest.mark.parametrize("shape", [(8, 8), (1, 0, 8, 8), (1, 3, 8, 8, 8, 8)])
 def test_a_wrong_shape_is_named(shape):
     with pytest.raises(ValueError, match=r"expected \(N, C, H, W\)"):
         Fourier(shape)
@@ -172,9 +180,15 @@ EVERY_TRANSFORM = pytest.mark.parametrize("name", TRANSFORMS)
 
 
 @EVERY_TRANSFORM
-@pytest.mark.parametrize("shape", [(2, 3, 13, 16), (1, 1, 7, 5), (2, 7, 32, 32)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(2, 3, 13, 16), (1, 1, 7, 5), (2, 7, 32, 32), (2, 3, 31), (2, 1, 7, 9, 8)], ids=str
+)
 def test_transforms_are_seeded_and_carry_a_gradient(name, shape):
     image = torch.rand(shape, generator=seeded(), dtype=torch.float64).requires_grad_()
+    if name == "crop" and len(shape) != 4:
+        with pytest.raises(ValueError, match=r"crop: is for images .* only, got (signals|volumes)"):
+            TRANSFORMS[name](image, seeded(5))
+        return
     state = torch.get_rng_state()
     found = TRANSFORMS[name](image, seeded(5))
     assert found.shape[:2] == shape[:2]
@@ -275,9 +289,11 @@ IMAGE = torch.rand(2, 3, 6, 7, generator=seeded(9)).double() * 1.6 - 0.3
 
 
 @pytest.mark.parametrize("beta", [1.0, 2.0, 3.0])
-def test_total_variation(beta):
-    found = regularizers.TotalVariation(2.0, beta).penalty(IMAGE)
-    expected = [2 * v for v in ref.total_variation(IMAGE, beta)]
+@pytest.mark.parametrize("shape", [IMAGE.shape, (2, 3, 9), (2, 2, 3, 4, 5)], ids=str)
+def test_total_variation(beta, shape):
+    image = IMAGE if shape == IMAGE.shape else torch.rand(shape, generator=seeded()).double()
+    found = regularizers.TotalVariation(2.0, beta).penalty(image)
+    expected = [2 * v for v in ref.total_variation(image, beta)]
     assert found.tolist() == pytest.approx(expected, rel=1e-6)
 
 
@@ -339,6 +355,30 @@ def test_a_blur_is_a_gaussian():
     assert float(found[6, 9]) == pytest.approx(float(found[9, 8]))
     y = torch.arange(15) - 7
     assert float((found.sum(1) * y**2).sum()) == pytest.approx(2.25, rel=0.03)  # cut at 3 sigma
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_a_blur_of_a_product_is_the_product_of_blurs(axes):
+    """The blur of images as the oracle: a signal is one row, a volume a product of rows."""
+    rows = [torch.rand(11, generator=seeded(axis)).double() for axis in range(axes)]
+    blurs = [regularizers.blurred(row.expand(1, 1, 9, -1), 1.2)[0, 0, 4] for row in rows]
+    letters = "abc"[:axes]
+    equation = ",".join(letters) + "->" + letters
+    found = regularizers.blurred(torch.einsum(equation, *rows)[None, None], 1.2)[0, 0]
+    torch.testing.assert_close(found, torch.einsum(equation, *blurs))
+
+
+@pytest.mark.parametrize("name", ["pixels", "fourier", "laplacian"])
+@pytest.mark.parametrize("shape", [(2, 3, 13, 16), (1, 4, 9), (1, 3, 3, 5, 6)], ids=str)
+def test_grey_is_one_channel_for_all(name, shape):
+    param = PARAMS[name](shape, grey=True, generator=seeded(), dtype=torch.float64)
+    assert sum(p.numel() for p in param.parameters()) < math.prod(shape)
+    assert torch.equal(param(), param()[:, :1].expand(shape))
+    assert param()[0].std() > 0
+    photo = torch.rand(shape, generator=seeded(1)).double() * 0.98 + 0.01
+    param.start_from(photo)
+    expected = photo.mean(1, keepdim=True).expand(shape)
+    torch.testing.assert_close(param(), expected, rtol=0, atol=1e-6)
 
 
 def test_contrast_is_chollets():

@@ -24,7 +24,7 @@ def input_shape(
         ArgumentError: no positive integers, or more or fewer of them than the model takes.
     """
     first = _first_convolution(model)
-    dimensions, channels = (2, 3) if first is None else (len(first.kernel_size), first.in_channels)
+    dimensions, channels = input_axes(model), 3 if first is None else first.in_channels
     free = not images and first is None
     several = isinstance(size, Sequence) and not isinstance(size, str) and len(size) > 0
     sizes = [whole(n) or 0 for n in (size if several else [size])]
@@ -45,6 +45,12 @@ def input_shape(
             "the number of channels and the batch before them"
         )
     return tuple(sizes)
+
+
+def input_axes(model: nn.Module | None) -> int:
+    """How many dimensions follow the channels of its input, 2 where no convolution says."""
+    first = _first_convolution(model)
+    return 2 if first is None else len(first.kernel_size)
 
 
 def _first_convolution(model: nn.Module | None) -> Any:

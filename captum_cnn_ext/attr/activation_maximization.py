@@ -15,6 +15,7 @@ from captum_cnn_ext._engine.input_sizes import input_shape
 from captum_cnn_ext._engine.inputs import as_tensors, check_devices, check_examples
 from captum_cnn_ext._engine.targets import NeuronSelector, select_neuron
 from captum_cnn_ext.synthesis import Objective, Recipe, Synthesis, Target, maximize
+from captum_cnn_ext.synthesis.axes import KINDS
 from captum_cnn_ext.synthesis.objective import Place
 
 
@@ -82,7 +83,8 @@ class ActivationMaximization(NeuronAttribution, GradientAttribution):
 
         Args:
             inputs: where to begin, (N, C, H, W), as the network takes them; not modified. None
-                begins with noise, of ``size``.
+                begins with noise, of ``size``. Signals (N, C, L) and volumes or videos
+                (N, C, D, H, W) are taken as well.
             neuron_selector: an index after the batch (int or tuple; slices are summed), or a
                 function of the layer's output that returns one value per example.
             additional_forward_args: further arguments of the model.
@@ -96,7 +98,8 @@ class ActivationMaximization(NeuronAttribution, GradientAttribution):
             call: which call of a layer that runs several times; None is the last, as in Captum.
             seed: for all random numbers.
             show_progress: draw a progress bar.
-            options: further arguments of ``maximize``, such as ``transforms``.
+            options: further arguments of ``maximize``, such as ``transforms``, or ``grey=True`` for
+                images without colour.
 
         Returns:
             A tensor of the inputs' shape, detached; a tuple when ``inputs`` is a tuple.
@@ -151,11 +154,13 @@ class ActivationMaximization(NeuronAttribution, GradientAttribution):
             start = input_shape("size", size, root_module(self.forward_func))
         else:
             tensors = as_tensors(inputs)
-            if len(tensors) > 1 or tensors[0].ndim != 4 or not tensors[0].is_floating_point():
+            axes = tensors[0].ndim - 2
+            if len(tensors) > 1 or axes not in KINDS or not tensors[0].is_floating_point():
                 shapes = ", ".join(f"{tuple(t.shape)} {t.dtype}" for t in tensors)
                 raise ArgumentError(
-                    "inputs: expected one floating point tensor of images (N, C, H, W), got "
-                    f"{shapes}; other inputs of the model go into additional_forward_args"
+                    "inputs: expected one floating point tensor of "
+                    f"{', '.join(KINDS.values())}; got {shapes}; other inputs of the model go into "
+                    "additional_forward_args"
                 )
             check_examples(tensors)
             check_devices(root_module(self.forward_func), tensors)
@@ -201,4 +206,4 @@ class ActivationMaximization(NeuronAttribution, GradientAttribution):
 
 def _columns(values: Sequence[float] | None, neutral: float, like: Tensor) -> Tensor:
     numbers = torch.as_tensor([neutral] if values is None else list(values))
-    return numbers.to(like).reshape(1, -1, 1, 1)
+    return numbers.to(like).reshape(1, -1, *[1] * (like.ndim - 2))

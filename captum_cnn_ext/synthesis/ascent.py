@@ -65,6 +65,7 @@ def maximize(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     alpha: bool = False,
+    grey: bool = False,
     seed: int = 0,
     additional_forward_args: Any = None,
     callbacks: Sequence[Callback] = (),
@@ -73,8 +74,9 @@ def maximize(
     r"""Images that an objective likes: :math:`\arg\max_x \mathbb{E}_t\, f(\mathrm{net}(t(x))) -
     R(x)`, by gradient ascent.
 
-    The image is in [0, 1]; the network gets ``(t(image) - mean) / std``. The model runs in the
-    mode it is in, and is left as it was, also when the ascent is interrupted.
+    The image is in [0, 1]; the network gets ``(t(image) - mean) / std``. For signals from a to b
+    that is ``mean=[-a / (b - a)], std=[1 / (b - a)]``. The model runs in the mode it is in, and
+    is left as it was, also when the ascent is interrupted.
 
     Cost: for each step one forward pass up to the deepest layer that the objective looks at, and
     one backward pass from there to the image; one forward pass at the end.
@@ -87,13 +89,15 @@ def maximize(
         objective: what to maximise, such as ``Channel("layer4", 3)`` or ``Target(285)``.
         image: a size to begin with noise: 224, (224, 224), (3, 224, 224) or (1, 3, 224, 224); a
             tensor (C, H, W) or (N, C, H, W) in [0, 1] to begin with; or an :class:`ImageParam`,
-            which is optimised in place.
+            which is optimised in place. A network of signals takes (12, 256), one of volumes or
+            videos (3, 8, 56, 56).
         recipe: a :class:`Recipe`, or the name of a preset.
         parameterization, steps, optimizer, transforms, regularizers: in place of the recipe's.
         count: how many images; by default as many as the objective is about.
         mean, std: the model's normalisation, one number per channel.
         alpha: optimise an opacity as well: the image stands before random backgrounds, and what
             is not needed becomes transparent.
+        grey: one channel is optimised and repeated to all: a grey image for an RGB network.
         seed: for all random numbers: the start, the transforms, the backgrounds.
         additional_forward_args: further arguments of the model.
         callbacks: each gets every :class:`Step`; one that returns True ends the ascent.
@@ -116,6 +120,9 @@ def maximize(
         >>> found.images.shape, found.history.shape
         (torch.Size([2, 3, 64, 64]), torch.Size([4, 2]))
         >>> more = maximize(model, Channel("layer1", [3, 7]), found.parameterization, steps=4)
+        >>> grey = maximize(model, Channel("layer1", 3), image=64, grey=True, steps=4).images
+        >>> bool((grey[:, 0] == grey[:, 2]).all())
+        True
     """
     chosen = find_recipe(recipe).overridden(
         parameterization=parameterization,
@@ -138,6 +145,7 @@ def maximize(
             std=std,
             alpha=alpha,
             seed=as_seed("seed", seed),
+            grey=grey,
         )
         with views(forward_func, objective, canvas, additional_forward_args) as view:
             ascent = _Ascent(objective, canvas, chosen, view, root_module(forward_func))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
-from captum_cnn_ext._engine.input_sizes import input_shape
+from captum_cnn_ext._engine.input_sizes import input_axes, input_shape
 from captum_cnn_ext._numbers import as_number
+from captum_cnn_ext.synthesis.axes import KINDS, spread_over
 from captum_cnn_ext.synthesis.image_params import Fourier, ImageParam, MakeImage
 
 Start = int | Sequence[int] | Tensor | ImageParam
@@ -100,6 +103,7 @@ def canvas_for(
     std: Sequence[float] | None,
     alpha: bool,
     seed: int,
+    grey: bool = False,
 ) -> Canvas:
     """The canvas that ``maximize``'s arguments ask for.
 
@@ -107,6 +111,7 @@ def canvas_for(
         ArgumentError: a shape, a mean or a std that does not fit.
     """
     device, dtype = _where_the_model_is(model)
+    axes = input_axes(model)
     generator = torch.Generator().manual_seed(seed)
     if isinstance(image, ImageParam):
         param = image
@@ -114,15 +119,25 @@ def canvas_for(
             raise ArgumentError(
                 f"image: holds {param.shape[0]} image(s), but the objective is about {images}"
             )
+        if len(param.shape) == 3 and axes > 1:
+            raise ArgumentError(
+                f"image: a {type(param).__name__} of shape {tuple(param.shape)} holds {KINDS[1]}, "
+                f"but the model takes {KINDS[axes]}"
+            )
+        if grey and not param.grey:
+            raise ArgumentError(
+                f"grey=True: the {type(param).__name__} given has colours; make it with grey=True"
+            )
     else:
         if isinstance(image, Tensor):
             device = image.device if model is None else device
-            shape = _photo_shape(image, images)
+            shape = _photo_shape(image, images, axes)
         else:
             shape = _shape(input_shape("image", image, model), images)
         # spectra in half precision would lose the image
         exact = torch.promote_types(dtype, torch.float32)
-        param = make(shape, generator=generator, device=device, dtype=exact)
+        one_channel = _grey(make) if grey else {}
+        param = make(shape, generator=generator, device=device, dtype=exact, **one_channel)
         if isinstance(image, Tensor):
             param.start_from(image)
     like = next(param.parameters()).detach()
@@ -156,8 +171,8 @@ def standardized(images: Tensor, spread: float = 0.25) -> Tensor:
     """
     spread = as_number("spread", spread, 0)
     flat = images.flatten(1)
-    middle = flat.mean(1)[:, None, None, None]
-    deviation = flat.std(1, correction=0)[:, None, None, None]
+    middle = spread_over(flat.mean(1), images)
+    deviation = spread_over(flat.std(1, correction=0), images)
     return ((images - middle) / (deviation + 1e-5 / 255) * spread + 0.5).clamp(0, 1)
 
 
@@ -168,31 +183,39 @@ def _where_the_model_is(model: nn.Module | None) -> tuple[torch.device, torch.dt
     return torch.get_default_device(), torch.get_default_dtype()
 
 
+def _grey(make: MakeImage) -> dict[str, Any]:
+    if "grey" not in inspect.signature(make).parameters:
+        name = getattr(getattr(make, "func", make), "__name__", repr(make))
+        raise ArgumentError(
+            f"grey=True: {name} takes no grey=; expected parameterization=Pixels, Fourier or "
+            "Laplacian, or a recipe with one of them"
+        )
+    return {"grey": True}
+
+
 def _shape(size: tuple[int, ...], images: int) -> tuple[int, ...]:
     if size[0] not in (1, images) and images != 1:
         raise ArgumentError(f"image={size}: the objective is about {images} images")
     return (max(size[0], images), *size[1:])
 
 
-def _photo_shape(photo: Tensor, images: int) -> tuple[int, ...]:
-    if photo.ndim not in (3, 4) or not photo.is_floating_point():
+def _photo_shape(photo: Tensor, images: int, axes: int) -> tuple[int, ...]:
+    """``axes``, of the model, says whether a first dimension is missing."""
+    axes = axes if photo.ndim == axes + 1 else photo.ndim - 2
+    if axes not in KINDS or not photo.is_floating_point():
         raise ArgumentError(
-            f"image: got {tuple(photo.shape)} {photo.dtype}; expected (C, H, W) or (N, C, H, W) "
-            "in [0, 1]"
+            f"image: got {tuple(photo.shape)} {photo.dtype}; expected "
+            f"{', '.join(KINDS.values())} in [0, 1], or one without N"
         )
-    count = len(photo) if photo.ndim == 4 else 1
+    count = len(photo) if photo.ndim == axes + 2 else 1
     if count not in (1, images) and images != 1:
         raise ArgumentError(f"image: got {count} photos, but the objective is about {images}")
-    channels, height, width = photo.shape[-3:]
-    return (max(count, images), channels, height, width)
+    return (max(count, images), *photo.shape[-axes - 1 :])
 
 
 def _opacity(param: ImageParam, generator: torch.Generator, like: Tensor) -> ImageParam:
-    n, _, height, width = param.shape
-    found = Fourier(
-        (n, 1, height, width), generator=generator, device=like.device, dtype=like.dtype
-    )
-    return found
+    n, _, *sides = param.shape
+    return Fourier((n, 1, *sides), generator=generator, device=like.device, dtype=like.dtype)
 
 
 def _per_channel(
@@ -211,4 +234,4 @@ def _per_channel(
             f"{name}: got {len(numbers)} values for {param.shape[1]} channels; expected one for "
             "each"
         )
-    return numbers.reshape(1, -1, 1, 1)
+    return numbers.reshape(1, -1, *[1] * (len(param.shape) - 2))

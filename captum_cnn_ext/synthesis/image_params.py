@@ -1,4 +1,7 @@
-"""What is optimised: modules whose forward is the image, (N, C, H, W) in [0, 1]."""
+"""What is optimised: modules whose forward is the image, (N, C, H, W) in [0, 1].
+
+A signal (N, C, L), a volume or a video (N, C, D, H, W) is an image of one or three axes here.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._numbers import as_count, as_number, whole
+from captum_cnn_ext.synthesis.axes import LINEAR, images_only
 from captum_cnn_ext.synthesis.spectrum import falloff, from_unit, to_unit
 
 Shape = Sequence[int]
@@ -23,6 +27,8 @@ class ImageParam(nn.Module, ABC):
 
     Subclasses take ``(shape, *, generator, device, dtype)`` first, shape being (N, C, H, W), and
     draw their noise from the generator, so that a seed gives the same image on every device.
+    ``images_only`` refuses the shapes of signals and volumes. With ``grey`` what is optimised has
+    one channel, of the shape ``painted``, and ``repeated`` gives it to every channel.
 
     Example::
 
@@ -37,11 +43,27 @@ class ImageParam(nn.Module, ABC):
         True
     """
 
-    def __init__(self, shape: Shape) -> None:
+    images_only = False
+
+    def __init__(self, shape: Shape, grey: bool = False) -> None:
         super().__init__()
-        if len(shape) != 4 or not all((whole(n) or 0) > 0 for n in shape):
-            raise ArgumentError(f"shape={tuple(shape)}: expected (N, C, H, W), each 1 or more")
-        self.shape = torch.Size(map(int, shape))
+        if not 3 <= len(shape) <= 5 or not all((whole(n) or 0) > 0 for n in shape):
+            raise ArgumentError(
+                f"shape={tuple(shape)}: expected (N, C, H, W), or (N, C, L) of signals, or "
+                "(N, C, D, H, W) of volumes, each 1 or more"
+            )
+        if self.images_only:
+            images_only(type(self).__name__, shape)
+        self.shape, self.grey = torch.Size(map(int, shape)), grey
+
+    @property
+    def painted(self) -> torch.Size:
+        """The shape of what is optimised: of one channel where it is grey."""
+        return torch.Size((self.shape[0], 1, *self.shape[2:])) if self.grey else self.shape
+
+    def repeated(self, painted: Tensor) -> Tensor:
+        """The image from what is painted."""
+        return painted.expand(self.shape).clone() if self.grey else painted
 
     @abstractmethod
     def forward(self) -> Tensor:
@@ -51,7 +73,8 @@ class ImageParam(nn.Module, ABC):
         """Take a photo's values, exactly where the parameterisation can hold them.
 
         Args:
-            photo: (C, H, W) or (N, C, H, W) in [0, 1], of this image's size.
+            photo: (C, H, W) or (N, C, H, W) in [0, 1], of this image's size. A grey image takes
+                the mean of its channels.
 
         Raises:
             ArgumentError: another shape.
@@ -61,17 +84,18 @@ class ImageParam(nn.Module, ABC):
 
     @abstractmethod
     def _take(self, photo: Tensor) -> None:
-        """Set the parameters so that the image is ``photo`` (N, C, H, W)."""
+        """Set the parameters so that what is painted is ``photo``, of its shape."""
 
     def _fitting(self, photo: Tensor) -> Tensor:
         wanted = (*self.shape[1:],)
-        if tuple(photo.shape[-3:]) != wanted or photo.ndim not in (3, 4):
+        if tuple(photo.shape[-len(wanted) :]) != wanted or photo.ndim > len(self.shape):
             raise ArgumentError(
                 f"image: a photo of shape {tuple(photo.shape)}; expected {wanted}, or (N, ...)"
             )
         like = next(self.parameters())
         values = photo.detach().to(like.device, torch.promote_types(like.dtype, torch.float32))
-        return values.expand(self.shape).clone()
+        values = values.expand(self.shape)
+        return values.mean(1, keepdim=True) if self.grey else values.clone()
 
 
 class Pixels(ImageParam):
@@ -80,7 +104,8 @@ class Pixels(ImageParam):
     Ascent on bare pixels ends in high-frequency noise that excites this network and no other.
 
     Args:
-        shape: (N, C, H, W).
+        shape: (N, C, H, W), or that of signals or volumes.
+        grey: one channel of pixels, repeated to all C.
         spread: width of the uniform noise around ``mean``.
         mean: of the noise.
         clip: keep pixels within [0, 1] after every step; without it they may leave.
@@ -91,12 +116,16 @@ class Pixels(ImageParam):
         >>> from captum_cnn_ext.synthesis import Pixels
         >>> Pixels((1, 3, 8, 8), spread=0)().unique()
         tensor([0.5000], grad_fn=<Unique2Backward0>)
+        >>> signals, grey = Pixels((4, 12, 256)), Pixels((1, 3, 8, 8), grey=True)
+        >>> signals().shape, grey.pixels.shape
+        (torch.Size([4, 12, 256]), torch.Size([1, 1, 8, 8]))
     """
 
     def __init__(
         self,
         shape: Shape,
         *,
+        grey: bool = False,
         spread: float = 0.1,
         mean: float = 0.5,
         clip: bool = True,
@@ -104,14 +133,15 @@ class Pixels(ImageParam):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(shape)
+        super().__init__(shape, grey)
         spread, mean = as_number("spread", spread, 0), as_number("mean", mean)
-        noise = torch.rand(self.shape, generator=generator, device="cpu", dtype=dtype)
+        noise = torch.rand(self.painted, generator=generator, device="cpu", dtype=dtype)
         self.pixels = nn.Parameter(((noise - 0.5) * spread + mean).to(device))
         self.clip = clip
 
     def forward(self) -> Tensor:
-        return self.pixels.clone()  # never the parameter itself: results must not move with it
+        # never the parameter itself: results must not move with it
+        return self.repeated(self.pixels if self.grey else self.pixels.clone())
 
     def _take(self, photo: Tensor) -> None:
         self.pixels.copy_(photo)
@@ -123,12 +153,14 @@ class Fourier(ImageParam):
     .. math:: x = \sigma\!\left(M \, \mathcal{F}^{-1}(z \, s)\right), \quad
         s = 1 / \max(f, l/\max(H, W))^{\mathrm{decay}}
 
-    with an orthonormal transform and M the colours of natural images.
+    with an orthonormal transform over all axes and M the colours of natural images, where the
+    image or the video has three channels.
 
     Reference: Olah, Mordvintsev, Schubert, *Feature Visualization*, 2017, Distill.
 
     Args:
-        shape: (N, C, H, W), any C and odd sizes too.
+        shape: (N, C, H, W), any C and odd sizes too, or that of signals or volumes.
+        grey: one channel's spectrum, its image repeated to all C.
         decay: 1 is the amplitude of natural images; larger is smoother.
         lowest: l, cycles per image below which the spectrum rises no more.
         sd: standard deviation of the noise z begins with.
@@ -137,8 +169,8 @@ class Fourier(ImageParam):
     Example::
 
         >>> from captum_cnn_ext.synthesis import Fourier
-        >>> Fourier((2, 1, 28, 28))().shape
-        torch.Size([2, 1, 28, 28])
+        >>> Fourier((2, 1, 28, 28))().shape, Fourier((1, 3, 8, 56, 56))().shape
+        (torch.Size([2, 1, 28, 28]), torch.Size([1, 3, 8, 56, 56]))
     """
 
     scale: Tensor
@@ -147,6 +179,7 @@ class Fourier(ImageParam):
         self,
         shape: Shape,
         *,
+        grey: bool = False,
         decay: float = 1.0,
         lowest: float = 1.0,
         sd: float = 0.01,
@@ -154,21 +187,25 @@ class Fourier(ImageParam):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(shape)
-        n, c, h, w = self.shape
+        super().__init__(shape, grey)
+        *first, last = self.painted
         decay, sd = as_number("decay", decay), as_number("sd", sd, 0)
         lowest = as_number("lowest", lowest, above=0)
-        noise = torch.randn(n, c, h, w // 2 + 1, 2, generator=generator, device="cpu", dtype=dtype)
+        form = (*first, last // 2 + 1, 2)
+        noise = torch.randn(form, generator=generator, device="cpu", dtype=dtype)
         self.spectrum = nn.Parameter((noise * sd).to(device))
-        scale = falloff(h, w, decay, self.spectrum.detach(), lowest)
+        scale = falloff(self.shape[2:], decay, self.spectrum.detach(), lowest)
         self.register_buffer("scale", scale[..., None], persistent=False)
 
     def forward(self) -> Tensor:
         spectrum = torch.view_as_complex(self.spectrum * self.scale)
-        return to_unit(torch.fft.irfft2(spectrum, s=self.shape[-2:], norm="ortho"))
+        axes = range(2, len(self.shape))
+        plain = torch.fft.irfftn(spectrum, s=self.shape[2:], dim=tuple(axes), norm="ortho")
+        return self.repeated(to_unit(plain))
 
     def _take(self, photo: Tensor) -> None:
-        spectrum = torch.fft.rfft2(from_unit(photo), norm="ortho")
+        axes = tuple(range(2, len(self.shape)))
+        spectrum = torch.fft.rfftn(from_unit(photo), dim=axes, norm="ortho")
         self.spectrum.copy_(torch.view_as_real(spectrum) / self.scale)
 
 
@@ -180,7 +217,8 @@ class Laplacian(ImageParam):
     prior: Mordvintsev, *DeepDreaming with TensorFlow*, 2016.
 
     Args:
-        shape: (N, C, H, W).
+        shape: (N, C, H, W), or that of signals or volumes.
+        grey: one channel's pyramid, its image repeated to all C.
         levels: how many at most; a level is never smaller than 4 pixels.
         sd: standard deviation of the noise every level begins with.
         generator, device, dtype: as in :class:`ImageParam`.
@@ -196,17 +234,18 @@ class Laplacian(ImageParam):
         self,
         shape: Shape,
         *,
+        grey: bool = False,
         levels: int = 5,
         sd: float = 0.05,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(shape)
-        n, c, h, w = self.shape
+        super().__init__(shape, grey)
+        n, c, *sides = self.painted
         levels, sd = as_count("levels", levels), as_number("sd", sd, 0)
-        count = min(levels, max(1, int(math.log2(max(1, min(h, w) / 4))) + 1))
-        sizes = [(math.ceil(h / 2**level), math.ceil(w / 2**level)) for level in range(count)]
+        count = min(levels, max(1, int(math.log2(max(1, min(sides) / 4))) + 1))
+        sizes = [[math.ceil(side / 2**level) for side in sides] for level in range(count)]
         noise = [
             torch.randn(n, c, *size, generator=generator, device="cpu", dtype=dtype)
             for size in sizes
@@ -215,14 +254,15 @@ class Laplacian(ImageParam):
 
     def forward(self) -> Tensor:
         finest, *others = self.levels
-        return to_unit(finest + sum((self._enlarged(level) for level in others), 0.0))
+        return self.repeated(to_unit(finest + sum((self._enlarged(one) for one in others), 0.0)))
 
     def _enlarged(self, level: Tensor) -> Tensor:
-        return F.interpolate(level, size=self.shape[-2:], mode="bilinear", align_corners=False)
+        size, mode = self.shape[2:], LINEAR[len(self.shape) - 2]
+        return F.interpolate(level, size=size, mode=mode, align_corners=False)
 
     def _take(self, photo: Tensor) -> None:
         rest = from_unit(photo)
         for level in reversed(list(self.levels)):  # each takes what the coarser ones left
             smaller = level.shape != rest.shape
-            level.copy_(F.adaptive_avg_pool2d(rest, level.shape[-2:]) if smaller else rest)
+            level.copy_(F.interpolate(rest, level.shape[2:], mode="area") if smaller else rest)
             rest = rest - (self._enlarged(level) if smaller else level)

@@ -43,6 +43,7 @@ class MacoPhase(ImageParam):
         torch.Size([1, 3, 32, 32])
     """
 
+    images_only = True
     magnitude: Tensor
     own: Tensor
 
@@ -89,7 +90,7 @@ class MacoPhase(ImageParam):
 
 def _analytic(shape: torch.Size, decay: float, like: Tensor) -> Tensor:
     _, c, h, w = shape
-    fall = falloff(h, w, decay, like).expand(c, -1, -1).clone()
+    fall = falloff((h, w), decay, like).expand(c, -1, -1).clone()
     fall[:, 0, 0] = 0  # grey on the whole
     spread = like.new_tensor(_SPREAD if c == 3 else (1.0,) * c)
     power = torch.fft.irfft2(fall.square(), s=(h, w), norm="forward")[:, 0, 0]

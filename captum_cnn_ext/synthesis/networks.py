@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._numbers import as_count, as_number
+from captum_cnn_ext.synthesis.axes import LINEAR
 from captum_cnn_ext.synthesis.image_params import ImageParam, Shape
 
 _FIT_STEPS = 300
@@ -46,7 +47,7 @@ class Cppn(_Fitted):
     Schubert, Olah, *Differentiable Image Parameterizations*, 2018, Distill.
 
     Args:
-        shape: (N, C, H, W).
+        shape: (N, C, H, W), or that of signals or volumes.
         width, depth: channels and number of the hidden layers.
         generator, device, dtype: as in :class:`ImageParam`.
 
@@ -70,9 +71,9 @@ class Cppn(_Fitted):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(shape)
-        n, c, h, w = self.shape
+        n, c, *sides = self.shape
         width, depth = as_count("width", width), as_count("depth", depth)
-        sizes = [2, *[2 * width] * depth]
+        sizes = [len(sides), *[2 * width] * depth]
         weights = [
             torch.randn(n, width, size, generator=generator, device="cpu", dtype=dtype)
             / math.sqrt(size)
@@ -84,8 +85,8 @@ class Cppn(_Fitted):
         self.biases = nn.ParameterList(
             [torch.zeros_like(weight[..., :1]) for weight in self.weights]
         )
-        sides = [torch.linspace(-math.sqrt(3), math.sqrt(3), size, dtype=dtype) for size in (h, w)]
-        grid = torch.stack(torch.meshgrid(*sides, indexing="ij")).reshape(1, 2, h * w)
+        along = [torch.linspace(-math.sqrt(3), math.sqrt(3), side, dtype=dtype) for side in sides]
+        grid = torch.stack(torch.meshgrid(*along, indexing="ij")).flatten(1)[None]
         self.register_buffer("coordinates", grid.to(device), persistent=False)
 
     def forward(self) -> Tensor:
@@ -107,7 +108,8 @@ class Generator(_Fitted):
     Neurons in Neural Networks via Deep Generator Networks*, 2016, arXiv:1605.09304.
 
     Args:
-        shape: (N, C, H, W); pictures of another size are resized to it.
+        shape: (N, C, H, W), or that of signals or volumes; what is drawn in another size is
+            resized to it.
         network: from latent vectors to pictures ``(N, C, *, *)``.
         latent: shape of a latent vector, without N.
         low, high: what the network draws for black and white.
@@ -157,14 +159,15 @@ class Generator(_Fitted):
 
     def forward(self) -> Tensor:
         drawn = self.network(self.latent)
-        if drawn.ndim != 4 or drawn.shape[:2] != self.shape[:2]:
+        if drawn.ndim != len(self.shape) or drawn.shape[:2] != self.shape[:2]:
             raise ArgumentError(
-                f"network: drew {tuple(drawn.shape)}; expected ({self.shape[0]}, {self.shape[1]}, "
-                "H, W)"
+                f"network: drew {tuple(drawn.shape)}; expected {tuple(self.shape)}, or another "
+                "size of the same channels"
             )
         if drawn.shape != self.shape:
+            axes = drawn.ndim - 2
             drawn = F.interpolate(
-                drawn, self.shape[-2:], mode="bilinear", align_corners=False, antialias=True
+                drawn, self.shape[2:], mode=LINEAR[axes], align_corners=False, antialias=axes == 2
             )
         image: Tensor = (drawn - self.low) / (self.high - self.low)
         return image.clamp(0, 1)

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import choose
 from captum_cnn_ext._numbers import as_count, as_number
+from captum_cnn_ext.synthesis.axes import spread_over
 
+_CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 GRADIENT_NORMS = ("rms", "l2", "mean")
 
 
@@ -70,6 +72,8 @@ class LpDecay(Regularizer):
 class TotalVariation(Regularizer):
     r"""Penalty :math:`w \, \mathrm{mean} (\Delta_x^2 + \Delta_y^2)^{\beta / 2}`.
 
+    Of a signal or a volume the sum is over its own axes.
+
     Reference: Mahendran, Vedaldi, *Understanding Deep Image Representations by Inverting Them*,
     2014, arXiv:1412.0035.
     """
@@ -82,9 +86,12 @@ class TotalVariation(Regularizer):
         as_number("beta", self.beta, above=0)
 
     def penalty(self, image: Tensor) -> Tensor:
-        across = image[..., :-1, 1:] - image[..., :-1, :-1]
-        down = image[..., 1:, :-1] - image[..., :-1, :-1]
-        squares = across.square() + down.square()
+        sizes = [size - 1 for size in image.shape[2:]]
+        here = _part(image, [0] * len(sizes), sizes)
+        squares = torch.zeros_like(here)
+        for axis in range(len(sizes)):
+            after = _part(image, [int(a == axis) for a in range(len(sizes))], sizes)
+            squares = squares + (after - here).square()
         if self.beta != 2:  # a slope of its own at 0 where beta < 2
             squares = (squares + torch.finfo(image.dtype).eps).pow(self.beta / 2)
         return self.weight * squares.flatten(1).mean(1)
@@ -238,10 +245,13 @@ def blurred(image: Tensor, sigma: float) -> Tensor:
     place = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
     kernel = torch.exp(-0.5 * (place / sigma).square())
     kernel = kernel / kernel.sum()
-    n, c, h, w = image.shape
-    rows = F.pad(image, (radius,) * 4, mode="replicate").reshape(n * c, 1, h + 2 * radius, -1)
-    rows = F.conv2d(F.conv2d(rows, kernel[None, None, None]), kernel[None, None, :, None])
-    return rows.reshape(n, c, h, w)
+    axes = image.ndim - 2
+    padded = F.pad(image, (radius, radius) * axes, mode="replicate").flatten(0, 1)[:, None]
+    for axis in range(axes):
+        form = [1] * image.ndim
+        form[2 + axis] = len(kernel)
+        padded = _CONVOLUTIONS[axes](padded, kernel.reshape(form))
+    return padded.reshape(image.shape)
 
 
 def penalties(regularizers: Sequence[Regularizer], image: Tensor) -> Tensor | None:
@@ -251,6 +261,13 @@ def penalties(regularizers: Sequence[Regularizer], image: Tensor) -> Tensor | No
 
 
 def _greyed(pixels: Tensor, strength: Tensor, percent: float, middle: float) -> Tensor:
-    """``pixels`` with the weakest ``percent`` of positions (N, H, W) set to ``middle``."""
-    limit = strength.flatten(1).quantile(percent / 100, dim=1)[:, None, None]
+    """``pixels`` with the weakest ``percent`` of positions (N, ...) set to ``middle``."""
+    limit = spread_over(strength.flatten(1).quantile(percent / 100, dim=1), strength)
     return torch.where((strength < limit)[:, None], middle, pixels)
+
+
+def _part(image: Tensor, starts: Sequence[int], sizes: Sequence[int]) -> Tensor:
+    """The box of an image (N, C, ...) that begins at ``starts``."""
+    for dim, (start, size) in enumerate(zip(starts, sizes, strict=True), 2):
+        image = image.narrow(dim, start, size)
+    return image

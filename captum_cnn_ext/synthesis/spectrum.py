@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,7 @@ _COLOR = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
 
 
 def colored(plain: Tensor) -> Tensor:
-    """Decorrelated colours (N, 3, H, W) as RGB; other channel counts stay as they are.
+    """Decorrelated colours (N, 3, H, W) as RGB; other channels, and signals, stay as they are.
 
     Example::
 
@@ -21,33 +23,34 @@ def colored(plain: Tensor) -> Tensor:
         >>> torch.allclose(decorrelated(colored(x)), x, atol=1e-5)
         True
     """
-    return _mixed(_matrix(plain), plain) if plain.shape[1] == 3 else plain
+    return _mixed(_matrix(plain), plain) if _has_colors(plain) else plain
 
 
 def decorrelated(image: Tensor) -> Tensor:
     """The inverse of :func:`colored`."""
-    if image.shape[1] != 3:
+    if not _has_colors(image):
         return image
     return _mixed(torch.linalg.inv(_matrix(image).double()).to(image), image)
 
 
-def falloff(height: int, width: int, decay: float, like: Tensor, lowest: float = 1.0) -> Tensor:
-    r"""The amplitudes of a 1/f spectrum for ``rfft2``: :math:`1 / \max(f, l/\max(H, W))^{decay}`.
+def falloff(sizes: Sequence[int], decay: float, like: Tensor, lowest: float = 1.0) -> Tensor:
+    r"""The amplitudes of a 1/f spectrum for ``rfftn``: :math:`1 / \max(f, l/\max(H, W))^{decay}`.
 
     Returns:
-        (H, W // 2 + 1), f in cycles per pixel.
+        (H, W // 2 + 1) for an image, f in cycles per pixel and over all axes.
 
     Example::
 
         >>> import torch
         >>> from captum_cnn_ext.synthesis.spectrum import falloff
-        >>> falloff(4, 4, 1.0, torch.zeros(1))[0]
+        >>> falloff((4, 4), 1.0, torch.zeros(1))[0]
         tensor([4., 4., 2.])
     """
-    rows = torch.fft.fftfreq(height, dtype=torch.float64)
-    columns = torch.fft.rfftfreq(width, dtype=torch.float64)
-    frequency = (rows[:, None] ** 2 + columns[None] ** 2).sqrt()
-    scale: Tensor = frequency.clamp_min(lowest / max(height, width)).pow(-decay)
+    along = [torch.fft.fftfreq(size, dtype=torch.float64) for size in sizes[:-1]]
+    along.append(torch.fft.rfftfreq(sizes[-1], dtype=torch.float64))
+    grids = torch.meshgrid(*(f.square() for f in along), indexing="ij")
+    frequency = torch.stack(grids).sum(0).sqrt()
+    scale: Tensor = frequency.clamp_min(lowest / max(sizes)).pow(-decay)
     return scale.to(like)
 
 
@@ -61,6 +64,11 @@ def from_unit(image: Tensor, margin: float = 1e-4) -> Tensor:
     return decorrelated(image.clamp(margin, 1 - margin).logit())
 
 
+def _has_colors(image: Tensor) -> bool:
+    """Three channels of an image or a video; those of a signal are no colours."""
+    return image.ndim > 3 and image.shape[1] == 3
+
+
 def _matrix(like: Tensor) -> Tensor:
     matrix = torch.tensor(_COLOR, dtype=like.dtype, device=like.device)
     largest: Tensor = matrix.norm(dim=0).max()
@@ -68,4 +76,4 @@ def _matrix(like: Tensor) -> Tensor:
 
 
 def _mixed(matrix: Tensor, image: Tensor) -> Tensor:
-    return torch.einsum("dc,nchw->ndhw", matrix, image)
+    return torch.einsum("dc,nc...->nd...", matrix, image)

@@ -1,7 +1,8 @@
 """What the network sees of the image: random views, so that what is drawn holds in all of them.
 
-A transform is a function ``(image, generator) -> image`` of (N, C, H, W). Each image of a batch has
-its own draw; draws come from the generator given, on the CPU, and nothing waits for a device.
+A transform is a function ``(image, generator) -> image`` of (N, C, H, W); all but :func:`crop` take
+signals (N, C, L) and volumes (N, C, D, H, W) as well. Each image of a batch has its own draw; draws
+come from the generator given, on the CPU, and nothing waits for a device.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError, choose
 from captum_cnn_ext._numbers import as_count, as_number
+from captum_cnn_ext.synthesis.axes import LINEAR, images_only, spread_over
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 Range = tuple[float, float]
@@ -60,13 +62,13 @@ def pad(pixels: int, fill: Fill = "reflect") -> Transform:
 
     def apply(image: Tensor, generator: torch.Generator) -> Tensor:
         if fill in ("reflect", "edge"):
-            for dim in (2, 3):
+            for dim in range(2, image.ndim):
                 place = torch.arange(-pixels, image.shape[dim] + pixels)
                 place = _folded(place, image.shape[dim], fill == "reflect")
                 image = image.index_select(dim, place.to(image.device))
             return image
         color = _color(fill, image, generator)
-        return F.pad(image - color, (pixels,) * 4) + color
+        return F.pad(image - color, (pixels, pixels) * (image.ndim - 2)) + color
 
     return apply
 
@@ -80,19 +82,21 @@ def trim(pixels: int) -> Transform:
     pixels = as_count("pixels", pixels, 0)
 
     def apply(image: Tensor, generator: torch.Generator) -> Tensor:
-        height, width = image.shape[-2:]
-        if min(height, width) <= 2 * pixels:
+        sizes = image.shape[2:]
+        if min(sizes) <= 2 * pixels:
             raise ArgumentError(
                 f"trim(pixels={pixels}): expected an image of more than {2 * pixels} pixels a "
-                f"side, got {height} x {width}"
+                f"side, got {' x '.join(map(str, sizes))}"
             )
-        return image[..., pixels : height - pixels, pixels : width - pixels]
+        for dim, size in enumerate(sizes, 2):
+            image = image.narrow(dim, pixels, size - 2 * pixels)
+        return image
 
     return apply
 
 
 def jitter(pixels: int) -> Transform:
-    """Shift by -pixels to +pixels along both sides; what leaves comes back at the other side.
+    """Shift by -pixels to +pixels along each side; what leaves comes back at the other side.
 
     Raises:
         ArgumentError: less than 0 pixels.
@@ -100,10 +104,11 @@ def jitter(pixels: int) -> Transform:
     pixels = as_count("pixels", pixels, 0)
 
     def apply(image: Tensor, generator: torch.Generator) -> Tensor:
+        axes = tuple(range(1, image.ndim - 1))
         draws = torch.randint(
-            -pixels, pixels + 1, (len(image), 2), generator=generator, device="cpu"
+            -pixels, pixels + 1, (len(image), len(axes)), generator=generator, device="cpu"
         ).tolist()
-        return torch.stack([one.roll(s, (1, 2)) for one, s in zip(image, draws, strict=True)])
+        return torch.stack([one.roll(s, axes) for one, s in zip(image, draws, strict=True)])
 
     return apply
 
@@ -117,6 +122,7 @@ def crop(height: int, width: int | None = None) -> Transform:
     wanted = (as_count("height", height), as_count("width", height if width is None else width))
 
     def apply(image: Tensor, generator: torch.Generator) -> Tensor:
+        images_only("crop", image.shape)
         sizes = [min(w, s) for w, s in zip(wanted, image.shape[-2:], strict=True)]
         free = [s - w + 1 for w, s in zip(sizes, image.shape[-2:], strict=True)]
         starts = [
@@ -141,10 +147,13 @@ def affine(
 ) -> Transform:
     """Scale, rotate and shift in one interpolation, each drawn evenly; the size stays.
 
+    A signal is scaled and shifted only; a volume or video is scaled and shifted along all its axes
+    and rotated in the plane of its last two.
+
     Args:
         scale: from and to; below 1 the image shrinks and what is around it is ``fill``.
         degrees: rotate by up to so many degrees either way.
-        shift: by up to this share of height and of width either way.
+        shift: by up to this share of each side either way.
         fill: as in :func:`pad`.
 
     Raises:
@@ -165,13 +174,24 @@ def affine(
     _judge_fill(fill)
 
     def apply(image: Tensor, generator: torch.Generator) -> Tensor:
-        n, _, height, width = image.shape
+        if image.ndim == 3:  # an image of one row
+            return apply_to(image.unsqueeze(2), generator, turned=False).squeeze(2)
+        return apply_to(image, generator, turned=True)
+
+    def apply_to(image: Tensor, generator: torch.Generator, turned: bool) -> Tensor:
+        n, _, *sides = image.shape
         size = _uniform(n, low, high, generator)
-        angle = _uniform(n, -math.radians(degrees), math.radians(degrees), generator)
-        across, down = (_uniform(n, -2 * shift, 2 * shift, generator) for _ in range(2))
+        angle = _uniform(n, -math.radians(degrees), math.radians(degrees), generator) * turned
+        shifts = [_uniform(n, -2 * shift, 2 * shift, generator) for _ in sides]
         cos, sin = angle.cos() / size, angle.sin() / size
-        ratio = height / width  # grids count both sides from -1 to 1
-        theta = torch.stack([cos, -sin * ratio, across, sin / ratio, cos, down], 1).reshape(n, 2, 3)
+        ratio = sides[-2] / sides[-1]  # grids count both sides from -1 to 1
+        theta = torch.zeros(n, len(sides), len(sides) + 1)  # the last axis first
+        theta[:, 0, 0], theta[:, 0, 1] = cos, -sin * ratio
+        theta[:, 1, 0], theta[:, 1, 1] = sin / ratio, cos
+        theta[:, 2:, 2:-1] = (1 / size)[:, None, None]
+        theta[:, :, -1] = torch.stack(shifts, 1)
+        if not turned:
+            theta[:, 1, -1] = 0
         return _sampled(image, theta, fill, generator)
 
     return apply
@@ -204,10 +224,10 @@ def resize(low: float, high: float, smallest: int = 32) -> Transform:
 
     def apply(image: Tensor, generator: torch.Generator) -> Tensor:
         factor = float(_uniform(1, low, high, generator))
-        size = [max(min(smallest, side), round(side * factor)) for side in image.shape[-2:]]
-        if size == list(image.shape[-2:]):
+        size = [max(min(smallest, side), round(side * factor)) for side in image.shape[2:]]
+        if size == list(image.shape[2:]):
             return image
-        return F.interpolate(image, size, mode="bilinear", align_corners=False)
+        return F.interpolate(image, size, mode=LINEAR[len(size)], align_corners=False)
 
     return apply
 
@@ -223,7 +243,7 @@ def noise(sd: float) -> Transform:
         grain = torch.randn(
             image.shape, generator=on_device, dtype=image.dtype, device=image.device
         )
-        return image + strength[:, None, None, None] * grain
+        return image + spread_over(strength, image) * grain
 
     return apply
 
@@ -234,8 +254,8 @@ def color_jitter(amount: float) -> Transform:
 
     def apply(image: Tensor, generator: torch.Generator) -> Tensor:
         n, c = image.shape[:2]
-        contrast = _uniform(n, 1 - amount, 1 + amount, generator).reshape(n, 1, 1, 1)
-        light = _uniform(n * c, -amount, amount, generator).reshape(n, c, 1, 1)
+        contrast = spread_over(_uniform(n, 1 - amount, 1 + amount, generator), image)
+        light = spread_over(_uniform(n * c, -amount, amount, generator).reshape(n, c), image)
         return (image - 0.5) * contrast.to(image) + (0.5 + light).to(image)
 
     return apply
@@ -254,7 +274,7 @@ def _color(fill: Fill, image: Tensor, generator: torch.Generator) -> Tensor | fl
     if not isinstance(fill, str):
         return float(fill)
     n, c = image.shape[:2]
-    return _uniform(n * c, 0.0, 1.0, generator).reshape(n, c, 1, 1).to(image)
+    return spread_over(_uniform(n * c, 0.0, 1.0, generator).reshape(n, c), image).to(image)
 
 
 def _folded(place: Tensor, size: int, reflect: bool) -> Tensor:
