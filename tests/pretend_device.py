@@ -153,9 +153,7 @@ def _run(func, args, kwargs):
     same = {id(tensor.held): tensor for tensor in ours}  # what an in-place operation gives back
     if torch.Tag.inplace_view in func.tags and ours:  # the wrapper's shape follows
         args[0].data = DeviceTensor(args[0].held)
-    return tree_map(
-        lambda leaf: same[id(leaf)] if id(leaf) in same else _wrapped(leaf), found
-    )
+    return tree_map(lambda leaf: same[id(leaf)] if id(leaf) in same else _wrapped(leaf), found)
 
 
 def _wrapped(leaf):
@@ -171,7 +169,7 @@ def _refuse_mixture(packet, args, ours, theirs):
             raise RuntimeError(f"indices should be on cpu, as the indexed tensor is, in {packet}")
     if packet not in COPIES and ours and any(t.dim() > 0 for t in theirs):
         raise RuntimeError(
-            f"Expected all tensors to be on the same device, but found {DEVICE} and cpu, in {packet}"
+            f"Expected all tensors to be on the same device, found {DEVICE} and cpu, in {packet}"
         )
 
 

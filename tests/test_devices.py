@@ -7,7 +7,7 @@ or by a test that names it.
 import copy
 import dataclasses
 import functools
-import inspect
+import tempfile
 
 import every_class
 import models
@@ -22,7 +22,7 @@ from reports import MEAN, STD, small, small_images
 from torch import nn
 
 from captum_cnn_ext import attr, bench, evidence, insights, metrics, synthesis
-from captum_cnn_ext.insights.explorer import ExplorerSession, Photo, Unit
+from captum_cnn_ext.insights.explorer import ExplorerSession, Unit
 from captum_cnn_ext.insights.explorer.patterns import PatternSettings
 from captum_cnn_ext.synthesis import presets, regularizers, transforms
 
@@ -75,6 +75,118 @@ def same_on_both(call, model, x, on_host=False, rtol=1e-9, atol=1e-11):
                 assert ours == right
 
 
+# --- the pretend device itself ---------------------------------------------------------------
+
+
+def _missing_device(model, x):
+    return x + torch.ones(20, dtype=x.dtype)
+
+
+def _on_the_wrong_side(model, x):
+    return x.mean((2, 3)).cpu()
+
+
+def _through_numpy(model, x):
+    return torch.from_numpy(x.numpy() + 1)
+
+
+def _generator_of_the_host(model, x):
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(3, generator=generator, device=x.device, dtype=x.dtype)
+
+
+def _host_index(model, x):
+    return x[:, torch.tensor([0, 2])]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (_missing_device, RuntimeError, "Expected all tensors to be on the same device"),
+        (_on_the_wrong_side, AssertionError, "it is on cpu"),
+        (_through_numpy, TypeError, "can't convert .* to numpy"),
+        (_generator_of_the_host, RuntimeError, "Expected a .* generator but found cpu"),
+        (lambda model, x: model(torch.zeros(1, 3, 8, 8).double()), RuntimeError, "same device"),
+        (lambda model, x: torch.arange(3)[torch.tensor([1], device=x.device)], RuntimeError, "cpu"),
+        (lambda model, x: x * (2.0 if x.device.type == "cpu" else 2.1), AssertionError, "close"),
+    ],
+)
+def test_what_a_gpu_would_refuse_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        same_on_both(call, network(), photos())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model, x: x[:, torch.tensor([0, 2])],  # an index of the host is sent
+        lambda model, x: x[:, [0, 2]],
+        lambda model, x: x * torch.tensor(2.0),  # and a number of the host
+        lambda model, x: x.new_tensor([1, 2]),
+        lambda model, x: torch.rand(3, device=x.device, generator=_generator(x)),
+        lambda model, x: x.detach().clone().quantile(0.3, dim=1),
+        lambda model, x: [np.asarray(x.cpu()), x.tolist(), float(x.sum())],
+    ],
+)
+def test_what_a_gpu_takes_is_taken(call):
+    same_on_both(call, network(), photos())
+
+
+def _generator(x):
+    return torch.Generator(x.device).manual_seed(0)
+
+
+def test_waiting_is_counted_in_both_directions():
+    with pretend() as device:
+        x = on_device(torch.arange(6.0))
+        with pretended.synchronisations() as counted:
+            x.sum().relu() + 1
+            assert not counted
+            assert x[x > 3].tolist() == [4, 5]
+            torch.tensor([1], device=device)
+            x[[1, 2]].max().item()
+        assert counted == {"to the host": 3, "to the device": 2}
+
+
+def test_nothing_of_it_stays():
+    before = [getattr(torch, name) for name in ("Generator", "tensor", "autocast")]
+    with pytest.raises(ArithmeticError), pretend():
+        raise ArithmeticError
+    assert [getattr(torch, name) for name in ("Generator", "tensor", "autocast")] == before
+    assert not hasattr(torch, DEVICE.type)
+
+
+@pytest.mark.parametrize(
+    ("module", "cases"),
+    [
+        (attr, lambda: {*every_class.NAMES, *ATTRIBUTION_FUNCTIONS, "LayerSuggestion"}),
+        (metrics, lambda: METRICS),
+        (
+            synthesis,
+            lambda: {*PARAMETERIZATIONS, *OBJECTIVES, *OTHER_SYNTHESIS, "ImageParam", "Objective"},
+        ),
+        (evidence, lambda: {*EVIDENCE, *EVIDENCE_THERE}),
+        (transforms, lambda: TRANSFORMS),
+        (regularizers, lambda: {*REGULARIZERS, "Regularizer", "blurred", "penalties"}),
+    ],
+)
+def test_nothing_public_is_left_out(module, cases):
+    public = getattr(module, "__all__", None) or [
+        name
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", None) == module.__name__ and name[0] != "_"
+    ]
+    made = [getattr(module, name) for name in public]
+    results = {  # what a function gives, or a recipe's part, is there with what makes it
+        value.__name__
+        for value in made
+        if dataclasses.is_dataclass(value) and value.__module__ != regularizers.__name__
+    }
+    callbacks = {"Best", "Plateau", "Snapshots"}
+    asked = {value.__name__ for value in made if callable(value)} - results - callbacks
+    assert asked <= set(cases()), f"no case for {sorted(asked - set(cases()))}"
+
+
 # --- attribution classes ----------------------------------------------------------------------
 
 
@@ -100,7 +212,9 @@ ATTRIBUTION_FUNCTIONS = {
         attr.LayerLayerCam(model, list(LAYERS)).attribute(x, 1), size=(16, 20)
     ),
     "TailForward": _tail,
-    "tokens_to_map": lambda model, x: attr.tokens_to_map(16, 20, False)(x.flatten(2).transpose(1, 2)),
+    "tokens_to_map": lambda model, x: attr.tokens_to_map(16, 20, False)(
+        x.flatten(2).transpose(1, 2)
+    ),
     "channels_last_to_map": lambda model, x: attr.channels_last_to_map(x.movedim(1, -1)),
     "suggest_layers": lambda model, x: [attr.suggest_layers(model, x), x],
     "Reconstructions": lambda model, x: attr.DeconvNet(model, "block").reconstruct(x, [0, 1]),
@@ -267,9 +381,7 @@ def test_a_regularizer(name):
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_an_objective(name):
-    same_on_both(
-        lambda model, x: _ascent(model, x, OBJECTIVES[name](x)), network(), photos()
-    )
+    same_on_both(lambda model, x: _ascent(model, x, OBJECTIVES[name](x)), network(), photos())
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
@@ -278,7 +390,13 @@ def test_a_recipe_with_opacity_and_callbacks(name):
         snapshots, best = synthesis.Snapshots(every=1), synthesis.Best()
         callbacks = [snapshots, best, synthesis.Plateau()]
         found = _ascent(
-            model, x, recipe=name, transforms=None, regularizers=None, alpha=True, callbacks=callbacks
+            model,
+            x,
+            recipe=name,
+            transforms=None,
+            regularizers=None,
+            alpha=True,
+            callbacks=callbacks,
         )
         return found, best.images
 
@@ -303,9 +421,9 @@ def test_what_is_beside_the_ascent(name):
 # --- evidence ---------------------------------------------------------------------------------
 
 
-def _tensorboard(model, x, folder):
-    written = evidence.tensorboard_graph(model, x, folder)
-    return float(written.stat().st_size > 0)
+def _tensorboard(model, x):
+    with tempfile.TemporaryDirectory() as folder:
+        return float(evidence.tensorboard_graph(model, x, folder).stat().st_size > 0)
 
 
 EVIDENCE = {  # facts for people, on the CPU
@@ -315,6 +433,7 @@ EVIDENCE = {  # facts for people, on the CPU
     "receptive_field": lambda m, x: evidence.receptive_field(m, "block", (3, 16, 20)),
     "receptive_fields": lambda m, x: evidence.receptive_fields(m, (3, 16, 20)),
     "top_patches": lambda m, x: evidence.top_patches(m, "block", list(photos(5)), k=2),
+    "tensorboard_graph": _tensorboard,
 }
 EVIDENCE_THERE = {
     "activation_similarity": lambda m, x: evidence.activation_similarity(
@@ -387,7 +506,11 @@ def test_the_explorers_session():
     def call(model, x):
         ranked = evidence.top_patches(model, "block", list(photos(3)), k=2)
         session = ExplorerSession(
-            model, pictures, preprocess=_seen, top_patches=ranked, patch_images=list(photos(3)),
+            model,
+            pictures,
+            preprocess=_seen,
+            top_patches=ranked,
+            patch_images=list(photos(3)),
         )
         one, two = session.photos.values()
         unit = Unit("block", 2)

@@ -27,7 +27,12 @@ def format_additional_forward_args(additional_forward_args: Any) -> tuple[Any, .
 
 
 def select_targets(output: Tensor, target: Any) -> Tensor:
-    """Pick each example's score from the model's output, by Captum's own rules."""
+    """Pick each example's score from the model's output, by Captum's own rules.
+
+    Class indices may be on another device, as a data loader's labels are.
+    """
+    if isinstance(target, Tensor):
+        target = target.to(output.device)
     return cast(Tensor, _select_targets(output, target))
 
 

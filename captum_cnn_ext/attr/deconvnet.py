@@ -240,7 +240,7 @@ def _boxes(field: Any, positions: Tensor | None, size: tuple[int, int]) -> Tenso
     if field is None or positions is None:
         return None
     flat = [box(field, position, size) for position in positions.flatten(0, 1).tolist()]
-    return torch.tensor(flat).reshape(*positions.shape[:2], 2, 2)
+    return torch.tensor(flat, device=positions.device).reshape(*positions.shape[:2], 2, 2)
 
 
 def _warn_of_pictures_without_the_photo(found: Reconstructions, rule: str, layer: str) -> None:

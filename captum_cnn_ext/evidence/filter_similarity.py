@@ -138,13 +138,13 @@ def filter_similarity(
         )
     scores, which, turned, duplicate = _matched(weight, turns)
     generator = torch.Generator().manual_seed(seed)
-    chances, shuffled = [], torch.zeros(len(weight), dtype=weight.dtype)
+    chances, shuffled = [], weight.new_zeros(len(weight))
     first: Tensor | None = None
     for _ in range(shuffles):
         other = shuffle_pixels(weight, generator)
         matched, _, partner, unturned = _matched(other, turns)
         chances.append(float(torch.maximum(partner, unturned).max()))
-        shuffled += partner.cpu() / shuffles
+        shuffled += partner / shuffles
         first = matched if first is None else first
     chances.sort()
     chance = chances[min(len(chances) - 1, int(0.95 * len(chances)))]
