@@ -16,6 +16,7 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.autograd_graph import kind, nodes_between
+from captum_cnn_ext._engine.brief import brief
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Coverage:
     gates: Mapping[str, int]
     plain: Mapping[str, int]
     unknown: Mapping[str, int]
+
+    __repr__ = brief
 
     def warn_of_unknown(self, caller: str) -> None:
         """A warning when something may have escaped the rule."""

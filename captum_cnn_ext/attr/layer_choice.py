@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from captum_cnn_ext._engine.arguments import ArgumentError, root_module
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.input_sizes import input_shape
 from captum_cnn_ext._engine.module_outputs import ModuleOutput, module_outputs
 
@@ -28,6 +29,8 @@ class LayerSuggestion:
     name: str
     shape: tuple[int, ...]
     reason: str
+
+    __repr__ = brief
 
 
 def suggest_layers(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError, choose
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.coverage import Coverage
 from captum_cnn_ext._engine.reconstruct import Units
 from captum_cnn_ext._numbers import as_count, whole
@@ -38,6 +39,8 @@ class Reconstructions:
     boxes: Tensor | None
     coverage: Coverage
     spatial: int
+
+    __repr__ = brief
 
     @classmethod
     def of(

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext.methods import KnownMethod, call_of, find_methods, known_methods
 
 
@@ -18,6 +19,8 @@ class Subject:
     model: nn.Module
     layer: str
     seed: int = 0
+
+    __repr__ = brief
 
     @property
     def module(self) -> nn.Module:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.whole_files import write_whole
 
 Cell = dict[str, Any]
@@ -27,6 +28,12 @@ class Results:
     settings: dict[str, Any]
     machine: dict[str, Any] = field(default_factory=dict)
     cells: dict[str, dict[str, Cell]] = field(default_factory=dict)
+
+    __repr__ = brief
+
+    def __str__(self) -> str:
+        where = f"{self.settings.get('model')}, layer {self.settings.get('layer')}"
+        return f"{where}: {len(self)} maps by {len(self.cells)} methods"
 
     def __len__(self) -> int:
         return sum(len(images) for images in self.cells.values())

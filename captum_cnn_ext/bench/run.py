@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from captum_cnn_ext import metrics
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.forward import run_forward
 from captum_cnn_ext._engine.one_image import one_image_norms
 from captum_cnn_ext.bench.cost import peak_bytes, timed
@@ -38,6 +39,8 @@ class Settings:
     steps: int = 24
     road_shares: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)
     seed: int = 0
+
+    __repr__ = brief
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "road_shares": list(self.road_shares)}

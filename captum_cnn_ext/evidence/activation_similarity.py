@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.sites import layer_sites
 from captum_cnn_ext._engine.streaming import streamed
 from captum_cnn_ext._numbers import as_count
@@ -44,6 +45,8 @@ class ActivationSimilarity:
     images: int
     size: int
 
+    __repr__ = brief
+
     def __str__(self) -> str:
         def mean(values: Tensor) -> str:
             return f"{float(values.mean()):.2f}"
@@ -54,8 +57,6 @@ class ActivationSimilarity:
             f"{mean(self.other_image)}, best unturned partner {mean(self.duplicate)}, itself "
             f"turned {mean(self.itself)}"
         )
-
-    __repr__ = __str__
 
 
 @renamed(batch_size="internal_batch_size")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer
 from captum_cnn_ext._engine.batching import in_chunks
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import layer_sites
 from captum_cnn_ext._numbers import whole
@@ -31,6 +32,8 @@ class EffectiveField:
     map: Tensor
     position: tuple[int, int]
     images: int
+
+    __repr__ = brief
 
     @property
     def size(self) -> float:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._numbers import as_count, as_number, as_seed
 from captum_cnn_ext.evidence.turns import Turn, turns_of
 
@@ -25,6 +26,8 @@ class Family:
     members: tuple[int, ...]
     turns: tuple[Turn, ...]
     scores: tuple[float, ...]
+
+    __repr__ = brief
 
     def __str__(self) -> str:
         pairs = zip(self.members, self.turns, strict=True)
@@ -63,6 +66,8 @@ class FilterSimilarity:
     explained_unturned: float
     explained_shuffled: float
 
+    __repr__ = brief
+
     def __str__(self) -> str:
         def mean(values: Tensor) -> str:
             return f"{float(values.mean()):.2f}" if len(values) else "none"
@@ -74,8 +79,6 @@ class FilterSimilarity:
             f"{self.explained:.0%} of the filters, unturned ones alone "
             f"{self.explained_unturned:.0%}, shuffled {self.explained_shuffled:.0%}"
         )
-
-    __repr__ = __str__
 
 
 def filter_similarity(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.whole_files import write_whole
 
 Shape = tuple[int, ...]
@@ -43,6 +44,8 @@ class LayerRow:
     shared_with: tuple[str, ...]
     note: str
 
+    __repr__ = brief
+
 
 # Order in which columns give way when a terminal is too narrow for all.
 _DISPENSABLE = ("input", "bias", "filters")
@@ -63,6 +66,8 @@ class LayerTable:
     parameters: int
     trainable_parameters: int
     multiply_adds: int
+
+    __repr__ = brief
 
     def __iter__(self) -> Iterator[LayerRow]:
         return iter(self.rows)
@@ -143,8 +148,6 @@ class LayerTable:
         if left_out:
             lines.append(f"No room for: {', '.join(left_out)}. to_dicts() and to_csv() have all.")
         return "\n".join(lines)
-
-    __repr__ = __str__
 
     def _totals(self) -> str:
         frozen = self.parameters - self.trainable_parameters

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.dataflow import Flow, FlowNode, flow_of
 from captum_cnn_ext._engine.module_calls import copy_structure
 from captum_cnn_ext._engine.state import state_as_found
@@ -37,6 +38,8 @@ class ModelGraph:
     model: str
     nodes: tuple[FlowNode, ...]
     edges: tuple[tuple[int, int], ...]
+
+    __repr__ = brief
 
     def __str__(self) -> str:
         return f"{self.model}: {len(self.nodes)} nodes, {len(self.edges)} edges"

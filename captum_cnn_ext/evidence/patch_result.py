@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError, find_layer
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.sites import layer_sites
 from captum_cnn_ext._engine.streaming import streamed
 from captum_cnn_ext._engine.whole_files import write_together
@@ -41,6 +42,8 @@ class Recheck:
     largest_difference: float
     tolerance: float
     same_weights: bool
+
+    __repr__ = brief
 
     @property
     def same(self) -> bool:
@@ -93,14 +96,14 @@ class TopPatches:
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     shard: tuple[int, int] = (0, 1)
 
+    __repr__ = brief
+
     def __str__(self) -> str:
         return (
             f"top {self.k} of {len(self.channels)} channels of {self.layer} over {self.seen:,} "
             f"images ({self.unit} of each map"
             f"{f'; {len(self.skipped)} images skipped' if self.skipped else ''}); {self.field}"
         )
-
-    __repr__ = __str__
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write ``path`` (``.npz``, the arrays) and a ``.json`` beside it (all else).

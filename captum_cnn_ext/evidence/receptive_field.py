@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer, layer_name
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.nan_probe import measured_edges
 from captum_cnn_ext._engine.sight import LayerSight, layer_sights
 from captum_cnn_ext._engine.sight_axis import FAR, Axis
@@ -52,6 +53,8 @@ class ReceptiveField:
     how: str
     reason: str
     _axes: tuple[Axis, Axis] = field(repr=False, compare=False)
+
+    __repr__ = brief
 
     @property
     def whole_image(self) -> bool:

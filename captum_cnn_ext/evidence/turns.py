@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError, choose
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._numbers import as_count, as_number
 
 GROUPS = ("rotations", "rotations+flips", "none")
@@ -21,6 +22,8 @@ class Turn:
 
     angle: float
     flipped: bool = False
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         as_number("angle", self.angle)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from captum_cnn_ext._engine.brief import brief
+
 Tone = Literal["plain", "note", "warning", "error"]
 Cell = str | int | float | None
 
@@ -18,6 +20,8 @@ class Text:
     text: str
     tone: Tone = "plain"
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -28,6 +32,8 @@ class Listing:
     items: Sequence[str]
     tone: Tone = "note"
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -36,6 +42,8 @@ class Facts:
     kind: ClassVar[str] = "facts"
     pairs: Sequence[tuple[str, str]]
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True)
 class Column:
@@ -43,6 +51,8 @@ class Column:
 
     title: str
     number: bool = False
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,8 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
     anchors: Sequence[str] = ()
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         wrong = [row for row in self.rows if len(row) != len(self.columns)]
@@ -82,6 +94,8 @@ class Picture:
     caption: str = ""
     code: str = ""
 
+    __repr__ = brief
+
     @property
     def format(self) -> str:
         """Of the file: "webp" or "png"."""
@@ -97,6 +111,8 @@ class Drawing:
     alt: str
     code: str = ""
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True)
 class Panels:
@@ -106,6 +122,8 @@ class Panels:
     title: str
     pictures: Sequence[Picture]
     large: bool = False
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True)
@@ -152,6 +170,8 @@ class Group:
     title: str
     blocks: Sequence[Block]
 
+    __repr__ = brief
+
 
 Block = (
     Text | Listing | Facts | Table | Picture | Drawing | Panels | ColorScale | Predictions | Group
@@ -163,3 +183,5 @@ class SectionContent:
     """What a section shows, from top to bottom."""
 
     blocks: Sequence[Block]
+
+    __repr__ = brief

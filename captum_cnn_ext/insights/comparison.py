@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.state import state_as_found
 from captum_cnn_ext.insights.context import CALLED_OFTEN
 from captum_cnn_ext.insights.inputs import Images, Preprocess, read_photos
@@ -41,6 +42,12 @@ class Comparison:
     labels: list[str]
     inputs: Tensor
     subject: Subject
+
+    __repr__ = brief
+
+    def __str__(self) -> str:
+        maps = [f"{name} {tuple(found.shape)}" for name, found in self.attributions.items()]
+        return f"{len(self.labels)} photos of shape {tuple(self.inputs.shape)}: {', '.join(maps)}"
 
     def figure(self, sign: str = "positive") -> Figure:
         """One row for each photo, one column for each method; see `render.show_attributions`."""

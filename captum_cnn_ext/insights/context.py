@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.coverage import Coverage
 from captum_cnn_ext.evidence import (
     LayerTable,
@@ -42,6 +43,8 @@ class Predicted:
     outputs: Tensor
     probabilities: Tensor
     rule: str
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ class Problem:
     where: str
     error: Exception
 
+    __repr__ = brief
+
     def __str__(self) -> str:
         return f"{self.where}: {error_text(self.error)}"
 
@@ -139,6 +144,8 @@ class AuditContext:
     unfit: set[tuple[str, str]] = field(default_factory=set)  # methods that could not run there
     coverage: list[RuleCoverage] = field(default_factory=list)
     rival: Rival | None = None
+
+    __repr__ = brief
 
     @property
     def model(self) -> nn.Module:

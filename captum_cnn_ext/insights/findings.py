@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from captum_cnn_ext._engine.brief import brief
+
 Verdict = Literal["wrong", "unsure", "fine"]
 
 
@@ -20,6 +22,8 @@ class Finding:
     section: str
     numbers: tuple[tuple[str, float], ...] = ()
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True)
 class Overview:
@@ -28,6 +32,8 @@ class Overview:
     saw: tuple[str, ...]
     findings: tuple[Finding, ...]
     unchecked: tuple[str, ...]
+
+    __repr__ = brief
 
     def of(self, verdict: Verdict) -> list[Finding]:
         """The findings with this verdict, in the order of the sections."""

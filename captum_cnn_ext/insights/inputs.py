@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext.photos import PhotoFiles
 
 Images = Mapping[str, Image.Image] | Sequence[Image.Image] | Tensor
@@ -29,6 +30,8 @@ class Photos:
     names: tuple[str, ...]
     sizes: tuple[tuple[int, int] | None, ...]
     skipped: str = ""
+
+    __repr__ = brief
 
     def __len__(self) -> int:
         return len(self.names)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.whole_files import write_together
 from captum_cnn_ext.insights.blocks import SectionContent, Table
 from captum_cnn_ext.insights.context import Problem
@@ -55,6 +56,15 @@ class Audit:
     overview: Overview
     manifest: dict[str, Any]
     model_code: str
+
+    __repr__ = brief
+
+    def __str__(self) -> str:
+        failed = f" ({len(self.problems)} failed)" if self.problems else ""
+        return (
+            f"{self.title!r}: {len(self.sections)} sections{failed}, {len(self.arrays)} arrays, "
+            f"{len(self.tables)} tables"
+        )
 
     def to_html(self, arrays_name: str = "") -> str:
         """The report as one page that loads nothing.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext.insights.blocks import SectionContent
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Section:
     build: Callable[[AuditContext], SectionContent]
     steps: Callable[[AuditContext], int] = _one_step
     open: bool = True
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         plain = self.key.isascii() and self.key.replace("_", "a").isalnum() and self.key.islower()

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import runnable
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext.insights.inputs import Preprocess, normalisation
 from captum_cnn_ext.models import LoadedModel
 
@@ -29,6 +30,8 @@ class Subject:
     std: list[float] | None
     preprocess: Preprocess | None
     preprocessing: str
+
+    __repr__ = brief
 
     def class_name(self, index: int) -> str:
         """The name of a class, or its number where it has none."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError, find_layer
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.one_image import one_image_norms
 from captum_cnn_ext._engine.state import state_as_found
 from captum_cnn_ext.methods.expression import Expression, evaluate, imported, source, variable
@@ -28,6 +29,8 @@ class Call:
     expression: Expression
     parameters: str
     seed: int = 0
+
+    __repr__ = brief
 
     @property
     def name(self) -> str:

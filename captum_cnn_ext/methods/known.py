@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from captum_cnn_ext._engine.arguments import ArgumentError, nearest
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext.methods.expression import evaluate, imported
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class KnownMethod:
     about: str = field(default="", repr=False)
     creation: Mapping[str, Any] = field(default_factory=dict, repr=False)
     options: Callable[[Tensor, int], Mapping[str, Any]] | None = field(default=None, repr=False)
+
+    __repr__ = brief
 
     @property
     def idea(self) -> str:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext.metrics.maps import as_image, as_maps, pixel_ranks
 from captum_cnn_ext.metrics.scoring import Scoring
 
@@ -27,6 +28,8 @@ class Curve:
 
     fractions: Tensor
     scores: Tensor
+
+    __repr__ = brief
 
     @property
     def area(self) -> Tensor:

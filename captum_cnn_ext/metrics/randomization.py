@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from captum_cnn_ext._engine.arguments import ArgumentError, choose, find_layer
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext.metrics.agreement import rank_correlation
 from captum_cnn_ext.metrics.maps import as_image, as_maps, unit_range
 
@@ -29,6 +30,8 @@ class Randomization:
     layers: tuple[str | tuple[str, ...], ...]
     rank_correlation: Tensor
     similarity: Tensor
+
+    __repr__ = brief
 
 
 def parameter_randomization(

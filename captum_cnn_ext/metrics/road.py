@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext.metrics.maps import as_image, as_maps, pixel_ranks
 from captum_cnn_ext.metrics.scoring import Scoring
 
@@ -26,6 +27,8 @@ class Road:
     shares: Tensor
     most_relevant_first: Tensor
     least_relevant_first: Tensor
+
+    __repr__ = brief
 
     @property
     def score(self) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._numbers import as_count, as_number, as_seed
 from captum_cnn_ext.errors import ArgumentError
 
@@ -17,6 +18,8 @@ class Interval:
     mean: float
     low: float
     high: float
+
+    __repr__ = brief
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext.models.failures import run_users
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class LoadedModel:
     name: str = ""
     weights: str = ""
     notes: tuple[str, ...] = ()
+
+    __repr__ = brief
 
 
 def imagenet_transform(

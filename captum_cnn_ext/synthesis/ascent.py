@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from captum_cnn_ext._engine.arguments import ArgumentError, root_module
 from captum_cnn_ext._engine.autograd_graph import connected
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.lost_gradient import gradient_end
 from captum_cnn_ext._numbers import as_count_or_none, as_seed
 from captum_cnn_ext.synthesis.callbacks import Callback, Step
@@ -48,6 +49,8 @@ class Synthesis:
     alpha: Tensor | None
     parameterization: ImageParam
     recipe: Recipe
+
+    __repr__ = brief
 
 
 def maximize(

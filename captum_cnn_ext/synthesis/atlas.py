@@ -18,6 +18,7 @@ from captum_cnn_ext._engine.arguments import (
     root_module,
 )
 from captum_cnn_ext._engine.batching import in_chunks
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.graph_passes import graph_passes, images_at_once
 from captum_cnn_ext._engine.input_sizes import input_shape
 from captum_cnn_ext._engine.sites import layer_sites
@@ -47,6 +48,8 @@ class Atlas:
     values: Tensor
     layer: str
     dead: list[int]
+
+    __repr__ = brief
 
     def stitched(self, columns: int | None = None, margin: int = 5) -> Tensor:
         """One picture (C, H', W') of them all, ``margin`` black pixels between.

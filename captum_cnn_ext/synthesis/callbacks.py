@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._numbers import as_count, as_number
 
 
@@ -26,6 +27,8 @@ class Step:
     total: int
     images: Tensor
     values: Tensor
+
+    __repr__ = brief
 
 
 Callback = Callable[[Step], bool | None]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.arguments import Layer as AnyLayer
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._numbers import as_count, as_number, as_seed
 from captum_cnn_ext.synthesis import transforms as t
 from captum_cnn_ext.synthesis.ascent import maximize
@@ -38,6 +39,8 @@ class Dream:
 
     images: Tensor
     octaves: list[Tensor]
+
+    __repr__ = brief
 
 
 def deep_dream(

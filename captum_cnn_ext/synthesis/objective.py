@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._numbers import as_count, as_count_or_none, whole
 
 
@@ -41,6 +42,8 @@ class View:
     output: Any
     count: int
     of: Callable[[Tensor], View]
+
+    __repr__ = brief
 
     def at(self, place: Place, channel_dim: int = 1) -> Tensor:
         """The one tensor at a place as ``(N, C, *positions)``."""
@@ -98,6 +101,8 @@ class Objective:
     images: int = 1
     name: str = "objective"
     check: Callable[[View], None] = lambda view: None
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         as_count("images", self.images)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.synthesis.image_params import Fourier, MakeImage
 from captum_cnn_ext.synthesis.regularizers import Regularizer
@@ -45,6 +46,8 @@ class Recipe:
     regularizers: Sequence[Regularizer] = ()
     finish: Callable[[Tensor], Tensor] | None = None
     name: str = "own recipe"
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         as_count("steps", self.steps)
