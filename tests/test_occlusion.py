@@ -86,10 +86,11 @@ def test_a_tape_that_lies_is_not_used(monkeypatch):
 @pytest.mark.parametrize(
     "target", [2, torch.tensor(2), torch.tensor([2, 0, 4]), [2, 0, 4], [(2,), (0,), (4,)], (2,)]
 )
-@pytest.mark.parametrize("baseline", [None, 1, "one row", "every row"])
+@pytest.mark.parametrize("baseline", [None, 1, "one row", "every row", "channels"])
 def test_captums_targets_and_baselines(target, baseline):
     model, x = zoo.build(zoo.Residual).float(), zoo.images(3).float()
     rows = {"one row": zoo.images(1, seed=5).float(), "every row": zoo.images(3, seed=6).float()}
+    rows["channels"] = torch.tensor([0.5, -1.0, 2.0]).reshape(3, 1, 1)
     kwargs = {
         "sliding_window_shapes": (3, 9, 8),
         "strides": (3, 7, 8),
@@ -158,14 +159,45 @@ def test_one_number_for_the_whole_batch(kind):
         Occlusion(model).attribute(x, (3, 9, 9), (3, 7, 7), incremental=True)
 
 
+TIED = {  # what a forward may do that counts on the very batch it explains
+    "labels": lambda scores: scores[range(3), [1, 0, 2]],
+    "weights": lambda scores: (scores * torch.arange(12.0).reshape(3, 4)).sum(1),
+    "sums of columns": lambda scores: scores.sum(0)[:3],
+}
+
+
+@pytest.mark.parametrize("kind", TIED)
+@pytest.mark.parametrize("count", [3, 4, 6])
+def test_a_forward_that_counts_on_its_batch(kind, count):
+    """Where windows are as many as examples too."""
+    weight = torch.randn(count, 4)
+    model = lambda x: TIED[kind](torch.sin(x @ weight))  # noqa: E731
+    x, window = torch.randn(3, count), (count // 3,)
+    right = captum.attr.Occlusion(model).attribute(x, window, window)
+    torch.testing.assert_close(Occlusion(model).attribute(x, window, window), right)
+
+
+def test_the_progress_bar_is_captums(capsys):
+    class Mine(Occlusion):
+        pass
+
+    for cls, name in ((Occlusion, "Occlusion"), (Mine, "Mine")):
+        cls(lambda x: x.sum(1)).attribute(torch.ones(2, 3), (1,), show_progress=True)
+        cls(lambda x: x.sum()).attribute(torch.ones(2, 3), (1,), show_progress=True)
+        assert capsys.readouterr().err.count(f"{name} attribution: 100%") == 3
+
+
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
         ({"sliding_window_shapes": (3, 30, 4)}, "expected at most the input's"),
         ({"sliding_window_shapes": (4, 4)}, "expected 3 positive integers"),
         ({"sliding_window_shapes": (3, 4, 4), "strides": 5}, "so that every element is occluded"),
-        ({"sliding_window_shapes": (3, 4, 0)}, "expected 3 positive integers"),
-        ({"sliding_window_shapes": ((3, 4, 4), (2,))}, "expected one for each of 1 input"),
+        (
+            {"sliding_window_shapes": (3, 4, 0)},
+            r"sliding_window_shapes\[2\]=0: expected an integer",
+        ),
+        ({"sliding_window_shapes": ((3, 4, 4), (2,))}, "one for each of 1 input"),
         ({"sliding_window_shapes": 4}, "expected a tuple"),
         ({"sliding_window_shapes": (3, 4, 4), "baselines": torch.ones(2)}, "baselines: expected"),
         ({"sliding_window_shapes": (3, 4, 4), "baselines": (0, 0)}, "one for each of 1 inputs"),
@@ -294,7 +326,7 @@ MUTANTS = {
 def test_a_wrong_engine_is_seen(mutant, monkeypatch):
     """Each break changes values on some network; the tape's own judge is off."""
     owner, name, make = MUTANTS[mutant]
-    monkeypatch.setattr("captum_cnn_ext.attr.occlusion.judge", lambda *a: None)
+    monkeypatch.setattr("captum_cnn_ext.attr.window_losses.judge", lambda *a: None)
     monkeypatch.setattr(owner, name, make(getattr(owner, name)))
     differs = []
     for cls in (zoo.Residual, zoo.Dense, zoo.Plain):

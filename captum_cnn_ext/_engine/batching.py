@@ -86,7 +86,7 @@ def in_chunks(
             try:
                 results.append(run(rows))
             except RuntimeError as error:
-                if size <= 1 or not _out_of_memory(error):
+                if size <= 1 or not out_of_memory(error):
                     raise
                 size = max(1, size // 2)
             else:
@@ -97,7 +97,7 @@ def in_chunks(
     return results
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
+def out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 

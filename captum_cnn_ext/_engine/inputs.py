@@ -1,8 +1,10 @@
 """Judge the tensors that a model is given."""
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
@@ -22,6 +24,56 @@ def as_tensors(inputs: Any, parameter: str = "inputs") -> tuple[Tensor, ...]:
             f"{'a tuple of ' if isinstance(inputs, tuple) else ''}{found or 'nothing'}"
         )
     return tensors
+
+
+def as_baselines(baselines: Any, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Captum's baselines as tensors of the inputs' shapes, which are views where they repeat.
+
+    One for each input: a number, or a tensor that broadcasts to the input (one example, a value
+    for each channel, ...); None is 0. They are in the input's dtype, unless an input of integers
+    gets a fraction: both are then floating point.
+
+    Raises:
+        ArgumentError: another number of them, or one of another form.
+    """
+    if baselines is None:
+        baselines = (0,) * len(tensors)
+    values = baselines if isinstance(baselines, tuple) else (baselines,)
+    if len(values) != len(tensors):
+        raise ArgumentError(
+            f"baselines: expected one for each of {len(tensors)} inputs, got {len(values)}"
+        )
+    return tuple(map(_as_baseline, values, tensors))
+
+
+def _as_baseline(value: Any, tensor: Tensor) -> Tensor:
+    if isinstance(value, Real):
+        value = _number_for(tensor, value)
+    if not isinstance(value, Tensor):
+        raise ArgumentError(f"baselines: expected a number or a tensor, got {type(value).__name__}")
+    shape, found = tuple(value.shape), value.detach()
+    while found.ndim > tensor.ndim and len(found) == 1:
+        found = found[0]
+    if found.ndim > tensor.ndim or any(
+        own not in (1, size)
+        for own, size in zip(found.shape[::-1], tensor.shape[::-1], strict=False)
+    ):
+        raise ArgumentError(
+            f"baselines: expected a number, or a tensor that broadcasts to the input's shape "
+            f"{tuple(tensor.shape)}, got {shape}"
+        )
+    dtype = tensor.dtype if tensor.is_floating_point() else torch.result_type(found, tensor)
+    return found.to(tensor.device, dtype).expand(tensor.shape)
+
+
+def _number_for(tensor: Tensor, value: Any) -> Tensor:
+    """The number in the input's dtype, if that can hold it."""
+    if tensor.dtype == torch.bool:
+        holds = value in (0, 1)
+    else:
+        holds = tensor.is_floating_point() or float(value).is_integer()
+    dtype = tensor.dtype if holds else torch.result_type(tensor, value)
+    return torch.full((), value, dtype=dtype, device=tensor.device)
 
 
 def check_examples(tensors: Sequence[Tensor]) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._numbers import as_count
 
 
 @dataclass(frozen=True)
@@ -122,17 +123,16 @@ def grids(inputs: Sequence[Tensor], windows: Any, strides: Any) -> list[Grid]:
     Raises:
         ArgumentError: a window or stride does not fit its input.
     """
-    if not isinstance(windows, tuple):
-        raise ArgumentError(f"sliding_window_shapes={windows!r}: expected a tuple")
-    if not (windows and isinstance(windows[0], tuple)):
+    if isinstance(windows, tuple) and not (windows and isinstance(windows[0], (tuple, list))):
         windows = (windows,)
-    if len(inputs) == 1 and not (isinstance(strides, tuple) and _holds_tuple(strides)):
+    if strides is None:
+        strides = (None,) * len(inputs)
+    if len(inputs) == 1 and not (isinstance(strides, tuple) and len(strides) == 1):
         strides = (strides,)
-    strides = (None,) * len(inputs) if strides is None else strides
     for name, given in (("sliding_window_shapes", windows), ("strides", strides)):
-        if not isinstance(given, tuple) or len(given) != len(inputs):
+        if not isinstance(given, (tuple, list)) or len(given) != len(inputs):
             raise ArgumentError(
-                f"{name}={given!r}: expected one for each of {len(inputs)} input(s)"
+                f"{name}={given!r}: expected a tuple with one for each of {len(inputs)} input(s)"
             )
     return [
         _grid(tuple(x.shape[1:]), window, stride, f" of input {i}" if len(inputs) > 1 else "")
@@ -140,19 +140,11 @@ def grids(inputs: Sequence[Tensor], windows: Any, strides: Any) -> list[Grid]:
     ]
 
 
-def _holds_tuple(value: tuple[Any, ...]) -> bool:
-    return bool(value) and isinstance(value[0], tuple)
-
-
 def _grid(shape: tuple[int, ...], window: Any, stride: Any, which: str) -> Grid:
-    sizes = stride if isinstance(stride, tuple) else (1 if stride is None else stride,) * len(shape)
-    for name, given in (("sliding_window_shapes", window), ("strides", sizes)):
-        whole = isinstance(given, tuple) and all(isinstance(v, int) and v > 0 for v in given)
-        if not whole or len(given) != len(shape):
-            raise ArgumentError(
-                f"{name}={given!r}{which}: expected {len(shape)} positive integers, one for each "
-                f"dimension of {shape} after the batch"
-            )
+    steps = 1 if stride is None else stride
+    steps = steps if isinstance(steps, (tuple, list)) else (steps,) * len(shape)
+    window = _sizes("sliding_window_shapes", window, shape, which)
+    sizes = _sizes("strides", steps, shape, which)
     for length, step, size in zip(window, sizes, shape, strict=True):
         if length > size:
             raise ArgumentError(
@@ -163,4 +155,13 @@ def _grid(shape: tuple[int, ...], window: Any, stride: Any, which: str) -> Grid:
                 f"strides={sizes}{which}: expected at most the window's {window}, so that every "
                 "element is occluded"
             )
-    return Grid(shape, window, tuple(sizes))
+    return Grid(shape, window, sizes)
+
+
+def _sizes(name: str, given: Any, shape: tuple[int, ...], which: str) -> tuple[int, ...]:
+    if not isinstance(given, (tuple, list)) or len(given) != len(shape):
+        raise ArgumentError(
+            f"{name}={given!r}{which}: expected {len(shape)} positive integers, one for each "
+            f"dimension of {shape} after the batch"
+        )
+    return tuple(as_count(f"{name}[{d}]{which}", size) for d, size in enumerate(given))
