@@ -6,6 +6,8 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from captum_cnn_ext._engine.graph_nodes import NodeLayer, node_layer
+from captum_cnn_ext._engine.wrapped_module import wrapped_modules
 from captum_cnn_ext.errors import ArgumentError as ArgumentError
 from captum_cnn_ext.errors import TargetError as TargetError
 from captum_cnn_ext.errors import choose as choose
@@ -23,6 +25,15 @@ def root_module(forward_func: Callable[..., Any]) -> nn.Module | None:
     owner = getattr(forward_func, "__self__", forward_func)
     owner = without_reducer(getattr(owner, "_orig_mod", owner))
     return owner if isinstance(owner, nn.Module) else None
+
+
+def observed_module(forward_func: Callable[..., Any]) -> nn.Module | None:
+    """The module whose layers are meant: behind ``forward_func``, or the only one it uses."""
+    root = root_module(forward_func)
+    if root is not None:
+        return root
+    found = list(wrapped_modules(forward_func).values())
+    return found[0] if len(found) == 1 else None
 
 
 def runnable(forward_func: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,12 +58,12 @@ def find_layer(
         TypeError: neither a module nor a name.
     """
     if isinstance(layer, str):
-        root = root_module(forward_func)
+        root = observed_module(forward_func)
         if root is None:
-            raise ArgumentError(
-                f"{parameter}={layer!r}: a layer can be named only when forward_func is a "
-                f"torch.nn.Module; it is a {type(forward_func).__name__}. Pass the module itself."
-            )
+            raise ArgumentError(f"{parameter}={layer!r}: {_why_unnamed(forward_func)}")
+        inlined = node_layer(root, layer)
+        if inlined is not None:
+            return inlined
         modules = dict(root.named_modules())
         inner = modules.get("module") if isinstance(root, nn.DataParallel) else None
         found = modules.get(layer) or (modules.get(f"module.{layer}") if inner else None)
@@ -74,7 +85,26 @@ def find_layer(
             f"{parameter}: {type(layer).__name__} is TorchScript, which cannot be observed from "
             "Python; pass the original torch.nn.Module."
         )
-    return layer
+    root = observed_module(forward_func)
+    name = next((n for n, m in root.named_modules() if m is layer), "") if root else ""
+    return (node_layer(root, name) if root and name else None) or layer
+
+
+def _why_unnamed(forward_func: Callable[..., Any]) -> str:
+    kind = type(forward_func).__name__
+    if isinstance(forward_func, torch.export.ExportedProgram):
+        return "forward_func is an ExportedProgram, which is not called; pass program.module()"
+    found = wrapped_modules(forward_func)
+    if not found:
+        return (
+            "a layer can be named only when forward_func is a torch.nn.Module or a function around "
+            f"one; no module was found in this {kind}. Pass the layer's module itself"
+        )
+    listed = ", ".join(f"{name} ({type(module).__name__})" for name, module in found.items())
+    return (
+        f"forward_func is a {kind} that uses {len(found)} modules: {listed}. Pass the layer's "
+        f"module itself, such as layer={next(iter(found))}.get_submodule(...)"
+    )
 
 
 def find_layers(
@@ -90,6 +120,8 @@ def find_layers(
 
 def layer_name(forward_func: Callable[..., Any], module: nn.Module) -> str:
     """The dotted name of a layer for messages, or its class name when it has none."""
-    root = root_module(forward_func)
+    if isinstance(module, NodeLayer):
+        return module.label
+    root = observed_module(forward_func)
     names = [n for n, m in root.named_modules() if m is module] if root is not None else []
     return names[0] if names and names[0] else type(module).__name__

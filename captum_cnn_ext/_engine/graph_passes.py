@@ -81,7 +81,7 @@ def graph_passes(
             for value in format_additional_forward_args(additional_forward_args)
         )
         tensors = [value for value in extra if isinstance(value, Tensor)]
-        stack.enter_context(state_as_found(root, [like, *tensors]))
+        stack.enter_context(state_as_found(observed_module(forward_func), [like, *tensors]))
         expected: list[int | None] | None = None
         copies = False  # the model writes into what autograd saved, as its first pass shows
 

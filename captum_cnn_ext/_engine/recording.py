@@ -203,7 +203,8 @@ def record(
         ArgumentError: a site was not reached, or holds no tensor.
     """
     root = root_module(forward_func)
-    check_devices(root, inputs)
+    model = observed_module(forward_func)
+    check_devices(model, inputs)
     parallel = device_ids is not None or isinstance(root, nn.DataParallel)
     stop_early = not (gradients or need_output)
     graph = gradients or from_inputs
@@ -218,7 +219,7 @@ def record(
             for arg in (*inputs, *format_additional_forward_args(additional_forward_args))
         )
         leaves = tuple(leaf_of(arg) for arg in args[: len(inputs)]) if from_inputs else ()
-        stack.enter_context(state_as_found(root, [a for a in args if isinstance(a, Tensor)]))
+        stack.enter_context(state_as_found(model, [a for a in args if isinstance(a, Tensor)]))
         probes = probes_for(root, sites, args, count=stop_early and not parallel)
         recording = Recording(probes, device_ids or getattr(root, "device_ids", None))
         recording.inputs = leaves
@@ -250,7 +251,7 @@ def record(
 
         def around(recording: Recording) -> AbstractContextManager[Any]:
             lost.starts = partial(recording.starts, index)
-            return watching(root, lost)
+            return watching(model, lost)
 
         with ExitStack() as again:
             return lost.reason(run(again, around).ends())

@@ -34,6 +34,12 @@ def layer_sites(
     """The sites of a constructor's layer or layers, named for messages."""
     call = as_count_or_none("call", call, 0)
     modules = layer if isinstance(layer, list) else [layer]
+    for module in modules:
+        if at_input and isinstance(module, NodeLayer):
+            raise ArgumentError(
+                f"attribute_to_layer_input: {module.label!r} stands for nodes of a torch.fx graph, "
+                "which have an output only; name the node before it as the layer"
+            )
     return [Site(m, layer_name(forward_func, m), at_input, call) for m in modules]
 
 

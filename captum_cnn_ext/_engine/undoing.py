@@ -1,10 +1,13 @@
 """Take back what was done to a model, also when Ctrl-C comes in the middle of taking it back."""
 
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from torch import nn
+
+from captum_cnn_ext._engine.graph_nodes import NodeLayer, observing_forward
 
 
 class Undo:
@@ -24,11 +27,25 @@ class Undo:
 
     def hook(self, module: nn.Module, hook: Callable[..., Any], *, before: bool = False) -> None:
         """Call ``hook`` at the module's calls: with its output, or before with its inputs."""
+        if isinstance(module, NodeLayer):
+            self._have_called(module)
         self.later(partial(_unhook, module, hook))
         if before:
             module.register_forward_pre_hook(hook, with_kwargs=True)
         else:
             module.register_forward_hook(hook)
+
+    def _have_called(self, layer: NodeLayer) -> None:
+        """Let a graph module call the layer that stands for its nodes; one thread at a time."""
+        self.later(_Lock(_OBSERVING).release)
+        attributes = vars(layer.graph_module)
+        before = attributes.get("forward")
+        layers = getattr(before, "node_layers", ())
+        if layer not in layers:
+            self.later(partial(_put_back, attributes, before))
+            forward = observing_forward(layer.graph_module, (*layers, layer))
+            forward.__func__.node_layers = (*layers, layer)  # type: ignore[attr-defined]
+            attributes["forward"] = forward
 
     def __enter__(self) -> "Undo":
         return self
@@ -37,6 +54,28 @@ class Undo:
         while self._steps:
             self._steps[-1]()
             self._steps.pop()
+
+
+_OBSERVING = threading.RLock()
+
+
+class _Lock:
+    """Holds a lock from its construction; may be released more than once."""
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = [lock]
+        lock.acquire()
+
+    def release(self) -> None:
+        if self._lock:
+            self._lock.pop().release()
+
+
+def _put_back(attributes: dict[str, Any], forward: Callable[..., Any] | None) -> None:
+    if forward is None:
+        attributes.pop("forward", None)
+    else:
+        attributes["forward"] = forward
 
 
 def _unhook(module: nn.Module, hook: Callable[..., Any]) -> None:
