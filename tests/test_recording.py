@@ -139,10 +139,21 @@ def test_a_plain_function_as_forward():
     assert torch.equal(found, LayerFeatureMaps(model, "block").attribute(x))
     score = LayerHiResCam(lambda x: model(x)[:, 2], model.block).attribute(x)
     assert torch.equal(score, LayerHiResCam(model, "block").attribute(x, 2))
-    with pytest.raises(ValueError, match=r"named only when forward_func is a torch.nn.Module"):
-        LayerFeatureMaps(lambda x: model(x), "block")
+    named = LayerFeatureMaps(lambda x: model(x), "block").attribute(x)
+    assert torch.equal(named, found)
     bound = LayerFeatureMaps(model.forward, "block").attribute(x)
     assert torch.equal(bound, found)
+
+
+@pytest.mark.filterwarnings("ignore:layer 'block' is called 2 times")
+def test_calls_are_those_of_the_method_that_is_run():
+    class Refines(models.Net):
+        def refined(self, x):
+            return self.head(self.relu(self.block(self.block(self.stem(x)))))
+
+    model, x = models.build(Refines), models.image_batch()
+    found = LayerFeatureMaps(model.refined, "block").attribute(x)
+    assert torch.equal(found, model.block(model.block(model.stem(x))))
 
 
 def test_hidden_submodules_and_replaced_forwards_are_not_guessed():

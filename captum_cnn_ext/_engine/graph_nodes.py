@@ -8,7 +8,7 @@ is then the nodes that ended the module's calls, or any node by its own name.
 import copy
 from collections.abc import Callable
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from torch import fx, nn
@@ -62,8 +62,9 @@ def _compile(graph_module: fx.GraphModule, layers: tuple[NodeLayer, ...]) -> Cal
     code = graph.python_code("self")
     namespace = dict(code.globals)
     exec(code.src, namespace)  # as GraphModule.recompile does with its own code
-    forward: Callable[..., Any] = namespace["forward"]
-    return forward
+    forward: Any = namespace["forward"]
+    forward.node_layers = layers
+    return cast("Callable[..., Any]", forward)
 
 
 def _caller(layer: NodeLayer) -> Callable[..., Any]:

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
-from captum_cnn_ext._engine.arguments import root_module, runnable
+from captum_cnn_ext._engine.arguments import observed_module, root_module, runnable
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
+from captum_cnn_ext._engine.inputs import check_devices
 from captum_cnn_ext._engine.lost_gradient import values_stay
 from captum_cnn_ext._engine.observing import (
     Probe,
@@ -71,6 +71,7 @@ def graph_passes(
         ArgumentError: (by a pass) a site was not reached, or holds no tensor.
     """
     root = root_module(forward_func)
+    check_devices(observed_module(forward_func), [like])
     parallel = isinstance(root, nn.DataParallel)
     pixels = _PIXELS_PER_WEIGHT * _sorted_weights(root)
     with ExitStack() as stack:
@@ -93,7 +94,9 @@ def graph_passes(
             first = expected is None
             if expected is None:
                 count = not (need_output or parallel)
-                expected = [p.expected_calls for p in probes_for(root, sites, args, count=count)]
+                expected = [
+                    p.expected_calls for p in probes_for(forward_func, sites, args, count=count)
+                ]
             probes = [Probe(site, n) for site, n in zip(sites, expected, strict=True)]
             output = None
             with (
@@ -126,7 +129,7 @@ def _copy(images: Tensor, pixels: float) -> Tensor:
 
 def _sorted_weights(root: nn.Module | None) -> int:
     convolutions = [m for m in root.modules() if isinstance(m, nn.Conv2d)] if root else []
-    wide = [m for m in convolutions if max(m.kernel_size) > 1 and not is_lazy(m.weight)]
+    wide = [m for m in convolutions if max(m.kernel_size) > 1]
     return sum(m.weight.numel() for m in wide)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from captum_cnn_ext._engine.arguments import ArgumentError
 
@@ -87,12 +88,16 @@ def check_examples(tensors: Sequence[Tensor]) -> None:
 def check_devices(root: nn.Module | None, tensors: Sequence[Tensor]) -> None:
     """Name a model and inputs that are on different devices, before torch fails somewhere inside.
 
+    A model that is not initialised is refused too: its first forward pass would change it.
+
     Raises:
-        ArgumentError: no parameter or buffer of the model is on the first input's device.
+        ArgumentError: no parameter or buffer of the model is on the first input's device, or some
+            have no shape yet.
     """
     if root is None or not tensors:
         return
     device, others = tensors[0].device, []
+    check_initialised(root)
     for tensor in (*root.parameters(), *root.buffers()):
         if tensor.device == device:
             return
@@ -104,3 +109,19 @@ def check_devices(root: nn.Module | None, tensors: Sequence[Tensor]) -> None:
             f"inputs: they are on {device}, the model {type(root).__name__} is on {others[0]}; "
             f"expected one device{what}"
         )
+
+
+def check_initialised(model: nn.Module) -> None:
+    """Refuse a model with lazy layers: its first forward pass would change it.
+
+    Raises:
+        ArgumentError: a parameter or buffer has no shape yet.
+    """
+    for name, module in model.named_modules():
+        own = (*module._parameters.values(), *module._buffers.values())
+        if any(tensor is not None and is_lazy(tensor) for tensor in own):
+            raise ArgumentError(
+                f"model: {type(model).__name__} is not initialised, {name or 'it'!r} "
+                f"({type(module).__name__}) takes its shape from the first input; run it once, "
+                "model(inputs), before it is explained"
+            )

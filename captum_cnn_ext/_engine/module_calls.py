@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from captum_cnn_ext._engine.inputs import check_initialised
 from captum_cnn_ext._engine.state import state_as_found
 
 Shape = tuple[int, ...]
@@ -150,11 +151,10 @@ class _CopyTensors(TorchFunctionMode):
 
 def copy_structure(model: nn.Module, meta: bool) -> nn.Module:
     """A copy in evaluation mode: own modules, no hooks, parameters on meta or the model's own."""
+    check_initialised(model)
     memo: dict[int, Any] = {}
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
-            if nn.parameter.is_lazy(parameter):
-                raise ValueError("model: has lazy layers; run it once so that they get their shape")
             memo[id(parameter)] = (
                 nn.Parameter(torch.empty_like(parameter, device="meta"), parameter.requires_grad)
                 if meta

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import runnable
+from captum_cnn_ext._engine.inputs import check_devices
 from captum_cnn_ext._engine.state import state_as_found
 from captum_cnn_ext._engine.undoing import Undo
 
@@ -27,7 +28,11 @@ def module_outputs(
     """Run the model once, without gradients; its modules' outputs in the order of finishing.
 
     The model is as before when the function ends, however it ends.
+
+    Raises:
+        ArgumentError: the model is not initialised, or on another device.
     """
+    check_devices(root, inputs)
     outputs: list[ModuleOutput] = []
 
     def watch(name: str) -> Callable[..., None]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.arguments import ArgumentError, root_module, runnable
 from captum_cnn_ext._engine.call_counts import static_call_counts
 from captum_cnn_ext._engine.sites import Site, warn_last_call
 from captum_cnn_ext._engine.undoing import Undo
@@ -41,11 +41,18 @@ class StopInWorker(Exception):
 
 
 def probes_for(
-    root: nn.Module | None, sites: Sequence[Site], args: tuple[Any, ...], *, count: bool
+    forward_func: Callable[..., Any],
+    sites: Sequence[Site],
+    args: tuple[Any, ...],
+    *,
+    count: bool,
 ) -> list[Probe]:
     """Probes that know after how many calls nothing more can come, where that can be known."""
     counts: list[int] | None = None
-    if count and root is not None and any(site.call is None for site in sites):
+    root = root_module(forward_func)
+    # another method of the module may call its layers more often than its forward does
+    own = root is not None and runnable(forward_func) in (root, root.forward)
+    if count and root is not None and own and any(site.call is None for site in sites):
         counts = static_call_counts(root, [site.module for site in sites], args)
     # A count of 0 was not understood: the layer is called in a way the proxies did not see.
     return [Probe(s, (counts[i] or None) if counts else None) for i, s in enumerate(sites)]

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -48,17 +47,8 @@ def patched(root: nn.Module, around: Around) -> Iterator[None]:
     with _PATCHING, undo, undo:
         for module in root.modules():
             if not isinstance(module, torch.jit.ScriptModule):
-                attributes = vars(module)
-                undo.later(partial(_put_back, attributes, attributes.get("forward")))
-                attributes["forward"] = stand_in(module, module.forward)
+                undo.replace_forward(module, stand_in(module, module.forward))
         yield
-
-
-def _put_back(attributes: dict[str, Any], forward: Callable[..., Any] | None) -> None:
-    if forward is None:
-        attributes.pop("forward", None)
-    else:
-        attributes["forward"] = forward
 
 
 @contextmanager

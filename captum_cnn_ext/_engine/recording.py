@@ -16,7 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.arguments import ArgumentError, root_module, runnable
+from captum_cnn_ext._engine.arguments import (
+    ArgumentError,
+    observed_module,
+    root_module,
+    runnable,
+)
 from captum_cnn_ext._engine.attention import TwiceDifferentiable
 from captum_cnn_ext._engine.autograd_graph import (
     differentiable_once,
@@ -220,7 +225,7 @@ def record(
         )
         leaves = tuple(leaf_of(arg) for arg in args[: len(inputs)]) if from_inputs else ()
         stack.enter_context(state_as_found(model, [a for a in args if isinstance(a, Tensor)]))
-        probes = probes_for(root, sites, args, count=stop_early and not parallel)
+        probes = probes_for(forward_func, sites, args, count=stop_early and not parallel)
         recording = Recording(probes, device_ids or getattr(root, "device_ids", None))
         recording.inputs = leaves
         mode = torch.enable_grad() if on else torch.no_grad()

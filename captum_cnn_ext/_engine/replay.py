@@ -17,7 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
-from captum_cnn_ext._engine.arguments import ArgumentError, root_module, runnable
+from captum_cnn_ext._engine.arguments import (
+    ArgumentError,
+    observed_module,
+    root_module,
+    runnable,
+)
 from captum_cnn_ext._engine.call_script import CallRecorder, Script, Slot
 from captum_cnn_ext._engine.inputs import check_devices, check_examples
 from captum_cnn_ext._engine.one_image import one_image_norms
@@ -58,8 +63,10 @@ class Replay:
             forward_func = root = root.module  # one device is enough to run what follows a layer
             device_ids = None
         check_examples(inputs)
-        check_devices(root, inputs)
+        model = observed_module(forward_func)
+        check_devices(model, inputs)
         self._forward, self._root, self._site = runnable(forward_func), root, site
+        self._model = model  # whose state is put back
         self.length = len(inputs[0]) if inputs[0].ndim else 1
         with torch.inference_mode(False):
             self._args = tuple(
@@ -261,7 +268,7 @@ class Replay:
 
         args = [gathered(arg) for arg in self._args]
         with (
-            state_as_found(self._root, self._tensors()),
+            state_as_found(self._model, self._tensors()),
             one_image_norms(activation),
             layer_hook(self._site, replace),
         ):

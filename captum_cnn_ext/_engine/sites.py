@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from captum_cnn_ext._engine.arguments import layer_name
+from captum_cnn_ext._engine.arguments import ArgumentError, layer_name
+from captum_cnn_ext._engine.graph_nodes import NodeLayer
 from captum_cnn_ext._numbers import as_count_or_none
 
 

@@ -35,17 +35,19 @@ class Undo:
         else:
             module.register_forward_hook(hook)
 
+    def replace_forward(self, module: nn.Module, forward: Callable[..., Any]) -> None:
+        """Put ``forward`` in the place of the module's own."""
+        attributes = vars(module)
+        self.later(partial(_put_back, attributes, attributes.get("forward")))
+        attributes["forward"] = forward
+
     def _have_called(self, layer: NodeLayer) -> None:
         """Let a graph module call the layer that stands for its nodes; one thread at a time."""
         self.later(_Lock(_OBSERVING).release)
-        attributes = vars(layer.graph_module)
-        before = attributes.get("forward")
-        layers = getattr(before, "node_layers", ())
+        layers = getattr(vars(layer.graph_module).get("forward"), "node_layers", ())
         if layer not in layers:
-            self.later(partial(_put_back, attributes, before))
             forward = observing_forward(layer.graph_module, (*layers, layer))
-            forward.__func__.node_layers = (*layers, layer)  # type: ignore[attr-defined]
-            attributes["forward"] = forward
+            self.replace_forward(layer.graph_module, forward)
 
     def __enter__(self) -> "Undo":
         return self

@@ -9,6 +9,7 @@ from torch import nn
 
 _DEEPEST, _LONGEST = 6, 64  # how far a search goes into objects, and into how long lists
 
+
 def wrapped_modules(forward_func: Callable[..., Any]) -> dict[str, nn.Module]:
     """The modules that a function, partial or callable object uses, by the names they have there.
 
@@ -46,8 +47,7 @@ def _modules(
         inside = {f"{name}[{key!r}]": item for key, item in items}
     elif _is_users(value):
         inside = {f"{name}.{key}" if name else key: item for key, item in vars(value).items()}
-        call = getattr(type(value), "__call__", None)
-        inside["__call__"] = call if isinstance(call, FunctionType) else None
+        inside["__call__"] = vars(type(value)).get("__call__")
     for key, item in inside.items():
         yield from _modules(item, key, seen, depth + 1)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.affine_tail import affine_gradients, used_tensors
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, root_module
+from captum_cnn_ext._engine.arguments import ArgumentError, Layer, observed_module
 from captum_cnn_ext._engine.batching import Chunk
 from captum_cnn_ext._engine.captum_compat import TargetType
 from captum_cnn_ext._engine.lost_gradient import not_used
@@ -76,7 +76,7 @@ class ReplayCam(PerturbationCam):
             if _all_near(
                 changed, scores, rounding
             ):  # the tensor may have no part in the score at all
-                used = used_tensors(replay, score, root_module(self.forward_func))
+                used = used_tensors(replay, score, observed_module(self.forward_func))
                 if not any(used):
                     raise ArgumentError(not_used(site.name))
                 weights = weights * used[i]

@@ -17,7 +17,7 @@ from captum_cnn_ext._engine.captum_compat import (
     format_additional_forward_args,
     log_usage,
 )
-from captum_cnn_ext._engine.inputs import as_tensors
+from captum_cnn_ext._engine.inputs import as_tensors, check_initialised
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext._engine.targets import select_score, target_columns
@@ -201,6 +201,7 @@ class FullGrad(GradientAttribution):
         self, chunk: Chunk, targets: Sequence[TargetType], use: Callable[[Terms], T]
     ) -> list[T]:
         """Run the model once; what ``use`` makes of each target's terms."""
+        check_initialised(self._root)
         layers = {
             name: bias
             for name, module in self._root.named_modules()

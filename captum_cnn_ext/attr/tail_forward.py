@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer, root_module
+from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer, observed_module
 from captum_cnn_ext._engine.autograd_graph import connected
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.inputs import as_tensors
@@ -73,7 +73,7 @@ class TailForward:
     ) -> None:
         module = find_layer(forward_func, layer)
         (site,) = layer_sites(forward_func, module, attribute_to_layer_input, call)
-        self._root, self._name = root_module(forward_func), site.name
+        self._root, self._name = observed_module(forward_func), site.name
         self._replay = Replay(
             forward_func,
             site,

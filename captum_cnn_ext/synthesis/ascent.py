@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from captum_cnn_ext._engine.arguments import ArgumentError, root_module
+from captum_cnn_ext._engine.arguments import ArgumentError, observed_module
 from captum_cnn_ext._engine.autograd_graph import connected
 from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.lost_gradient import gradient_end
@@ -140,7 +140,7 @@ def maximize(
         )
     with torch.inference_mode(False), torch.enable_grad():
         canvas = canvas_for(
-            root_module(forward_func),
+            observed_module(forward_func),
             image,
             chosen.parameterization,
             images=max(objective.images, as_count_or_none("count", count) or 1),
@@ -151,7 +151,7 @@ def maximize(
             grey=grey,
         )
         with views(forward_func, objective, canvas, additional_forward_args) as view:
-            ascent = _Ascent(objective, canvas, chosen, view, root_module(forward_func))
+            ascent = _Ascent(objective, canvas, chosen, view, observed_module(forward_func))
             history = ascent.run(callbacks, show_progress)
             with torch.no_grad():
                 shown = canvas.image().detach()
