@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from captum_cnn_ext._numbers import as_count_or_none
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -99,6 +101,7 @@ def load_photos(
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error={on_error!r}: expected 'raise' or 'skip'")
+    most = as_count_or_none("max_images", max_images)
     given = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     paths = [Path(item) for item in given]
     files: list[tuple[str, Path]] = []
@@ -115,7 +118,7 @@ def load_photos(
         )
     photos = PhotoFiles(found=len(files))
     for name, file in _named_once(files):
-        if len(photos) == max_images:
+        if len(photos) == most:
             break
         try:
             photos[name] = read_picture(file)

@@ -12,7 +12,9 @@ from snapshots import nothing_left_behind
 from torch import nn
 
 from captum_cnn_ext import attr, bench, cli, metrics
+from captum_cnn_ext.cli import cam
 from captum_cnn_ext.insights import audit, compare, known_methods
+from captum_cnn_ext.insights.sections import against_maps, attributions
 from captum_cnn_ext.methods import (
     CONTROL,
     INPUT,
@@ -21,6 +23,7 @@ from captum_cnn_ext.methods import (
     OURS,
     call_of,
     find_methods,
+    settings,
 )
 from captum_cnn_ext.methods.expression import evaluate, imported, source, variable
 
@@ -231,6 +234,18 @@ def test_the_commands_take_the_same_methods(tmp_path, monkeypatch):
         place = INPUT if method.at == INPUT else LAYER
         one = methods[method.name](bench.Subject(model, LAYER), x, 1)
         np.testing.assert_array_equal(one, found[f"attributions/{place}/{method.name}"])
+
+
+def test_costs_name_the_numbers_of_the_settings():
+    assert METHODS["IntegratedGradients"].cost.startswith(f"{settings.STEPS} ")
+    for method in MAPS:
+        assert not method.noisy or method.cost.startswith(f"{settings.NOISE_SAMPLES} ")
+
+
+def test_the_choices_of_commands_and_pages_are_known_methods():
+    lists = [attributions.DEFAULT_METHODS, attributions.QUICK_METHODS, cam.METHODS.split(",")]
+    for names in (*lists, against_maps.PREFERRED, bench.METHODS):
+        assert [method.name for method in find_methods(names)] == list(names)
 
 
 def test_several_layers_are_joined_by_the_methods_that_join(model, image):

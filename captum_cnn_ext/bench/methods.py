@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.brief import brief
-from captum_cnn_ext.methods import KnownMethod, call_of, find_methods, known_methods
+from captum_cnn_ext.methods import KnownMethod, call_of, find_methods
 
 
 @dataclass(frozen=True)
@@ -70,4 +70,4 @@ TABLE = (
     "NoiseTunnel(Saliency)",
     "Occlusion",
 )
-METHODS = Methods({name: function_of(known_methods()[name]) for name in TABLE})
+METHODS = Methods({known.name: function_of(known) for known in find_methods(TABLE)})

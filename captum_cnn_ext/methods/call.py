@@ -13,6 +13,7 @@ from captum_cnn_ext._engine.arguments import ArgumentError, find_layer
 from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.one_image import one_image_norms
 from captum_cnn_ext._engine.state import state_as_found
+from captum_cnn_ext.methods import settings
 from captum_cnn_ext.methods.expression import Expression, evaluate, imported, source, variable
 from captum_cnn_ext.methods.known import CONTROL, INPUT, LAYER, LAYERS, KnownMethod
 
@@ -91,7 +92,7 @@ def call_of(
     Raises:
         ArgumentError: there is no such layer.
     """
-    options = known.options(inputs, seed) if known.options else {}
+    options = getattr(settings, known.settings)(inputs, seed) if known.settings else {}
     kind = imported(known.path)
     if known.origin == CONTROL:
         expression = kind(X, **options)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from captum_cnn_ext._engine.arguments import ArgumentError, nearest
 from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext.methods.expression import evaluate, imported
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 OURS, CAPTUM, CONTROL = "captum-cnn-ext", "Captum", "control"
 INPUT, LAYER, LAYERS, NO_MAP = "input", "layer", "layers", "no map"
+_ENTRIES = Path(__file__).with_name("methods.json")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class KnownMethod:
         also: other names that are understood.
         about: the idea, where the class's docstring does not say it as ours do.
         creation: what the class is created with beside the model and its layers.
-        options: of inputs and a seed, what ``attribute`` gets beside inputs and target.
+        settings: the function of `settings.py` that gives what ``attribute`` gets beside inputs
+            and target, where that is not the default.
     """
 
     name: str
@@ -50,10 +51,10 @@ class KnownMethod:
     gradient: bool = True
     noisy: bool = False
     absolute: bool = False
-    also: tuple[str, ...] = ()
+    also: Sequence[str] = ()
     about: str = field(default="", repr=False)
     creation: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    options: Callable[[Tensor, int], Mapping[str, Any]] | None = field(default=None, repr=False)
+    settings: str = ""
 
     __repr__ = brief
 
@@ -73,9 +74,7 @@ def known_methods() -> dict[str, KnownMethod]:
         >>> known_methods()["LayerReciproCam"].question
         'What if one position were all there is?'
     """
-    from captum_cnn_ext.methods import others, ours
-
-    return {m.name: m for m in (*others.CAPTUMS, *ours.METHODS, *others.CONTROLS)}
+    return {entry["name"]: KnownMethod(**entry) for entry in json.loads(_ENTRIES.read_bytes())}
 
 
 def find_methods(names: Iterable[str]) -> list[KnownMethod]:

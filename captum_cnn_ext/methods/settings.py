@@ -35,6 +35,11 @@ def path_steps(inputs: Tensor, seed: int) -> dict[str, Any]:
     return {"n_steps": STEPS, "internal_batch_size": ROWS_AT_ONCE}
 
 
+def seeded(inputs: Tensor, seed: int) -> dict[str, Any]:
+    """Of random numbers that stand for a map."""
+    return {"seed": seed}
+
+
 def noise(inputs: Tensor, seed: int) -> dict[str, Any]:
     """Of SmoothGrad; the global random state draws it."""
     return {
