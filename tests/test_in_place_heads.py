@@ -56,6 +56,33 @@ class WritesTwice(nn.Module):
         return y.mean((2, 3))
 
 
+class WritesIntoParts(nn.Module):
+    """Into the parts of a split, and into a view from before the layer."""
+
+    def __init__(self, in_place):
+        super().__init__()
+        self.in_place = in_place
+        self.first, self.stem = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x):
+        before = self.first(x).sigmoid()
+        half = before[:, :2]
+        y = self.stem(before).sigmoid()
+        if self.in_place:
+            half += y[:, 2:]
+            centres, sizes = y.split(2, 1)
+            centres *= 3
+            sizes.mul_(y[:, :2].detach())
+            one, *_ = sizes.unbind(1)
+            one.mul_(5)
+        else:
+            before = torch.cat([half + y[:, 2:], before[:, 2:]], 1)
+            centres = y[:, :2] * 3
+            sizes = y[:, 2:] * centres.detach()
+            y = torch.cat([centres, sizes[:, :1] * 5, sizes[:, 1:]], 1)
+        return (before * y).mean((2, 3))
+
+
 def pair(kind):
     torch.manual_seed(1)
     written, clean = kind(True).double().eval(), kind(False).double().eval()
@@ -86,7 +113,7 @@ METHODS = {
 
 
 @pytest.mark.filterwarnings("ignore:.*ill-posed")
-@pytest.mark.parametrize("kind", [Decodes, WritesTwice])
+@pytest.mark.parametrize("kind", [Decodes, WritesTwice, WritesIntoParts])
 @pytest.mark.parametrize("name", METHODS)
 def test_a_head_that_writes_is_the_head_that_does_not(kind, name):
     written, clean = pair(kind)

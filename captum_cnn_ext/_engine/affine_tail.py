@@ -20,6 +20,7 @@ from captum_cnn_ext._engine.autograd_graph import (
 from captum_cnn_ext._engine.lost_gradient import LeavesTorchError, gradient_end, values_stay
 from captum_cnn_ext._engine.observing import leaf_of
 from captum_cnn_ext._engine.replay import Replay
+from captum_cnn_ext._engine.written import differentiable
 
 _TOLERANCE = 1e-3  # of the score's change; what is not affine differs by far more
 
@@ -43,7 +44,7 @@ def affine_gradients(replay: Replay, score: Callable[[Any], Tensor]) -> tuple[Te
         first = torch.zeros(1, dtype=torch.long, device=one[0].device)
         try:
             with values_stay():
-                alone = score(replay(one, first))
+                alone = score(differentiable(lambda: replay(one, first)))
         except LeavesTorchError:
             return None
         kinds = {name.split("Backward")[0] for name in operations_between(one, alone)}
@@ -52,7 +53,7 @@ def affine_gradients(replay: Replay, score: Callable[[Any], Tensor]) -> tuple[Te
         if not _is_straight(replay, score, one, first, alone.detach()):
             return None
         leaves = [t.detach().clone().requires_grad_() for t in replay.activation]
-        scores = score(replay(leaves))
+        scores = score(differentiable(lambda: replay(leaves)))
         return torch.autograd.grad(scores.sum(), leaves, materialize_grads=True)
 
 
@@ -71,7 +72,7 @@ def used_tensors(
         leaves = [leaf_of(t.detach().clone()) for t in tensors]
         try:
             with values_stay():
-                scores = score(replay(leaves, rows))
+                scores = score(differentiable(lambda: replay(leaves, rows)))
         except LeavesTorchError:
             return [True for _ in leaves]
 

@@ -29,7 +29,12 @@ from captum_cnn_ext._engine.one_image import one_image_norms
 from captum_cnn_ext._engine.recording import joined
 from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext._engine.state import state_as_found
-from captum_cnn_ext._engine.written import CopiesBeforeWrites, tensors_in, written_into
+from captum_cnn_ext._engine.written import (
+    refuses_a_write,
+    tensors_in,
+    writes_allowed,
+    written_into,
+)
 
 # A pass on the CPU is slower for each image once a single activation outgrows what the allocator
 # keeps: every larger one is mapped and faulted in anew.
@@ -84,10 +89,23 @@ def graph_passes(
         tensors = [value for value in extra if isinstance(value, Tensor)]
         stack.enter_context(state_as_found(observed_module(forward_func), [like, *tensors]))
         expected: list[int | None] | None = None
-        copies = False  # the model writes into what autograd saved, as its first pass shows
+        writes = False  # whether the model writes in place where autograd refuses it
 
         def run(images: Tensor) -> Passed:
-            nonlocal expected, copies
+            nonlocal writes
+            first = expected is None
+            try:
+                passed = attempt(images)
+                if not (first and written_into(tensors_in((passed.tensors, passed.output)))):
+                    return passed
+            except RuntimeError as error:
+                if writes or not refuses_a_write(error):
+                    raise
+            writes = True
+            return attempt(images)
+
+        def attempt(images: Tensor) -> Passed:
+            nonlocal expected
             # a copy: a model may write into its input, which the graph before it still needs
             more = [v.clone() if isinstance(v, Tensor) else v for v in extra]
             args = (_copy(images, pixels), *more)
@@ -103,7 +121,7 @@ def graph_passes(
                 torch.enable_grad(),
                 one_image_norms(args),
                 observed(probes, True, not need_output, parallel),
-                CopiesBeforeWrites() if copies else nullcontext(),
+                writes_allowed() if writes else nullcontext(),
                 values_stay(),
             ):
                 try:
@@ -112,11 +130,7 @@ def graph_passes(
                     pass
             if first or not all(probe.parts for probe in probes):
                 check_reached(probes)  # warns, so not at every pass
-            passed = Passed([joined(list(probe.parts.values())) for probe in probes], output)
-            if first and written_into(tensors_in((passed.tensors, output))):
-                copies = True
-                return run(images)
-            return passed
+            return Passed([joined(list(probe.parts.values())) for probe in probes], output)
 
         yield run
 

@@ -49,7 +49,7 @@ from captum_cnn_ext._engine.observing import (
 from captum_cnn_ext._engine.one_image import one_image_norms
 from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext._engine.state import state_as_found
-from captum_cnn_ext._engine.written import CopiesBeforeWrites, tensors_in, written_into
+from captum_cnn_ext._engine.written import refuses_a_write, tensors_in, writes_allowed, written_into
 
 # what PyTorch says of an operation that can be differentiated once only
 _ONCE_ONLY = re.compile(r"double backward|differentiate twice|derivative for .* is not implemented")
@@ -216,7 +216,7 @@ def record(
     # DataParallel gathers its replicas' outputs in this thread: the graph must be on here.
     on = from_inputs or (gradients and parallel)
 
-    def run(stack: ExitStack, around: Around) -> Recording:
+    def run(stack: ExitStack, around: Around, *, from_start: bool = False) -> Recording:
         stack.enter_context(torch.inference_mode(False) if graph else nullcontext())
         # Copies, so that a model that writes into its input does not change the user's.
         args = tuple(
@@ -228,7 +228,7 @@ def record(
         probes = probes_for(forward_func, sites, args, count=stop_early and not parallel)
         recording = Recording(probes, device_ids or getattr(root, "device_ids", None))
         recording.inputs = leaves
-        mode = torch.enable_grad() if on else torch.no_grad()
+        mode = torch.enable_grad() if on or from_start else torch.no_grad()
         if tracer is not None:
             tracer.begin(leaves[0])
         if differentiable_twice:
@@ -262,11 +262,18 @@ def record(
             return lost.reason(run(again, around).ends())
 
     with ExitStack() as stack:
-        recording = run(stack, lambda _: nullcontext())
-        if graph and written_into(recording.ends()):
-            del recording
+        refused, recording = False, None
+        try:
+            recording = run(stack, lambda _: nullcontext())
+        except RuntimeError as error:
+            refused = graph and refuses_a_write(error)
+            if not refused:
+                raise
+        if recording is None or (graph and written_into(recording.ends())):
+            recording = None
             stack.close()
-            recording = run(stack, lambda _: CopiesBeforeWrites())
+            # into a view from before the layer: autograd has to know that part as well
+            recording = run(stack, lambda _: writes_allowed(), from_start=refused)
         recording.find_end = find_end
         yield recording
 

@@ -8,17 +8,20 @@ pass. Here the forward pass runs once more, and what is saved is copied before i
 the process at a time, and the backward pass must run inside it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from weakref import WeakSet
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 T = TypeVar("T")
 _MESSAGE = "modified by an inplace operation"
+_SPLITS = ("split", "chunk", "unbind", "split_with_sizes", "tensor_split", "hsplit", "vsplit")
 _SAVED: dict[type, list[str]] = {}  # a node's class: the attributes that give its saved tensors
 
 
@@ -27,12 +30,28 @@ def differentiable(run: Callable[[], T]) -> T:
 
     ``run`` is called again where its first graph is of no use; it must not change its arguments.
     """
-    found = run()
-    if not written_into(tensors_in(found)):
-        return found
-    del found
-    with CopiesBeforeWrites():
+    try:
+        found = run()
+        if not written_into(tensors_in(found)):
+            return found
+        del found
+    except RuntimeError as error:
+        if not refuses_a_write(error):
+            raise
+    with writes_allowed():
         return run()
+
+
+@contextmanager
+def writes_allowed() -> Iterator[None]:
+    """In the block, a model may write in place wherever it may without gradients."""
+    with CopiesBeforeWrites(), SingleViews():
+        yield
+
+
+def refuses_a_write(error: RuntimeError) -> bool:
+    """Whether autograd refused an in-place operation in the forward pass."""
+    return "is being modified inplace" in str(error)
 
 
 def tensors_in(value: Any) -> list[Tensor]:
@@ -70,6 +89,21 @@ def _saved_names(kind: type) -> list[str]:
         custom = issubclass(kind, torch.autograd.function.BackwardCFunction)
         _SAVED[kind] = ["saved_tensors"] if custom else names
     return _SAVED[kind]
+
+
+class SingleViews(TorchFunctionMode):
+    """Parts of a split tensor as views one by one: autograd lets nothing write into joint ones."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") not in _SPLITS or not isinstance(found, (tuple, list)):
+            return found
+        whole = args[0] if args else next(iter(kwargs.values()))
+        return type(found)(
+            whole.as_strided(part.shape, part.stride(), part.storage_offset()) for part in found
+        )
 
 
 class _Saved:
