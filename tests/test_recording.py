@@ -197,7 +197,7 @@ def test_keeping_features_in_a_list_does_not_reach_the_users_model():
         (models.Net, {"target": torch.tensor([0.0, 1, 1])}, "expected integer class indices"),
         (models.Net, {"target": None}, r"target=None: selects shape \(5,\).*expected one score"),
         (models.Net, {"target": (1, 2)}, "cannot be taken"),
-        (models.Net, {"target": "cat"}, "cannot be taken"),
+        (models.Net, {"target": "cat"}, "expected an integer"),
         (models.Net, {"internal_batch_size": 0}, "internal_batch_size=0: expected an integer"),
     ],
 )
@@ -209,8 +209,8 @@ def test_wrong_arguments_are_named(kind, kwargs, message):
 
 def test_outputs_that_are_not_tensors_are_named():
     model, x = models.build(models.Net), models.image_batch()
-    with pytest.raises(TypeError, match=r"got dict with keys \['out'\]; wrap it"):
-        LayerHiResCam(lambda x: {"out": model(x)}, model.block).attribute(x, 1)
+    with pytest.raises(TypeError, match=r"got dict with \['a'\] .*several could be"):
+        LayerHiResCam(lambda x: {"a": model(x), "b": x}, model.block).attribute(x, 1)
 
 
 def test_a_layer_cut_off_from_the_output():

@@ -414,7 +414,7 @@ def test_preprocessing_must_give_one_shape(model):
 
 
 @pytest.mark.parametrize(
-    "output", [lambda y: {"out": y}, lambda y: y[:, 0], lambda y: y * torch.nan]
+    "output", [lambda y: {"out": y, "more": y}, lambda y: y[:, 0], lambda y: y * torch.nan]
 )
 def test_models_that_give_no_class_scores_are_refused(model, images, output):
     class Wrapped(nn.Module):

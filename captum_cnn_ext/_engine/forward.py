@@ -8,16 +8,19 @@ from torch import Tensor
 from captum_cnn_ext._engine.arguments import observed_module, without_reducer
 from captum_cnn_ext._engine.inputs import check_devices
 from captum_cnn_ext._engine.one_image import one_image_norms
+from captum_cnn_ext._engine.outputs import output_tensor
 from captum_cnn_ext._engine.state import state_as_found
 
 
-def run_forward(forward_func: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """``forward_func(*args)`` with buffers and random numbers put back afterwards.
+def run_forward(forward_func: Callable[..., Any], args: tuple[Any, ...]) -> Tensor | float:
+    """What ``forward_func(*args)`` gives, with buffers and random numbers put back afterwards.
 
-    The tensors are the caller's own copies: a model may write into its input.
+    The tensor of scores in it, or one number for the whole batch. The arguments' tensors are the
+    caller's own copies: a model may write into its input.
     """
     tensors = [arg for arg in args if isinstance(arg, Tensor)]
     root = observed_module(forward_func)
     check_devices(root, tensors)
     with state_as_found(root, tensors, eager=False), one_image_norms(tensors):
-        return without_reducer(forward_func)(*args)
+        output = without_reducer(forward_func)(*args)
+    return output if isinstance(output, (int, float)) else output_tensor(output)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import root_module, runnable
+from captum_cnn_ext._engine.outputs import output_tensor
 from captum_cnn_ext._engine.patching import unfollowable
 from captum_cnn_ext._engine.state import state_as_found
 from captum_cnn_ext._engine.tape import Ref, Refusal, Step, Tape, record_tape
@@ -55,13 +56,14 @@ class Incremental:
         function = runnable(forward_func)
         with torch.no_grad(), state_as_found(root, one):
             tape, _, self.outputs = record_tape(
-                lambda *tensors: function(*arguments(tensors)),
+                lambda *tensors: output_tensor(function(*arguments(tensors))),
                 [tensor.clone() for tensor in one],
                 [tensor.clone() for tensor in two],
             )
         self.tape = folded(tape)
         self.device_type = one[0].device.type
         self.last_use = {n: i for i, step in enumerate(self.tape.steps) for n in step.reads()}
+        self.last_use[self.tape.output] = len(self.tape.steps)  # also where other steps read it
         self.kept = {
             n for s in self.tape.steps if needs_recorded(s, self.tape.shapes) for n in s.reads()
         }

@@ -11,8 +11,9 @@ from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.batching import rows_of
 from captum_cnn_ext._engine.forward import run_forward
 from captum_cnn_ext._engine.incremental import Incremental
+from captum_cnn_ext._engine.outputs import output_tensor
 from captum_cnn_ext._engine.tape import Refusal
-from captum_cnn_ext._engine.targets import select_score
+from captum_cnn_ext._engine.targets import as_target, select_score
 from captum_cnn_ext._engine.tiles import Span, Tile, cut
 
 # Deviation of the tape's output from the model's, in units of rounding of its largest value, that
@@ -59,7 +60,7 @@ class Example:
         values = (*inputs, *extra)
         by_row = [isinstance(v, Tensor) and v.shape[:1] == (length,) for v in values]
         parts = [rows_of(v, rows, length) for v in values]
-        own = rows_of(target, rows, length)
+        own = rows_of(as_target(target), rows, length)
         own = own[0] if isinstance(own, list) and len(own) == 1 else own
         return cls(
             forward_func, parts[: len(inputs)], parts[len(inputs) :], own, by_row, probability
@@ -88,7 +89,8 @@ class Example:
 
     def scores(self, output: Any) -> Tensor:
         """What the target selects, wide enough for differences."""
-        if self.probability and isinstance(output, Tensor):
+        output = output_tensor(output)
+        if self.probability:
             if output.ndim != 2 or output.shape[1] < 2:
                 raise ArgumentError(
                     f"score='probability': the model's output {tuple(output.shape)} is not "

@@ -2,33 +2,71 @@
 
 import operator
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError, TargetError
 from captum_cnn_ext._engine.captum_compat import select_targets
 from captum_cnn_ext._engine.inputs import as_tensors
+from captum_cnn_ext._engine.outputs import output_tensor
+
+
+def as_target(target: Any) -> Any:
+    """A target as Captum takes it: None, an int, a tuple, a tensor (N,), a list of ints or tuples.
+
+    Besides these, NumPy's integers and arrays are taken, and one column, (N, 1).
+
+    Raises:
+        TargetError: numbers that are no integers, or an array of several dimensions.
+    """
+    if isinstance(target, Tensor):
+        if target.dtype.is_floating_point or target.dtype == torch.bool or target.is_complex():
+            raise TargetError(f"target: expected integer class indices, got dtype {target.dtype}")
+        return target.reshape(-1) if target.ndim == 2 and target.shape[1] == 1 else target
+    if isinstance(target, np.ndarray):
+        if target.dtype.kind not in "iu":
+            raise TargetError(f"target: expected integer class indices, got dtype {target.dtype}")
+        column = target.ndim == 2 and target.shape[1] == 1
+        if target.ndim > 1 and not column:
+            raise TargetError(
+                f"target: an array {target.shape} has several indices for each example; pass a "
+                "list of tuples where the output has several dimensions"
+            )
+        return (target[:, 0] if column else target).tolist()
+    if isinstance(target, list):
+        return [_element(each, f"target[{i}]") for i, each in enumerate(target)]
+    return target if target is None else _element(target, "target")
+
+
+def _element(value: Any, name: str) -> Any:
+    """One example's target: an int, or a tuple of indices."""
+    if isinstance(value, tuple):
+        return tuple(operator.index(v) if hasattr(v, "__index__") else v for v in value)
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise TargetError(
+            f"{name}={value!r}: expected an integer, or a tuple of integers where the output has "
+            "several dimensions"
+        ) from error
 
 
 def select_score(output: Any, target: Any) -> Tensor:
     """Each example's score that ``target`` selects from the model's output, shape (N,).
 
-    Takes every form of target that Captum takes: None, int, tuple, tensor, list of int or tuple.
+    Takes every form of target that `as_target` takes, and every output that `output_tensor` does.
 
     Raises:
-        TypeError: the output is not a tensor.
+        OutputError: which tensor of the output holds the scores is not certain.
         TargetError: the output has no such target, or the target leaves more than one score.
     """
-    if not isinstance(output, Tensor):
-        keys = f" with keys {sorted(map(str, output))}" if isinstance(output, dict) else ""
-        raise TypeError(
-            f"forward_func: expected it to return a tensor (N, ...), got {type(output).__name__}"
-            f"{keys}; wrap it, e.g. lambda x: model(x)['out']"
-        )
-    if hasattr(target, "__index__") and not isinstance(target, Tensor):
-        target = operator.index(target)
+    output, target = output_tensor(output), as_target(target)
+    if isinstance(target, Tensor):
+        target = target.to(output.device)
     _check_range(output, target)
     try:
         score = select_targets(output, target)
@@ -50,8 +88,6 @@ def select_score(output: Any, target: Any) -> Tensor:
 def _check_range(output: Tensor, target: Any) -> None:
     """Refuse class indices the output does not have; on CUDA an index error would be fatal."""
     if isinstance(target, Tensor):
-        if target.dtype.is_floating_point or target.dtype == torch.bool:
-            raise TargetError(f"target: expected integer class indices, got dtype {target.dtype}")
         indices = target.reshape(-1).tolist()
     elif isinstance(target, int):
         indices = [target]
@@ -71,27 +107,70 @@ def _check_range(output: Tensor, target: Any) -> None:
         )
 
 
-def target_columns(targets: Any, inputs: Any) -> list[Any] | Tensor:
-    """Several targets at once: a list of T for every example, or a tensor (N, T) of class indices.
+@dataclass(frozen=True)
+class TargetColumns:
+    """Several targets at once: T that every example shares, or each example's own.
+
+    Args:
+        shared: T targets.
+        own: N rows of T targets.
+    """
+
+    shared: list[Any] | None
+    own: Tensor | list[list[Any]] | None
+
+    def of(self, rows: Any) -> list[Any]:
+        """The T targets of the examples whose ``rows`` of ``own`` these are."""
+        if self.shared is not None:
+            return self.shared
+        if isinstance(rows, Tensor):
+            return list(rows.unbind(1))
+        return [list(column) for column in zip(*rows, strict=True)]
+
+
+def target_columns(targets: Any, inputs: Any) -> TargetColumns:
+    """What ``attribute_targets`` was asked for.
+
+    A flat list or a tensor (T,) has T targets for every example; a list of lists or a tensor
+    (N, T) has a row for each example. A tuple is one target with several indices.
 
     Raises:
         ArgumentError: there are none, or they have another form.
     """
+    if isinstance(targets, np.ndarray) and targets.dtype.kind in "iu":
+        targets = targets.tolist()
     if isinstance(targets, Tensor) and targets.ndim == 1:
         targets = targets.tolist()
+    length = len(as_tensors(inputs)[0])
     if isinstance(targets, Tensor):
-        length = len(as_tensors(inputs)[0])
         if targets.ndim != 2 or len(targets) != length or not targets.shape[1]:
             raise ArgumentError(
                 f"targets: expected shape (T,), or (N, T) for the {length} inputs, got "
                 f"{tuple(targets.shape)}"
             )
-        return targets
-    if isinstance(targets, (list, tuple, range)) and len(targets):
-        return list(targets)
-    raise ArgumentError(
-        f"targets={targets!r}: expected a list of classes, or a tensor (T,) or (N, T) of them"
-    )
+        return TargetColumns(None, targets)
+    if not isinstance(targets, (list, tuple, range)) or not len(targets):
+        raise ArgumentError(
+            f"targets={targets!r}: expected a list of classes, or a tensor (T,) or (N, T) of them"
+        )
+    rows = [_row(each) for each in targets]
+    if all(row is None for row in rows):
+        return TargetColumns(list(targets), None)
+    widths = [None if row is None else len(row) for row in rows]
+    if len(rows) != length or None in widths or len(set(widths)) > 1 or not widths[0]:
+        raise ArgumentError(
+            f"targets: a list of lists is read as one row of T targets for each of the {length} "
+            f"inputs, like a tensor (N, T); got {len(rows)} entries of lengths {widths}. For T "
+            "targets that all inputs share pass a flat list; for lists of one target for each "
+            "input, (T, N), transpose them: [list(row) for row in zip(*targets)]"
+        )
+    return TargetColumns(None, [row for row in rows if row is not None])
+
+
+def _row(value: Any) -> list[Any] | None:
+    """A row of targets; None for a single target."""
+    several = isinstance(value, list) or (isinstance(value, (Tensor, np.ndarray)) and value.ndim)
+    return list(value) if several else None
 
 
 NeuronSelector = int | tuple[int | slice, ...] | Callable[..., Tensor]

@@ -17,6 +17,7 @@ from captum_cnn_ext._engine.arguments import ArgumentError, Layer, observed_modu
 from captum_cnn_ext._engine.batching import Chunk
 from captum_cnn_ext._engine.captum_compat import TargetType
 from captum_cnn_ext._engine.lost_gradient import not_used
+from captum_cnn_ext._engine.outputs import output_tensor
 from captum_cnn_ext._engine.replay import Replay
 from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext._engine.targets import select_score
@@ -225,6 +226,7 @@ class LayerReciproCam(ReplayCam):
 
 def _score_of(target: TargetType, length: int, output: Any) -> Tensor:
     """The scores of the recorded batch, or of its first example alone."""
+    output = output_tensor(output)
     return select_score(output, target if len(output) == length else repeated(target, 0, length, 1))
 
 

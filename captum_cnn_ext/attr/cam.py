@@ -13,7 +13,7 @@ from captum_cnn_ext._engine.batching import Chunk, layer_results
 from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.recording import Recording, record
 from captum_cnn_ext._engine.sites import Site, layer_sites
-from captum_cnn_ext._engine.targets import select_score, target_columns
+from captum_cnn_ext._engine.targets import as_target, select_score, target_columns
 from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_transform, flat
 
 Evidence = list[list[tuple[Tensor, ...]]]
@@ -99,7 +99,7 @@ class ActivationMap(LayerAttribution, ABC):
         return layer_results(
             maps,
             inputs,
-            target,
+            as_target(target),
             additional_forward_args,
             several_layers=self._several_layers,
             internal_batch_size=internal_batch_size,
@@ -224,7 +224,7 @@ class GradientCam(ClassActivationMap, GradientAttribution, ABC):
                     evidence, chunk, sites, reshape_transform, relu_attributions, attr_dim_summation
                 )
 
-            each = list(chunk.target.unbind(1)) if isinstance(columns, Tensor) else columns
+            each = columns.of(chunk.target)
             found = self._each_target(chunk, sites, each, grad_kwargs, use)
             return [
                 tuple(torch.stack(tensors, 1) for tensors in zip(*site, strict=True))
@@ -234,7 +234,7 @@ class GradientCam(ClassActivationMap, GradientAttribution, ABC):
         return layer_results(
             maps,
             inputs,
-            columns if isinstance(columns, Tensor) else None,
+            columns.own,
             additional_forward_args,
             several_layers=self._several_layers,
             internal_batch_size=internal_batch_size,

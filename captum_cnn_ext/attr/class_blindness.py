@@ -9,6 +9,7 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError, choose
 from captum_cnn_ext._engine.backward_rules import RULES, ruled_backward
+from captum_cnn_ext._engine.outputs import output_tensor
 from captum_cnn_ext._engine.recording import record
 
 
@@ -58,10 +59,11 @@ def class_blindness(
     with record(
         model, [], (inputs,), additional_forward_args, from_inputs=True, need_output=True
     ) as recording:
-        scores = recording.output
-        if not isinstance(scores, Tensor) or scores.ndim != 2 or not scores.requires_grad:
-            found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-            raise ArgumentError(f"model: expected scores (N, classes) of the inputs, got {found}")
+        scores = output_tensor(recording.output)
+        if scores.ndim != 2 or not scores.requires_grad:
+            raise ArgumentError(
+                f"model: expected scores (N, classes) of the inputs, got {tuple(scores.shape)}"
+            )
         pictures = []
         with ruled_backward(recording.inputs, scores, rule, smooth) as backward:
             for classes in (scores.argmax(1), scores.argmin(1)):

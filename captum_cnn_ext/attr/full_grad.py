@@ -20,7 +20,7 @@ from captum_cnn_ext._engine.captum_compat import (
 from captum_cnn_ext._engine.inputs import as_tensors, check_initialised
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site
-from captum_cnn_ext._engine.targets import select_score, target_columns
+from captum_cnn_ext._engine.targets import as_target, select_score, target_columns
 
 T = TypeVar("T")
 Terms = tuple[tuple[Tensor, ...], dict[str, tuple[Tensor, ...]]]
@@ -130,7 +130,7 @@ class FullGrad(GradientAttribution):
         return self._results(
             lambda chunk: self._terms(chunk, [chunk.target], _maps),
             inputs,
-            target,
+            as_target(target),
             additional_forward_args,
             internal_batch_size=internal_batch_size,
             show_progress=show_progress,
@@ -157,14 +157,14 @@ class FullGrad(GradientAttribution):
         columns = target_columns(targets, inputs)
 
         def run(chunk: Chunk) -> list[tuple[Tensor, ...]]:
-            each = list(chunk.target.unbind(1)) if isinstance(columns, Tensor) else columns
+            each = columns.of(chunk.target)
             found = self._terms(chunk, each, _maps)
             return [tuple(torch.stack(maps, 1) for maps in zip(*found, strict=True))]
 
         return self._results(
             run,
             inputs,
-            columns if isinstance(columns, Tensor) else None,
+            columns.own,
             additional_forward_args,
             internal_batch_size=internal_batch_size,
             show_progress=show_progress,

@@ -13,6 +13,7 @@ from torch import Tensor
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose
 from captum_cnn_ext._engine.batching import Chunk
 from captum_cnn_ext._engine.captum_compat import TargetType
+from captum_cnn_ext._engine.outputs import output_tensor
 from captum_cnn_ext._engine.recording import Recording, record
 from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext._engine.targets import select_score
@@ -216,6 +217,7 @@ class LayerFinerCam(GradientCam):
         self.base = choose("base", base, list(BASES))
 
     def _score(self, output: Any, target: TargetType) -> Tensor:
+        output = output_tensor(output)
         own = select_score(output, target)
         if output.ndim != 2 or output.shape[1] < 2:
             raise ArgumentError(

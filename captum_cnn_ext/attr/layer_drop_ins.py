@@ -1,11 +1,12 @@
 """Captum's layer methods, with their signatures and values, computing only the layer's tail."""
 
+import copy
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
-from captum.attr import FeatureAblation, IntegratedGradients
+from captum.attr import FeatureAblation, GradientAttribution, IntegratedGradients
 from captum.attr import LayerFeatureAblation as CaptumLayerFeatureAblation
 from captum.attr import LayerIntegratedGradients as CaptumLayerIntegratedGradients
 from torch import Tensor
@@ -17,9 +18,10 @@ from captum_cnn_ext._engine.captum_compat import (
     log_usage,
 )
 from captum_cnn_ext._engine.inputs import as_tensors
+from captum_cnn_ext._engine.outputs import tensor_forward
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import layer_sites
-from captum_cnn_ext._engine.targets import select_score
+from captum_cnn_ext._engine.targets import as_target, select_score
 from captum_cnn_ext._numbers import as_count, as_count_or_none
 from captum_cnn_ext.attr.tail_forward import TailForward
 
@@ -97,6 +99,7 @@ class LayerFeatureAblation(CaptumLayerFeatureAblation):
             ArgumentError: the layer is not reached or gives no tensor.
             TargetError: the output has no such target.
         """
+        target = as_target(target)
         per_eval = as_count("perturbations_per_eval", perturbations_per_eval)
         modules = self.layer if isinstance(self.layer, list) else [self.layer]
         found = []
@@ -110,7 +113,7 @@ class LayerFeatureAblation(CaptumLayerFeatureAblation):
                 call=call,
                 device_ids=self.device_ids,
             )
-            if isinstance(tail.output, Tensor) and target is not None:
+            if target is not None:
                 select_score(tail.output, target)  # a wrong target is named before the work
             found.append(
                 FeatureAblation(tail).attribute(
@@ -125,7 +128,16 @@ class LayerFeatureAblation(CaptumLayerFeatureAblation):
         return found if isinstance(self.layer, list) else found[0]
 
 
-class LayerIntegratedGradients(CaptumLayerIntegratedGradients):
+class ReadsOutputs(GradientAttribution):
+    """Abstract: Captum's convergence delta, also of a model whose output is a collection."""
+
+    def compute_convergence_delta(self, *args: Any, **kwargs: Any) -> Tensor:
+        """As in Captum: how far the attributions' sum is from the scores' difference, (N,)."""
+        attribution = GradientAttribution(tensor_forward(self.forward_func))
+        return cast(Tensor, attribution.compute_convergence_delta(*args, **kwargs))
+
+
+class LayerIntegratedGradients(ReadsOutputs, CaptumLayerIntegratedGradients):
     r"""Captum's ``LayerIntegratedGradients`` with its values, computing only the layer's tail.
 
     .. math:: (A - A') \int_0^1 \frac{\partial f(A' + \alpha (A - A'))}{\partial A}\, d\alpha
@@ -206,10 +218,11 @@ class LayerIntegratedGradients(CaptumLayerIntegratedGradients):
             ArgumentError: the layer is not reached or gives no tensor.
             TargetError: the output has no such target.
         """
+        target = as_target(target)
         layers = self.layer if isinstance(self.layer, list) else [self.layer]
         if len(layers) > 1:
             return CaptumLayerIntegratedGradients.attribute.__wrapped__(
-                self,
+                self._reading_tensors(),
                 inputs,
                 baselines,
                 target,
@@ -237,7 +250,7 @@ class LayerIntegratedGradients(CaptumLayerIntegratedGradients):
             call=call,
             device_ids=self.device_ids,
         )
-        if isinstance(tail.output, Tensor) and target is not None:
+        if target is not None:
             select_score(tail.output, target)  # a wrong target is named before the work
         ig = IntegratedGradients(tail, self.multiplies_by_inputs)
         ig.gradient_func = partial(_gradients, grad_kwargs=grad_kwargs)
@@ -262,6 +275,14 @@ class LayerIntegratedGradients(CaptumLayerIntegratedGradients):
             target=target,
         )
         return result, delta
+
+    def _reading_tensors(self) -> "LayerIntegratedGradients":
+        """This object for Captum's own code, which reads nothing but tensors."""
+        found = copy.copy(self)
+        found.device_ids = self.device_ids or getattr(self.forward_func, "device_ids", None)
+        found.forward_func = tensor_forward(self.forward_func)
+        found.ig = IntegratedGradients(found.forward_func, self.multiplies_by_inputs)
+        return found
 
 
 def _gradients(

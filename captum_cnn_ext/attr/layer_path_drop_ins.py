@@ -22,14 +22,14 @@ from captum_cnn_ext._engine.captum_compat import (
 from captum_cnn_ext._engine.inputs import as_tensors
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site, layer_sites
-from captum_cnn_ext._engine.targets import select_score
+from captum_cnn_ext._engine.targets import as_target, select_score
 from captum_cnn_ext._numbers import as_count, as_count_or_none
-from captum_cnn_ext.attr.layer_drop_ins import as_baselines
+from captum_cnn_ext.attr.layer_drop_ins import ReadsOutputs, as_baselines
 
 Pair = tuple[Tensor, Tensor]
 
 
-class LayerConductance(CaptumLayerConductance):
+class LayerConductance(ReadsOutputs, CaptumLayerConductance):
     r"""Captum's ``LayerConductance`` with its values, without a graph before the layer.
 
     .. math:: \sum_i g_i \odot (A_{i+1} - A_i)
@@ -106,6 +106,7 @@ class LayerConductance(CaptumLayerConductance):
             ArgumentError: the layer is not reached, or the target does not depend on it.
             TargetError: the output has no such target.
         """
+        target = as_target(target)
         tensors, starts = as_tensors(inputs), as_baselines(baselines, as_tensors(inputs))
         (site,) = layer_sites(self.forward_func, self.layer, attribute_to_layer_input, call)
         _, positions = quadrature(method, as_count("n_steps", n_steps) + 1)
@@ -214,6 +215,7 @@ class InternalInfluence(CaptumInternalInfluence):
             ArgumentError: the layer is not reached, or the target does not depend on it.
             TargetError: the output has no such target.
         """
+        target = as_target(target)
         tensors, starts = as_tensors(inputs), as_baselines(baselines, as_tensors(inputs))
         (site,) = layer_sites(self.forward_func, self.layer, attribute_to_layer_input, call)
         sizes, positions = quadrature(method, as_count("n_steps", n_steps))

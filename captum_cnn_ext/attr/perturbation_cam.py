@@ -13,6 +13,7 @@ from captum_cnn_ext._engine.arguments import Layer, find_layers
 from captum_cnn_ext._engine.batching import Chunk, in_chunks, layer_results
 from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.sites import Site, layer_sites
+from captum_cnn_ext._engine.targets import as_target
 from captum_cnn_ext.attr.reshape import ReshapeTransform
 
 
@@ -103,7 +104,7 @@ class PerturbationCam(LayerAttribution, PerturbationAttribution, ABC):
         return layer_results(
             maps,
             inputs,
-            target,
+            as_target(target),
             additional_forward_args,
             several_layers=self._several_layers,
             internal_batch_size=internal_batch_size,

@@ -14,6 +14,7 @@ from torch import Tensor
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose
 from captum_cnn_ext._engine.batching import Chunk
 from captum_cnn_ext._engine.forward import run_forward
+from captum_cnn_ext._engine.outputs import output_tensor
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext._engine.targets import select_score
@@ -156,15 +157,16 @@ class MaskedInputCam(PerturbationCam):
         output = self._scale(run_forward(self.forward_func, args))
         return wide(select_score(output, repeated(chunk.target, n, len(maps), count)))
 
-    def _scale(self, output: Any) -> Any:
-        if self.score == "logit" or not isinstance(output, Tensor):
-            return output
-        if output.ndim != 2 or output.shape[1] < 2:
+    def _scale(self, output: Any) -> Tensor:
+        scores = output_tensor(output)
+        if self.score == "logit":
+            return scores
+        if scores.ndim != 2 or scores.shape[1] < 2:
             raise ArgumentError(
-                f"score='probability': the model's output {tuple(output.shape)} is not "
+                f"score='probability': the model's output {tuple(scores.shape)} is not "
                 "(N, classes); pass score='logit' to take it as it is"
             )
-        return output.softmax(1)
+        return scores.softmax(1)
 
     def _weigh(self, scores: Tensor, unmasked: Tensor) -> Tensor:
         """The weights (k,) from the scores (k, samples) and the unmasked example's score."""

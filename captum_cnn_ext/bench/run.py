@@ -16,6 +16,7 @@ from captum_cnn_ext import metrics
 from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.forward import run_forward
 from captum_cnn_ext._engine.one_image import one_image_norms
+from captum_cnn_ext._engine.outputs import output_tensor
 from captum_cnn_ext.bench.cost import peak_bytes, timed
 from captum_cnn_ext.bench.methods import Method, Subject
 from captum_cnn_ext.bench.results import Cell, Results
@@ -108,8 +109,7 @@ def run(
 
 def _scores(model: torch.nn.Module, x: Tensor) -> Tensor:
     with torch.no_grad():
-        scores: Tensor = run_forward(model, (x.clone(),))
-    return scores
+        return output_tensor(run_forward(model, (x.clone(),)))
 
 
 def _cell(

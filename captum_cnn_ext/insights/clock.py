@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.outputs import output_tensor
 from captum_cnn_ext.methods import AT_ONCE
 
 TIMED_FORWARDS = 3
@@ -34,7 +35,7 @@ def forward_seconds(model: nn.Module, inputs: Tensor) -> tuple[float, Tensor]:
     Cost: four forward passes.
 
     Raises:
-        ArgumentError: the model does not return one tensor.
+        ArgumentError: the pass fails, or which tensor holds the scores is not certain.
     """
 
     def run() -> Tensor:
@@ -47,12 +48,7 @@ def forward_seconds(model: nn.Module, inputs: Tensor) -> tuple[float, Tensor]:
                     f"model: its forward pass of inputs {tuple(inputs.shape)}, {inputs.dtype}, "
                     f"raised {type(error).__name__}: {message}"
                 ) from error
-        if not all(isinstance(output, Tensor) for output in outputs):
-            raise ArgumentError(
-                "model: expected it to return a tensor (N, classes), got "
-                f"{type(outputs[0]).__name__}; wrap it in a module that returns the logits"
-            )
-        return torch.cat(outputs)
+        return torch.cat([output_tensor(output) for output in outputs])
 
     output = run()  # the first pass is slower: libraries choose their kernels
     times = [stopwatch(run, inputs)[0] for _ in range(TIMED_FORWARDS)]

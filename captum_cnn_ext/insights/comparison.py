@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer
 from captum_cnn_ext._engine.brief import brief
+from captum_cnn_ext._engine.outputs import output_tensor
 from captum_cnn_ext._engine.state import state_as_found
 from captum_cnn_ext.insights.context import CALLED_OFTEN
 from captum_cnn_ext.insights.inputs import Images, Preprocess, read_photos
@@ -149,7 +150,7 @@ def compare(
 
 def _outputs(model: nn.Module, inputs: Tensor) -> Tensor:
     with torch.no_grad():
-        return torch.cat([model(chunk) for chunk in torch.split(inputs, AT_ONCE)])
+        return torch.cat([output_tensor(model(chunk)) for chunk in torch.split(inputs, AT_ONCE)])
 
 
 def _layer_names(

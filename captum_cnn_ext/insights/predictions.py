@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError
-from captum_cnn_ext._engine.targets import select_score
+from captum_cnn_ext._engine.targets import as_target, select_score
 from captum_cnn_ext.insights.context import Predicted
 
 SUM_TOLERANCE = 1e-3
@@ -49,6 +49,7 @@ def explained_classes(outputs: Tensor, target: Any, photos: int) -> list[int]:
     """
     if target is None:
         return [int(index) for index in outputs.argmax(1)]
+    target = as_target(target)
     if isinstance(target, Tensor):
         target = target.tolist()
     targets = list(target) if isinstance(target, Sequence) else [target] * photos

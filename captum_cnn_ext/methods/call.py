@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from captum_cnn_ext._engine.arguments import ArgumentError, find_layer
 from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.one_image import one_image_norms
+from captum_cnn_ext._engine.outputs import output_tensor
 from captum_cnn_ext._engine.state import state_as_found
 from captum_cnn_ext.methods import settings
 from captum_cnn_ext.methods.expression import Expression, evaluate, imported, source, variable
-from captum_cnn_ext.methods.known import CONTROL, INPUT, LAYER, LAYERS, KnownMethod
+from captum_cnn_ext.methods.known import CAPTUM, CONTROL, INPUT, LAYER, LAYERS, KnownMethod
 
 AT_ONCE = 8  # images that go through the network together
 MODEL, X, TARGET = variable("model"), variable("x"), variable("target")
@@ -52,8 +53,8 @@ class Call:
     def attribute(self, inputs: Tensor, targets: Tensor | int) -> Tensor:
         """The map of each input for its class. The caller's random state stays as it is."""
         model = self.model
-        if self.known.noisy and inputs.dtype in (torch.float16, torch.bfloat16):
-            model = _Rounding(model, inputs.dtype)
+        if self.known.noisy or self.known.origin == CAPTUM:
+            model = _ForCaptum(model, inputs.dtype)
         with state_as_found(None, [inputs]), one_image_norms([inputs]):
             torch.manual_seed(self.seed)
             found: Tensor = evaluate(self.expression, model=model, x=inputs.clone(), target=targets)
@@ -70,15 +71,19 @@ class Call:
         return as_maps(torch.cat([self.attribute(*part) for part in parts]), len(inputs))
 
 
-class _Rounding(nn.Module):
-    """A model of half precision that takes single: NoiseTunnel's noise makes the inputs so."""
+class _ForCaptum(nn.Module):
+    """A model as Captum's classes need it.
+
+    It takes single precision where it has half, because NoiseTunnel's noise makes the inputs so,
+    and it returns a tensor.
+    """
 
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.model, self.dtype = model, dtype
 
-    def forward(self, inputs: Tensor) -> Any:
-        return self.model(inputs.to(self.dtype))
+    def forward(self, inputs: Tensor) -> Tensor:
+        return output_tensor(self.model(inputs.to(self.dtype)))
 
     def get_submodule(self, target: str) -> nn.Module:
         return self.model.get_submodule(target)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +12,8 @@ from torch import Tensor
 from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.arguments import Layer as AnyLayer
 from captum_cnn_ext._engine.captum_compat import TargetType
-from captum_cnn_ext._engine.targets import select_score
+from captum_cnn_ext._engine.outputs import output_tensor
+from captum_cnn_ext._engine.targets import as_target, select_score
 from captum_cnn_ext._numbers import as_count, whole
 from captum_cnn_ext.synthesis.objective import (
     Batch,
@@ -169,16 +169,17 @@ def Target(
         target 285 - 0.5 target 281
     """
     place = None if layer is None else Place(module_or_name(layer))
+    target = as_target(target)
 
-    def output(view: View) -> Any:
-        return view.output if place is None else view.at(place)
+    def output(view: View) -> Tensor:
+        return output_tensor(view.output) if place is None else view.at(place)
 
     def score(view: View) -> Tensor:
         return select_score(output(view), target)
 
     def check(view: View) -> None:
         scores = output(view)
-        if isinstance(scores, Tensor) and scores.ndim == 2 and _are_probabilities(scores.detach()):
+        if scores.ndim == 2 and _are_probabilities(scores.detach()):
             warnings.warn(
                 f"target={target!r}: the scores are probabilities (every row of them is positive "
                 "and sums to 1). Maximise the logits: name the layer before the softmax, "

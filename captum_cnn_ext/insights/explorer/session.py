@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError, choose, nearest
 from captum_cnn_ext._engine.forward import run_forward
+from captum_cnn_ext._engine.outputs import output_tensor
 from captum_cnn_ext.attr import DeconvNet, LayerFeatureMaps, suggest_layers
 from captum_cnn_ext.attr.reshape import channel_maps
 from captum_cnn_ext.evidence import TopPatches
@@ -325,12 +326,7 @@ class ExplorerSession:
 
     def _scores(self, inputs: Tensor) -> Tensor:
         with torch.no_grad():
-            found = run_forward(self.model, (inputs.clone(),))
-        if not isinstance(found, Tensor):
-            raise ArgumentError(
-                f"model: expected it to return a tensor (N, classes), got {type(found).__name__}"
-            )
-        return found
+            return output_tensor(run_forward(self.model, (inputs.clone(),)))
 
     def _checked(self, maps: Tensor, unit: Unit) -> Tensor:
         if not 0 <= unit.channel < len(maps):
