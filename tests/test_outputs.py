@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from reports import small, small_images
 from snapshots import nothing_left_behind
+from torch import nn
 from torchvision.transforms import functional
 
 from captum_cnn_ext import attr, bench, metrics, synthesis
@@ -173,6 +174,15 @@ def test_incremental_occlusion_and_one_number_for_the_batch():
     torch.testing.assert_close(found[1].double(), found[0])
 
 
+class Branches(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(2, 3, 3), nn.Conv2d(2, 3, 3)
+
+    def forward(self, x):
+        return (self.a(x).relu() * self.b(x).sigmoid()).mean((2, 3))
+
+
 @pytest.mark.filterwarnings("ignore:Multiple layers provided")
 def test_convergence_deltas_and_lists_of_layers():
     plain, other, x = pair()
@@ -186,9 +196,11 @@ def test_convergence_deltas_and_lists_of_layers():
             cls(m, m.block).compute_convergence_delta(x, 0 * x, x, target=1) for m in (plain, other)
         ]
         assert torch.equal(*sums)
+    branches = [models._seeded(Branches()) for _ in range(2)]
+    packed(branches[1], lambda y: (y, y.argmax(1)))
     layers = [
-        attr.LayerIntegratedGradients(m, [m.norm, m.head[1]]).attribute(x, target=1, n_steps=3)
-        for m in (plain, other)
+        attr.LayerIntegratedGradients(m, ["a", "b"]).attribute(x, target=1, n_steps=3)
+        for m in branches
     ]
     assert same(layers[1], layers[0])
 

@@ -175,7 +175,7 @@ class GradientCam(ClassActivationMap, GradientAttribution, ABC):
     def attribute_targets(
         self,
         inputs: Tensor | tuple[Tensor, ...],
-        targets: Sequence[int | tuple[int, ...]] | Tensor,
+        targets: Sequence[int | tuple[int, ...] | list[int]] | Tensor,
         additional_forward_args: Any = None,
         attribute_to_layer_input: bool = False,
         relu_attributions: bool = False,
@@ -194,9 +194,9 @@ class GradientCam(ClassActivationMap, GradientAttribution, ABC):
 
         Args:
             inputs: one tensor (N, ...) or a tuple of them.
-            targets: T targets for every input, as a list or a tensor (T,) of class indices (a
-                list of tuples where the output has more dimensions), or a tensor (N, T) with
-                each input's own.
+            targets: T targets that all inputs share, as a list or a tensor (T,) of class indices
+                (a list of tuples where the output has more dimensions); or each input's own T,
+                as a tensor (N, T) or a list of N lists.
             additional_forward_args: as in ``attribute``, and so is every argument after it.
 
         Returns:

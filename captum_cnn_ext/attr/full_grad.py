@@ -139,7 +139,7 @@ class FullGrad(GradientAttribution):
     def attribute_targets(
         self,
         inputs: Tensor | tuple[Tensor, ...],
-        targets: Sequence[int | tuple[int, ...]] | Tensor,
+        targets: Sequence[int | tuple[int, ...] | list[int]] | Tensor,
         additional_forward_args: Any = None,
         *,
         internal_batch_size: int | None = None,
@@ -149,7 +149,8 @@ class FullGrad(GradientAttribution):
 
         Args:
             inputs: as in ``attribute``, and so are the other arguments.
-            targets: T targets for every input, as a list or a tensor (T,), or a tensor (N, T).
+            targets: T targets that all inputs share, as a list or a tensor (T,); or each input's
+                own, as a tensor (N, T) or a list of N lists.
 
         Returns:
             ``(N, T, 1, *positions)``; a tuple of these when ``inputs`` is a tuple.
