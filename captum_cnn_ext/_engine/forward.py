@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import observed_module, without_reducer
+from captum_cnn_ext._engine.input_errors import check_rows, explained
 from captum_cnn_ext._engine.inputs import check_devices
 from captum_cnn_ext._engine.one_image import one_image_norms
 from captum_cnn_ext._engine.outputs import output_tensor
@@ -22,5 +23,7 @@ def run_forward(forward_func: Callable[..., Any], args: tuple[Any, ...]) -> Tens
     root = observed_module(forward_func)
     check_devices(root, tensors)
     with state_as_found(root, tensors, eager=False), one_image_norms(tensors):
-        output = without_reducer(forward_func)(*args)
+        with explained(root, args):
+            output = without_reducer(forward_func)(*args)
+    check_rows(root, args, output)
     return output if isinstance(output, (int, float)) else output_tensor(output)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import observed_module, root_module, runnable
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
+from captum_cnn_ext._engine.input_errors import explained
 from captum_cnn_ext._engine.inputs import check_devices
 from captum_cnn_ext._engine.lost_gradient import values_stay
 from captum_cnn_ext._engine.observing import (
@@ -125,7 +126,8 @@ def graph_passes(
                 values_stay(),
             ):
                 try:
-                    output = runnable(forward_func)(*args)
+                    with explained(root, args):
+                        output = runnable(forward_func)(*args)
                 except (Stop, StopInWorker):
                     pass
             if first or not all(probe.parts for probe in probes):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import runnable
+from captum_cnn_ext._engine.input_errors import explained
 from captum_cnn_ext._engine.inputs import check_devices
 from captum_cnn_ext._engine.state import state_as_found
 from captum_cnn_ext._engine.undoing import Undo
@@ -47,5 +48,6 @@ def module_outputs(
     with state_as_found(root, args), torch.no_grad(), undo, undo:
         for name, module in root.named_modules():
             undo.hook(module, watch(name))
-        runnable(forward_func)(*args)
+        with explained(root, args):
+            runnable(forward_func)(*args)
     return outputs

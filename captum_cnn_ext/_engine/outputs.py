@@ -17,7 +17,7 @@ class OutputError(ArgumentError, TypeError):
     """A model's output in which the tensor of scores is missing or not certain."""
 
 
-def output_tensor(output: Any) -> Tensor:
+def output_tensor(output: Any, parameter: str = "forward_func") -> Tensor:
     """The tensor of scores (N, ...) that a model's output is or holds.
 
     A tensor is taken as it is. Of a mapping, a tuple, a list, a dataclass or another object it is
@@ -36,7 +36,7 @@ def output_tensor(output: Any) -> Tensor:
     )
     if len(named) == 1:
         return scores[named[0]]
-    raise OutputError(_refusal(output, found, list(scores)))
+    raise OutputError(f"{parameter}: {_refusal(output, found, list(scores))}")
 
 
 def tensor_forward(forward_func: Callable[..., Any]) -> Callable[..., Tensor]:
@@ -65,12 +65,12 @@ def _tensors(value: Any, at: str, depth: int) -> list[tuple[str, Tensor]]:
 def _refusal(output: Any, found: Mapping[str, Tensor], scores: list[str]) -> str:
     kind = type(output).__name__
     if not found:
-        return f"forward_func: expected it to return a tensor (N, ...), got {kind} without a tensor"
+        return f"expected it to return a tensor (N, ...), got {kind} without a tensor"
     listed = [f"{at} {tuple(t.shape)} {t.dtype}" for at, t in list(found.items())[:_LISTED]]
     more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
     which = "several could be" if scores else "none is"
     return (
-        f"forward_func: expected it to return a tensor (N, ...), got {kind} with "
+        f"expected it to return a tensor (N, ...), got {kind} with "
         f"{', '.join(listed)}{more}, of which {which} the scores. Wrap the model so that it "
         f"returns one tensor, e.g. lambda x: model(x){(scores or list(found))[0]}, or a "
         "torch.nn.Module whose forward does this where a module is needed"

@@ -30,6 +30,7 @@ from captum_cnn_ext._engine.autograd_graph import (
 )
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.geometry import FieldTracer
+from captum_cnn_ext._engine.input_errors import check_rows, explained
 from captum_cnn_ext._engine.inputs import check_devices
 from captum_cnn_ext._engine.lost_gradient import (
     LostGradient,
@@ -245,9 +246,11 @@ def record(
             # not the leaves themselves: autograd refuses in-place operations on those
             args = (*(leaf.clone() for leaf in leaves), *args[len(leaves) :])
             try:
-                recording.output = runnable(forward_func)(*args)
+                with explained(root, args):
+                    recording.output = runnable(forward_func)(*args)
             except (Stop, StopInWorker):
                 pass
+        check_rows(root, args, recording.output)
         check_reached(probes)
         return recording
 

@@ -24,6 +24,7 @@ from captum_cnn_ext._engine.arguments import (
     runnable,
 )
 from captum_cnn_ext._engine.call_script import CallRecorder, Script, Slot
+from captum_cnn_ext._engine.input_errors import check_rows, explained
 from captum_cnn_ext._engine.inputs import check_devices, check_examples
 from captum_cnn_ext._engine.one_image import one_image_norms
 from captum_cnn_ext._engine.patching import layer_hook, patched, unfollowable
@@ -168,7 +169,9 @@ class Replay:
             )
             around = self._widest.watching(recorder.around)
             with patched(self._root, around), layer_hook(self._site, replace):
-                self.output = self._forward(*args)
+                with explained(self._root, args):
+                    self.output = self._forward(*args)
+        check_rows(self._root, self._args, self.output)
         if recorder.chosen is None or not layer_slots:
             self.full_forward = "the layer was not seen"  # recording again says why
             return

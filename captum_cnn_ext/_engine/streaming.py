@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError, runnable
+from captum_cnn_ext._engine.input_errors import explained
 from captum_cnn_ext._engine.observing import Probe, Stop, check_reached, observed, probes_for
 from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext._engine.state import state_as_found
@@ -50,7 +51,8 @@ def streamed(
         mixed: Any = torch.autocast(device.type, autocast) if autocast else nullcontext()
         with torch.inference_mode(), mixed, observed([probe], False, True, False):
             try:
-                runnable(model)(images)
+                with explained(model, (images,)):
+                    runnable(model)(images)
             except Stop:
                 pass
         check_reached([probe])

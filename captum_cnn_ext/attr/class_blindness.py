@@ -56,6 +56,8 @@ def class_blindness(
         True
     """
     choose("rule", rule, RULES)
+    if not inputs.is_floating_point():
+        raise ArgumentError(f"inputs: expected a floating-point type, got {inputs.dtype}")
     with record(
         model, [], (inputs,), additional_forward_args, from_inputs=True, need_output=True
     ) as recording:

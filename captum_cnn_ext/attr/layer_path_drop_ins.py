@@ -272,6 +272,8 @@ def _along_the_path(
 
 
 def _cat_points(start: Tensor, end: Tensor, positions: Sequence[float]) -> Tensor:
+    if not end.is_floating_point() and not end.is_complex():
+        start, end = start.float(), end.float()  # the difference of two bytes would wrap around
     return torch.cat([start + position * (end - start) for position in positions])
 
 

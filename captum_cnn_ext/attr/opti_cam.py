@@ -16,7 +16,7 @@ from captum_cnn_ext._engine.written import differentiable
 from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.attr.perturbation_cam import wide
 from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_maps
-from captum_cnn_ext.attr.score_cam import MaskedInputCam, mask_at, unit_range
+from captum_cnn_ext.attr.score_cam import MaskedInputCam, mask_at, times_mask, unit_range
 
 
 def combined(logits: Tensor, maps: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class LayerOptiCam(MaskedInputCam):
 
                 def masked() -> Any:
                     args = [
-                        x * unit_range(mask_at(mask, x.shape[2:])).to(x.dtype)
+                        times_mask(x, unit_range(mask_at(mask, x.shape[2:])))
                         if x.ndim == maps.ndim and x.ndim > 2
                         else x.clone()
                         for x in images

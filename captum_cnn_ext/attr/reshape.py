@@ -101,6 +101,13 @@ def channel_transform(
         raise ArgumentError(
             f"layer {name!r}: expected an output (N, C, ...), got {tuple(tensor.shape)}"
         )
+    first = inputs[0] if inputs else tensor
+    if tensor.ndim == first.ndim == 3 and len(tensor) != len(first):
+        raise ArgumentError(
+            f"layer {name!r}: gives {tuple(tensor.shape)} for inputs of shape "
+            f"{tuple(first.shape)}, with no row for each of {len(first)} examples; if this is one "
+            "image (C, H, W), pass inputs.unsqueeze(0)"
+        )
     images = [image for image in inputs if image.ndim == 4]
     if not images or tensor.ndim not in (3, 4):
         return _unchanged

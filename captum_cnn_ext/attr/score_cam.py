@@ -48,13 +48,19 @@ def varying_channels(maps: Tensor, top: int | None = None) -> Tensor:
     return live[flat[live].var(1).topk(top).indices].sort().values
 
 
+def times_mask(images: Tensor, mask: Tensor) -> Tensor:
+    """Images times a mask, in the images' type where that is floating."""
+    return images * (mask.to(images.dtype) if images.is_floating_point() else mask)
+
+
 def masked_inputs(inputs: Sequence[Tensor], n: int, maps: Tensor) -> list[Tensor]:
     """Example n of each input, multiplied by U(maps) where it has positions as the maps have."""
     found = []
     for x in inputs:
         one = x[n : n + 1]
         if x.ndim == maps.ndim:
-            one = one * mask_at(maps, x.shape[2:]).to(x.dtype)
+            one = times_mask(one, mask_at(maps, x.shape[2:]))
+            one = one if x.is_floating_point() else one.round().to(x.dtype)  # bytes stay bytes
             if x.ndim == 4 and x.device.type == "cpu":
                 one = one.contiguous(memory_format=torch.channels_last)
         else:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.input_errors import explained
 from captum_cnn_ext._engine.outputs import output_tensor
 from captum_cnn_ext.methods import AT_ONCE
 
@@ -41,14 +42,17 @@ def forward_seconds(model: nn.Module, inputs: Tensor) -> tuple[float, Tensor]:
     def run() -> Tensor:
         with torch.no_grad():
             try:
-                outputs = [model(chunk) for chunk in torch.split(inputs, AT_ONCE)]
+                with explained(model, (inputs,)):
+                    outputs = [model(chunk) for chunk in torch.split(inputs, AT_ONCE)]
+            except ArgumentError:
+                raise
             except Exception as error:
                 message = " ".join(str(error).split())
                 raise ArgumentError(
                     f"model: its forward pass of inputs {tuple(inputs.shape)}, {inputs.dtype}, "
                     f"raised {type(error).__name__}: {message}"
                 ) from error
-        return torch.cat([output_tensor(output) for output in outputs])
+        return torch.cat([output_tensor(output, "model") for output in outputs])
 
     output = run()  # the first pass is slower: libraries choose their kernels
     times = [stopwatch(run, inputs)[0] for _ in range(TIMED_FORWARDS)]

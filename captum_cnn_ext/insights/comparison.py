@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer
 from captum_cnn_ext._engine.brief import brief
+from captum_cnn_ext._engine.input_errors import explained
 from captum_cnn_ext._engine.outputs import output_tensor
 from captum_cnn_ext._engine.state import state_as_found
 from captum_cnn_ext.insights.context import CALLED_OFTEN
@@ -149,8 +150,10 @@ def compare(
 
 
 def _outputs(model: nn.Module, inputs: Tensor) -> Tensor:
-    with torch.no_grad():
-        return torch.cat([output_tensor(model(chunk)) for chunk in torch.split(inputs, AT_ONCE)])
+    with torch.no_grad(), explained(model, (inputs,)):
+        return torch.cat(
+            [output_tensor(model(chunk), "model") for chunk in torch.split(inputs, AT_ONCE)]
+        )
 
 
 def _layer_names(

@@ -1,0 +1,214 @@
+"""Inputs that a model cannot take: what is wrong and what to write; what it can take, runs."""
+
+import pytest
+import torch
+from reports import small, small_images
+from snapshots import nothing_left_behind
+from torch import nn
+
+from captum_cnn_ext import attr, evidence, metrics, synthesis
+from captum_cnn_ext.errors import ArgumentError
+from captum_cnn_ext.insights import audit, compare
+
+
+class Net(nn.Module):
+    """Convolution, norm, convolution and a head that fits 8 x 8 pixels, or ends in a mean."""
+
+    def __init__(self, head="fixed", norm=True):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4) if norm else nn.Identity()
+        self.block = nn.Conv2d(4, 6, 3, padding=1)
+        self.pool = nn.MaxPool2d(4)
+        self.head = nn.Linear(6 * 4, 5) if head == "fixed" else nn.Conv2d(6, 5, 1)
+        self.kind = head
+
+    def forward(self, x):
+        x = self.pool(self.block(self.norm(self.stem(x)).relu()).relu())
+        if self.kind == "mean":
+            return self.head(x).mean((2, 3))
+        return self.head(x.flatten(1)) if self.kind == "fixed" else self.head(x).flatten(1)
+
+
+def net(**options):
+    torch.manual_seed(0)
+    return Net(**options).eval()
+
+
+X = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+BYTES = (255 * X).to(torch.uint8)
+ONE = r"if shape \(3, 8, 8\) is one image.* pass inputs.unsqueeze\(0\)"
+CASES = {
+    "bytes": (net(), BYTES, r"torch.uint8, while the model's weights are torch.float32; pass "
+              r"inputs.to\(torch.float32\) / 255 and the normalisation"),
+    "bytes into a pooling": (nn.Sequential(nn.AvgPool2d(2), net(head="mean")), BYTES,
+                             "torch.uint8, while the model's weights are torch.float32"),
+    "half": (net().bfloat16(), X, r"torch.float32, while the model's weights are torch.bfloat16; "
+             r"pass inputs.to\(torch.bfloat16\), or use torch.autocast$"),
+    "double": (net(), X.double(), r"torch.float64, .* pass inputs.to\(torch.float32\)$"),
+    "one image, norm": (net(), X[0], rf"layer 'norm' \(BatchNorm2d\) gets .*{ONE}"),
+    "one image, linear": (net(norm=False), X[0], rf"layer 'head' \(Linear\) gets .*{ONE}"),
+    "one image, mean": (net(head="mean", norm=False), X[0], rf"the model fails on .*{ONE}"),
+    "one image, no error": (net(head="flat", norm=False), X[0], rf"has no row for each.*{ONE}"),
+    "grey": (net(), X[:, :1], r"shape \(2, 1, 8, 8\) has 1 channel\(s\); layer 'stem' \(Conv2d\) "
+             r"expects \(N, 3, H, W\); for a grey image pass inputs.expand\(-1, 3, -1, -1\)"),
+    "channels last": (net(), X.permute(0, 2, 3, 1), r"pass inputs.permute\(0, 3, 1, 2\)"),
+    "opacity": (net(), torch.rand(1, 4, 8, 8), r"has 4 channel\(s\).*pass inputs\[:, :3\]"),
+    "no channels": (net(), X[:, 0], r"has no batch dimension, or no channels"),
+    "two dimensions": (net(), X[0, 0], r"has 2 dimensions; layer 'stem'"),
+    "another size": (net(), torch.rand(1, 3, 12, 12), r"leaves 54 features for layer 'head' "
+                     r"\(Linear\), which takes 24; .* fits one size of input"),
+    "too small": (net(), X[:, :, :2, :2], r"shape \(2, 3, 2, 2\) is too small .* layer 'pool'"),
+}  # fmt: skip
+CALLS = {
+    "gradient": lambda m, x: attr.LayerHiResCam(m, layer(m)).attribute(x, 0),
+    "replay": lambda m, x: attr.LayerAblationCam(m, layer(m)).attribute(x, 0),
+    "pixels": lambda m, x: attr.GuidedBackprop(m).attribute(x, 0),
+    "forward": lambda m, x: attr.Occlusion(m).attribute(x, tuple(x.shape[1:]), target=0),
+}
+
+
+def layer(model):
+    return "block" if isinstance(model, Net) else "1.block"
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_wrong_is_said_before_the_models_own_error(case, call):
+    model, x, message = CASES[case]
+    with nothing_left_behind(model, x), pytest.raises(ArgumentError, match="inputs: ") as caught:
+        call(model, x)
+    assert caught.match(message)
+    assert case == "one image, no error" or isinstance(
+        caught.value.__cause__, (RuntimeError, ValueError, IndexError)
+    )
+
+
+def test_one_image_is_no_batch_of_its_channels():
+    model = net(norm=False)
+    for method in (attr.LayerEigenCam, attr.DeconvNet):
+        with pytest.raises(ArgumentError, match=r"no row for each of 3 examples.*unsqueeze\(0\)"):
+            method(model, "block").attribute(X[0])
+
+
+@pytest.mark.parametrize("case", ["bytes", "grey", "one image, norm"])
+def test_early_stops_and_streams_explain_too(case):
+    model, x, message = CASES[case]
+    with pytest.raises(ArgumentError, match=message):
+        attr.LayerFeatureMaps(model, "block").attribute(x)
+    if case == "grey":
+        with pytest.raises(ArgumentError, match=r"layer 'stem' \(Conv2d\) expects \(N, 3, H, W\)"):
+            evidence.top_patches(model, "block", list(x))
+        with pytest.raises(ArgumentError, match=r"layer 'stem' \(Conv2d\) expects \(N, 3, H, W\)"):
+            synthesis.maximize(model, synthesis.Target(1), image=(4, 8, 8), steps=1)
+
+
+def test_metrics_reports_and_comparisons():
+    maps = torch.rand(2, 1, 8, 8)
+    message = r"layer 'stem' \(Conv2d\) expects \(N, 3, H, W\)"
+    with pytest.raises(ArgumentError, match=message):
+        metrics.deletion(net(), X[:, :1], maps, 1, steps=2)
+    for run in (
+        lambda x: compare(small(), x, ["Saliency"]),
+        lambda x: audit(small(), x, sections=["summary"], show_progress=False),
+    ):
+        with pytest.raises(ArgumentError, match=r"layer 'stem.0' \(Conv2d\) expects"):
+            run(small_images()[:, :1])
+
+
+# --- what a model takes is taken, and other errors stay ----------------------------------------
+
+
+class FromBytes(nn.Module):
+    """Takes bytes and scales them itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = net()
+
+    def forward(self, x):
+        return self.inner(x.float() / 255)
+
+
+def test_a_model_of_bytes():
+    model, scaled = FromBytes(), BYTES.float() / 255
+    for cls in (attr.LayerHiResCam, attr.LayerAblationCam, attr.LayerEigenCam):
+        found = cls(model, "inner.block").attribute(BYTES, 1)
+        assert torch.equal(found, cls(model.inner, "block").attribute(scaled, 1))
+    windows = {"sliding_window_shapes": (3, 4, 4), "strides": (3, 4, 4), "target": 1}
+    found = attr.Occlusion(model).attribute(BYTES, **windows)
+    expected = attr.Occlusion(model.inner).attribute(scaled, **windows)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_bytes_are_masked_and_followed_as_numbers():
+    model, whole = FromBytes(), BYTES.float()
+    for cls, options in ((attr.LayerScoreCam, {}), (attr.LayerOptiCam, {"steps": 3})):
+        found = cls(model, "inner.block", **options).attribute(BYTES, 1)
+        expected = cls(model, "inner.block", **options).attribute(whole, 1)
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)  # rounded to bytes
+    for cls in (attr.LayerConductance, attr.InternalInfluence):
+        found = cls(model, model.inner.block).attribute(BYTES, 200, target=1, n_steps=5)
+        assert torch.equal(
+            found, cls(model, model.inner.block).attribute(whole, 200.0, target=1, n_steps=5)
+        )
+    with pytest.raises(ArgumentError, match=r"floating-point type, got torch\.uint8"):
+        attr.class_blindness(model, BYTES)
+
+
+class Signals(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head = nn.Conv1d(3, 4, 3), nn.Linear(4, 5)
+
+    def forward(self, x):
+        return self.head(self.stem(x).relu().mean(2))
+
+
+class Sentences(nn.Module):
+    """(N, H, W), to which the model adds the channel."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(1, 4, 3), nn.Linear(4, 5)
+
+    def forward(self, x):
+        return self.head(self.stem(x.unsqueeze(1)).relu().mean((2, 3)))
+
+
+class OneImage(nn.Module):
+    """(C, H, W) by design."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = net()
+
+    def forward(self, x):
+        return self.inner(x[None])
+
+
+def test_three_dimensions_by_design():
+    x = X[:, 0]
+    for model, x in ((Signals(), X[:, :, 0]), (Sentences(), X[:, 0])):
+        found = attr.LayerHiResCam(model, "stem").attribute(x, 1)
+        alone = torch.cat([attr.LayerHiResCam(model, "stem").attribute(r[None], 1) for r in x])
+        torch.testing.assert_close(found, alone)
+    single = OneImage()
+    found = attr.GuidedBackprop(single).attribute(X[0], 1)
+    assert torch.equal(found, attr.GuidedBackprop(single.inner).attribute(X[:1], 1)[0])
+
+
+def test_errors_with_other_causes_stay_as_they_are():
+    class Broken(Net):
+        def forward(self, x):
+            raise RuntimeError("size of the database: no connection")
+
+    class Mixed(Net):
+        def forward(self, x):
+            return super().forward(x).double() @ torch.ones(7, 2)
+
+    for kind, message in ((Broken, "no connection"), (Mixed, "mat1 and mat2|same dtype|dtype")):
+        with pytest.raises(RuntimeError, match=message):
+            attr.LayerHiResCam(kind().eval(), "block").attribute(X, 0)
+    with pytest.raises(TypeError, match="positional argument"):
+        attr.LayerHiResCam(net(), "block").attribute((X, X), 0)
