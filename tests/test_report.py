@@ -384,7 +384,10 @@ def test_arguments_are_judged_before_the_work(model, images, options, message):
         (torch.rand(3, 8, 8), r"expected preprocessed images \(N, C, H, W\)"),
         (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "floating-point"),
         (torch.rand(0, 3, 8, 8), "got none"),
-        (torch.rand(1, 5, 8, 8), "forward pass of inputs .* raised RuntimeError"),
+        (
+            torch.rand(1, 5, 8, 8),
+            r"inputs: shape \(1, 5, 8, 8\) has 5 channel\(s\); layer .stem\.0. \(Conv2d\) expects",
+        ),
     ],
 )
 def test_images_that_cannot_be_used_are_refused(model, images, message):
