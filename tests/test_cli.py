@@ -254,7 +254,7 @@ def test_python_dash_m_is_the_same_program(tmp_path):
         (["--class-names", "nams.txt"], "names.txt"),
         (["--images", "photo"], "photo"),
         (["--images", "empty"], "none in empty"),
-        (["--images", "photos/red.png", "broken.png"], "broken.png"),
+        (["--images", "photos", "broken.png", "--on-error", "raise"], "broken.png"),
         (["--layers", "0,9"], "layers='9': Sequential has no such layer"),
         (["--layers", ","], "expected at least one layer"),
         (["--target", "3"], "target=3"),

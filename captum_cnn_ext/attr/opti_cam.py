@@ -1,14 +1,16 @@
 """Opti-CAM: a class activation map whose weights are optimised."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose
+from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose, root_module
 from captum_cnn_ext._engine.batching import Chunk
 from captum_cnn_ext._engine.forward import run_forward
+from captum_cnn_ext._engine.lost_gradient import gradient_end, why_no_gradient
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext._engine.targets import select_score
@@ -121,15 +123,21 @@ class LayerOptiCam(MaskedInputCam):
                     extra = (v.clone() if isinstance(v, Tensor) else v for v in chunk.extra)
                     return run_forward(self.forward_func, (*args, *extra))
 
-                output = self._scale(differentiable(masked))
-                score = select_score(output, chunk.target).sum()
+                score = self._score(differentiable(masked), chunk).sum()
                 if score.requires_grad:
-                    (logits.grad,) = torch.autograd.grad(-score, [logits], materialize_grads=True)
+                    (logits.grad,) = torch.autograd.grad(-score, [logits], allow_unused=True)
+                if logits.grad is None and maps.ndim > 2:  # without positions there is no mask
+                    root, then = root_module(self.forward_func), partial(self._score, chunk=chunk)
+                    end = gradient_end(root, [logits], masked, then)
+                    raise ArgumentError(why_no_gradient(None, [logits], end))
             adam.step()
             return logits
 
         chunks(step, self.steps, 1)
         return logits.detach().softmax(1)
+
+    def _score(self, output: Any, chunk: Chunk) -> Tensor:
+        return select_score(self._scale(output), chunk.target)
 
 
 def _check_start(maps: Tensor, site: Site) -> None:

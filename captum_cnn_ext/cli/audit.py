@@ -222,7 +222,13 @@ def _command(options: argparse.Namespace) -> str:
     return shlex.join(words)
 
 
-DEFAULTS = {"model": "demo", "out": "audit.html", "seed": 0, "max_images": MOST_IMAGES}
+DEFAULTS = {
+    "model": "demo",
+    "out": "audit.html",
+    "seed": 0,
+    "max_images": MOST_IMAGES,
+    "on_error": "skip",
+}
 
 
 def _last_part(text: str) -> str:
