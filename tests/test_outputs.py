@@ -16,9 +16,10 @@ from torch import nn
 from torchvision.transforms import functional
 
 from captum_cnn_ext import attr, bench, metrics, synthesis
-from captum_cnn_ext._engine.outputs import OutputError, output_tensor
+from captum_cnn_ext._engine.outputs import OutputError, output_expression, output_tensor
 from captum_cnn_ext.insights import audit, compare
 from captum_cnn_ext.insights.explorer.session import ExplorerSession
+from captum_cnn_ext.methods import CAPTUM, INPUT, call_of, find_methods
 
 Y = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
 MORE = torch.zeros(2, 3)
@@ -253,6 +254,19 @@ def test_reports_and_comparisons_run_captums_classes_beside_ours():
     assert reports[1].problems == ()
     for name, values in reports[0].arrays.items():
         assert (reports[1].arrays[name] == values).all(), name
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_code_of_a_method_runs_by_itself(name):
+    (known,), x = find_methods([name]), small_images()
+    model = packed(small(), lambda y: (y, y.argmax(1)))
+    places, target = {INPUT: ()}, torch.tensor([2, 0])
+    at = places.get(known.at, ("block",))
+    call = call_of(known, model, x, at, scores=output_expression(model(x)))
+    names = {"model": model, "x": x.clone(), "target": target}
+    exec(call.code, names)
+    assert torch.equal(names["heat"], call.attribute(x, target))
+    assert ("lambda x: model(x)[0]" in call.code) == (call.origin == CAPTUM)
 
 
 def test_the_explorer_reads_the_tensor():

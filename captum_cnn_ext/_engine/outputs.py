@@ -27,21 +27,35 @@ def output_tensor(output: Any, parameter: str = "forward_func") -> Tensor:
     Raises:
         OutputError: none of these; the message lists the tensors that there are.
     """
+    return _chosen(output, parameter)[1]
+
+
+def output_expression(output: Any) -> str:
+    """What takes that tensor out of the output, as Python: ``['logits']``, empty for a tensor.
+
+    Raises:
+        OutputError: as `output_tensor`.
+    """
+    return _chosen(output, "forward_func")[0]
+
+
+def tensor_forward(forward_func: Callable[..., Any]) -> Callable[..., Tensor]:
+    """``forward_func`` for Captum's own classes, which read nothing but tensors."""
+    return lambda *args, **kwargs: output_tensor(forward_func(*args, **kwargs))
+
+
+def _chosen(output: Any, parameter: str) -> tuple[str, Tensor]:
+    """The tensor of scores and the expression that takes it out."""
     if isinstance(output, Tensor):
-        return output
+        return "", output
     found = dict(_tensors(output, "", 0))
     scores = {at: t for at, t in found.items() if t.is_floating_point() and t.ndim}
     named = [at for at in _LOGITS if at in scores] or (
         ["['out']"] if set(scores) == _SEGMENTATION else list(scores)
     )
     if len(named) == 1:
-        return scores[named[0]]
+        return named[0], scores[named[0]]
     raise OutputError(f"{parameter}: {_refusal(output, found, list(scores))}")
-
-
-def tensor_forward(forward_func: Callable[..., Any]) -> Callable[..., Tensor]:
-    """``forward_func`` for Captum's own classes, which read nothing but tensors."""
-    return lambda *args, **kwargs: output_tensor(forward_func(*args, **kwargs))
 
 
 def _tensors(value: Any, at: str, depth: int) -> list[tuple[str, Tensor]]:

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.coverage import Coverage
+from captum_cnn_ext._engine.outputs import output_expression
 from captum_cnn_ext.evidence import (
     LayerTable,
     ReceptiveField,
@@ -169,6 +170,12 @@ class AuditContext:
             return receptive_fields(self.model, self.inputs[:1])
         except (ValueError, RuntimeError):
             return {}
+
+    @cached_property
+    def scores(self) -> str:
+        """What takes the scores out of the model's output, as Python; empty for a tensor."""
+        with torch.no_grad():
+            return output_expression(self.model(self.inputs[:1]))
 
     @cached_property
     def weights_sha256(self) -> str:

@@ -90,9 +90,17 @@ class _ForCaptum(nn.Module):
 
 
 def call_of(
-    known: KnownMethod, model: nn.Module, inputs: Tensor, layers: Sequence[str] = (), seed: int = 0
+    known: KnownMethod,
+    model: nn.Module,
+    inputs: Tensor,
+    layers: Sequence[str] = (),
+    seed: int = 0,
+    scores: str = "",
 ) -> Call:
     """The call of a method for such inputs, at these layers if it explains layers.
+
+    ``scores`` is what takes the scores out of the model's output, where that is no tensor: the
+    code of Captum's classes needs it.
 
     Raises:
         ArgumentError: there is no such layer.
@@ -106,7 +114,9 @@ def call_of(
             find_layer(model, layer)
         modules = [MODEL.get_submodule(layer) for layer in layers]
         places: dict[str, list[Any]] = {INPUT: [], LAYER: modules[:1], LAYERS: [modules]}
-        method = kind(MODEL, *places[known.at], **known.creation)
+        reads = scores and known.origin == CAPTUM
+        forward = variable("model", f"lambda x: model(x){scores}") if reads else MODEL
+        method = kind(forward, *places[known.at], **known.creation)
         if known.noisy:
             method = imported("captum.attr.NoiseTunnel")(method)
         x = X.requires_grad_() if known.at == INPUT else X
@@ -123,11 +133,12 @@ def calls_at(
     joined: Sequence[str],
     chosen: Sequence[KnownMethod],
     seed: int = 0,
+    scores: str = "",
 ) -> dict[str, list[Call]]:
     """The chosen methods by the place they explain: the input, each layer, some layers joined."""
 
     def at(where: str, place: Sequence[str]) -> list[Call]:
-        return [call_of(m, model, inputs, place, seed) for m in chosen if m.at == where]
+        return [call_of(m, model, inputs, place, seed, scores) for m in chosen if m.at == where]
 
     places = {INPUT: at(INPUT, ()), **{layer: at(LAYER, (layer,)) for layer in layers}}
     places.setdefault(joined_name(joined), []).extend(at(LAYERS, joined))

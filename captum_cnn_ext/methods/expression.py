@@ -56,9 +56,9 @@ class Expression:
         return self._text
 
 
-def variable(name: str) -> Expression:
-    """A name that gets its value when the expression runs."""
-    return Expression(name, lambda names: names[name])
+def variable(name: str, text: str = "") -> Expression:
+    """A name that gets its value when the expression runs; ``text`` is what is printed for it."""
+    return Expression(text or name, lambda names: names[name])
 
 
 def imported(path: str) -> Expression:

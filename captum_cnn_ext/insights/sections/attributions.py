@@ -54,16 +54,19 @@ Maps = dict[str, dict[str, Tensor]]  # where -> method -> (N, C, h, w)
 def methods_of(context: AuditContext) -> dict[str, list[Call]]:
     """All methods of this section: those of the input, of each layer, of the layers joined."""
     layers = [layer.name for layer in context.layers]
-    return calls_at(context.model, context.inputs, layers, layers, context.methods, context.seed)
+    return _calls(context, layers, layers)
 
 
 def deepest_methods(context: AuditContext) -> list[tuple[str, Call]]:
     """The methods that are judged, each at one place: the input, the deepest layer, all joined."""
     layers = [layer.name for layer in context.layers]
-    places = calls_at(
-        context.model, context.inputs, layers[-1:], layers, context.methods, context.seed
-    )
+    places = _calls(context, layers[-1:], layers)
     return [(where, method) for where, methods in places.items() for method in methods]
+
+
+def _calls(context: AuditContext, layers: list[str], joined: list[str]) -> dict[str, list[Call]]:
+    model, inputs, seed = context.model, context.inputs, context.seed
+    return calls_at(model, inputs, layers, joined, context.methods, seed, context.scores)
 
 
 def map_of(context: AuditContext, where: str, method: Call) -> Tensor | None:
