@@ -57,7 +57,7 @@ CASES = {
     "no channels": (net(), X[:, 0], r"has no batch dimension, or no channels"),
     "two dimensions": (net(), X[0, 0], r"has 2 dimensions; layer 'stem'"),
     "another size": (net(), torch.rand(1, 3, 12, 12), r"leaves 54 features for layer 'head' "
-                     r"\(Linear\), which takes 24; .* fits one size of input"),
+                     r"\(Linear\), which takes 24; .* it fits that size only: resize"),
     "too small": (net(), X[:, :, :2, :2], r"shape \(2, 3, 2, 2\) is too small .* layer 'pool'"),
 }  # fmt: skip
 CALLS = {

@@ -11,6 +11,7 @@ from snapshots import nothing_left_behind
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.synthesis import (
     ActivationDifference,
     Alignment,
@@ -285,7 +286,7 @@ def test_a_broken_head_is_an_error_when_it_is_asked_and_not_run_when_it_is_not()
     broken = models.build(models.Net)
     broken.head = nn.Linear(7, 5).double()
     assert small(broken, Channel("block", 1)).history.shape == (4, 1)
-    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):
+    with pytest.raises(ArgumentError, match=r"layer .head. \(Linear\), which takes 7"):
         small(broken, Target(1))
 
 

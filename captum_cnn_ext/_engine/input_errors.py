@@ -87,8 +87,8 @@ def _reason(root: nn.Module | None, inputs: list[Tensor], error: Exception) -> s
             return f"{layer} gets {_shapes([given])}; {_one_image(first)}"
         return (
             f"{_shapes(inputs)} leaves {given.shape[-1]} features for {layer}, which takes "
-            f"{module.in_features}; a head of this kind fits one size of input: pass the size that "
-            "the model was made for"
+            f"{module.in_features}; if the model runs on inputs of another size, it fits that size "
+            "only: resize them, or pool to a fixed size before this layer"
         )
     return ""
 

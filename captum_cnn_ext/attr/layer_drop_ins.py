@@ -3,10 +3,10 @@
 import copy
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
-from captum.attr import FeatureAblation, GradientAttribution, IntegratedGradients
+from captum.attr import FeatureAblation, IntegratedGradients
 from captum.attr import LayerFeatureAblation as CaptumLayerFeatureAblation
 from captum.attr import LayerIntegratedGradients as CaptumLayerIntegratedGradients
 from torch import Tensor
@@ -23,6 +23,7 @@ from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import layer_sites
 from captum_cnn_ext._engine.targets import as_target, select_score
 from captum_cnn_ext._numbers import as_count, as_count_or_none
+from captum_cnn_ext.attr.convergence_delta import ConvergenceDelta
 from captum_cnn_ext.attr.tail_forward import TailForward
 
 
@@ -128,16 +129,7 @@ class LayerFeatureAblation(CaptumLayerFeatureAblation):
         return found if isinstance(self.layer, list) else found[0]
 
 
-class ReadsOutputs(GradientAttribution):
-    """Abstract: Captum's convergence delta, also of a model whose output is a collection."""
-
-    def compute_convergence_delta(self, *args: Any, **kwargs: Any) -> Tensor:
-        """As in Captum: how far the attributions' sum is from the scores' difference, (N,)."""
-        attribution = GradientAttribution(tensor_forward(self.forward_func))
-        return cast(Tensor, attribution.compute_convergence_delta(*args, **kwargs))
-
-
-class LayerIntegratedGradients(ReadsOutputs, CaptumLayerIntegratedGradients):
+class LayerIntegratedGradients(ConvergenceDelta, CaptumLayerIntegratedGradients):
     r"""Captum's ``LayerIntegratedGradients`` with its values, computing only the layer's tail.
 
     .. math:: (A - A') \int_0^1 \frac{\partial f(A' + \alpha (A - A'))}{\partial A}\, d\alpha

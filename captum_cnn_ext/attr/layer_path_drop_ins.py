@@ -24,12 +24,13 @@ from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site, layer_sites
 from captum_cnn_ext._engine.targets import as_target, select_score
 from captum_cnn_ext._numbers import as_count, as_count_or_none
-from captum_cnn_ext.attr.layer_drop_ins import ReadsOutputs, as_baselines
+from captum_cnn_ext.attr.convergence_delta import ConvergenceDelta
+from captum_cnn_ext.attr.layer_drop_ins import as_baselines
 
 Pair = tuple[Tensor, Tensor]
 
 
-class LayerConductance(ReadsOutputs, CaptumLayerConductance):
+class LayerConductance(ConvergenceDelta, CaptumLayerConductance):
     r"""Captum's ``LayerConductance`` with its values, without a graph before the layer.
 
     .. math:: \sum_i g_i \odot (A_{i+1} - A_i)

@@ -1,0 +1,29 @@
+"""Captum's convergence delta of a model whose output may be a collection."""
+
+from typing import Any, cast
+
+from captum.attr import GradientAttribution
+from torch import Tensor
+
+from captum_cnn_ext._engine.captum_compat import TargetType
+from captum_cnn_ext._engine.outputs import tensor_forward
+from captum_cnn_ext._engine.targets import as_target
+
+
+class ConvergenceDelta(GradientAttribution):
+    """Abstract: Captum's convergence delta, also of a model whose output is a collection."""
+
+    def compute_convergence_delta(
+        self,
+        attributions: Tensor | tuple[Tensor, ...],
+        start_point: Any,
+        end_point: Any,
+        target: TargetType = None,
+        additional_forward_args: Any = None,
+    ) -> Tensor:
+        """As in Captum: how far the attributions' sum is from the scores' difference, (N,)."""
+        delta = GradientAttribution(tensor_forward(self.forward_func)).compute_convergence_delta
+        found = delta(
+            attributions, start_point, end_point, as_target(target), additional_forward_args
+        )
+        return cast(Tensor, found)
