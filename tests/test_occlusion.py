@@ -253,12 +253,12 @@ def test_only_what_a_window_reaches_is_computed():
     with FlopCounterMode(display=False) as counted:
         Occlusion(model).attribute(x, (4, 8, 8), (4, 8, 8), target=1, incremental=True)
     windows = 16 * (10 * 10 + 12 * 12 + 14 * 14)
-    judged = 2 * (10 * 9 + 12 * 10 + 14 * 11)  # both lie at the left border
+    judged = 10 * 9 + 12 * 10 + 14 * 11  # it lies at the left border
     whole, found = (
         count.get_flop_counts()["Global"][torch.ops.aten.convolution] for count in (once, counted)
     )
-    # the scores, the tape's one and two rows, and the recorded pass, are whole
-    assert found == 5 * whole + (windows + judged) * 2 * 4 * 4 * 9
+    # the scores, the tape's one and two rows, the recorded pass and another image are whole
+    assert found == 6 * whole + (windows + judged) * 2 * 4 * 4 * 9
 
 
 class Counting(nn.Module):
@@ -277,7 +277,7 @@ def test_passes_are_counted():
     assert model.rows == 2 + 1 + 2  # the scores, and the tape's one and two rows
     model.rows = 0
     Occlusion(model).attribute(x, (3, 4, 4), (3, 4, 4), target=1, incremental=False)
-    assert model.rows == 2 + 2 * 36
+    assert model.rows == 2 + 4 + 2 * 36  # four tell whether the batch is mixed
     model.rows = 0
     Occlusion(model).attribute(x[:1], (3, 20, 20), (3, 3, 3), target=1)  # too few for a tape
     assert model.rows == 1 + 4

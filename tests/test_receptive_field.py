@@ -392,7 +392,9 @@ def test_models_that_look_at_values_are_run_for_real():
             return super().forward(x) if x.sum() == 0 else x
 
     model = Looks(nn.MaxPool2d(2))
-    assert receptive_field(model, "last", (3, 20, 20)).size == (8, 8)
+    found = receptive_field(model, "last", (3, 20, 20))
+    assert found.whole_image
+    assert "bool takes a value out of the tensors in the model's own forward" in found.reason
 
 
 # --- the effective field --------------------------------------------------------------------------

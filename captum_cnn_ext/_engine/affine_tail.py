@@ -17,6 +17,7 @@ from captum_cnn_ext._engine.autograd_graph import (
     connected,
     operations_between,
 )
+from captum_cnn_ext._engine.following import Dependents
 from captum_cnn_ext._engine.lost_gradient import LeavesTorchError, gradient_end, values_stay
 from captum_cnn_ext._engine.observing import leaf_of
 from captum_cnn_ext._engine.replay import Replay
@@ -42,10 +43,13 @@ def affine_gradients(replay: Replay, score: Callable[[Any], Tensor]) -> tuple[Te
     with torch.inference_mode(False), torch.enable_grad():
         one = [t[:1].detach().clone().requires_grad_() for t in replay.activation]
         first = torch.zeros(1, dtype=torch.long, device=one[0].device)
+        tail = Dependents(one)
         try:
-            with values_stay():
+            with values_stay(), tail.reads, tail:
                 alone = score(differentiable(lambda: replay(one, first)))
         except LeavesTorchError:
+            return None
+        if tail.left:  # what comes back from there is no constant
             return None
         kinds = {name.split("Backward")[0] for name in operations_between(one, alone)}
         if not kinds or not all(_is_affine(kind) for kind in kinds):

@@ -12,6 +12,8 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten
 
+from captum_cnn_ext._engine.following import Reads
+from captum_cnn_ext._engine.footprint import Footprint
 from captum_cnn_ext._engine.sites import Site
 
 Action = Literal["enter", "answer", "rerun", "layer"]
@@ -100,6 +102,10 @@ class CallRecorder:
         self._top = Call(root, None)
         self._stack = [self._top]
         self._inside_whole = False
+        self.reads = Reads(self._note_read)
+        self.reads.quiet = True  # but while a call runs that may be answered
+        self._read = False  # a value was taken out of a tensor
+        self._constants = {id(t) for t in (*root.parameters(), *root.buffers())}
         self._holders = {
             id(m) for m in root.modules() if any(child is site.module for child in m.modules())
         } - {id(site.module)}
@@ -125,13 +131,18 @@ class CallRecorder:
         holds_layer = id(module) in self._holders
         if holds_layer:
             self._stack.append(call)
-        self._inside_whole = not holds_layer
+        self._inside_whole, self._read = not holds_layer, False
+        before = None if holds_layer else Footprint(module)
+        self.reads.quiet = holds_layer
         try:
             output = forward(*args, **kwargs)
         finally:
+            self.reads.quiet = True
             self._inside_whole = False
             if holds_layer:
                 self._stack.pop()
+        if before is not None and (self._read or before.changed):
+            call.rerun = True  # its output is not all that may be needed of it
         self._watch(call)
         for tensor, version in zip(arguments, versions, strict=True):
             if _version(tensor) != version:
@@ -140,6 +151,9 @@ class CallRecorder:
             call.children = []
         self._keep_output(call, output)
         return output
+
+    def _note_read(self, _: str, tensors: list[Tensor]) -> None:
+        self._read = self._read or any(id(tensor) not in self._constants for tensor in tensors)
 
     def _note_written_argument(self, call: Call, tensor: Tensor) -> None:
         """A call that writes into what no call gave must be run again to write there again."""

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.weak import WeakIdKeyDictionary
+
+from captum_cnn_ext._engine.following import Follower, tensors_in
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,6 @@ class Window:
 
 
 Field = tuple[Window, Window]
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, (tuple, list)):
-        return [tensor for item in value for tensor in _tensors(item)]
-    return []
 
 
 @dataclass(frozen=True)
@@ -118,47 +110,37 @@ _NORMS = {
 _POOLS = {"max_pool2d_with_indices", "max_pool2d", "avg_pool2d", "mkldnn_max_pool2d"}
 
 
-class FieldTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Carries the field of an image through every operation inside its ``with`` block."""
+class FieldTracer(Follower):
+    """Carries the field of an image through every operation inside its ``with`` block.
 
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        # tensors that the image has a part in: their field, or None where it is not known
-        self._fields: Any = WeakIdKeyDictionary()
-        self._aliases: Any = WeakIdKeyDictionary()
-        self._sound = True
+    What is known of a tensor is its field, or None.
+    """
 
     def begin(self, image: Tensor) -> None:
         """The tensor whose pixels are counted, (N, C, H, W)."""
-        self._fields[image] = (Window(0, 0, 1), Window(0, 0, 1)) if image.ndim == 4 else None
+        self.note(image, (Window(0, 0, 1), Window(0, 0, 1)) if image.ndim == 4 else None)
 
     def of(self, tensor: Tensor) -> Field | None:
         """The field of the tensor's positions, or None where it is not known."""
-        return self._fields.get(tensor) if self._sound else None
+        return None if self.left else self.known.get(tensor)
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    def follow(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], sources: Sequence[Tensor]
     ) -> Any:
-        kwargs = kwargs or {}
-        sources = [t for t in _tensors((args, tuple(kwargs.values()))) if t in self._fields]
         if not sources:
             return func(*args, **kwargs)
         name = func.overloadpacket.__name__
-        known = all(self._fields[t] is not None for t in sources)
+        known = all(self.known[t] is not None for t in sources)
         field = self._through(name, args, kwargs) if known else None
         if func._schema.is_mutable and name not in _NORMS:
             target = args[0] if isinstance(args[0], Tensor) else None
-            # what is not understood, or written through an alias, would leave a stale field
-            changes = target not in self._fields or field != self._fields[target]
-            if field is None or (changes and target in self._aliases):
-                self._sound = False
-        if name in ("detach", "alias"):
-            self._aliases[args[0]] = True
+            # what is not understood, or read through another tensor, would leave a stale field
+            changes = target not in self.known or field != self.known[target]
+            if field is None or (changes and target is not None and self.beside(target)):
+                self.lose(f"{name} writes in place")
         result = func(*args, **kwargs)
-        for place, tensor in enumerate(_tensors(result)):
-            self._fields[tensor] = field if place == 0 and tensor.ndim == 4 else None
-            if name in ("detach", "alias"):
-                self._aliases[tensor] = True
+        for place, tensor in enumerate(tensors_in(result)):
+            self.note(tensor, field if place == 0 and tensor.ndim == 4 else None)
         return result
 
     def _through(self, name: str, args: tuple[Any, ...], kwargs: Any) -> Field | None:
@@ -167,15 +149,15 @@ class FieldTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return self._union(tensors) if dim in (1, -3) else None
         if name in ELEMENTWISE:
             # constants that differ by position would not move with a cut
-            flat = [a for a in args if isinstance(a, Tensor) and a not in self._fields]
+            flat = [a for a in args if isinstance(a, Tensor) and a not in self.known]
             if any(max(a.shape[-2:], default=1) > 1 for a in flat if a.ndim != 1):
                 return None
             if any(a.ndim == 1 and a.numel() > 1 and name != "_prelu_kernel" for a in flat):
                 return None
-            return self._union([a for a in args if isinstance(a, Tensor) and a in self._fields])
-        if not args or not isinstance(args[0], Tensor) or args[0] not in self._fields:
+            return self._union([a for a in args if isinstance(a, Tensor) and a in self.known])
+        if not args or not isinstance(args[0], Tensor) or args[0] not in self.known:
             return None
-        rows, columns = self._fields[args[0]]
+        rows, columns = self.known[args[0]]
         if name in _NORMS:
             training = [a for a in args if isinstance(a, bool)]
             return None if any(training) or name == "_native_batch_norm_legit" else (rows, columns)
@@ -192,7 +174,7 @@ class FieldTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return None
 
     def _union(self, tensors: Sequence[Tensor]) -> Field | None:
-        fields = [self._fields.get(t) for t in tensors]
+        fields = [self.known.get(t) for t in tensors]
         if not fields or any(f is None for f in fields):
             return None
         axes = []

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import root_module, runnable
+from captum_cnn_ext._engine.following import random_state
 from captum_cnn_ext._engine.outputs import output_tensor
 from captum_cnn_ext._engine.patching import unfollowable
 from captum_cnn_ext._engine.state import state_as_found
@@ -53,13 +54,15 @@ class Incremental:
             raise Refusal(why)
         if root is not None and any(module.training for module in root.modules()):
             raise Refusal("the model is in training mode")
-        function = runnable(forward_func)
+        function, numbers = runnable(forward_func), random_state()
         with torch.no_grad(), state_as_found(root, one):
             tape, _, self.outputs = record_tape(
                 lambda *tensors: output_tensor(function(*arguments(tensors))),
                 [tensor.clone() for tensor in one],
                 [tensor.clone() for tensor in two],
             )
+            if random_state() != numbers:
+                raise Refusal("the model draws random numbers")
         self.tape = folded(tape)
         self.device_type = one[0].device.type
         self.last_use = {n: i for i, step in enumerate(self.tape.steps) for n in step.reads()}
@@ -98,10 +101,10 @@ class Recorded:
                         self._base.pop(number, None)
         self.output = self._base[self._tape.output]
 
-    def changed(self, place: int, tile: Tile) -> Tensor:
-        """The output for each row of a tile that replaces part of input ``place``."""
-        self.count = len(tile.data)
-        self._changes = {place: tile}
+    def changed(self, place: int, change: Change) -> Tensor:
+        """The output for each row of a change of input ``place``."""
+        self.count = len(change.data)
+        self._changes = {place: change}
         try:
             with torch.inference_mode(), torch.autocast(self._model.device_type, enabled=False):
                 for number, step in enumerate(self._tape.steps):

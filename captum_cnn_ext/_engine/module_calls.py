@@ -6,17 +6,17 @@ values), a copy that shares the model's weights runs once for real. The model is
 """
 
 import copy
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import BaseTorchFunctionMode, TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from captum_cnn_ext._engine.following import Follower, in_layer, only_shaped_alike, tensors_in
 from captum_cnn_ext._engine.inputs import check_initialised
 from captum_cnn_ext._engine.state import state_as_found
 
@@ -72,10 +72,15 @@ class ModuleCall:
 
 @dataclass(slots=True)
 class ModuleCalls:
-    """Every module call in the order in which they start, and the ids of parameters read."""
+    """Every module call in the order in which they start, and the ids of parameters read.
+
+    ``left`` says by what and where a value first left torch, so that other inputs may take
+    another way; empty where none did.
+    """
 
     calls: list[ModuleCall] = field(default_factory=list)
     parameters_read: set[int] = field(default_factory=set)
+    left: str = ""
 
 
 def module_calls(model: nn.Module, inputs: Sequence[Tensor]) -> ModuleCalls:
@@ -113,17 +118,6 @@ def _as_real(tensor: Tensor, device: torch.device) -> Tensor:
     if tensor.is_meta:
         return torch.zeros(tensor.shape, dtype=tensor.dtype, device=device)
     return tensor.detach().to(device, copy=True)
-
-
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """The tensors in nested tuples, lists and dictionaries."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from tensors_in(item)
-    elif isinstance(value, dict):
-        yield from tensors_in(list(value.values()))
 
 
 def _shapes(value: Any) -> tuple[Shape, ...]:
@@ -180,11 +174,11 @@ def copy_structure(model: nn.Module, meta: bool) -> nn.Module:
     return twin
 
 
-class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Tracer(Follower):
     """Runs the copy under observation: hooks say where we are, operations what happens there."""
 
     def __init__(self, model: nn.Module, meta: bool) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.modules = dict(model.named_modules())
         self.twin = copy_structure(model, meta)
         pairs = zip(self.twin.parameters(), model.parameters(), strict=True)
@@ -202,10 +196,15 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for path, module in self.twin.named_modules():
             module.register_forward_pre_hook(self._enter(path), with_kwargs=True)
             module.register_forward_hook(self._leave(path))
-        # Any function mode keeps attention off its fused kernel, which is one opaque operation.
-        with BaseTorchFunctionMode(), self:
+        for tensor in inputs:
+            self.note(tensor, True)
+        with self.reads, self:
             self.twin(*inputs)
+        self.result.left = self.left
         return self.result
+
+    def where(self) -> str:
+        return in_layer(self.running[-1].path if self.running else "")
 
     def _enter(self, path: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
@@ -235,10 +234,9 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensor = next(tensors_in(value), None)
         return [] if tensor is None else self.waiting.get(tensor, [])
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    def follow(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], sources: Sequence[Tensor]
     ) -> Any:
-        kwargs = kwargs or {}
         for tensor in tensors_in((args, kwargs)):
             if id(tensor) in self.parameters:
                 self.result.parameters_read.add(self.parameters[id(tensor)])
@@ -248,10 +246,13 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.running[-1].multiply_adds += count(*args, **kwargs, out_val=output) // 2
         result = next(tensors_in(output), None)
         if args and isinstance(args[0], Tensor) and result is not None:
-            self._follow(func, args, result)
+            self._await(func, args, result)
+        if sources and not only_shaped_alike(func):
+            for tensor in tensors_in(output):
+                self.note(tensor, True)
         return output
 
-    def _follow(self, func: Any, args: Any, result: Tensor) -> None:
+    def _await(self, func: Any, args: Any, result: Tensor) -> None:
         """Carry the calls that wait for an activation from ``args[0]`` to ``result``, or serve."""
         source, name = args[0], func.overloadpacket.__name__
         calls, in_place = self._before(source), name.endswith("_")

@@ -102,7 +102,7 @@ class Example:
 
 
 def incremental_model(example: Example, place: int, replaced: Tensor) -> Incremental:
-    """The example's model on a tape, judged by two of its replaced inputs (2, ...).
+    """The example's model on a tape, judged by two other inputs (2, ...) in place of one.
 
     Raises:
         Refusal: the model cannot be run from a tape.
@@ -113,6 +113,36 @@ def incremental_model(example: Example, place: int, replaced: Tensor) -> Increme
     return Incremental(example.forward_func, one, two, example.arguments)
 
 
+def faint(image: Tensor, blank: Tensor) -> Tensor:
+    """Another image of the same values: blank where the image is most unlike the baseline.
+
+    A number that was taken out of the image (its maximum, a percentile) is another one here.
+    """
+    far = (image.double() - blank).abs()
+    return torch.where(far > far.mean(), blank, image)
+
+
+def mixes(example: Example, image: Tensor, blank: Tensor, clean: Tensor) -> bool:
+    """Whether an example's score depends on the others in its batch.
+
+    Two passes of one row and one of two. ``clean`` is the example's score within its batch.
+    """
+    two = torch.cat([faint(image, blank), image])
+    alone = torch.cat([example.run(0, row) for row in (two[:1], two[1:])])
+    together, alone = torch.cat([example.run(0, two), clean]), torch.cat([alone, alone[1:]])
+    exact = image.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    exact = exact and image.dtype in (torch.float32, torch.float64)
+    # other kernels for other numbers of rows
+    most = tolerance(alone[alone.isfinite()]) * (1 if exact else 100)
+    return not torch.allclose(together, alone, rtol=0, atol=most, equal_nan=True)
+
+
+def tolerance(values: Tensor) -> float:
+    """What is still another order of summation."""
+    largest = float(values.abs().max()) if values.numel() else 0.0
+    return largest * torch.finfo(values.dtype).eps * _ROUNDING
+
+
 def judge(model: Incremental, found: Tensor) -> None:
     """Compare the tape's outputs with the model's own for the rows it was judged by.
 
@@ -120,9 +150,8 @@ def judge(model: Incremental, found: Tensor) -> None:
         Refusal: they differ by more than rounding.
     """
     own = model.outputs
-    scale = float(own.abs().max()) * torch.finfo(own.dtype).eps * _ROUNDING
     difference = float((found - own).abs().max())
-    if not difference <= scale:
+    if not difference <= tolerance(own):
         raise Refusal(f"the tape gives other values than the model, by {difference:.1e}")
 
 

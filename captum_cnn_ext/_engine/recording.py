@@ -238,6 +238,7 @@ def record(
         with (
             mode,
             norms,
+            tracer.reads if tracer is not None else nullcontext(),
             tracer or nullcontext(),
             observed(probes, graph, stop_early, parallel),
             around(recording),

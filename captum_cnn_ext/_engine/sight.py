@@ -9,24 +9,24 @@ whether a cut of the image gives a unit its value.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.overrides import BaseTorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.weak import WeakIdKeyDictionary
 
+from captum_cnn_ext._engine.following import Follower, in_layer, only_shaped_alike, tensors_in
 from captum_cnn_ext._engine.geometry import ELEMENTWISE
-from captum_cnn_ext._engine.module_calls import copy_structure, module_calls, tensors_in
+from captum_cnn_ext._engine.module_calls import copy_structure, module_calls
 from captum_cnn_ext._engine.sight_axis import Axis, NotFollowed
+from captum_cnn_ext._engine.sight_joining import aligned, is_same, joined
 from captum_cnn_ext._engine.sight_rules import RULES, SAME, Operation, Sight
 from captum_cnn_ext._engine.state import state_as_found
 
 Sights = tuple[Sight, Sight]
+
+
+_STOPS_NAN = {"nan_to_num", "nan_to_num_", "fmax", "fmin", "nansum", "nanmedian"}
 
 
 @dataclass(frozen=True)
@@ -89,44 +89,55 @@ def _traced(twin: nn.Module, image: Tensor) -> dict[str, list[LayerSight]]:
         module.register_forward_pre_hook(enter(path))
         module.register_forward_hook(leave(path))
     tracer.begin(image)
-    # any function mode keeps attention off its fused kernel, which is one opaque operation
-    with BaseTorchFunctionMode(), tracer or nullcontext():
+    with tracer.reads, tracer:
         twin(image)
     return found
 
 
-class _SightTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Carries the sights of an image through every operation inside its ``with`` block."""
+class _SightTracer(Follower):
+    """Carries the sights of an image through every operation inside its ``with`` block.
+
+    What is known of a tensor are its sights, or why they are not known.
+    """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        # tensors that the image has a part in: their sights, or why they are not known
-        self._known: Any = WeakIdKeyDictionary()
+        super().__init__()
         self._unsound = ""
         self.inside: list[str] = []
 
     def begin(self, image: Tensor) -> None:
         """The tensor whose pixels are counted, (N, C, H, W)."""
         rows, columns = (Axis.of_pixels(n) for n in image.shape[2:])
-        self._known[image] = (Sight(rows, 2), Sight(columns, 3))
+        self._image = (Sight(rows, 2), Sight(columns, 3))
+        self.note(image, self._image)
+
+    def unseen(self, name: str) -> None:
+        """No value left torch: what a unit depends on can still be measured."""
+        self._unsound = self._unsound or self._where(name, "shares memory with another tensor")
+
+    def where(self) -> str:
+        return in_layer(self.inside[-1] if self.inside else "")
 
     def of(self, tensor: Tensor) -> LayerSight | None:
         """What is known of a tensor; None where the image has no part in it."""
-        known = self._known.get(tensor)
+        if self.left:  # the value may have gone anywhere since
+            rows, columns = (sight.everywhere(self.left) for sight in self._image)
+            return LayerSight(tuple(tensor.shape), (rows, columns))
+        known = self.known.get(tensor)
         if self._unsound or isinstance(known, str):
             return LayerSight(tuple(tensor.shape), None, self._unsound or known)
         return None if known is None else LayerSight(tuple(tensor.shape), known)
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    def follow(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], sources: Sequence[Tensor]
     ) -> Any:
-        kwargs = kwargs or {}
-        sources = [t for t in tensors_in((args, kwargs)) if t in self._known]
-        before = [(t, self._known[t]) for t in sources]
+        before = [(t, self.known[t]) for t in sources]
         shapes = {id(t): tuple(t.shape) for t in sources}
+        for source, known in before:
+            self._watch_nan(func.overloadpacket.__name__, source, known)
         result = func(*args, **kwargs)
         name = func.overloadpacket.__name__
-        if not sources or name.startswith("new_") or name.endswith("_like"):
+        if not sources or only_shaped_alike(func):
             return result
         names = [argument.name for argument in func._schema.arguments]
         arguments = {**dict(zip(names, args, strict=False)), **kwargs}
@@ -143,23 +154,26 @@ class _SightTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             except NotFollowed as error:
                 text = str(error)
                 found = text if text.startswith("operation ") else self._where(name, text)
-            self._known[tensor] = found
+            self.note(tensor, found)
         if func._schema.is_mutable and "batch_norm" not in name:
             self._written(name, args[0] if args else None, before)
         return result
 
+    def _watch_nan(self, name: str, source: Tensor, known: Any) -> None:
+        """What is not followed can only be measured while NaN goes through."""
+        if isinstance(known, str) and (not source.is_floating_point() or name in _STOPS_NAN):
+            self.lose(f"{known}; nor can it be measured, as no NaN goes through {name}")
+
     def _written(self, name: str, target: Any, before: list[tuple[Tensor, Any]]) -> None:
         """Writing into a part of another tensor changes what that one depends on, unseen."""
-        if not isinstance(target, Tensor) or not target._is_view():
+        if not isinstance(target, Tensor) or not (target._is_view() or self.beside(target)):
             return
         old = [known for tensor, known in before if tensor is target]
-        if not old or not _same(old[0], self._known.get(target)):
+        if not old or not is_same(old[0], self.known.get(target)):
             self._unsound = self._unsound or self._where(name, "writes into a part of a tensor")
 
     def _where(self, name: str, why: str) -> str:
-        path = self.inside[-1] if self.inside else ""
-        layer = f"layer {path!r}" if path else "the model's own forward"
-        return f"operation {name} in {layer} is not followed: {why}"
+        return f"operation {name}{self.where()} is not followed: {why}"
 
     def _after(
         self,
@@ -188,7 +202,7 @@ class _SightTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if base in ("mm", "addmm", "bmm", "baddbmm"):
             return self._multiplied(arguments, result)
         if torch.Tag.pointwise in func.tags or name in ELEMENTWISE:
-            placed = [[_aligned(s, shape, result.ndim) for s in known] for known, shape in sources]
+            placed = [[aligned(s, shape, result.ndim) for s in known] for known, shape in sources]
             return self._union([(rows, columns) for rows, columns in placed])
         if name.startswith("_scaled_dot_product"):
             return self._both(_attended, sources[0][0])
@@ -223,14 +237,14 @@ class _SightTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             elif any(s.dim == dim for s in sights):
                 axes.append(self._along(dim, which, tensors))
                 continue
-            axes.append(self._placed(_joined(sights)))
+            axes.append(self._placed(joined(sights)))
         return axes[0], axes[1]
 
     def _along(self, dim: int, which: int, tensors: Sequence[Tensor]) -> Sight:
         """Positions after one another, such as a class token before those of the image."""
         axes = []
         for tensor in tensors:
-            known, size = self._known.get(tensor), tensor.shape[dim]
+            known, size = self.known.get(tensor), tensor.shape[dim]
             if known is None:
                 axes.append(Axis.of_nothing(size))
             elif known[which].dim == dim:
@@ -252,70 +266,25 @@ class _SightTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for which in (0, 1):
             sights = []
             for tensor, summed in ((left, last), (right, last - 1)):
-                known = self._known.get(tensor)
+                known = self.known.get(tensor)
                 if known is not None:
                     sight = known[which]
                     whole = sight.dim == summed
                     sights.append(
                         sight.everywhere("a matrix product over all positions") if whole else sight
                     )
-            added = self._known.get(arguments.get("self")) if "mat1" in arguments else None
+            added = self.known.get(arguments.get("self")) if "mat1" in arguments else None
             if added is not None:
                 raise NotFollowed("adds to a matrix product")
-            axes.append(self._placed(_joined(sights)))
+            axes.append(self._placed(joined(sights)))
         return axes[0], axes[1]
 
     def _union(self, several: list[Sights]) -> Sights:
         rows, columns = (
-            self._placed(_joined([known[which] for known in several])) for which in (0, 1)
+            self._placed(joined([known[which] for known in several])) for which in (0, 1)
         )
         return rows, columns
 
 
 def _attended(sight: Sight) -> Sight:
     return sight.everywhere("attention between all positions")
-
-
-def _aligned(sight: Sight, shape: tuple[int, ...], count: int) -> Sight:
-    """Where a sight is after broadcasting to ``count`` dimensions."""
-    if sight.dim is None:
-        return sight
-    if shape[sight.dim] == 1:
-        return sight.everywhere("one position spread over all")
-    return replace(sight, dim=sight.dim + count - len(shape))
-
-
-def _joined(sights: list[Sight]) -> Sight:
-    """What depends on all of them."""
-    first, *rest = sights
-    for sight in rest:
-        if first.dim is None or sight.dim is None:
-            whole = [s for s in (first, sight) if s.dim is None]
-            lows, highs = zip(first.axis.at_once(), sight.axis.at_once(), strict=True)
-            one = _one_position(min(lows), max(highs))
-            first = Sight(one, None, 1, whole[0].reason)
-        elif (first.dim, first.inner) != (sight.dim, sight.inner):
-            both = _joined(
-                [s.everywhere("every position with every other") for s in (first, sight)]
-            )
-            first = both
-        else:
-            first = replace(first, axis=first.axis.joined(sight.axis))
-    return first
-
-
-def _one_position(low: int, high: int) -> Axis:
-    lows, highs = np.array([low]), np.array([high])
-    return Axis(lows, highs, lows, highs, 0)
-
-
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, str) or isinstance(other, str) or other is None:
-        return False
-    return all(
-        a.dim == b.dim
-        and a.inner == b.inner
-        and a.axis.lows.tolist() == b.axis.lows.tolist()
-        and a.axis.highs.tolist() == b.axis.highs.tolist()
-        for a, b in zip(one, other, strict=True)
-    )

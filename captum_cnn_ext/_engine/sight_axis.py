@@ -50,6 +50,12 @@ class Axis:
         return Axis(pixels, pixels, zero, zero, 1)
 
     @staticmethod
+    def of_range(low: int, high: int) -> Axis:
+        """One position that depends on all pixels from one to another."""
+        lows, highs = np.array([low]), np.array([high])
+        return Axis(lows, highs, lows, highs, 0)
+
+    @staticmethod
     def of_nothing(length: int) -> Axis:
         """Positions that depend on no pixel, such as a learned token."""
         none = np.full(length, FAR, dtype=np.int64)

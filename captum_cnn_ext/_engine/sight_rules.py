@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
-
 from captum_cnn_ext._engine.sight_axis import (
     Axis,
     NotFollowed,
@@ -44,8 +42,7 @@ class Sight:
         """Each value depends on all positions."""
         if self.dim is None:
             return self
-        low, high = np.array([self.axis.at_once()]).T
-        return Sight(Axis(low, high, low, high, 0), None, 1, reason)
+        return Sight(Axis.of_range(*self.axis.at_once()), None, 1, reason)
 
     def is_plain(self, shape: Sequence[int]) -> bool:
         """Whether a dimension of its own holds the positions."""

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
-from torch.utils.weak import WeakIdKeyDictionary
+
+from captum_cnn_ext._engine.following import Follower
 
 
 class Refusal(Exception):
@@ -98,63 +98,55 @@ def record_tape(
 
 def _record(run: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple["_Recorder", Tensor]:
     recorder = _Recorder(inputs)
-    with recorder:
+    with recorder.reads, recorder:
         output = run(*inputs)
-    if recorder.refusal:
-        raise Refusal(recorder.refusal)
-    if not isinstance(output, Tensor) or output not in recorder.numbers:
+    if recorder.left:
+        raise Refusal(recorder.left)
+    if not isinstance(output, Tensor) or output not in recorder.known:
         raise Refusal("the output is not one tensor that depends on the inputs")
     recorder.tape.output = recorder.read(output)
-    if recorder.refusal:
-        raise Refusal(recorder.refusal)
+    if recorder.left:
+        raise Refusal(recorder.left)
     return recorder, output
 
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Recorder(Follower):
+    """Numbers the tensors that the inputs have a part in; ``left`` is the first refusal."""
+
     def __init__(self, inputs: Sequence[Tensor]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.numbers: Any = WeakIdKeyDictionary()
+        super().__init__()
         self.tape = Tape([], len(inputs), -1)
-        self.refusal = ""
-        self._views: dict[int, Any] = {}  # tensors by the memory they look at
         self._count = 0
         for tensor in inputs:
             self._number(tensor)
 
     def read(self, tensor: Tensor) -> int:
-        number: int = self.numbers[tensor]
+        number: int = self.known[tensor]
         if number < 0:
-            self.refusal = "a tensor is written through one view and read through another"
+            self.lose("a tensor is written through one view and read through another")
         return number
 
     def _number(self, tensor: Tensor) -> int:
-        self.numbers[tensor] = self._count
+        self.note(tensor, self._count)
         self.tape.shapes[self._count] = tensor.shape
-        place = tensor.untyped_storage()._cdata
-        self._views.setdefault(place, WeakIdKeyDictionary())[tensor] = True
         self._count += 1
         return self._count - 1
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    def follow(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], sources: Sequence[Tensor]
     ) -> Any:
-        kwargs = kwargs or {}
-        leaves = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
-        result = None
-        if self.refusal or not any(leaf in self.numbers for leaf in leaves):
-            result = func(*args, **kwargs)
-            return result
+        if self.left or not sources:
+            return func(*args, **kwargs)
         bound = _bound(func, args, kwargs)
-        refs = tree_map_only(Tensor, lambda t: Ref(self.read(t)) if t in self.numbers else t, bound)
+        refs = tree_map_only(Tensor, lambda t: Ref(self.read(t)) if t in self.known else t, bound)
         written = [a.name for a in func._schema.arguments if a.alias_info and a.alias_info.is_write]
-        self.refusal = self.refusal or _unrepeatable(func, bound)
+        if why := _unrepeatable(func, bound):
+            self.lose(why)
         result = func(*args, **kwargs)
-        if written and not self.refusal:
+        if written and not self.left:
             self._note_write(func, bound, refs, written)
             return result
         outputs = result if isinstance(result, (tuple, list)) else (result,)
-        if not any(isinstance(output, Tensor) for output in outputs):
-            self.refusal = f"{func} takes a value out of the tensors"
         numbers = tuple(self._number(o) if isinstance(o, Tensor) else -1 for o in outputs)
         self.tape.steps.append(Step(func, refs, numbers))
         return result
@@ -164,13 +156,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         functional = _without_writing(func)
         target = bound[written[0]]
         if functional is None or len(written) > 1 or not isinstance(target, Tensor):
-            self.refusal = f"{func} writes in place"
-        elif target not in self.numbers:
-            self.refusal = f"{func} writes into a tensor that does not depend on the inputs"
+            self.lose(f"{func} writes in place")
+        elif target not in self.known:
+            self.lose(f"{func} writes into a tensor that does not depend on the inputs")
         else:
-            for other in self._views.get(target.untyped_storage()._cdata, ()):
-                if other is not target:
-                    self.numbers[other] = -1
+            for other in self.beside(target):
+                self.known[other] = -1
             self.tape.steps.append(Step(functional, refs, (self._number(target),)))
 
 

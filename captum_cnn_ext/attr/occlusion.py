@@ -31,9 +31,10 @@ class Occlusion(CaptumOcclusion):
     the window's reach covers them, or where an operation is not known (global pooling of
     squeeze-and-excitation, attention). It is exact: equal to the whole forward within the rounding
     of other kernels, 1e-4 of the map's range on trained networks. Each tape is compared with the
-    model on two windows before it is used. Everything else (functions that are no fixed sequence
-    of tensor operations, training mode, vectors) runs the model itself, on small batches without
-    copies of what is not occluded.
+    model on a window and on another image before it is used. Everything else (a value that leaves
+    torch by ``item``, ``numpy`` or a branch, random numbers, training mode, vectors) runs the model
+    itself, on small batches without copies of what is not occluded; one window at a time where an
+    example's score depends on the others in its batch.
 
     Differences to Captum: the number of windows in one pass is chosen, ``perturbations_per_eval``
     only bounds it where it is larger than 1; a window is written, not multiplied in, so an input
@@ -45,7 +46,7 @@ class Occlusion(CaptumOcclusion):
     keeps is not spoilt for training.
 
     Cost: one forward pass for each window, of which incrementally only the reached part is
-    computed (vgg16 at 224 px with windows of 16: 0.15 of its multiply-adds); 5 more to record.
+    computed (vgg16 at 224 px with windows of 16: 0.15 of its multiply-adds); 6 more to record.
 
     Reference: Zeiler, Fergus, *Visualizing and Understanding Convolutional Networks*, 2014,
     arXiv:1311.2901; incremental: Nakandala, Kumar, Papakonstantinou, *Incremental and Approximate

@@ -12,7 +12,14 @@ from captum_cnn_ext._engine.batching import in_chunks, out_of_memory
 from captum_cnn_ext._engine.captum_compat import TargetType
 from captum_cnn_ext._engine.forward import run_forward
 from captum_cnn_ext._engine.incremental import Incremental, Recorded
-from captum_cnn_ext._engine.occluding import Example, incremental_model, judge, window_tile
+from captum_cnn_ext._engine.occluding import (
+    Example,
+    faint,
+    incremental_model,
+    judge,
+    mixes,
+    window_tile,
+)
 from captum_cnn_ext._engine.tape import Refusal
 from captum_cnn_ext._engine.targets import select_score
 from captum_cnn_ext.attr.sliding_windows import Grid
@@ -22,7 +29,7 @@ WHOLE_ROWS = {"cpu": 4, "cuda": 64}
 TILE_ROWS = {"cpu": 16, "cuda": 128}
 # a CPU is slower with more, except where so many positions leave its calls too little to do
 CPU_POSITIONS = 2**13
-FEWEST_WINDOWS = 8  # the recording costs five passes
+FEWEST_WINDOWS = 8  # the recording costs six passes
 FEWEST_POSITIONS = 2**18  # of a signal, over all windows: a short one is run sooner than recorded
 
 
@@ -51,7 +58,8 @@ class WindowLosses:
     def by_example(
         self, windows: list[Grid], clean: Any, incremental: bool | None, share: float | None
     ) -> list[Tensor] | None:
-        """(N, windows) for each input, or None where a row of the output is not an example's."""
+        """(N, windows) for each input, or None where a row of the output is not an example's
+        alone, or windows are so few that it does not matter."""
         count = self.tensors[0].shape[:1]
         outputs = (clean,) if isinstance(clean, Tensor) else ()
         if isinstance(clean, (int, float)) or any(
@@ -61,6 +69,8 @@ class WindowLosses:
         scores = select_score(clean, self.target)
         wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
         self.follow(windows, incremental)
+        if self.model is None and self._mixes(windows, wide):
+            return None
         try:
             return [
                 torch.stack([self.losses(i, n, grid, wide[n], share) for n in range(len(wide))])
@@ -68,6 +78,16 @@ class WindowLosses:
             ]
         except _OfTheBatch:
             return None
+
+    def _mixes(self, windows: list[Grid], clean: Tensor) -> bool:
+        if sum(len(grid) for grid in windows) * len(clean) < FEWEST_WINDOWS:
+            return True
+        try:
+            return mixes(self.example(0), self.tensors[0][:1], self.blanks[0][:1], clean[:1])
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            return True  # perhaps it counts on the user's own batch
 
     def follow(self, windows: list[Grid], incremental: bool | None) -> None:
         """Put the model on a tape, if it can be followed and is worth it."""
@@ -85,12 +105,12 @@ class WindowLosses:
             place = maps[0]
             image, blank = self.tensors[place][:1], self.blanks[place][:1]
             grid, example = windows[place], self.example(0)
-            two = torch.tensor([0, len(grid) // 2])
-            replaced = torch.where(grid.masks(two, image.device), blank, image)
-            model = incremental_model(example, place, replaced)
+            middle, other = torch.tensor([len(grid) // 2]), faint(image, blank)
+            replaced = torch.where(grid.masks(middle, image.device), blank, image)
+            model = incremental_model(example, place, torch.cat([replaced, other]))
             recorded = model.recorded(example.rows())
-            tile = window_tile(image, blank, grid.starts(two), grid.window)
-            judge(model, recorded.changed(place, tile))
+            tile = window_tile(image, blank, grid.starts(middle), grid.window)
+            judge(model, torch.cat([recorded.changed(place, part) for part in (tile, other)]))
             self.model, self._recorded = model, (0, recorded)
         except Refusal as why:
             if incremental:

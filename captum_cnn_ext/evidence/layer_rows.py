@@ -58,7 +58,11 @@ _NUMBERS = {"filters", "groups", "parameters", "mult-adds", "calls"}
 
 @dataclass(frozen=True, repr=False)
 class LayerTable:
-    """The rows of `layer_table` in the order of execution, with totals; ``str()`` prints it."""
+    """The rows of `layer_table` in the order of execution, with totals; ``str()`` prints it.
+
+    ``note`` says where the forward pass takes values out of its tensors (``item``, ``numpy``, a
+    branch on a value): what is listed is then what ran for this input.
+    """
 
     model: str
     input_shapes: tuple[Shape, ...]
@@ -66,6 +70,7 @@ class LayerTable:
     parameters: int
     trainable_parameters: int
     multiply_adds: int
+    note: str = ""
 
     __repr__ = brief
 
@@ -110,7 +115,8 @@ class LayerTable:
         ]
         for cells in zip(*columns.values(), strict=True):
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-        return "\n".join([*lines, "", self._totals(), ""])
+        note = ["", f"Note: {self.note}."] if self.note else []
+        return "\n".join([*lines, "", self._totals(), *note, ""])
 
     def __str__(self) -> str:
         columns, gap, left_out = self._terminal_columns(), 2, []
@@ -145,6 +151,8 @@ class LayerTable:
         lines += [rule, self._totals()]
         if any(row.note == WEIGHTS_READ for row in self.rows):
             lines.append("* Another module reads its weights: a hook on this layer never fires.")
+        if self.note:
+            lines.append(f"Note: {self.note}.")
         if left_out:
             lines.append(f"No room for: {', '.join(left_out)}. to_dicts() and to_csv() have all.")
         return "\n".join(lines)

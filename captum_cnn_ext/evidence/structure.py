@@ -66,6 +66,7 @@ def layer_table(model: nn.Module, input_size: InputSize) -> LayerTable:
         parameters=sum(p.numel() for p in parameters),
         trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
         multiply_adds=sum(call.multiply_adds for call in traced.calls),
+        note=f"{traced.left}: other inputs may be computed in another way" if traced.left else "",
     )
 
 

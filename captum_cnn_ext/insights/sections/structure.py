@@ -29,6 +29,7 @@ def build(context: AuditContext) -> SectionContent:
         "that the layer's output goes into. What a unit sees is its receptive field with the part "
         "beyond the border, and how far the next unit's is moved; blank where it could not be "
         "computed. Click on a column head to sort."
+        + (f" Note: {table.note}." if table.note else "")
     )
     caption = "Output shapes are those for one photo, without the batch."
     return SectionContent(

@@ -1,0 +1,208 @@
+"""Following a forward pass operation by operation, and knowing what the operations do not tell.
+
+What is read off the operations of a pass (a tape, receptive fields, a graph) is only true while
+every value stays in torch. A number taken out of a tensor (``item``, ``float``, ``numpy``, a branch
+on a value) comes back as a constant that no operation connects with the inputs. Every follower
+inherits from one class here, which notices this and says where.
+"""
+
+import random
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakIdKeyDictionary
+
+# methods of a tensor that give its values or its memory to somebody else; not all are operations
+_READS = {
+    *("numpy", "tolist", "item", "__array__", "__float__", "__int__", "__index__", "__bool__"),
+    *("__complex__", "__contains__", "data_ptr", "storage", "untyped_storage", "_typed_storage"),
+    *("__dlpack__", "__reduce_ex__", "__cuda_array_interface__"),
+}
+_MAKERS = {"tensor", "as_tensor", "asarray", "scalar_tensor"}  # also of numbers in other tensors
+_PRINTING = {"__format__", "__repr__"}  # what is printed does not come back
+_NO_VALUES = ("_assert", "sym_", "is_same_size", "_has_")  # give no tensor, and no value either
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors in nested tuples, lists and dictionaries."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from tensors_in(item)
+    elif isinstance(value, dict):
+        yield from tensors_in(list(value.values()))
+
+
+class Reads(TorchFunctionMode):
+    """Notices calls that take values out of tensors; ``note(name, tensors)`` judges them.
+
+    Any function mode also keeps attention off its fused kernel, which is one opaque operation.
+    """
+
+    def __init__(self, note: Any) -> None:
+        super().__init__()
+        self._note = note
+        self.quiet = False
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        made = name in _MAKERS and args and isinstance(args[0], (list, tuple))
+        reads = bool(name in _READS or made)
+        if reads and not self.quiet:
+            self._note(name.strip("_"), list(tensors_in(args[:1])))
+        before, self.quiet = self.quiet, self.quiet or reads or name in _PRINTING
+        try:
+            return func(*args, **(kwargs or {}))
+        finally:
+            self.quiet = before
+
+
+class Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Follows the tensors that depend on given ones; used ``with follower.reads, follower:``.
+
+    Attributes:
+        known: the tensors that depend on the given ones, with what a follower knows of each.
+        left: why the operations do not tell everything from here on; empty while they do.
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()  # type: ignore[no-untyped-call]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.known: Any = WeakIdKeyDictionary()
+        self.left = ""
+        self.reads = Reads(self._note_read)
+        self._memory: dict[int, Any] = {}  # the known tensors by the memory they look at
+
+    @abstractmethod
+    def follow(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], sources: Sequence[Tensor]
+    ) -> Any:
+        """Run an operation, and note what is known of its results; ``sources`` are the known
+        tensors among its arguments, perhaps none."""
+
+    def leaves(self, name: str, sources: Sequence[Tensor]) -> None:
+        """A value leaves torch by ``name``."""
+        self.lose(f"{name} takes a value out of the tensors")
+
+    def lose(self, why: str) -> None:
+        """The operations do not tell everything from here on."""
+        self.left = self.left or why + self.where()
+
+    def unseen(self, name: str) -> None:
+        """An operation meets a tensor that shares its memory with a known one, and is not known."""
+        self.lose(f"{name} reads or writes a known tensor through a view that was not followed")
+
+    def where(self) -> str:
+        """Which layer runs now, such as " in layer 'stem'", where that is known."""
+        return ""
+
+    def note(self, tensor: Tensor, what: Any) -> None:
+        """What is known of a tensor that depends on the given ones."""
+        self.known[tensor] = what
+        place = _place(tensor)
+        if place is not None:
+            self._memory.setdefault(place, WeakIdKeyDictionary())[tensor] = True
+
+    def beside(self, tensor: Tensor) -> list[Tensor]:
+        """Other known tensors that look at the same memory."""
+        place = _place(tensor)
+        found = [] if place is None else list(self._memory.get(place, ()))
+        return [other for other in found if other is not tensor]
+
+    def _note_read(self, name: str, tensors: Sequence[Tensor]) -> None:
+        sources = [tensor for tensor in tensors if tensor in self.known]
+        if sources:
+            self.leaves(name, sources)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        quiet, self.reads.quiet = self.reads.quiet, True  # what is done in here is no reading
+        try:
+            return self._followed(func, args, kwargs or {}, quiet)
+        finally:
+            self.reads.quiet = quiet
+
+    def _followed(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], quiet: bool
+    ) -> Any:
+        given = list(tensors_in((args, kwargs)))
+        sources = [tensor for tensor in given if tensor in self.known]
+        if len(sources) < len(given) and any(
+            self.beside(tensor) for tensor in given if tensor not in self.known
+        ):
+            self.unseen(func.overloadpacket.__name__)
+        result = self.follow(func, args, kwargs, sources)
+        name = func.overloadpacket.__name__
+        if sources and not quiet:
+            if next(tensors_in(result), None) is None:
+                if not func._schema.is_mutable and not name.startswith(_NO_VALUES):
+                    self.leaves(name.strip("_"), sources)
+            elif torch.Tag.dynamic_output_shape in func.tags and _by_values(name, given):
+                self.lose(f"{name} gives a tensor whose shape depends on values")
+        return result
+
+
+class Dependents(Follower):
+    """Knows which tensors depend on the given ones, and nothing more of them."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        super().__init__()
+        for tensor in tensors:
+            self.note(tensor, True)
+
+    def follow(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], sources: Sequence[Tensor]
+    ) -> Any:
+        result = func(*args, **kwargs)
+        if sources and not only_shaped_alike(func):
+            for tensor in tensors_in(result):
+                self.note(tensor, True)
+        return result
+
+
+def only_shaped_alike(func: Any) -> bool:
+    """Whether an operation takes the shape of its argument and none of its values."""
+    name = func.overloadpacket.__name__
+    return bool(name.startswith("new_") or name.endswith("_like"))
+
+
+def in_layer(path: str) -> str:
+    """A follower's place, in words."""
+    return f" in layer {path!r}" if path else " in the model's own forward"
+
+
+def _by_values(name: str, given: Sequence[Tensor]) -> bool:
+    """Whether the shape of the result depends on values: of an index, only where it is a mask."""
+    masks = (torch.bool, torch.uint8)
+    return name != "index" or any(tensor.dtype in masks for tensor in given[1:])
+
+
+def _place(tensor: Tensor) -> int | None:
+    """The memory that holds a tensor."""
+    try:
+        storage = tensor.untyped_storage()
+        return storage.data_ptr() or int(storage._cdata)
+    except (NotImplementedError, RuntimeError):  # sparse and wrapped tensors have none
+        return None
+
+
+def random_state() -> tuple[Any, ...]:
+    """Where the random numbers of torch, Python and NumPy are, to be compared."""
+    numbers: Any = np.random.get_state()  # noqa: NPY002 (what a model may draw from)
+    generators = [torch.get_rng_state()]
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        generators += torch.cuda.get_rng_state_all()
+    drawn = [generator.numpy().tobytes() for generator in generators]
+    return (*drawn, random.getstate(), numbers[1].tobytes(), *numbers[2:])
