@@ -182,7 +182,7 @@ def test_the_progress_bar_is_captums(capsys):
         pass
 
     for cls, name in ((Occlusion, "Occlusion"), (Mine, "Mine")):
-        cls(lambda x: x.sum(1)).attribute(torch.ones(2, 3), (1,), show_progress=True)
+        cls(lambda x: x.sum(1)).attribute(torch.ones(2, 4), (1,), show_progress=True)
         cls(lambda x: x.sum()).attribute(torch.ones(2, 3), (1,), show_progress=True)
         assert capsys.readouterr().err.count(f"{name} attribution: 100%") == 3
 
