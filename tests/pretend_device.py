@@ -139,7 +139,7 @@ def _run(func, args, kwargs):
         ends_here = isinstance(args[0], DeviceTensor)
     else:
         ends_here = bool(ours)
-    _count(func.overloadpacket, args, ours, theirs, ends_here)
+    _count(func.overloadpacket, args, kwargs, ours, theirs, ends_here)
     plain, named = tree_map(
         lambda leaf: leaf.held if isinstance(leaf, DeviceTensor) else leaf, (args, dict(kwargs))
     )
@@ -209,11 +209,12 @@ def _waited(how):
         counter[how] += 1
 
 
-def _count(packet, args, ours, theirs, ends_here):
+def _count(packet, args, kwargs, ours, theirs, ends_here):
+    """As CUDA does: what is sent with ``non_blocking`` is staged, and nobody waits."""
     if packet in (aten._to_copy, aten.copy_):
         if ours and not ends_here:
             _waited("to the host")
-        elif theirs and ends_here:
+        elif theirs and ends_here and not kwargs.get("non_blocking"):
             _waited("to the device")
     elif ours and packet in WAITS:
         _waited("to the host")

@@ -203,7 +203,7 @@ def test_an_attribution_class(name):
 
 def _tail(model, x):
     tail = attr.TailForward(model, "block", x)
-    return tail.activation, tail.rows, tail(tail.activation * 2, tail.rows)
+    return tail.activation, tail(tail.activation * 2, tail.rows)
 
 
 ATTRIBUTION_FUNCTIONS = {

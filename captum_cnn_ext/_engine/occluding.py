@@ -15,6 +15,7 @@ from captum_cnn_ext._engine.outputs import output_tensor
 from captum_cnn_ext._engine.tape import Refusal
 from captum_cnn_ext._engine.targets import as_target, select_score
 from captum_cnn_ext._engine.tiles import Span, Tile, cut
+from captum_cnn_ext._engine.transfer import to_device
 
 # Deviation of the tape's output from the model's, in units of rounding of its largest value, that
 # is still another order of summation. Networks with a hundred layers reach 50.
@@ -173,5 +174,5 @@ def window_tile(image: Tensor, baseline: Tensor, starts: Tensor, size: Sequence[
         inside = (place >= begin[:, d, None]) & (place < begin[:, d, None] + size[d])
         form = [len(begin), *[1] * len(size)]
         form[d + 1] = place.shape[1]
-        mask = mask & torch.from_numpy(inside.reshape(form)).to(image.device)
+        mask = mask & to_device(torch.from_numpy(inside.reshape(form)), image.device)
     return Tile(torch.where(mask, cut(baseline, spans), cut(image, spans)), spans)

@@ -34,6 +34,7 @@ from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.rows import Rows
 from captum_cnn_ext._engine.sites import Site, warn_last_call
 from captum_cnn_ext._engine.state import state_as_found
+from captum_cnn_ext._engine.transfer import to_device
 from captum_cnn_ext._engine.widest import Widest
 
 # of the layer's tensor and of the largest one of a pass; on a CPU larger ones are no faster
@@ -96,13 +97,15 @@ class Replay:
         groups = chosen.groups()
         if len(groups) > 1:
             parts = [
-                self._run([t.index_select(0, index.to(t.device)) for t in activation], group)
+                self._run(
+                    [t.index_select(0, to_device(index, t.device)) for t in activation], group
+                )
                 for index, group in groups
             ]
             if all(self._by_example(p, len(g)) for p, (_, g) in zip(parts, groups, strict=True)):
                 back = torch.argsort(torch.cat([index for index, _ in groups]))
                 return tree_map(
-                    lambda *ts: torch.cat(ts).index_select(0, back.to(ts[0].device)), *parts
+                    lambda *ts: torch.cat(ts).index_select(0, to_device(back, ts[0].device)), *parts
                 )
         return self._run(activation, chosen)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Rows:
             return tensor
         if self.single:
             return tensor[self.index[0] : self.index[0] + 1]
-        return tensor.index_select(0, torch.tensor(self.index, device=tensor.device))
+        return tensor.index_select(0, to_device(torch.tensor(self.index), tensor.device))
 
     def spread(self, tensor: Tensor) -> Tensor:
         return tensor.expand(len(self), *tensor.shape[1:]) if self.single else tensor

@@ -15,6 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from captum_cnn_ext._engine.transfer import to_device
+
 Starts = npt.NDArray[np.int64]
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by a map's dimensions
 
@@ -90,7 +92,8 @@ def cut(base: Tensor, spans: Sequence[Span]) -> Tensor:
     windows = base[0].movedim(0, -1)
     for axis, span in enumerate(spans):
         windows = windows.unfold(axis, span.length, 1)
-    index = torch.from_numpy(np.stack([span.starts for span in spans])).to(base.device)
+    index = torch.from_numpy(np.stack([span.starts for span in spans]))
+    index = to_device(index, base.device)
     return windows.movedim(len(spans), -1)[tuple(index)].movedim(-1, 1)
 
 
@@ -125,7 +128,7 @@ def _paste_at(windows: Tensor, which: Any, place: Sequence[int], data: Tensor) -
         into.append(slice(first, last))
         out_of.append(slice(first - start, last - start))
     if isinstance(which, Tensor):
-        which = which.to(data.device)
+        which = to_device(which, data.device)
     windows[(which, slice(None), *into)] = data[(slice(None), slice(None), *out_of)][which]
 
 

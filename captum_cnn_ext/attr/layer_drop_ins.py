@@ -6,13 +6,14 @@ from functools import partial
 from typing import Any
 
 import torch
-from captum.attr import FeatureAblation, IntegratedGradients
+from captum.attr import IntegratedGradients
 from captum.attr import LayerFeatureAblation as CaptumLayerFeatureAblation
 from captum.attr import LayerIntegratedGradients as CaptumLayerIntegratedGradients
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layers
 from captum_cnn_ext._engine.captum_compat import (
+    Ablation,
     TargetType,
     format_additional_forward_args,
     log_usage,
@@ -117,7 +118,7 @@ class LayerFeatureAblation(CaptumLayerFeatureAblation):
             if target is not None:
                 select_score(tail.output, target)  # a wrong target is named before the work
             found.append(
-                FeatureAblation(tail).attribute(
+                Ablation(tail).attribute(
                     tail.activation,
                     baselines=layer_baselines,
                     target=target,

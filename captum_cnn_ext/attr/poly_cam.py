@@ -8,6 +8,7 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose
 from captum_cnn_ext._engine.sites import Site
+from captum_cnn_ext._engine.transfer import to_device
 from captum_cnn_ext.attr.score_cam import MaskedInputCam, mask_at
 
 _VARIANTS = ("+", "-", "+-")
@@ -98,7 +99,7 @@ class LayerPolyCam(MaskedInputCam):
 
     def _vary(self, masks: Tensor, channels: Tensor, part: slice) -> Tensor:
         signs = [self.variant[i % self.samples] for i in range(part.start, part.stop)]
-        turned = torch.tensor([sign == "-" for sign in signs], device=masks.device)
+        turned = to_device(torch.tensor([sign == "-" for sign in signs]), masks.device)
         return torch.where(turned.reshape(-1, *[1] * (masks.ndim - 1)), 1 - masks, masks)
 
     def _weigh(self, scores: Tensor, unmasked: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from captum_cnn_ext._engine.outputs import output_tensor
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext._engine.targets import select_score
+from captum_cnn_ext._engine.transfer import to_device
 from captum_cnn_ext._numbers import as_count_or_none
 from captum_cnn_ext.attr.perturbation_cam import PerturbationCam, repeated, wide
 from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_maps
@@ -39,13 +40,21 @@ def upsampled(maps: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(maps, size=tuple(size), mode=_LINEAR[len(size)], align_corners=False)
 
 
-def varying_channels(maps: Tensor, top: int | None = None) -> Tensor:
-    """Which channels of one example (K, *positions) are not constant; the ``top`` of variance."""
-    flat = maps.reshape(len(maps), -1)
-    live = (flat.amax(1) > flat.amin(1)).nonzero().flatten()
-    if top is None or len(live) <= top:
-        return live
-    return live[flat[live].var(1).topk(top).indices].sort().values
+def varying_channels(maps: Tensor, top: int | None = None) -> list[Tensor]:
+    """For each example (N, K, *positions) the channels that are not constant, on the CPU.
+
+    The ``top`` of variance where there are more.
+    """
+    flat = maps.reshape(*maps.shape[:2], -1)
+    varies = flat.amax(2) > flat.amin(2)
+    variance = torch.where(varies, flat.var(2, correction=0), -1).cpu()  # one question for all
+    found = []
+    for of_channel in variance:
+        live = (of_channel >= 0).nonzero().flatten()
+        if top is not None and len(live) > top:
+            live = live[of_channel[live].topk(top).indices].sort().values
+        found.append(live)
+    return found
 
 
 def times_mask(images: Tensor, mask: Tensor) -> Tensor:
@@ -121,8 +130,7 @@ class MaskedInputCam(PerturbationCam):
             self._check_masks(maps, chunk, site)
             rows = size or (CPU_ROWS if tensor.device.type == "cpu" else CUDA_ROWS)
             weights = wide(torch.zeros(maps.shape[:2], dtype=maps.dtype, device=maps.device))
-            for n in range(len(maps)):
-                live = varying_channels(maps[n], self.top_channels)
+            for n, live in enumerate(varying_channels(maps, self.top_channels)):
                 variants = live.repeat_interleave(self.samples)
 
                 def scores(
@@ -133,7 +141,7 @@ class MaskedInputCam(PerturbationCam):
                 if len(live):
                     every = torch.cat(chunks(scores, len(variants), rows))
                     weighed = self._weigh(every.reshape(-1, self.samples), unmasked[n])
-                    weights[n, live] = weighed.to(weights.dtype)
+                    weights[n, to_device(live, maps.device)] = weighed.to(weights.dtype)
             found.append((maps, weights))
         return found
 
@@ -149,7 +157,7 @@ class MaskedInputCam(PerturbationCam):
     def _scores(self, chunk: Chunk, n: int, maps: Tensor, channels: Tensor, part: slice) -> Tensor:
         """The scores of example n masked by ``channels``, the slice ``part`` of all variants."""
         count, sizes = len(channels), [x.shape[2:] for x in chunk.inputs if x.ndim == maps.ndim]
-        masks = maps[n, channels].unsqueeze(1)
+        masks = maps[n, to_device(channels, maps.device)].unsqueeze(1)
         if len(set(sizes)) == 1:
             masks = upsampled(masks, sizes[0])
         masks = self._vary(unit_range(masks), channels, part)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.transfer import to_device
 from captum_cnn_ext._numbers import as_count
 
 
@@ -67,7 +68,7 @@ class Grid:
             inside = (place >= first) & (place < first + length)
             form = [len(numbers), *[1] * len(self.shape)]
             form[d + 1] = size
-            masks = masks & inside.reshape(form).to(device)
+            masks = masks & to_device(inside.reshape(form), device)
         return masks
 
     def spread(self, values: Tensor) -> Tensor:

@@ -92,7 +92,7 @@ class TailForward:
     @property
     def rows(self) -> Tensor:
         """The index of each example, (N,): the additional argument of a Captum method."""
-        return torch.arange(self._replay.length, device=self._replay.activation[0].device)
+        return torch.arange(self._replay.length)  # on the CPU, where it is read
 
     @property
     def output(self) -> Tensor:

@@ -22,6 +22,7 @@ from captum_cnn_ext._engine.occluding import (
 )
 from captum_cnn_ext._engine.tape import Refusal
 from captum_cnn_ext._engine.targets import select_score
+from captum_cnn_ext._engine.transfer import to_device
 from captum_cnn_ext.attr.sliding_windows import Grid
 
 # windows in one pass: incremental ones hold less for each
@@ -169,7 +170,7 @@ class WindowLosses:
         if size == len(tensor) > 1:
             size -= 1  # an output of the batch would look like one for each window
         found = in_chunks(scores, len(ordered), size, **self.progress)
-        return clean - torch.cat(found)[order.argsort().to(tensor.device)]
+        return clean - torch.cat(found)[to_device(order.argsort(), tensor.device)]
 
     def _recording(self, n: int, example: Example) -> Recorded:
         assert self.model is not None

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.brief import brief
+from captum_cnn_ext._engine.transfer import to_device
 from captum_cnn_ext.metrics.maps import as_image, as_maps, pixel_ranks
 from captum_cnn_ext.metrics.scoring import Scoring
 
@@ -209,7 +210,8 @@ def road(
         filled = impute(image[n].expand(len(removed), *image.shape[1:]), removed, tolerance)
         generator = torch.Generator().manual_seed(seed + n)
         each = torch.randn(2 * len(counts), *image.shape[1:], generator=generator)[part]
-        return torch.where(removed[:, None], filled + noise * each.to(image), filled)
+        each = to_device(each, image.device, image.dtype)
+        return torch.where(removed[:, None], filled + noise * each, filled)
 
     scores = Scoring(
         forward_func, image, target, additional_forward_args, score, internal_batch_size,

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError, choose
+from captum_cnn_ext._engine.transfer import to_device
 from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.synthesis.axes import LINEAR, images_only, spread_over
 
@@ -65,7 +66,7 @@ def pad(pixels: int, fill: Fill = "reflect") -> Transform:
             for dim in range(2, image.ndim):
                 place = torch.arange(-pixels, image.shape[dim] + pixels)
                 place = _folded(place, image.shape[dim], fill == "reflect")
-                image = image.index_select(dim, place.to(image.device))
+                image = image.index_select(dim, to_device(place, image.device))
             return image
         color = _color(fill, image, generator)
         return F.pad(image - color, (pixels, pixels) * (image.ndim - 2)) + color
@@ -237,7 +238,7 @@ def noise(sd: float) -> Transform:
     sd = as_number("sd", sd, 0)
 
     def apply(image: Tensor, generator: torch.Generator) -> Tensor:
-        strength = _uniform(len(image), 0.0, sd, generator).to(image)
+        strength = _sent(_uniform(len(image), 0.0, sd, generator), image)
         seed = int(torch.randint(2**31, (), generator=generator, device="cpu"))
         on_device = torch.Generator(image.device).manual_seed(seed)
         grain = torch.randn(
@@ -256,13 +257,13 @@ def color_jitter(amount: float) -> Transform:
         n, c = image.shape[:2]
         contrast = spread_over(_uniform(n, 1 - amount, 1 + amount, generator), image)
         light = spread_over(_uniform(n * c, -amount, amount, generator).reshape(n, c), image)
-        return (image - 0.5) * contrast.to(image) + (0.5 + light).to(image)
+        return (image - 0.5) * _sent(contrast, image) + _sent(0.5 + light, image)
 
     return apply
 
 
 def _sampled(image: Tensor, theta: Tensor, fill: Fill, generator: torch.Generator) -> Tensor:
-    grid = F.affine_grid(theta.to(image), list(image.shape), align_corners=False)
+    grid = F.affine_grid(_sent(theta, image), list(image.shape), align_corners=False)
     if fill in ("reflect", "edge"):
         mode = "reflection" if fill == "reflect" else "border"
         return F.grid_sample(image, grid, padding_mode=mode, align_corners=False)
@@ -274,7 +275,11 @@ def _color(fill: Fill, image: Tensor, generator: torch.Generator) -> Tensor | fl
     if not isinstance(fill, str):
         return float(fill)
     n, c = image.shape[:2]
-    return spread_over(_uniform(n * c, 0.0, 1.0, generator).reshape(n, c), image).to(image)
+    return _sent(spread_over(_uniform(n * c, 0.0, 1.0, generator).reshape(n, c), image), image)
+
+
+def _sent(draw: Tensor, image: Tensor) -> Tensor:
+    return to_device(draw, image.device, image.dtype)
 
 
 def _folded(place: Tensor, size: int, reflect: bool) -> Tensor:
