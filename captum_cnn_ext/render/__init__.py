@@ -9,7 +9,9 @@ from captum_cnn_ext.render.images import to_rgb
 from captum_cnn_ext.render.patches import show_patches
 from captum_cnn_ext.render.receptive_fields import show_receptive_fields
 from captum_cnn_ext.render.reconstructions import show_reconstructions
+from captum_cnn_ext.render.signals import show_signals
 from captum_cnn_ext.render.synthesis import save_film, show_images
+from captum_cnn_ext.render.volumes import show_volumes
 
 __all__ = [
     "overlay",
@@ -24,5 +26,7 @@ __all__ = [
     "show_patches",
     "show_receptive_fields",
     "show_reconstructions",
+    "show_signals",
+    "show_volumes",
     "to_rgb",
 ]

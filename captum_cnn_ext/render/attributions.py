@@ -14,20 +14,11 @@ from captum_cnn_ext.render import checks, layout, wording
 from captum_cnn_ext.render.heat import heat_of, normalised, outlier_scale, remarks, shared_scales
 from captum_cnn_ext.render.images import to_rgb
 from captum_cnn_ext.render.layout import AxesGrid, Sheet
-from captum_cnn_ext.render.panel import HEAT_METHODS, PanelStyle, draw_picture
+from captum_cnn_ext.render.panel import HEAT_METHODS, SCALE_WORDS, PanelStyle, draw_picture
+from captum_cnn_ext.render.signals import show_signals
+from captum_cnn_ext.render.volumes import show_volumes
 
 PANEL_INCHES = 2.0
-SIGN_WORDS = {
-    "positive": "Positive attribution",
-    "negative": "Negative attribution",
-    "all": "Signed attribution, 0 in the middle",
-    "absolute_value": "Magnitude of attribution",
-}
-SCALE_WORDS = {
-    "panel": "one scale per panel",
-    "column": "one scale per column",
-    "figure": "one scale for all panels",
-}
 
 
 def overlay(
@@ -144,6 +135,10 @@ def show_attributions(
 ) -> tuple[Figure, AxesGrid]:
     """Draw several attributions of several images: one row per image, one column per method.
 
+    Signals (N, C, L) and volumes or videos (N, C, D, H, W) are drawn by `show_signals` and
+    `show_volumes`. One or three signals would be read as one picture (C, H, W): call
+    `show_signals` itself.
+
     Panels are made as in `overlay`. The line under the picture says in words which values are
     full colour: with `scale` "panel" each panel has its own (strengths cannot be compared
     between panels), with "column" the panels of a method share one, with "figure" all do.
@@ -183,13 +178,19 @@ def show_attributions(
     """
     style = PanelStyle(method, sign, outlier_perc, interpolate_mode, alpha_overlay, cmap)
     choose("scale", scale, tuple(SCALE_WORDS))
+    if isinstance(images, Tensor) and images.dim() in (3, 5):
+        alike = images.dim() == 3 and len(images) in checks.CHANNEL_COUNTS  # one picture
+        if not alike:
+            draw = show_signals if images.dim() == 3 else show_volumes
+            return draw(
+                images, attributions, mean=mean, std=std, titles=titles, row_titles=row_titles,
+                method=method, sign=sign, outlier_perc=outlier_perc, scale=scale, cmap=cmap,
+                interpolate_mode=interpolate_mode, alpha_overlay=alpha_overlay,
+                show_colorbar=show_colorbar, fig_size=fig_size, use_pyplot=use_pyplot,
+            )  # fmt: skip
     pictures = checks.picture_batch("images", images)
     count, _, height, width = pictures.shape
-    if not isinstance(attributions, Mapping):
-        got = type(attributions).__name__
-        raise TypeError(f'attributions: got {got}, expected a dict such as {{"Grad-CAM": tensor}}')
-    if not attributions:
-        raise ValueError("attributions: got an empty dict, expected at least one method")
+    checks.named_tensors("attributions", attributions)
     names = checks.labels("titles", titles, len(attributions), "method(s)")
     row_names = checks.labels("row_titles", row_titles, count, "image(s)")
     heats = []
@@ -202,9 +203,7 @@ def show_attributions(
     above = [names or [str(key) for key in attributions]] + [[""] * len(heats)] * (count - 1)
     below = [list(row) for row in zip(*(remarks(heat, sign) for heat in heats), strict=True)]
     if scale == "column":
-        fulls = [style.attribution_at_full_color(shared[0].item()) for shared in scales]
-        full = [f"full colour: {wording.number(value, 2)}" if value else "" for value in fulls]
-        below[-1] = [", ".join(filter(None, texts)) for texts in zip(below[-1], full, strict=True)]
+        below[-1] = style.with_full_color(below[-1], scales)
     if show_original:
         first = row_names or ["input"] + [""] * (count - 1)
         above = [[text, *row] for text, row in zip(first, above, strict=True)]
@@ -216,7 +215,7 @@ def show_attributions(
         columns=len(above[0]),
         panel=(PANEL_INCHES, PANEL_INCHES * height / width),
         gap=0.1,
-        note=_scale_note(style, scale),
+        note=style.note(scale),
         fig_size=fig_size,
         left=layout.side_room() if beside else layout.EDGE,
         right=layout.BAR_ROOM if with_bar else layout.EDGE,
@@ -236,10 +235,3 @@ def show_attributions(
         factor = style.attribution_at_full_color(common)
         layout.color_bar(figure, axes[:, -1], style.colors, *style.limits, factor=factor)
     return figure, axes
-
-
-def _scale_note(style: PanelStyle, scale: str) -> str:
-    """Say in words what is drawn and which values have full colour."""
-    full = "colour" if style.has_colors else "brightness"
-    share = f"top {style.outlier_perc:g} % of its total" if style.outlier_perc else "maximum"
-    return f"{SIGN_WORDS[style.sign]}; {SCALE_WORDS[scale]}, {share} at full {full}."

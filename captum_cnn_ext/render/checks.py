@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -57,6 +57,12 @@ def picture_batch(name: str, value: Any) -> Tensor:
     if batch.dim() == 4 and batch.shape[-1] in CHANNEL_COUNTS:
         order = "2, 0, 1" if len(shape) == 3 else "0, 3, 1, 2"
         hint = f"; channels seem to come last, use .permute({order})"
+    elif batch.dim() == 5:
+        hint = "; show_volumes draws (N, C, D, H, W), pick one slice [:, :, d] for this"
+    elif len(shape) == 2:
+        hint = "; a grey picture is picture[None], and show_signals draws signals (C, L)"
+    elif len(shape) == 3:
+        hint = "; show_signals draws signals (N, C, L)"
     raise ValueError(
         f"{name}: got shape {shape}, expected (N, C, H, W) or (C, H, W) with 1 or 3 channels{hint}"
     )
@@ -84,6 +90,30 @@ def map_batch(name: str, value: Any, pictures: Tensor) -> Tensor:
             "expected (N, C, h, w), use .permute to bring the channels before height and width"
         )
     return batch
+
+
+def named_tensors(name: str, value: Any) -> None:
+    """Judge a mapping from the names of methods to their attributions."""
+    if not isinstance(value, Mapping):
+        got = type(value).__name__
+        raise TypeError(f'{name}: got {got}, expected a dict such as {{"Grad-CAM": tensor}}')
+    if not value:
+        raise ValueError(f"{name}: got an empty dict, expected at least one method")
+
+
+def maps_of(name: str, value: Any, shape: Sequence[int]) -> Tensor:
+    """Return attributions of signals or volumes of `shape` (N, C, ...), of any resolution."""
+    maps = real_tensor(name, value)
+    count, axes = shape[0], len(shape) - 2
+    if maps.dim() == axes + 1 and count == 1:
+        maps = maps[None]
+    if maps.dim() != axes + 2 or len(maps) != count:
+        letters = {1: "l", 3: "d, h, w"}[axes]
+        raise ValueError(
+            f"{name}: got shape {tuple(value.shape)}, expected ({count}, C, {letters}), one map "
+            "for each"
+        )
+    return maps
 
 
 def one_picture(name: str, value: Any) -> Tensor:

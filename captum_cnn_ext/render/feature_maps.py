@@ -110,7 +110,13 @@ def _one_image(maps: Tensor) -> Tensor:
     if layer.dim() == 4:
         raise ValueError(f"maps: got {layer.shape[0]} images, expected one; pick maps[i]")
     if layer.dim() != 3:
-        raise ValueError(f"maps: got shape {tuple(maps.shape)}, expected (C, H, W) or (1, C, H, W)")
+        hint = {
+            2: "; of a signal's layer draw maps[:, None]",
+            5: "; of a volume's layer draw one slice, maps[0, :, d]",
+        }.get(layer.dim(), "")
+        raise ValueError(
+            f"maps: got shape {tuple(maps.shape)}, expected (C, H, W) or (1, C, H, W){hint}"
+        )
     return layer
 
 

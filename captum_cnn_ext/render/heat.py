@@ -13,8 +13,9 @@ from torch import Tensor
 class Heat:
     """Maps of one method, at the size of the picture and with one sign kept.
 
-    values: (N, H, W), finite. broken: (N, H, W), where the attribution was not finite.
-    broken_count: (N,), how many values of the given map that were. size: values in a given map.
+    values: (N, H, W), (N, D, H, W) of volumes, finite. broken: as values, where the attribution
+    was not finite. broken_count: (N,), how many values of the given map that were. size: values
+    in a given map.
     """
 
     values: Tensor
@@ -31,7 +32,7 @@ def _keep_sign(values: Tensor, sign: str) -> Tensor:
     return values.abs() if sign == "absolute_value" else values
 
 
-def heat_of(maps: Tensor, size: tuple[int, int], sign: str, interpolate_mode: str) -> Heat:
+def heat_of(maps: Tensor, size: tuple[int, ...], sign: str, interpolate_mode: str) -> Heat:
     """Sum (N, C, h, w) over channels, bring it to `size`, then keep only `sign`.
 
     Values that are not finite count as 0 and are remembered, so that they do not spread.
@@ -39,9 +40,10 @@ def heat_of(maps: Tensor, size: tuple[int, int], sign: str, interpolate_mode: st
     total = maps.sum(1, keepdim=True)
     broken = ~total.isfinite()
     values = total.masked_fill(broken, 0)
-    count, per_map = broken.sum(dim=(1, 2, 3)), total[0].numel()
-    if total.shape[-2:] != size:
-        values = F.interpolate(values, size, mode=interpolate_mode)
+    count, per_map = broken.flatten(1).sum(1), total[0].numel()
+    if total.shape[2:] != size:
+        solid = interpolate_mode == "bilinear" and len(size) == 3
+        values = F.interpolate(values, size, mode="trilinear" if solid else interpolate_mode)
         broken = F.interpolate(broken.to(values.dtype), size, mode="nearest") > 0
     return Heat(_keep_sign(values[:, 0], sign), broken[:, 0], count, per_map)
 
@@ -78,7 +80,7 @@ def normalised(heat: Heat, scale: Tensor, sign: str) -> Tensor:
 
     As in Captum, sign "negative" turns the values positive: 1 is the most negative.
     """
-    divisor = torch.where(scale > 0, scale, 1)[:, None, None]
+    divisor = torch.where(scale > 0, scale, 1).reshape(-1, *[1] * (heat.values.ndim - 1))
     shown = (heat.values / divisor).clamp(-1, 1)
     shown = -shown if sign == "negative" else shown
     return shown.masked_fill(heat.broken, float("nan"))
@@ -86,7 +88,7 @@ def normalised(heat: Heat, scale: Tensor, sign: str) -> Tensor:
 
 def remarks(heat: Heat, sign: str) -> list[str]:
     """What a reader must know of each panel: nothing to see, or values that are no numbers."""
-    strongest = heat.values.abs().amax(dim=(1, 2))
+    strongest = heat.values.abs().flatten(1).amax(1)
     empty = {"positive": "nothing positive", "negative": "nothing negative"}.get(sign, "all zero")
     texts = []
     for peak, broken in torch.stack([strongest, heat.broken_count.to(strongest)], 1).tolist():

@@ -12,19 +12,15 @@ from torch import Tensor
 from captum_cnn_ext.render import checks
 
 
-def _per_channel(name: str, value: Sequence[float] | Tensor, like: Tensor) -> Tensor:
+def per_channel(name: str, value: Sequence[float] | Tensor, like: Tensor) -> Tensor:
+    """Return `value` for each channel of `like` (N, C, ...)."""
     numbers = torch.as_tensor(value, dtype=like.dtype, device=like.device).flatten()
     if numbers.numel() not in (1, like.shape[1]):
         raise ValueError(
             f"{name}: got {numbers.numel()} value(s) for {like.shape[1]} channel(s), "
             "expected one for each"
         )
-    if name == "mean" and bool((numbers.abs() > 1).any()):
-        raise ValueError(
-            f"mean: got {numbers.tolist()}, expected values on the [0, 1] scale of a picture; "
-            "divide mean and std by 255"
-        )
-    return numbers.reshape(1, -1, 1, 1)
+    return numbers.reshape(1, -1, *[1] * (like.dim() - 2))
 
 
 def _stretch(batch: Tensor) -> Tensor:
@@ -74,9 +70,15 @@ def to_rgb(
     if mean is None and std is None:
         batch = _stretch(batch)
     if std is not None:
-        batch = batch * _per_channel("std", std, batch)
+        batch = batch * per_channel("std", std, batch)
     if mean is not None:
-        batch = batch + _per_channel("mean", mean, batch)
+        offset = per_channel("mean", mean, batch)
+        if bool((offset.abs() > 1).any()):
+            raise ValueError(
+                f"mean: got {offset.flatten().tolist()}, expected values on the [0, 1] scale of a "
+                "picture; divide mean and std by 255"
+            )
+        batch = batch + offset
     rgb = batch.clamp(0, 1).expand(-1, 3, -1, -1).movedim(1, -1)
     pictures: npt.NDArray[np.float32] = rgb.to(torch.float32).cpu().numpy()
     return pictures if images.dim() == 4 else pictures[0]

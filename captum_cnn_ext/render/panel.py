@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +10,27 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, to_rgb
+from torch import Tensor
 
 from captum_cnn_ext._numbers import as_number
 from captum_cnn_ext.errors import choose
 from captum_cnn_ext.render import checks
 from captum_cnn_ext.render.layout import MARK_COLOR
+from captum_cnn_ext.render.wording import number
 
 HEAT_METHODS = ("blended_heat_map", "heat_map", "masked_image")
 SIGNS = ("positive", "all", "negative", "absolute_value")
+SIGN_WORDS = {
+    "positive": "Positive attribution",
+    "negative": "Negative attribution",
+    "all": "Signed attribution, 0 in the middle",
+    "absolute_value": "Magnitude of attribution",
+}
+SCALE_WORDS = {
+    "panel": "one scale per panel",
+    "column": "one scale per column",
+    "figure": "one scale for all panels",
+}
 INTERPOLATE_MODES = ("bilinear", "nearest", "nearest-exact", "bicubic", "area")
 
 
@@ -88,3 +101,18 @@ class PanelStyle:
     def attribution_at_full_color(self, scale: float) -> float:
         """What 1 of normalised heat stands for."""
         return -scale if self.sign == "negative" else scale
+
+    def with_full_color(self, texts: Sequence[str], scales: Sequence[Tensor]) -> list[str]:
+        """Remarks of several methods, with the attribution that has full colour in each."""
+        found = []
+        for text, shared in zip(texts, scales, strict=True):
+            value = self.attribution_at_full_color(shared[0].item())
+            full = f"full colour: {number(value, 2)}" if value else ""
+            found.append(", ".join(filter(None, [text, full])))
+        return found
+
+    def note(self, scale: str, words: Mapping[str, str] = SCALE_WORDS) -> str:
+        """Say in words what is drawn and which values have full colour."""
+        full = "colour" if self.has_colors else "brightness"
+        share = f"top {self.outlier_perc:g} % of its total" if self.outlier_perc else "maximum"
+        return f"{SIGN_WORDS[self.sign]}; {words[scale]}, {share} at full {full}."
