@@ -176,7 +176,9 @@ def test_factories(folder):
     path = list(sys.path)
     loaded = load_model("nets.py:net")
     assert (loaded.name, loaded.weights) == ("nets.py:net", "as the factory returned them")
-    assert loaded.notes == ("no preprocessing came with this model; ImageNet's was assumed",)
+    assert loaded.notes == (
+        "no preprocessing came with this model; ImageNet's (224 × 224 pixels) was assumed",
+    )
     assert loaded.preprocess(Image.new("RGB", (300, 400))).shape == (3, 224, 224)
     assert not loaded.model.training
     assert not load_model(f"{folder}/nets.py:instance").model[1].training

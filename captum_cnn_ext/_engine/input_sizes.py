@@ -24,7 +24,7 @@ def input_shape(
         ArgumentError: no positive integers, or more or fewer of them than the model takes.
     """
     first = _first_convolution(model)
-    dimensions, channels = input_axes(model), 3 if first is None else first.in_channels
+    dimensions, channels = input_axes(model), input_channels(model) or 3
     free = not images and first is None
     several = isinstance(size, Sequence) and not isinstance(size, str) and len(size) > 0
     sizes = [whole(n) or 0 for n in (size if several else [size])]
@@ -51,6 +51,12 @@ def input_axes(model: nn.Module | None) -> int:
     """How many dimensions follow the channels of its input, 2 where no convolution says."""
     first = _first_convolution(model)
     return 2 if first is None else len(first.kernel_size)
+
+
+def input_channels(model: nn.Module | None) -> int | None:
+    """How many channels the model's first convolution takes; None where it has none."""
+    first = _first_convolution(model)
+    return None if first is None else int(first.in_channels)
 
 
 def _first_convolution(model: nn.Module | None) -> Any:

@@ -125,7 +125,9 @@ def compare(
         with state_as_found(subject.model, [photos.inputs]), warnings.catch_warnings():
             if layers is None:  # a suggested layer is suggested for its last call
                 warnings.filterwarnings("ignore", CALLED_OFTEN)
-            prediction = predicted(_outputs(subject.model, photos.inputs))
+            with subject.first_pass():
+                outputs = _outputs(subject.model, photos.inputs)
+            prediction = predicted(outputs)
             targets = explained_classes(prediction.outputs, target, len(photos))
             names, joined = _layer_names(subject.model, layers, photos.inputs[:1], chosen)
             places = calls_at(subject.model, photos.inputs, names, joined, chosen, seed)

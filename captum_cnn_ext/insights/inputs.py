@@ -13,10 +13,14 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.brief import brief
+from captum_cnn_ext._engine.input_sizes import input_axes, input_channels
 from captum_cnn_ext.photos import PhotoFiles
 
 Images = Mapping[str, Image.Image] | Sequence[Image.Image] | Tensor
 Preprocess = Callable[[Image.Image], Tensor]
+
+
+AXES = {1: "signals (N, C, L)", 3: "volumes or videos (N, C, D, H, W)"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,13 @@ def read_photos(images: Images, preprocess: Preprocess | None, model: nn.Module)
         TypeError: not PIL images and not a floating tensor.
         ArgumentError: no image, or inputs whose shapes differ.
     """
+    axes, colours = input_axes(model), input_channels(model) == 3
+    if axes != 2:
+        raise ArgumentError(
+            f"model: takes {AXES.get(axes, f'inputs of {axes} axes')}, and this looks at images "
+            "(N, C, H, W); the attribution classes take any, and show_signals and show_volumes of "
+            "captum_cnn_ext.render draw what they give"
+        )
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
     if isinstance(images, Tensor):
         return Photos(_batch(images, like), tuple(_numbered(len(images))), (None,) * len(images))
@@ -52,6 +63,7 @@ def read_photos(images: Images, preprocess: Preprocess | None, model: nn.Module)
     sizes: list[tuple[int, int] | None] = []
     inputs: list[Tensor] = []
     for name, picture in pictures.items():
+        picture = picture.convert("RGB") if colours and picture.mode != "RGB" else picture
         tensor = preprocess(picture)
         if not isinstance(tensor, Tensor):
             raise TypeError(

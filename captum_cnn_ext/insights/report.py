@@ -175,7 +175,8 @@ def _context(
 ) -> AuditContext:
     """Judge the rest of the arguments, which needs a few forward passes."""
     bar.set_description_str("forward pass".ljust(34))
-    seconds, outputs = forward_seconds(subject.model, photos.inputs)
+    with subject.first_pass():
+        seconds, outputs = forward_seconds(subject.model, photos.inputs)
     prediction = predicted(outputs)
     targets = explained_classes(prediction.outputs, target, len(photos))
     image = photos.inputs[:1]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.arguments import runnable
+from captum_cnn_ext._engine.arguments import ArgumentError, runnable
 from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext.insights.inputs import Preprocess, normalisation
 from captum_cnn_ext.models import LoadedModel
+from captum_cnn_ext.models.loaded import ASSUMED, assumed
 
+DONE_BEFORE = "done before the audit"
 ClassNames = Sequence[str] | Mapping[int, str]
 
 
@@ -32,6 +35,20 @@ class Subject:
     preprocessing: str
 
     __repr__ = brief
+
+    @contextmanager
+    def first_pass(self) -> Iterator[None]:
+        """Where the model refuses its inputs, say that their preprocessing was only assumed."""
+        try:
+            yield
+        except ArgumentError as error:
+            guess = next((note for note in self.notes if note.startswith(ASSUMED)), None)
+            if guess is None or self.preprocessing == DONE_BEFORE:
+                raise
+            raise ArgumentError(
+                f"{error}; {guess}: pass preprocess=, from a PIL image to what the model takes "
+                "(to a command, a factory that returns the module and it)"
+            ) from error
 
     def class_name(self, index: int) -> str:
         """The name of a class, or its number where it has none."""
@@ -69,15 +86,15 @@ def subject_of(
             _floats(mean) or (list(model.mean) if own else None),
             _floats(std) or (list(model.std) if own else None),
             model.preprocess if own else preprocess,
-            "done before the audit" if tensors else _described(preprocess or model.preprocess),
+            DONE_BEFORE if tensors else _described(preprocess or model.preprocess),
         )
     if not isinstance(model, nn.Module):
         raise TypeError(
             f"model: expected a torch.nn.Module or a LoadedModel, got {type(model).__name__}"
         )
     if preprocess is None and not tensors:
-        preprocess = _imagenet()
-        notes = (*notes, "no preprocessing was given; ImageNet's (224 × 224 pixels) was assumed")
+        loaded = assumed(model, "was given")
+        preprocess, notes = loaded.preprocess, (*notes, *loaded.notes)
     found = normalisation(preprocess) or (None, None)
     plain = runnable(model)  # compiled code does not call the hooks that Captum's methods need
     assert isinstance(plain, nn.Module)
@@ -90,19 +107,12 @@ def subject_of(
         _floats(mean) or found[0],
         _floats(std) or found[1],
         preprocess,
-        "done before the audit" if tensors else _described(preprocess),
+        DONE_BEFORE if tensors else _described(preprocess),
     )
 
 
 def _floats(values: Sequence[float] | Tensor | None) -> list[float] | None:
     return None if values is None else [float(value) for value in values]
-
-
-def _imagenet() -> Preprocess:
-    from torchvision.models import ResNet18_Weights
-
-    transform: Preprocess = ResNet18_Weights.IMAGENET1K_V1.transforms()
-    return transform
 
 
 def _described(preprocess: Any) -> str:

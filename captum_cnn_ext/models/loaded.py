@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.brief import brief
+from captum_cnn_ext._engine.input_sizes import input_channels
 from captum_cnn_ext.models.failures import run_users
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     Preprocess = Callable[[Image.Image], Tensor]
 
+ASSUMED = "no preprocessing"  # how a note begins that says so
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -58,6 +60,19 @@ def imagenet_transform(
     ]
     composed: Preprocess = transforms.Compose(steps)
     return composed
+
+
+def assumed(model: nn.Module, owner: str) -> LoadedModel:
+    """A model that came without preprocessing, with ImageNet's or, of one channel, a grey one."""
+    from torchvision import transforms
+
+    if input_channels(model) != 1:
+        note = f"{ASSUMED} {owner}; ImageNet's (224 × 224 pixels) was assumed"
+        return LoadedModel(model, imagenet_transform(), notes=(note,))
+    note = f"{ASSUMED} {owner}; grey pictures (224 × 224 pixels) in [0, 1] were assumed"
+    sizes = [transforms.Resize(256), transforms.CenterCrop(224)]
+    grey = transforms.Compose([*sizes, transforms.Grayscale(), transforms.ToTensor()])
+    return LoadedModel(model, grey, mean=(0.0,), std=(1.0,), notes=(note,))
 
 
 def imagenet_names() -> list[str]:
