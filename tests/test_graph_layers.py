@@ -139,6 +139,15 @@ def test_refusals_say_what_can_be_given(model, x):
         attr.LayerHiResCam(program, "blocks")
 
 
+def test_a_program_for_one_batch_size_says_so(model, x):
+    fixed = torch.export.export(model, (x,)).module()
+    for method in (attr.LayerAblationCam, attr.LayerScoreCam):
+        with pytest.raises(ValueError, match=r"exported with; .* dynamic batch.*\(Guard failed"):
+            method(fixed, "blocks").attribute(x, 1)
+    found = attr.LayerHiResCam(fixed, "blocks").attribute(x, 1)
+    assert torch.equal(found, attr.LayerHiResCam(model, "blocks").attribute(x, 1))
+
+
 def test_two_threads_look_at_one_graph(model, x):
     graph = fx.symbolic_trace(model)
     expected = {

@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 
 from captum_cnn_ext._engine.captum_compat import TargetType, format_additional_forward_args
 from captum_cnn_ext._engine.inputs import as_tensors
+from captum_cnn_ext._engine.written import through_hidden_writes
 from captum_cnn_ext._numbers import as_count_or_none
 
 T = TypeVar("T")
@@ -44,13 +45,12 @@ def layer_results(
     length = len(tensors[0]) if tensors[0].ndim else 1
 
     def run_rows(rows: slice) -> list[tuple[Tensor, ...]]:
-        return run(
-            Chunk(
-                tuple(rows_of(tensor, rows, length) for tensor in tensors),
-                rows_of(target, rows, length),
-                tuple(rows_of(value, rows, length) for value in extra),
-            )
+        chunk = Chunk(
+            tuple(rows_of(tensor, rows, length) for tensor in tensors),
+            rows_of(target, rows, length),
+            tuple(rows_of(value, rows, length) for value in extra),
         )
+        return through_hidden_writes(lambda: run(chunk))
 
     chunks = in_chunks(
         run_rows,

@@ -16,6 +16,12 @@ from captum_cnn_ext._engine.outputs import OutputError, output_tensor
 _TYPES = re.compile(r"dtype|scalar type|[Ii]nput type|for '\w+'|result type")
 _SMALL = re.compile(r"too small|greater than actual input size")
 _DIMENSIONS = re.compile(r"[Dd]imension|[Ee]xpected \d+D|shape")
+_GUARD = "Guard failed"  # of the shapes of an exported program
+_EXPORTED = (
+    "this exported program takes only the shapes that it was exported with; export it with a "
+    "dynamic batch, dynamic_shapes=({0: torch.export.Dim('batch')},), or use a method that runs "
+    "the inputs as they are, such as LayerHiResCam"
+)
 _SIZES = {1: "L", 2: "H, W", 3: "D, H, W"}
 
 
@@ -30,7 +36,7 @@ def explained(root: nn.Module | None, inputs: Sequence[Any]) -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         tensors = [value for value in inputs if isinstance(value, Tensor)]
         ours = isinstance(error, (ArgumentError, torch.OutOfMemoryError))
         why = "" if ours or not tensors else _reason(root, tensors, error)
@@ -63,6 +69,8 @@ def check_rows(root: nn.Module | None, inputs: Sequence[Any], output: Any) -> No
 def _reason(root: nn.Module | None, inputs: list[Tensor], error: Exception) -> str:
     """What is wrong with the inputs, or an empty string where that is not known."""
     text, first = str(error), inputs[0]
+    if isinstance(error, AssertionError):
+        return f"{_shapes(inputs)}, while {_EXPORTED} ({text})" if text.startswith(_GUARD) else ""
     module, given = _failing(error)
     weight = getattr(module, "weight", None)
     known = weight.dtype if isinstance(weight, Tensor) else _weights_type(root)

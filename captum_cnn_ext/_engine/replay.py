@@ -281,6 +281,7 @@ class Replay:
             state_as_found(self._model, self._tensors()),
             one_image_norms(activation),
             layer_hook(self._site, replace),
+            explained(self._model, args),
         ):
             output = self._forward(*args)
         if not replaced:

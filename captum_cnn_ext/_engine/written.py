@@ -42,6 +42,20 @@ def differentiable(run: Callable[[], T]) -> T:
         return run()
 
 
+def through_hidden_writes(run: Callable[[], T]) -> T:
+    """What ``run``, with its backward pass, returns; again where that meets a tensor written into.
+
+    An in-place operation on a view hides what it saved from :func:`written_into`.
+    """
+    try:
+        return run()
+    except RuntimeError as error:
+        if _MESSAGE not in str(error):
+            raise
+    with writes_allowed():
+        return run()
+
+
 @contextmanager
 def writes_allowed() -> Iterator[None]:
     """In the block, a model may write in place wherever it may without gradients."""
@@ -61,10 +75,11 @@ def tensors_in(value: Any) -> list[Tensor]:
     return [leaf for leaf in [*leaves, *tree_leaves(inside)] if isinstance(leaf, Tensor)]
 
 
-def written_into(ends: Iterable[Tensor]) -> bool:
+def written_into(ends: Iterable[Tensor], *, hidden: bool = False) -> bool:
     """Whether a tensor saved in the graph of ``ends`` was written into after it was saved.
 
-    A walk over the graph: 0.2 ms for a ResNet-50.
+    A walk over the graph: 0.2 ms for a ResNet-50. In-place operations on views do not show what
+    they saved; they count as written into where ``hidden``.
     """
     todo = [end.grad_fn for end in ends]
     nodes: dict[int, Any] = {}  # keeps the nodes, so that their ids stay theirs
@@ -73,6 +88,8 @@ def written_into(ends: Iterable[Tensor]) -> bool:
         if node is None or id(node) in nodes:
             continue
         nodes[id(node)] = node
+        if hidden and node.name().endswith("CopySlices"):
+            return True
         try:
             for name in _saved_names(type(node)):
                 getattr(node, name)  # autograd compares versions here, as in a backward pass

@@ -8,9 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError, choose
+from captum_cnn_ext._engine.autograd_graph import connected
 from captum_cnn_ext._engine.backward_rules import RULES, ruled_backward
 from captum_cnn_ext._engine.outputs import output_tensor
 from captum_cnn_ext._engine.recording import record
+from captum_cnn_ext._engine.written import through_hidden_writes
 
 
 def class_blindness(
@@ -58,17 +60,26 @@ def class_blindness(
     choose("rule", rule, RULES)
     if not inputs.is_floating_point():
         raise ArgumentError(f"inputs: expected a floating-point type, got {inputs.dtype}")
-    with record(
-        model, [], (inputs,), additional_forward_args, from_inputs=True, need_output=True
-    ) as recording:
-        scores = output_tensor(recording.output)
-        if scores.ndim != 2 or not scores.requires_grad:
-            raise ArgumentError(
-                f"model: expected scores (N, classes) of the inputs, got {tuple(scores.shape)}"
-            )
-        pictures = []
-        with ruled_backward(recording.inputs, scores, rule, smooth) as backward:
-            for classes in (scores.argmax(1), scores.argmin(1)):
-                seed = F.one_hot(classes, scores.shape[1]).to(scores)
-                pictures.append(backward.gradients(seed, keep_graph=True)[0].flatten(1))
-    return torch.cosine_similarity(pictures[0], pictures[1])
+
+    def pictures() -> list[Tensor]:
+        with record(
+            model, [], (inputs,), additional_forward_args, from_inputs=True, need_output=True
+        ) as recording:
+            scores = output_tensor(recording.output)
+            if scores.ndim != 2:
+                raise ArgumentError(
+                    f"model: expected scores (N, classes) of the inputs, got {tuple(scores.shape)}"
+                )
+            if not connected(recording.inputs, scores):
+                raise ArgumentError(recording.why_no_gradient(None, scores))
+            with ruled_backward(recording.inputs, scores, rule, smooth) as backward:
+                seeds = (
+                    F.one_hot(c, scores.shape[1]) for c in (scores.argmax(1), scores.argmin(1))
+                )
+                return [
+                    backward.gradients(seed.to(scores), keep_graph=True)[0].flatten(1)
+                    for seed in seeds
+                ]
+
+    best, worst = through_hidden_writes(pictures)
+    return torch.cosine_similarity(best, worst)

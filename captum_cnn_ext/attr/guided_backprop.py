@@ -15,6 +15,7 @@ from captum_cnn_ext._engine.inputs import as_tensors
 from captum_cnn_ext._engine.recording import Recording, record
 from captum_cnn_ext._engine.sites import Site, layer_sites
 from captum_cnn_ext._engine.targets import NeuronSelector, select_neuron, select_score
+from captum_cnn_ext._engine.written import through_hidden_writes
 
 Select = Callable[[Recording], Tensor]
 
@@ -34,20 +35,24 @@ def ruled_attribution(
     The forward stops at the last site, where there is one.
     """
     choose("smooth", smooth, SMOOTH_OPTIONS)
-    with record(
-        forward_func,
-        sites,
-        inputs,
-        additional_forward_args,
-        from_inputs=True,
-        need_output=not sites,
-        device_ids=device_ids,
-    ) as recording:
-        scores = select(recording)
-        found = backpropagate(recording.inputs, scores, rule, smooth)
-        if found is None:
-            raise ArgumentError(recording.why_no_gradient(None, scores))
-        return found
+
+    def run() -> tuple[tuple[Tensor, ...], Coverage]:
+        with record(
+            forward_func,
+            sites,
+            inputs,
+            additional_forward_args,
+            from_inputs=True,
+            need_output=not sites,
+            device_ids=device_ids,
+        ) as recording:
+            scores = select(recording)
+            found = backpropagate(recording.inputs, scores, rule, smooth)
+            if found is None:
+                raise ArgumentError(recording.why_no_gradient(None, scores))
+            return found
+
+    return through_hidden_writes(run)
 
 
 class _RuledBackprop(GradientAttribution, ABC):

@@ -23,6 +23,7 @@ from captum_cnn_ext._engine.outputs import tensor_forward
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import layer_sites
 from captum_cnn_ext._engine.targets import as_target, select_score
+from captum_cnn_ext._engine.written import through_hidden_writes
 from captum_cnn_ext._numbers import as_count, as_count_or_none
 from captum_cnn_ext.attr.convergence_delta import ConvergenceDelta
 from captum_cnn_ext.attr.tail_forward import TailForward
@@ -247,7 +248,8 @@ class LayerIntegratedGradients(ConvergenceDelta, CaptumLayerIntegratedGradients)
             select_score(tail.output, target)  # a wrong target is named before the work
         ig = IntegratedGradients(tail, self.multiplies_by_inputs)
         ig.gradient_func = partial(_gradients, grad_kwargs=grad_kwargs)
-        found = ig.attribute(
+        integrate = partial(
+            ig.attribute,
             tail.activation,
             baselines=start if len(start) > 1 else start[0],
             target=target,
@@ -256,6 +258,7 @@ class LayerIntegratedGradients(ConvergenceDelta, CaptumLayerIntegratedGradients)
             method=method,
             internal_batch_size=as_count_or_none("internal_batch_size", internal_batch_size),
         )
+        found = through_hidden_writes(integrate)
         parts = tuple(t.detach() for t in found) if isinstance(found, tuple) else found.detach()
         result = [parts] if isinstance(self.layer, list) else parts
         if not return_convergence_delta:

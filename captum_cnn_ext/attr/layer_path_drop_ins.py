@@ -23,6 +23,7 @@ from captum_cnn_ext._engine.inputs import as_tensors
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site, layer_sites
 from captum_cnn_ext._engine.targets import as_target, select_score
+from captum_cnn_ext._engine.written import through_hidden_writes
 from captum_cnn_ext._numbers import as_count, as_count_or_none
 from captum_cnn_ext.attr.convergence_delta import ConvergenceDelta
 from captum_cnn_ext.attr.layer_drop_ins import as_baselines
@@ -256,12 +257,19 @@ def _along_the_path(
         part = positions[begin : begin + at_once]
         points = tuple(_cat_points(a, b, part) for a, b in zip(starts, ends, strict=True))
         args = tuple(_repeated(value, len(part), count) for value in extra)
-        with record(
-            forward_func, [site], points, args, gradients=True, device_ids=device_ids
-        ) as recording:
-            scores = select_score(recording.output, _repeated(target, len(part), count))
-            (gradients,) = recording.gradients(scores, grad_kwargs)
-            found = list(zip(recording.activations(0), gradients, strict=True))
+        targets = _repeated(target, len(part), count)
+
+        def run(
+            points: Any = points, args: Any = args, targets: TargetType = targets
+        ) -> list[Pair]:
+            with record(
+                forward_func, [site], points, args, gradients=True, device_ids=device_ids
+            ) as recording:
+                scores = select_score(recording.output, targets)
+                (gradients,) = recording.gradients(scores, grad_kwargs)
+                return list(zip(recording.activations(0), gradients, strict=True))
+
+        found = through_hidden_writes(run)
         if any(len(a) != count * len(part) for a, _ in found):
             raise ArgumentError(
                 f"layer {site.name!r}: its first dimension is not the batch, so the points of the "
