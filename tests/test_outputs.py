@@ -216,6 +216,11 @@ def test_the_tail_is_a_forward_func_for_captum():
         options = {"target": 1, "additional_forward_args": (tail.rows,), "n_steps": 4}
         found.append(method.attribute(tail.activation, **options))
     assert torch.equal(*found)
+    several = attr.TailForward(packed(other, lambda y: (y["logits"], x)), "block", x)
+    assert torch.equal(several(several.activation)[1], x)
+    for cls in (attr.LayerFeatureAblation, attr.LayerIntegratedGradients):
+        with pytest.raises(OutputError, match=r"model\(x\)\[0\]"):
+            cls(other, other.block).attribute(x)
 
 
 def test_metrics_score_the_tensor():

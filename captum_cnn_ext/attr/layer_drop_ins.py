@@ -19,7 +19,7 @@ from captum_cnn_ext._engine.captum_compat import (
     log_usage,
 )
 from captum_cnn_ext._engine.inputs import as_tensors
-from captum_cnn_ext._engine.outputs import tensor_forward
+from captum_cnn_ext._engine.outputs import output_tensor, tensor_forward
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import layer_sites
 from captum_cnn_ext._engine.targets import as_target, select_score
@@ -116,8 +116,9 @@ class LayerFeatureAblation(CaptumLayerFeatureAblation):
                 call=call,
                 device_ids=self.device_ids,
             )
+            scores = output_tensor(tail.output)
             if target is not None:
-                select_score(tail.output, target)  # a wrong target is named before the work
+                select_score(scores, target)  # a wrong target is named before the work
             found.append(
                 Ablation(tail).attribute(
                     tail.activation,
@@ -244,8 +245,9 @@ class LayerIntegratedGradients(ConvergenceDelta, CaptumLayerIntegratedGradients)
             call=call,
             device_ids=self.device_ids,
         )
+        scores = output_tensor(tail.output)
         if target is not None:
-            select_score(tail.output, target)  # a wrong target is named before the work
+            select_score(scores, target)  # a wrong target is named before the work
         ig = IntegratedGradients(tail, self.multiplies_by_inputs)
         ig.gradient_func = partial(_gradients, grad_kwargs=grad_kwargs)
         integrate = partial(

@@ -11,10 +11,10 @@ from captum_cnn_ext._engine.autograd_graph import connected
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.inputs import as_tensors
 from captum_cnn_ext._engine.lost_gradient import gradient_end, values_stay, why_no_gradient
-from captum_cnn_ext._engine.outputs import output_tensor
+from captum_cnn_ext._engine.outputs import OutputError, output_tensor
 from captum_cnn_ext._engine.replay import Replay
 from captum_cnn_ext._engine.sites import layer_sites
-from captum_cnn_ext._engine.written import differentiable
+from captum_cnn_ext._engine.written import differentiable, tensors_in
 
 
 class TailForward:
@@ -95,12 +95,14 @@ class TailForward:
         return torch.arange(self._replay.length)  # on the CPU, where it is read
 
     @property
-    def output(self) -> Tensor:
-        """The model's output for ``inputs``, or the tensor of scores in it."""
-        return output_tensor(self._replay.output)
+    def output(self) -> Any:
+        """The model's output for ``inputs``, or the tensor of scores where that is certain."""
+        return _readable(self._replay.output)
 
-    def __call__(self, *activation_and_rows: Tensor) -> Tensor:
-        """The model's output, or the tensor of scores in it, for rows of other activations.
+    def __call__(self, *activation_and_rows: Tensor) -> Any:
+        """The model's output for rows of other activations.
+
+        Of a collection it is the tensor of scores, where it is certain which that is.
 
         Args:
             activation_and_rows: the layer's tensor (R, ...), or its tensors, and last ``rows``
@@ -117,10 +119,18 @@ class TailForward:
         rows = activation_and_rows[count] if len(activation_and_rows) > count else None
         given = activation_and_rows[:count]
         with values_stay():
-            output = differentiable(lambda: output_tensor(self._replay(given, rows)))
+            output = differentiable(lambda: _readable(self._replay(given, rows)))
         starts = [t for t in given if t.requires_grad]
         if torch.is_grad_enabled() and starts:
-            if not connected(starts, output):
+            if not any(connected(starts, end) for end in tensors_in(output)):
                 end = gradient_end(self._root, starts, lambda: self._replay(given, rows))
                 raise ArgumentError(why_no_gradient(self._name, starts, end))
+        return output
+
+
+def _readable(output: Any) -> Any:
+    """The tensor of scores, which Captum's methods read; the whole output where it is not sure."""
+    try:
+        return output_tensor(output)
+    except OutputError:
         return output
