@@ -12,6 +12,7 @@ import tempfile
 import every_class
 import models
 import numpy as np
+import occlusion_models
 import pretend_device as pretended
 import pytest
 import test_contract
@@ -532,3 +533,51 @@ def test_the_explorers_session():
         }
 
     same_on_both(call, network(), photos())
+
+
+# --- ways that a small network does not take -----------------------------------------------------
+
+
+@pytest.mark.parametrize("cls", occlusion_models.FOLLOWED, ids=lambda c: c.__name__)
+def test_occlusion_that_computes_only_what_changes(cls):
+    def call(model, x):
+        return attr.Occlusion(model).attribute(
+            x, (3, 5, 6), (3, 3, 4), target=[3, 1], incremental=True
+        )
+
+    same_on_both(call, occlusion_models.build(cls), occlusion_models.images(2))
+
+
+def test_ablation_of_tokens():
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patch, self.mix = nn.Conv2d(3, 6, 4, 4), nn.Linear(6, 6)
+            self.head = nn.Linear(6, 3)
+
+        def forward(self, x):
+            tokens = self.mix(self.patch(x).flatten(2).transpose(1, 2))
+            return self.head(tokens.relu().square().mean(1))
+
+    def call(model, x):
+        cam = attr.LayerAblationCam(model, "mix")
+        return cam.attribute(x, 1, reshape_transform=attr.tokens_to_map(4, 5, False))
+
+    same_on_both(call, Tokens().double(), photos())
+
+
+def test_a_receptive_field_that_is_measured():
+    class Shuffled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 2, 3)
+
+        def forward(self, x):
+            return self.conv(torch.nn.functional.pixel_shuffle(x.repeat(1, 4, 1, 1), 2))
+
+    def call(model, x):
+        found = evidence.receptive_field(model, "conv", (3, 8, 8))
+        assert found.how == "measured"
+        return found
+
+    same_on_both(call, Shuffled().double(), photos(), on_host=True)
