@@ -1,6 +1,5 @@
 """What a module's call leaves behind beside its output: its state, and random numbers drawn."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,30 +16,33 @@ class Footprint:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        self._state = list(_state(module))
+        self._held = _held(module)
+        self._versions = _versions(self._held)
         self._numbers = random_state()
 
     @property
     def changed(self) -> bool:
-        now = list(_state(self._module))
+        now = _held(self._module)
         return (
-            len(now) != len(self._state)
-            or any(
-                one is not other or version != later
-                for (one, version), (other, later) in zip(self._state, now, strict=True)
-            )
+            len(now) != len(self._held)
+            or any(one is not other for one, other in zip(self._held, now, strict=True))
+            or _versions(now) != self._versions
             or random_state() != self._numbers
         )
 
 
-def _state(module: nn.Module) -> Iterator[tuple[Any, int]]:
+def _held(module: nn.Module) -> list[Any]:
+    found: list[Any] = []
     for part in module.modules():
-        for value in vars(part).values():
-            yield value, _version(value)
-            items = value.values() if isinstance(value, dict) else value
-            if isinstance(items, (list, tuple, set)) or items is not value:
-                yield from ((item, _version(item)) for item in items)
+        for name, value in vars(part).items():
+            if not name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called")):
+                found.append(value)
+                if isinstance(value, dict):
+                    found.extend(value.values())
+                elif isinstance(value, (list, tuple, set)):
+                    found.extend(value)
+    return found
 
 
-def _version(value: Any) -> int:
-    return value._version if isinstance(value, Tensor) and not value.is_inference() else -1
+def _versions(held: list[Any]) -> list[int]:
+    return [v._version for v in held if isinstance(v, Tensor) and not v.is_inference()]
