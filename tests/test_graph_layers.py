@@ -1,6 +1,8 @@
 """Layers of ``torch.fx`` graphs and exported programs: those of the model they came from."""
 
+import gc
 import threading
+import weakref
 
 import pytest
 import torch
@@ -146,6 +148,15 @@ def test_a_program_for_one_batch_size_says_so(model, x):
             method(fixed, "blocks").attribute(x, 1)
     found = attr.LayerHiResCam(fixed, "blocks").attribute(x, 1)
     assert torch.equal(found, attr.LayerHiResCam(model, "blocks").attribute(x, 1))
+
+
+def test_a_graph_that_was_looked_at_is_freed(model, x):
+    graph = fx.symbolic_trace(model)
+    attr.LayerHiResCam(graph, "blocks").attribute(x, 1)
+    gone = weakref.ref(graph)
+    del graph
+    gc.collect()
+    assert gone() is None
 
 
 def test_two_threads_look_at_one_graph(model, x):

@@ -9,7 +9,6 @@ import copy
 from collections.abc import Callable
 from types import MethodType
 from typing import Any, cast
-from weakref import WeakKeyDictionary
 
 from torch import fx, nn
 
@@ -26,6 +25,7 @@ class NodeLayer(nn.Module):
         super().__init__()
         self.label, self.names = label, names
         self._holder = [graph_module]  # in a list: not registered as a submodule
+        self.compiled: tuple[Any, Callable[..., Any]] | None = None  # the last forward, for what
 
     @property
     def graph_module(self) -> fx.GraphModule:
@@ -35,20 +35,14 @@ class NodeLayer(nn.Module):
         return value
 
 
-_Forward = tuple[tuple[NodeLayer, ...], str, Callable[..., Any]]
-_COMPILED: WeakKeyDictionary[fx.GraphModule, _Forward] = WeakKeyDictionary()  # the last of each
-
-
 def observing_forward(
     graph_module: fx.GraphModule, layers: tuple[NodeLayer, ...]
 ) -> Callable[..., Any]:
     """The graph module's forward that also hands the nodes' values to these layers."""
-    source = graph_module.code
-    known = _COMPILED.get(graph_module)
-    if known is None or known[:2] != (layers, source):
-        known = layers, source, _compile(graph_module, layers)
-        _COMPILED[graph_module] = known
-    return MethodType(known[2], graph_module)
+    known, key = layers[-1].compiled, (layers, graph_module.code)
+    if known is None or known[0] != key:
+        known = layers[-1].compiled = key, _compile(graph_module, layers)
+    return MethodType(known[1], graph_module)
 
 
 def _compile(graph_module: fx.GraphModule, layers: tuple[NodeLayer, ...]) -> Callable[..., Any]:
