@@ -29,7 +29,7 @@ from captum_cnn_ext.attr.sliding_windows import Grid
 WHOLE_ROWS = {"cpu": 4, "cuda": 64}
 TILE_ROWS = {"cpu": 16, "cuda": 128}
 # a CPU is slower with more, except where so many positions leave its calls too little to do
-CPU_POSITIONS = 2**13
+WHOLE_POSITIONS, TILE_POSITIONS = 2**14, 2**12
 FEWEST_WINDOWS = 8  # the recording costs six passes
 FEWEST_POSITIONS = 2**18  # of a signal, over all windows: a short one is run sooner than recorded
 
@@ -164,8 +164,10 @@ class WindowLosses:
 
         size = rows.get(tensor.device.type, rows["cuda"])
         if tensor.device.type == "cpu":
-            one = grid.window if recorded is not None else grid.shape
-            size = max(size, min(CPU_POSITIONS // math.prod(one[1:]), rows["cuda"]))
+            most, one = (
+                (WHOLE_POSITIONS, grid.shape) if recorded is None else (TILE_POSITIONS, grid.window)
+            )
+            size = max(size, min(most // math.prod(one[1:]), rows["cuda"]))
         size = min(self.most or size, len(ordered))
         if size == len(tensor) > 1:
             size -= 1  # an output of the batch would look like one for each window
