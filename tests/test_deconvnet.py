@@ -13,7 +13,8 @@ from snapshots import nothing_left_behind
 from torch import nn
 
 from captum_cnn_ext import attr
-from captum_cnn_ext._engine import backward_rules, geometry
+from captum_cnn_ext._engine import backward_rules
+from captum_cnn_ext._engine.trace import crops, forward_trace
 from captum_cnn_ext.attr import deconvnet as module
 
 STACKS = pytest.mark.parametrize("name", ["alexnet", "vgg"])
@@ -84,9 +85,9 @@ def test_cuts_at_every_position(name, monkeypatch):
 
 @STACKS
 def test_a_shifted_cut_is_seen(name, monkeypatch):
-    right = geometry.Crops.starts
+    right = crops.Crops.starts
     monkeypatch.setattr(
-        geometry.Crops, "starts", lambda self, p: tuple(max(0, s - 1) for s in right(self, p))
+        crops.Crops, "starts", lambda self, p: tuple(max(0, s - 1) for s in right(self, p))
     )
     monkeypatch.setattr(module, "_WORTH_CUTTING", 1.0)
     model, x = nets.stack(name), nets.photos(1, 131)
@@ -152,13 +153,9 @@ def test_operations_that_see_the_whole_image_have_no_field(kind, monkeypatch):
 
 
 def test_fields_are_the_published_ones_and_the_gradients_support():
-    tracer = geometry.FieldTracer()
     model, x = nets.stack("vgg"), nets.photos(1, 65)
-    with torch.no_grad():
-        tracer.begin(x)
-        with tracer:
-            y = model(x)
-    rows, _ = tracer.of(y)
+    trace = forward_trace.trace_of(model, [x])
+    rows, _ = crops.cut_field(trace, trace.outputs[0])
     assert (rows.low, rows.high, rows.step) == (-7, 10, 4)  # 18 pixels, as counted by hand
     ones = nn.Sequential(*[m for m in model if not isinstance(m, (nn.ReLU, nn.BatchNorm2d))])
     for m in ones:
@@ -169,7 +166,7 @@ def test_fields_are_the_published_ones_and_the_gradients_support():
     ones(x)[0, 0, 6, 9].backward()
     seen = x.grad[0, 0].nonzero()
     (top, left), (bottom, right) = seen.amin(0).tolist(), (seen.amax(0) + 1).tolist()
-    assert geometry.box((rows, rows), (6, 9), (65, 65)) == [[top, bottom], [left, right]]
+    assert crops.box((rows, rows), (6, 9), (65, 65)) == [[top, bottom], [left, right]]
 
 
 def test_the_strongest_channels_and_the_seeds():

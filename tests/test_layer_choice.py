@@ -124,5 +124,6 @@ def test_wrong_arguments_are_named():
 
 def test_a_failing_model_is_left_as_it_was():
     model = models.build(models.Breaks)
-    with nothing_left_behind(model), pytest.raises(ArithmeticError):
+    with nothing_left_behind(model), pytest.raises(ValueError, match="own error") as caught:
         suggest_layers(model, (2, 5, 6))
+    assert isinstance(caught.value.__cause__, ArithmeticError)

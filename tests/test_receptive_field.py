@@ -9,9 +9,9 @@ from snapshots import nothing_left_behind
 from torch import nn
 from torchvision import models
 
-from captum_cnn_ext._engine import geometry, sight_rules
 from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.nan_probe import measured_edges
+from captum_cnn_ext._engine.trace import crops, field_rules, forward_trace
 from captum_cnn_ext.evidence import (
     effective_receptive_field,
     receptive_field,
@@ -317,17 +317,12 @@ def test_the_call_can_be_chosen():
 
 def test_agrees_with_the_fields_that_cut_images_for_reconstructions(zoo):
     x = torch.randn(1, 3, 96, 96)
-    tracer = geometry.FieldTracer()
     model = zoo("resnet50")
-    seen = []
-    handle = model.layer2.register_forward_hook(lambda *a: seen.append(tracer.of(a[2])))
-    with torch.no_grad():
-        tracer.begin(x)
-        with tracer:
-            model(x)
-    handle.remove()
+    trace = forward_trace.trace_of(model, [x])
+    (call,) = [call for call in trace.calls if call.path == "layer2"]
+    seen = crops.cut_field(trace, call.outputs[0])
     found = receptive_field(model, "layer2", x)
-    assert [list(span) for span in found.box(3, 5)] == geometry.box(seen[0], (3, 5), (96, 96))
+    assert [list(span) for span in found.box(3, 5)] == crops.box(seen, (3, 5), (96, 96))
 
 
 # --- a test of the tests, state, errors ---------------------------------------------------------
@@ -335,14 +330,14 @@ def test_agrees_with_the_fields_that_cut_images_for_reconstructions(zoo):
 
 @pytest.mark.parametrize("broken", ["kernel", "stride", "padding", "dilation"])
 def test_a_wrong_rule_would_be_seen(broken, monkeypatch):
-    right = sight_rules.window_taps
+    right = field_rules.window_taps
 
     def wrong(kernel, stride, padding, dilation):
         given = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
         given[broken] += 1
         return right(**given)
 
-    monkeypatch.setattr(sight_rules, "window_taps", wrong)
+    monkeypatch.setattr(field_rules, "window_taps", wrong)
     model = Wrapped(MIDDLES["dilated"]).eval()
     found = receptive_field(model, "last", (3, 22, 27))
     assert found.box(3, 4) != nan_box(model, "last", (3, 22, 27), (3, 4))

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
-from captum_cnn_ext._engine.module_calls import copy_structure
 from captum_cnn_ext._engine.recording import record
-from captum_cnn_ext._engine.sight_axis import FAR, Ints
 from captum_cnn_ext._engine.sites import Site
+from captum_cnn_ext._engine.trace.field_axis import FAR, Ints
+from captum_cnn_ext._engine.trace.twin import copy_structure
 
 AT_ONCE = 8  # probes in one forward pass
 

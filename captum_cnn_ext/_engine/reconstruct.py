@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.backward_rules import ruled_backward
-from captum_cnn_ext._engine.batching import in_chunks
+from captum_cnn_ext._engine.batching import in_chunks, out_of_memory
 from captum_cnn_ext._engine.coverage import Coverage
-from captum_cnn_ext._engine.geometry import Crops, FieldTracer
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site
+from captum_cnn_ext._engine.trace.crops import Crops
 
 # So many seeds share a vectorised backward pass, and so many images' worth of pixels the small cuts
 # of one pass. A CPU gains nothing from vectorised passes over large images (benchmarks/README.md).
@@ -96,8 +96,8 @@ def through_cuts(
 ) -> tuple[Tensor, Coverage] | None:
     """Each unit on its own cut of the image, many cuts in one forward and one backward pass.
 
-    None where a cut does not give back the unit's activation or field: the network then depends
-    on the size of its input, and the whole image has to be used.
+    None where a cut does not give back the unit's activation or field, or the network does not run
+    on it: then it depends on the size of its input, and the whole image has to be used.
     """
     assert units.positions is not None
     positions, channels = units.positions.flatten(0, 1).tolist(), units.channels.flatten()
@@ -117,15 +117,14 @@ def through_cuts(
                 for top, left in (starts[u],)
             ]
         )
-        tracer = FieldTracer()
         with record(
-            forward_func, [site], (batch,), extra, from_inputs=True, tracer=tracer
+            forward_func, [site], (batch,), extra, from_inputs=True, follow=True
         ) as recording:
             (layer, *_), (leaf,) = recording.outputs(0), recording.inputs
             places = torch.tensor([cuts.position(positions[u]) for u in wanted]).to(layer.device)
             index = (torch.arange(len(batch), device=layer.device), channels[rows], *places.T)
             ends = torch.tensor(layer.shape[2:], device=layer.device)
-            if tracer.of(layer) != cuts.field or bool((places >= ends).any()):
+            if recording.cut_field(layer) != cuts.field or bool((places >= ends).any()):
                 return None
             if (layer.detach()[index] - values[rows]).abs().max() > tolerance:
                 return None
@@ -138,13 +137,18 @@ def through_cuts(
                     result[u, :, top : top + height, left : left + width] = part
                 return backward.coverage
 
-    found = in_chunks(
-        run,
-        len(positions),
-        how.chunk or max(1, int(_SEEDS_AT_ONCE / cuts.share)),
-        show_progress=how.show_progress,
-        description=how.description,
-    )
+    try:
+        found = in_chunks(
+            run,
+            len(positions),
+            how.chunk or max(1, int(_SEEDS_AT_ONCE / cuts.share)),
+            show_progress=how.show_progress,
+            description=how.description,
+        )
+    except Exception as error:  # what follows the layer may not run on so small an image
+        if out_of_memory(error):
+            raise
+        return None
     if found[0] is None or None in found:
         return None
     return result.reshape(*units.channels.shape, *image.shape[1:]), found[0]

@@ -29,7 +29,6 @@ from captum_cnn_ext._engine.autograd_graph import (
     operations_between,
 )
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
-from captum_cnn_ext._engine.geometry import FieldTracer
 from captum_cnn_ext._engine.input_errors import check_rows, explained
 from captum_cnn_ext._engine.inputs import check_devices
 from captum_cnn_ext._engine.lost_gradient import (
@@ -50,6 +49,8 @@ from captum_cnn_ext._engine.observing import (
 from captum_cnn_ext._engine.one_image import one_image_norms
 from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext._engine.state import state_as_found
+from captum_cnn_ext._engine.trace.crops import Windows, cut_field
+from captum_cnn_ext._engine.trace.forward_trace import Recorder
 from captum_cnn_ext._engine.written import refuses_a_write, tensors_in, writes_allowed, written_into
 
 # what PyTorch says of an operation that can be differentiated once only
@@ -70,10 +71,17 @@ class Recording:
     def __init__(self, probes: Sequence[Probe], device_ids: Sequence[int] | None) -> None:
         self.output: Any = None
         self.inputs: tuple[Tensor, ...] = ()
+        self.recorder: Recorder | None = None
         self._probes = probes
         self._device_ids = list(device_ids or [])
         self.find_end: Callable[[int | None], str] = lambda _: ""
         """Which operation ends the gradient at a site or (None) the inputs; "" for none."""
+
+    def cut_field(self, tensor: Tensor) -> Windows | None:
+        """The pixels that a recorded tensor's positions see, as far as cuts of the image go."""
+        assert self.recorder is not None, "record(..., follow=True) writes the operations down"
+        value = self.recorder.known.get(tensor)
+        return None if value is None else cut_field(self.recorder.trace, value)
 
     def activations(self, index: int) -> tuple[Tensor, ...]:
         """The tensors recorded at site ``index``, detached; replicas concatenated."""
@@ -193,13 +201,13 @@ def record(
     need_output: bool = False,
     differentiable_twice: bool = False,
     device_ids: Sequence[int] | None = None,
-    tracer: FieldTracer | None = None,
+    follow: bool = False,
 ) -> Iterator[Recording]:
     """Run ``forward_func`` once and yield what was recorded at ``sites``.
 
     One forward pass, shorter when neither ``gradients`` nor ``need_output`` is asked. With
     ``from_inputs`` the graph begins at the inputs (``Recording.inputs``, leaves of this run);
-    ``tracer`` then follows the first of them through the forward pass. With
+    with ``follow`` the operations are written down for ``Recording.cut_field``. With
     ``differentiable_twice`` attention is computed so that it has a second derivative. Where the
     model writes into what autograd saved, a second forward pass keeps copies of it.
     The model, its buffers, random numbers and the user's tensors are as before when the block
@@ -230,16 +238,15 @@ def record(
         recording = Recording(probes, device_ids or getattr(root, "device_ids", None))
         recording.inputs = leaves
         mode = torch.enable_grad() if on or from_start else torch.no_grad()
-        if tracer is not None:
-            tracer.begin(leaves[0])
+        recording.recorder = recorder = Recorder(leaves[:1]) if follow else None
         if differentiable_twice:
             stack.enter_context(TwiceDifferentiable())
         norms = one_image_norms(args, gradients=graph)
         with (
             mode,
             norms,
-            tracer.reads if tracer is not None else nullcontext(),
-            tracer or nullcontext(),
+            recorder.reads if recorder is not None else nullcontext(),
+            recorder or nullcontext(),
             observed(probes, graph, stop_early, parallel),
             around(recording),
             values_stay(),

@@ -12,11 +12,11 @@ from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose, find_
 from captum_cnn_ext._engine.backward_rules import RULES, SMOOTH_OPTIONS
 from captum_cnn_ext._engine.batching import in_chunks, rows_of
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args, log_usage
-from captum_cnn_ext._engine.geometry import FieldTracer, box, crops
 from captum_cnn_ext._engine.inputs import as_tensors, check_examples
 from captum_cnn_ext._engine.reconstruct import Pass, through_cuts, through_the_graph
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site, layer_sites
+from captum_cnn_ext._engine.trace.crops import box, crops
 from captum_cnn_ext._numbers import as_count_or_none
 from captum_cnn_ext._renamed import renamed
 from captum_cnn_ext.attr.reconstructions import (
@@ -201,7 +201,6 @@ class DeconvNet(NeuronAttribution, GradientAttribution):
         crop: bool,
         reshape_transform: ReshapeTransform | None,
     ) -> Reconstructions:
-        tracer = FieldTracer()
         with record(
             self.forward_func,
             [site],
@@ -209,7 +208,7 @@ class DeconvNet(NeuronAttribution, GradientAttribution):
             extra,
             from_inputs=True,
             device_ids=self.device_ids,
-            tracer=tracer,
+            follow=True,
         ) as recording:
             outputs = recording.outputs(0)
             if len(outputs) > 1 or not outputs[0].requires_grad:
@@ -218,7 +217,7 @@ class DeconvNet(NeuronAttribution, GradientAttribution):
                     f"{', '.join(str(tuple(t.shape)) for t in outputs)}"
                 )
             layer = channel_maps(outputs[0], (image,), site.name, reshape_transform)
-            field = tracer.of(layer)
+            field = recording.cut_field(layer)
             chosen = choose_channels(layer.detach(), channels, top)
             units = seeded_units(layer.detach(), chosen, seed)
             size = (image.shape[-2], image.shape[-1])

@@ -11,7 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 from captum_cnn_ext._engine.arguments import ArgumentError, root_module
 from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.input_sizes import input_shape
-from captum_cnn_ext._engine.module_outputs import ModuleOutput, module_outputs
+from captum_cnn_ext._engine.trace.forward_trace import trace_of
 
 _INERT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity)
 
@@ -33,6 +33,15 @@ class LayerSuggestion:
     __repr__ = brief
 
 
+@dataclass(frozen=True)
+class _Output:
+    """A call of a module, and the shape of what it gave."""
+
+    name: str
+    module: nn.Module
+    shape: tuple[int, ...]
+
+
 def suggest_layers(
     model: nn.Module, inputs: Tensor | tuple[Tensor, ...] | int | Sequence[int]
 ) -> list[LayerSuggestion]:
@@ -44,7 +53,7 @@ def suggest_layers(
     come the ends of the earlier stages, each with a finer map and simpler features, for methods
     that hold there too (LayerCAM, HiResCAM, ``fuse``, RefineCAM).
 
-    Cost: one forward pass without gradients.
+    Cost: none where the model runs on the meta device (shapes only), else one forward pass.
 
     Args:
         model: a ``torch.nn.Module`` with convolutions, in evaluation mode.
@@ -70,7 +79,7 @@ def suggest_layers(
     if root is None:
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     example = _example(root, inputs)
-    calls = module_outputs(model, root, example)
+    calls = [_Output(c.path, c.module, c.shape) for c in trace_of(root, example).finished]
     last = {out.name: index for index, out in enumerate(calls)}  # the call that methods look at
     outputs = [out for index, out in enumerate(calls) if last[out.name] == index]
     convolutions = [i for i, out in enumerate(outputs) if _is_map(out, _ConvNd)]
@@ -102,16 +111,16 @@ def _example(root: nn.Module, inputs: Any) -> tuple[Tensor, ...]:
     return (torch.zeros(shape, device=first.weight.device, dtype=first.weight.dtype),)
 
 
-def _is_map(output: ModuleOutput, kind: type = nn.Module) -> bool:
+def _is_map(output: _Output, kind: type = nn.Module) -> bool:
     """Whether the output is ``(N, C, *positions)`` with several positions, from such a module."""
     return isinstance(output.module, kind) and len(output.shape) > 2 and _size(output) > 1
 
 
-def _size(output: ModuleOutput) -> int:
+def _size(output: _Output) -> int:
     return int(torch.Size(output.shape[2:]).numel())
 
 
-def _is_classifier(outputs: Sequence[ModuleOutput], index: int) -> bool:
+def _is_classifier(outputs: Sequence[_Output], index: int) -> bool:
     """Whether this convolution gives a map for each class, which pooling turns into the scores."""
     module, last = outputs[index].module, outputs[-1].shape
     pointwise = all(n == 1 for n in getattr(module, "kernel_size", ()))
@@ -119,7 +128,7 @@ def _is_classifier(outputs: Sequence[ModuleOutput], index: int) -> bool:
     return pointwise and not linear and len(last) == 2 and last[1] == outputs[index].shape[1]
 
 
-def _refuse_transformers(root: nn.Module, outputs: Sequence[ModuleOutput], last: int) -> None:
+def _refuse_transformers(root: nn.Module, outputs: Sequence[_Output], last: int) -> None:
     """A convolution that cuts patches for attention is no convolution stage."""
     leaves = [i for i, out in enumerate(outputs) if not list(out.module.children())]
     later = [i for i in leaves if i > last and len(outputs[i].shape) > 2]
@@ -132,9 +141,7 @@ def _refuse_transformers(root: nn.Module, outputs: Sequence[ModuleOutput], last:
         )
 
 
-def _stage_ends(
-    outputs: Sequence[ModuleOutput], convolutions: Sequence[int]
-) -> list[LayerSuggestion]:
+def _stage_ends(outputs: Sequence[_Output], convolutions: Sequence[int]) -> list[LayerSuggestion]:
     """For each resolution at which the network convolves: the module that ends its stage."""
     found: list[LayerSuggestion] = []
     end = len(outputs)
@@ -158,12 +165,12 @@ def _stage_ends(
 
 
 def _stage_end(
-    outputs: Sequence[ModuleOutput],
+    outputs: Sequence[_Output],
     convolutions: Sequence[int],
     positions: tuple[int, ...],
     calls: range,
     earlier: bool,
-) -> ModuleOutput:
+) -> _Output:
     """The outermost module, but not most of the network, that gives the stage's last map."""
 
     def part(name: str) -> bool:

@@ -16,9 +16,9 @@ from torch import nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.brief import brief
-from captum_cnn_ext._engine.dataflow import Flow, FlowNode, flow_of
-from captum_cnn_ext._engine.module_calls import copy_structure
 from captum_cnn_ext._engine.state import state_as_found
+from captum_cnn_ext._engine.trace.data_flow import Flow, FlowNode, flow_of
+from captum_cnn_ext._engine.trace.twin import copy_structure
 from captum_cnn_ext._engine.whole_files import write_whole
 from captum_cnn_ext._numbers import as_count_or_none
 from captum_cnn_ext.evidence.structure import InputSize, example_inputs

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer, layer_name
 from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.nan_probe import measured_edges
-from captum_cnn_ext._engine.sight import LayerSight, layer_sights
-from captum_cnn_ext._engine.sight_axis import FAR, Axis
-from captum_cnn_ext._engine.sight_rules import Sight
+from captum_cnn_ext._engine.trace.field_axis import FAR, Axis
+from captum_cnn_ext._engine.trace.field_rules import Field
+from captum_cnn_ext._engine.trace.receptive_fields import LayerFields, layer_fields
 from captum_cnn_ext._numbers import whole
 from captum_cnn_ext.evidence.structure import InputSize, example_inputs
 
@@ -147,7 +147,7 @@ def receptive_field(
     module = find_layer(model, layer)
     image = _image(model, input_size)
     name = layer_name(model, module) if module is not model else ""
-    calls = layer_sights(model, image).get(name, [])
+    calls = layer_fields(model, image).get(name, [])
     if not calls:
         raise ArgumentError(
             f"layer {name!r}: not reached in the forward pass of this model, or its output does "
@@ -159,9 +159,9 @@ def receptive_field(
             f"{len(calls) - 1}"
         )
     found = calls[-1 if call is None else call]
-    if found.sights is None:
+    if found.fields is None:
         return _measured(model, name, found, image, call)
-    return _computed(name, found, found.sights, image)
+    return _computed(name, found, found.fields, image)
 
 
 def receptive_fields(model: nn.Module, input_size: InputSize) -> dict[str, ReceptiveField]:
@@ -183,9 +183,9 @@ def receptive_fields(model: nn.Module, input_size: InputSize) -> dict[str, Recep
     """
     image = _image(model, input_size)
     return {
-        name: _computed(name, calls[-1], calls[-1].sights, image)
-        for name, calls in layer_sights(model, image).items()
-        if name and calls[-1].sights is not None
+        name: _computed(name, calls[-1], calls[-1].fields, image)
+        for name, calls in layer_fields(model, image).items()
+        if name and calls[-1].fields is not None
     }
 
 
@@ -210,11 +210,11 @@ def _edges(axis: Axis, place: int, clip: bool) -> Span:
 
 
 def _computed(
-    name: str, found: LayerSight, sights: tuple[Sight, Sight], image: Tensor
+    name: str, found: LayerFields, fields: tuple[Field, Field], image: Tensor
 ) -> ReceptiveField:
-    rows, columns = sights
+    rows, columns = fields
     plain = found.shape[2:] if len(found.shape) == 4 else (1, 1)
-    reasons = list(dict.fromkeys(sight.reason for sight in sights if sight.reason))
+    reasons = list(dict.fromkeys(field.reason for field in fields if field.reason))
     return _summary(
         name,
         (image.shape[-2], image.shape[-1]),
@@ -226,12 +226,12 @@ def _computed(
     )
 
 
-def _positions(sight: Sight, otherwise: int) -> int:
-    return otherwise if sight.dim is None else len(sight.axis.lows)
+def _positions(field: Field, otherwise: int) -> int:
+    return otherwise if field.dim is None else len(field.axis.lows)
 
 
 def _measured(
-    model: nn.Module, name: str, found: LayerSight, image: Tensor, call: int | None
+    model: nn.Module, name: str, found: LayerFields, image: Tensor, call: int | None
 ) -> ReceptiveField:
     size = (image.shape[-2], image.shape[-1])
     dims = _spatial_dims(found.shape, size)

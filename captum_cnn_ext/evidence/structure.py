@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.input_sizes import Size, input_shape
-from captum_cnn_ext._engine.module_calls import ModuleCall, ModuleCalls, module_calls
+from captum_cnn_ext._engine.trace.forward_trace import ModuleCall, Trace, Value, trace_of
+from captum_cnn_ext._engine.trace.layer_calls import activations, multiply_adds
 from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.evidence.layer_rows import WEIGHTS_READ, LayerRow, LayerTable, Shape
 
@@ -57,16 +58,16 @@ def layer_table(model: nn.Module, input_size: InputSize) -> LayerTable:
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     model = getattr(model, "_orig_mod", model)
     inputs = example_inputs(model, input_size)
-    traced = module_calls(model, inputs)
+    trace = trace_of(model, inputs)
     parameters = {id(p): p for p in model.parameters()}.values()
     return LayerTable(
         model=type(model).__name__,
         input_shapes=tuple(tuple(x.shape) for x in inputs),
-        rows=tuple(_rows(model, traced)),
+        rows=tuple(_rows(model, trace)),
         parameters=sum(p.numel() for p in parameters),
         trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
-        multiply_adds=sum(call.multiply_adds for call in traced.calls),
-        note=f"{traced.left}: other inputs may be computed in another way" if traced.left else "",
+        multiply_adds=sum(multiply_adds(trace).values()),
+        note=f"{trace.left}: other inputs may be computed in another way" if trace.left else "",
     )
 
 
@@ -88,7 +89,7 @@ def example_inputs(model: nn.Module, input_size: InputSize) -> list[Tensor]:
     return [torch.empty(shape, dtype=dtype, device="meta") for shape in shapes]
 
 
-def _rows(model: nn.Module, traced: ModuleCalls) -> Iterator[LayerRow]:
+def _rows(model: nn.Module, trace: Trace) -> Iterator[LayerRow]:
     """The rows in the order of first calls; what is never called stands at its parent or last."""
     modules = dict(model.named_modules())
     aliases: dict[int, list[str]] = {}
@@ -99,42 +100,44 @@ def _rows(model: nn.Module, traced: ModuleCalls) -> Iterator[LayerRow]:
         for parameter in module.parameters(recurse=False):
             owners.setdefault(id(parameter), []).append(path)
     calls: dict[str, list[ModuleCall]] = {}
-    for call in traced.calls:
+    for call in trace.calls:
         calls.setdefault(call.path, []).append(call)
+    costs, active = multiply_adds(trace), activations(trace)
+    weights_read = {id(value.tensor) for step in trace.operations for value in step.reads}
     started = {path: position for position, path in enumerate(calls)}
 
     def place(path: str) -> float:
         parent = path.rpartition(".")[0]
         own = {id(p) for p in modules[path].parameters(recurse=False)}
-        fallback = started.get(parent, math.inf) if own & traced.parameters_read else math.inf
+        fallback = started.get(parent, math.inf) if own & weights_read else math.inf
         return started.get(path, fallback)
 
     counted: set[int] = set()
     for path in sorted(modules, key=place):
         module, mine = modules[path], calls.get(path, [])
         parameters = list(module.parameters(recurse=False))
-        multiply_adds = sum(call.multiply_adds for call in mine)
-        weighty = bool(parameters or multiply_adds)
+        cost = sum(costs.get(call, 0) for call in mine)
+        weighty = bool(parameters or cost)
         holds_others = any(True for _ in module.children())
         if not weighty and (holds_others or isinstance(module, (nn.ModuleList, nn.ModuleDict))):
             continue
         fresh = {id(p): p.numel() for p in parameters if id(p) not in counted}
         counted.update(fresh)
-        active = dict.fromkeys(call.activation for call in mine if call.activation)
+        names = dict.fromkeys(active[call] for call in mine if call in active)
         others = [*aliases[id(module)], *(path for p in parameters for path in owners[id(p)])]
         yield LayerRow(
             name=path,
             type=type(module).__name__,
             **_configuration(module),
-            activation=", ".join(active) if weighty else "",
-            input_shapes=mine[0].input_shapes if mine else (),
-            output_shapes=mine[0].output_shapes if mine else (),
+            activation=", ".join(names) if weighty else "",
+            input_shapes=_shapes(mine[0].inputs) if mine else (),
+            output_shapes=_shapes(mine[0].outputs) if mine else (),
             parameters=sum(fresh.values()),
             trainable=_trainable(parameters),
-            multiply_adds=multiply_adds,
+            multiply_adds=cost,
             calls=len(mine),
             shared_with=tuple(dict.fromkeys(other for other in others if other != path)),
-            note=_note(mine, traced.parameters_read.intersection(map(id, parameters))),
+            note=_note(mine, weights_read.intersection(map(id, parameters))),
         )
 
 
@@ -164,6 +167,10 @@ def _configuration(module: nn.Module) -> dict[str, Any]:
     }
 
 
+def _shapes(values: Sequence[Value]) -> tuple[Shape, ...]:
+    return tuple(value.shape for value in values)
+
+
 def _trainable(parameters: Sequence[nn.Parameter]) -> str:
     flags = {p.requires_grad for p in parameters}
     return "partly" if len(flags) == 2 else "yes" if True in flags else "no" if flags else ""
@@ -172,5 +179,5 @@ def _trainable(parameters: Sequence[nn.Parameter]) -> str:
 def _note(calls: Sequence[ModuleCall], weights_read: Set[int]) -> str:
     if not calls:
         return WEIGHTS_READ if weights_read else "not called"
-    shapes = {(call.input_shapes, call.output_shapes) for call in calls}
+    shapes = {(_shapes(call.inputs), _shapes(call.outputs)) for call in calls}
     return "other shapes in later calls" if len(shapes) > 1 else ""

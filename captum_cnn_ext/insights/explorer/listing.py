@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
-from captum_cnn_ext._engine.module_outputs import module_outputs
+from captum_cnn_ext._engine.trace.forward_trace import trace_of
 from captum_cnn_ext.attr import suggest_layers
 from captum_cnn_ext.attr.reshape import channel_maps
 from captum_cnn_ext.evidence import layer_table
@@ -59,8 +59,8 @@ def explored_layers(model: nn.Module, image: Tensor) -> list[ExploredLayer]:
         ArgumentError: there is none.
     """
     calls: dict[str, list[tuple[int, ...]]] = {}
-    for found in module_outputs(model, model, [image]):
-        calls[found.name] = [*calls.pop(found.name, []), found.shape]  # at its last call
+    for call in trace_of(model, [image]).finished:
+        calls[call.path] = [*calls.pop(call.path, []), call.shape]  # at its last call
     try:
         table = {row.name: row for row in layer_table(model, image)}
     except (ValueError, RuntimeError):  # the model could not be followed without computing

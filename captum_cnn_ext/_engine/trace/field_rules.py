@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from captum_cnn_ext._engine.sight_axis import (
+from captum_cnn_ext._engine.trace.field_axis import (
     Axis,
     NotFollowed,
     Taps,
@@ -25,7 +25,7 @@ from captum_cnn_ext._engine.sight_axis import (
 
 
 @dataclass(frozen=True)
-class Sight:
+class Field:
     """An image axis in a tensor: what its positions depend on and where they are.
 
     The position at index i of dimension ``dim`` is (i // inner) % (number of positions), so that
@@ -38,11 +38,11 @@ class Sight:
     inner: int = 1
     reason: str = ""
 
-    def everywhere(self, reason: str) -> Sight:
+    def everywhere(self, reason: str) -> Field:
         """Each value depends on all positions."""
         if self.dim is None:
             return self
-        return Sight(Axis.of_range(*self.axis.at_once()), None, 1, reason)
+        return Field(Axis.of_range(*self.axis.at_once()), None, 1, reason)
 
     def is_plain(self, shape: Sequence[int]) -> bool:
         """Whether a dimension of its own holds the positions."""
@@ -50,7 +50,7 @@ class Sight:
 
 
 @dataclass(frozen=True)
-class Operation:
+class Call:
     """One call of one operation: its name, arguments by name, its input's and output's shapes."""
 
     name: str
@@ -58,10 +58,10 @@ class Operation:
     shape: tuple[int, ...]
     result: tuple[int, ...]
 
-    def spatial(self, sight: Sight) -> int:
+    def spatial(self, field: Field) -> int:
         """0 for the second last dimension, 1 for the last, of an operation on images."""
-        place = (sight.dim or 0) - (len(self.shape) - 2)
-        if place not in (0, 1) or not sight.is_plain(self.shape):
+        place = (field.dim or 0) - (len(self.shape) - 2)
+        if place not in (0, 1) or not field.is_plain(self.shape):
             raise NotFollowed("its positions are not the last two dimensions")
         return place
 
@@ -75,52 +75,52 @@ class Operation:
         return value
 
 
-Rule = Callable[[Sight, Operation], Sight]
+Rule = Callable[[Field, Call], Field]
 
 
-def _through(sight: Sight, call: Operation, taps: Taps, rate: Fraction) -> Sight:
-    assert sight.dim is not None
-    return replace(sight, axis=sight.axis.through(taps, call.result[sight.dim], rate))
+def _through(field: Field, call: Call, taps: Taps, rate: Fraction) -> Field:
+    assert field.dim is not None
+    return replace(field, axis=field.axis.through(taps, call.result[field.dim], rate))
 
 
-def _convolution(sight: Sight, call: Operation) -> Sight:
-    if sight.dim is not None and sight.dim < len(call.shape) - 2:
-        return sight if sight.dim == 0 else sight.everywhere("a convolution over its channels")
-    place = call.spatial(sight)
+def _convolution(field: Field, call: Call) -> Field:
+    if field.dim is not None and field.dim < len(call.shape) - 2:
+        return field if field.dim == 0 else field.everywhere("a convolution over its channels")
+    place = call.spatial(field)
     kernel = call.arguments["weight"].shape[2 + place]
     settings = [int(call.pair(name, place)) for name in ("stride", "padding", "dilation")]
     if call.arguments.get("transposed"):
-        return _through(sight, call, transposed_taps(kernel, *settings), Fraction(1, settings[0]))
-    return _through(sight, call, window_taps(kernel, *settings), Fraction(settings[0]))
+        return _through(field, call, transposed_taps(kernel, *settings), Fraction(1, settings[0]))
+    return _through(field, call, window_taps(kernel, *settings), Fraction(settings[0]))
 
 
-def _pool(sight: Sight, call: Operation) -> Sight:
-    if sight.dim is not None and sight.dim < len(call.shape) - 2:
-        return sight
-    place = call.spatial(sight)
+def _pool(field: Field, call: Call) -> Field:
+    if field.dim is not None and field.dim < len(call.shape) - 2:
+        return field
+    place = call.spatial(field)
     kernel = int(call.pair("kernel_size", place))
     stride = int(call.pair("stride", place, kernel))
     padding, dilation = int(call.pair("padding", place, 0)), int(call.pair("dilation", place, 1))
-    return _through(sight, call, window_taps(kernel, stride, padding, dilation), Fraction(stride))
+    return _through(field, call, window_taps(kernel, stride, padding, dilation), Fraction(stride))
 
 
-def _adaptive_pool(sight: Sight, call: Operation) -> Sight:
-    if sight.dim is not None and sight.dim < len(call.shape) - 2:
-        return sight
-    call.spatial(sight)
-    assert sight.dim is not None
-    inputs, outputs = call.shape[sight.dim], call.result[sight.dim]
+def _adaptive_pool(field: Field, call: Call) -> Field:
+    if field.dim is not None and field.dim < len(call.shape) - 2:
+        return field
+    call.spatial(field)
+    assert field.dim is not None
+    inputs, outputs = call.shape[field.dim], call.result[field.dim]
     if outputs == 1 and inputs > 1:
-        return sight.everywhere("pooling over all positions")
-    return _through(sight, call, adaptive_taps(inputs, outputs), Fraction(inputs, outputs))
+        return field.everywhere("pooling over all positions")
+    return _through(field, call, adaptive_taps(inputs, outputs), Fraction(inputs, outputs))
 
 
-def _resize(sight: Sight, call: Operation) -> Sight:
-    if sight.dim is not None and sight.dim < len(call.shape) - 2:
-        return sight
-    place = call.spatial(sight)
-    assert sight.dim is not None
-    inputs, outputs = call.shape[sight.dim], call.result[sight.dim]
+def _resize(field: Field, call: Call) -> Field:
+    if field.dim is not None and field.dim < len(call.shape) - 2:
+        return field
+    place = call.spatial(field)
+    assert field.dim is not None
+    inputs, outputs = call.shape[field.dim], call.result[field.dim]
     given = call.pair("scale_factors", place) or call.arguments.get(("scales_h", "scales_w")[place])
     rate = Fraction(inputs, outputs)
     if given and not call.arguments.get("align_corners"):
@@ -137,88 +137,88 @@ def _resize(sight: Sight, call: Operation) -> Sight:
     whole = math.lcm(rate.denominator, offset.denominator)
     slope, start = int(rate * whole), int(offset * whole)
     taps = resizing_taps(inputs, reach, lambda q: (q * slope + start) // whole)
-    return _through(sight, call, taps, rate)
+    return _through(field, call, taps, rate)
 
 
-def _pad(sight: Sight, call: Operation) -> Sight:
-    assert sight.dim is not None
+def _pad(field: Field, call: Call) -> Field:
+    assert field.dim is not None
     pad = call.arguments.get("pad", call.arguments.get("padding"))
     assert pad is not None
-    back = len(call.shape) - 1 - sight.dim
+    back = len(call.shape) - 1 - field.dim
     before = int(pad[2 * back]) if 2 * back < len(pad) else 0
-    if call.result[sight.dim] == call.shape[sight.dim] and not before:
-        return sight
-    if not sight.is_plain(call.shape):
+    if call.result[field.dim] == call.shape[field.dim] and not before:
+        return field
+    if not field.is_plain(call.shape):
         raise NotFollowed("pads reshaped positions")
     if call.name == "constant_pad_nd":
-        return _through(sight, call, moved_taps(-before, 1), Fraction(1))
-    taps = mirrored_taps(len(sight.axis.lows), before, "reflection" in call.name)
-    return _through(sight, call, taps, Fraction(1))
+        return _through(field, call, moved_taps(-before, 1), Fraction(1))
+    taps = mirrored_taps(len(field.axis.lows), before, "reflection" in call.name)
+    return _through(field, call, taps, Fraction(1))
 
 
-def _slice(sight: Sight, call: Operation) -> Sight:
-    assert sight.dim is not None
-    if _dim(call, "dim", 0) != sight.dim or call.result == call.shape:
-        return sight
-    if not sight.is_plain(call.shape):
+def _slice(field: Field, call: Call) -> Field:
+    assert field.dim is not None
+    if _dim(call, "dim", 0) != field.dim or call.result == call.shape:
+        return field
+    if not field.is_plain(call.shape):
         raise NotFollowed("cuts reshaped positions")
-    length = call.shape[sight.dim]
+    length = call.shape[field.dim]
     start, step = call.arguments.get("start") or 0, call.arguments.get("step") or 1
     start = min(max(start + length if start < 0 else start, 0), length)
-    return _through(sight, call, moved_taps(start, step), Fraction(step))
+    return _through(field, call, moved_taps(start, step), Fraction(step))
 
 
-def _flip(sight: Sight, call: Operation) -> Sight:
-    assert sight.dim is not None
-    if sight.dim not in [d % len(call.shape) for d in call.arguments["dims"]]:
-        return sight
-    if not sight.is_plain(call.shape):
+def _flip(field: Field, call: Call) -> Field:
+    assert field.dim is not None
+    if field.dim not in [d % len(call.shape) for d in call.arguments["dims"]]:
+        return field
+    if not field.is_plain(call.shape):
         raise NotFollowed("flips reshaped positions")
-    return _through(sight, call, moved_taps(len(sight.axis.lows) - 1, -1), Fraction(-1))
+    return _through(field, call, moved_taps(len(field.axis.lows) - 1, -1), Fraction(-1))
 
 
-def _select(sight: Sight, call: Operation) -> Sight:
-    assert sight.dim is not None
+def _select(field: Field, call: Call) -> Field:
+    assert field.dim is not None
     dim = _dim(call, "dim", 0)
-    if dim == sight.dim:
-        if not sight.is_plain(call.shape):
+    if dim == field.dim:
+        if not field.is_plain(call.shape):
             raise NotFollowed("takes one of reshaped positions")
         place = call.arguments["index"] % call.shape[dim]
-        low, high = sight.axis.lows[place : place + 1], sight.axis.highs[place : place + 1]
-        return Sight(Axis(low, high, low, high, 0), None, 1, "one position taken for all")
-    return replace(sight, dim=sight.dim - (dim < sight.dim))
+        low, high = field.axis.lows[place : place + 1], field.axis.highs[place : place + 1]
+        return Field(Axis(low, high, low, high, 0), None, 1, "one position taken for all")
+    return replace(field, dim=field.dim - (dim < field.dim))
 
 
-def _split(sight: Sight, call: Operation) -> Sight:
-    if _dim(call, "dim", 0) == sight.dim:
+def _split(field: Field, call: Call) -> Field:
+    if _dim(call, "dim", 0) == field.dim:
         raise NotFollowed("splits positions")
-    return sight
+    return field
 
 
-def _unbind(sight: Sight, call: Operation) -> Sight:
-    assert sight.dim is not None
+def _unbind(field: Field, call: Call) -> Field:
+    assert field.dim is not None
     dim = _dim(call, "dim", 0)
-    if dim == sight.dim:
+    if dim == field.dim:
         raise NotFollowed("splits positions")
-    return replace(sight, dim=sight.dim - (dim < sight.dim))
+    return replace(field, dim=field.dim - (dim < field.dim))
 
 
-def _view(sight: Sight, call: Operation) -> Sight:
+def _view(field: Field, call: Call) -> Field:
     """Where the positions are after a reshape: the same stride in row-major order."""
-    assert sight.dim is not None
-    stride = sight.inner * math.prod(call.shape[sight.dim + 1 :])
-    length, below = len(sight.axis.lows), 1
+    assert field.dim is not None
+    stride = field.inner * math.prod(call.shape[field.dim + 1 :])
+    length, below = len(field.axis.lows), 1
     for dim in reversed(range(len(call.result))):
         size = call.result[dim]
         fits = below <= stride and stride % below == 0 and stride * length <= below * size
         if fits and (below * size) % (stride * length) == 0:
-            return replace(sight, dim=dim, inner=stride // below)
+            return replace(field, dim=dim, inner=stride // below)
         below *= size
     raise NotFollowed("a reshape that cuts positions into blocks")
 
 
-def _permute(sight: Sight, call: Operation) -> Sight:
-    assert sight.dim is not None
+def _permute(field: Field, call: Call) -> Field:
+    assert field.dim is not None
     count = len(call.shape)
     if call.name == "permute":
         order = [d % count for d in call.arguments["dims"]]
@@ -229,80 +229,80 @@ def _permute(sight: Sight, call: Operation) -> Sight:
         )  # fmt: skip
         order = list(range(count))
         order[first], order[second] = second, first
-    return replace(sight, dim=order.index(sight.dim))
+    return replace(field, dim=order.index(field.dim))
 
 
-def _expand(sight: Sight, call: Operation) -> Sight:
-    assert sight.dim is not None
-    dim = sight.dim + len(call.result) - len(call.shape)
-    if call.result[dim] != call.shape[sight.dim]:
-        return sight.everywhere("one position spread over all")
-    return replace(sight, dim=dim)
+def _expand(field: Field, call: Call) -> Field:
+    assert field.dim is not None
+    dim = field.dim + len(call.result) - len(call.shape)
+    if call.result[dim] != call.shape[field.dim]:
+        return field.everywhere("one position spread over all")
+    return replace(field, dim=dim)
 
 
-def _reduce(sight: Sight, call: Operation) -> Sight:
-    assert sight.dim is not None
+def _reduce(field: Field, call: Call) -> Field:
+    assert field.dim is not None
     dims = call.arguments.get("dim")
     count = len(call.shape)
     listed = [dims] if isinstance(dims, int) else list(dims or range(count))
     gone = {d % count for d in listed}
-    if sight.dim in gone:
-        return sight.everywhere(f"{call.name} over all positions")
+    if field.dim in gone:
+        return field.everywhere(f"{call.name} over all positions")
     kept = call.arguments.get("keepdim") or len(call.result) == count
-    return sight if kept else replace(sight, dim=sight.dim - sum(d < sight.dim for d in gone))
+    return field if kept else replace(field, dim=field.dim - sum(d < field.dim for d in gone))
 
 
-def _along(sight: Sight, call: Operation) -> Sight:
+def _along(field: Field, call: Call) -> Field:
     """Softmax and the like: within one dimension every value depends on all."""
-    if _dim(call, "dim", -1) == sight.dim:
-        return sight.everywhere(f"{call.name.lstrip('_')} over all positions")
-    return sight
+    if _dim(call, "dim", -1) == field.dim:
+        return field.everywhere(f"{call.name.lstrip('_')} over all positions")
+    return field
 
 
-def _layer_norm(sight: Sight, call: Operation) -> Sight:
-    assert sight.dim is not None
-    if sight.dim >= len(call.shape) - len(call.arguments["normalized_shape"]):
-        return sight.everywhere("a layer norm over all positions")
-    return sight
+def _layer_norm(field: Field, call: Call) -> Field:
+    assert field.dim is not None
+    if field.dim >= len(call.shape) - len(call.arguments["normalized_shape"]):
+        return field.everywhere("a layer norm over all positions")
+    return field
 
 
-def _group_norm(sight: Sight, call: Operation) -> Sight:
-    return sight if sight.dim == 0 else sight.everywhere("a group norm over all positions")
+def _group_norm(field: Field, call: Call) -> Field:
+    return field if field.dim == 0 else field.everywhere("a group norm over all positions")
 
 
-def _batch_norm(sight: Sight, call: Operation) -> Sight:
+def _batch_norm(field: Field, call: Call) -> Field:
     training = call.arguments.get("training") or call.arguments.get("use_input_stats")
-    if (training or call.name == "_native_batch_norm_legit") and sight.dim != 1:
-        return sight.everywhere("a norm over all positions")
-    return sight
+    if (training or call.name == "_native_batch_norm_legit") and field.dim != 1:
+        return field.everywhere("a norm over all positions")
+    return field
 
 
-def _shuffle_up(sight: Sight, call: Operation) -> Sight:
-    call.spatial(sight)
+def _shuffle_up(field: Field, call: Call) -> Field:
+    call.spatial(field)
     r = call.arguments["upscale_factor"]
-    taps = resizing_taps(len(sight.axis.lows), (0, 0), lambda q: q // r)
-    return _through(sight, call, taps, Fraction(1, r))
+    taps = resizing_taps(len(field.axis.lows), (0, 0), lambda q: q // r)
+    return _through(field, call, taps, Fraction(1, r))
 
 
-def _shuffle_down(sight: Sight, call: Operation) -> Sight:
-    call.spatial(sight)
+def _shuffle_down(field: Field, call: Call) -> Field:
+    call.spatial(field)
     r = call.arguments["downscale_factor"]
-    return _through(sight, call, window_taps(r, r, 0, 1), Fraction(r))
+    return _through(field, call, window_taps(r, r, 0, 1), Fraction(r))
 
 
-def _linear(sight: Sight, call: Operation) -> Sight:
-    if sight.dim == len(call.shape) - 1:
-        return sight.everywhere("a linear layer over all positions")
-    return sight
+def _linear(field: Field, call: Call) -> Field:
+    if field.dim == len(call.shape) - 1:
+        return field.everywhere("a linear layer over all positions")
+    return field
 
 
-def _channel_shuffle(sight: Sight, call: Operation) -> Sight:
-    if sight.dim == len(call.shape) - 3:
+def _channel_shuffle(field: Field, call: Call) -> Field:
+    if field.dim == len(call.shape) - 3:
         raise NotFollowed("shuffles positions")
-    return sight
+    return field
 
 
-def _dim(call: Operation, name: str, default: int) -> int:
+def _dim(call: Call, name: str, default: int) -> int:
     dim = call.arguments.get(name)
     return (default if dim is None else int(dim)) % max(len(call.shape), 1)
 
