@@ -14,7 +14,7 @@ from torch import nn
 
 from captum_cnn_ext import attr
 from captum_cnn_ext._engine import backward_rules
-from captum_cnn_ext._engine.trace import crops, forward_trace
+from captum_cnn_ext._engine.trace import crops, recorder
 from captum_cnn_ext.attr import deconvnet as module
 
 STACKS = pytest.mark.parametrize("name", ["alexnet", "vgg"])
@@ -154,7 +154,7 @@ def test_operations_that_see_the_whole_image_have_no_field(kind, monkeypatch):
 
 def test_fields_are_the_published_ones_and_the_gradients_support():
     model, x = nets.stack("vgg"), nets.photos(1, 65)
-    trace = forward_trace.trace_of(model, [x])
+    trace = recorder.trace_of(model, [x])
     rows, _ = crops.cut_field(trace, trace.outputs[0])
     assert (rows.low, rows.high, rows.step) == (-7, 10, 4)  # 18 pixels, as counted by hand
     ones = nn.Sequential(*[m for m in model if not isinstance(m, (nn.ReLU, nn.BatchNorm2d))])

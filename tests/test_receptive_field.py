@@ -11,7 +11,7 @@ from torchvision import models
 
 from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.nan_probe import measured_edges
-from captum_cnn_ext._engine.trace import crops, field_rules, forward_trace
+from captum_cnn_ext._engine.trace import crops, recorder, window_rules
 from captum_cnn_ext.evidence import (
     effective_receptive_field,
     receptive_field,
@@ -318,7 +318,7 @@ def test_the_call_can_be_chosen():
 def test_agrees_with_the_fields_that_cut_images_for_reconstructions(zoo):
     x = torch.randn(1, 3, 96, 96)
     model = zoo("resnet50")
-    trace = forward_trace.trace_of(model, [x])
+    trace = recorder.trace_of(model, [x])
     (call,) = [call for call in trace.calls if call.path == "layer2"]
     seen = crops.cut_field(trace, call.outputs[0])
     found = receptive_field(model, "layer2", x)
@@ -330,14 +330,14 @@ def test_agrees_with_the_fields_that_cut_images_for_reconstructions(zoo):
 
 @pytest.mark.parametrize("broken", ["kernel", "stride", "padding", "dilation"])
 def test_a_wrong_rule_would_be_seen(broken, monkeypatch):
-    right = field_rules.window_taps
+    right = window_rules.window_taps
 
     def wrong(kernel, stride, padding, dilation):
         given = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
         given[broken] += 1
         return right(**given)
 
-    monkeypatch.setattr(field_rules, "window_taps", wrong)
+    monkeypatch.setattr(window_rules, "window_taps", wrong)
     model = Wrapped(MIDDLES["dilated"]).eval()
     found = receptive_field(model, "last", (3, 22, 27))
     assert found.box(3, 4) != nan_box(model, "last", (3, 22, 27), (3, 4))

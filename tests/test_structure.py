@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from captum_cnn_ext._engine.trace import forward_trace
+from captum_cnn_ext._engine.trace import recorder
 from captum_cnn_ext.evidence import layer_table
 
 
@@ -372,7 +372,7 @@ def test_a_model_that_makes_its_own_tensors():
 
 
 def test_nothing_is_computed_where_the_meta_device_serves(monkeypatch):
-    monkeypatch.setattr(forward_trace, "_as_real", None)  # the way to a real forward pass
+    monkeypatch.setattr(recorder, "_as_real", None)  # the way to a real forward pass
     assert layer_table(nn.Conv2d(3, 4, 3), (3, 10_000, 10_000)).multiply_adds == 9998**2 * 108
 
 

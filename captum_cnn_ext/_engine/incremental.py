@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import root_module, runnable
-from captum_cnn_ext._engine.following import random_state
+from captum_cnn_ext._engine.following import random_state, tensors_in
 from captum_cnn_ext._engine.outputs import output_tensor
 from captum_cnn_ext._engine.patching import unfollowable
 from captum_cnn_ext._engine.state import state_as_found
@@ -168,7 +168,7 @@ def _numbered(step: Step, result: Any) -> list[tuple[int, Tensor]]:
 
 
 def _numbered_values(result: Any) -> list[Any]:
-    return list(result) if isinstance(result, (tuple, list)) else [result]
+    return list(tensors_in(result))
 
 
 # --- batch norms into the convolutions before them ----------------------------------------------

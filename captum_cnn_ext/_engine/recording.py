@@ -50,7 +50,7 @@ from captum_cnn_ext._engine.one_image import one_image_norms
 from captum_cnn_ext._engine.sites import Site
 from captum_cnn_ext._engine.state import state_as_found
 from captum_cnn_ext._engine.trace.crops import Windows, cut_field
-from captum_cnn_ext._engine.trace.forward_trace import Recorder
+from captum_cnn_ext._engine.trace.recorder import Recorder
 from captum_cnn_ext._engine.written import refuses_a_write, tensors_in, writes_allowed, written_into
 
 # what PyTorch says of an operation that can be differentiated once only

@@ -15,7 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
 
-from captum_cnn_ext._engine.following import Follower
+from captum_cnn_ext._engine.trace.forward_trace import Trace, Value
+from captum_cnn_ext._engine.trace.recorder import Recorder
+
+_THROUGH_VIEWS = "a tensor is written through one view and read through another"
 
 
 class Refusal(Exception):
@@ -96,86 +99,55 @@ def record_tape(
     return _merged(first, second), output, outputs
 
 
-def _record(run: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple["_Recorder", Tensor]:
-    recorder = _Recorder(inputs)
+def _record(run: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[Tape, Tensor]:
+    recorder = Recorder(inputs, keep_constants=True)
     with recorder.reads, recorder:
         output = run(*inputs)
     if recorder.left:
         raise Refusal(recorder.left)
     if not isinstance(output, Tensor) or output not in recorder.known:
         raise Refusal("the output is not one tensor that depends on the inputs")
-    recorder.tape.output = recorder.read(output)
-    if recorder.left:
-        raise Refusal(recorder.left)
-    return recorder, output
+    if recorder.stale(output):
+        raise Refusal(_THROUGH_VIEWS)
+    return _tape(recorder.trace, recorder.value(output)), output
 
 
-class _Recorder(Follower):
-    """Numbers the tensors that the inputs have a part in; ``left`` is the first refusal."""
+def _tape(trace: Trace, output: Value) -> Tape:
+    """The operations that the inputs have a part in; in-place ones make new values."""
+    numbers: dict[Value, int] = {}
+    tape = Tape([], len(trace.inputs), -1)
+    read: set[int] = set()  # ids of the constants that are read
 
-    def __init__(self, inputs: Sequence[Tensor]) -> None:
-        super().__init__()
-        self.tape = Tape([], len(inputs), -1)
-        self._count = 0
-        for tensor in inputs:
-            self._number(tensor)
+    def number(value: Value) -> int:
+        numbers[value] = len(numbers)
+        tape.shapes[numbers[value]] = torch.Size(value.shape)
+        return numbers[value]
 
-    def read(self, tensor: Tensor) -> int:
-        number: int = self.known[tensor]
-        if number < 0:
-            self.lose("a tensor is written through one view and read through another")
-        return number
-
-    def _number(self, tensor: Tensor) -> int:
-        self.note(tensor, self._count)
-        self.tape.shapes[self._count] = tensor.shape
-        self._count += 1
-        return self._count - 1
-
-    def follow(
-        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], sources: Sequence[Tensor]
-    ) -> Any:
-        if self.left or not sources:
-            return func(*args, **kwargs)
-        bound = _bound(func, args, kwargs)
-        refs = tree_map_only(Tensor, lambda t: Ref(self.read(t)) if t in self.known else t, bound)
-        written = [a.name for a in func._schema.arguments if a.alias_info and a.alias_info.is_write]
-        if why := _unrepeatable(func, bound):
-            self.lose(why)
-        result = func(*args, **kwargs)
-        if written and not self.left:
-            self._note_write(func, bound, refs, written)
-            return result
-        outputs = result if isinstance(result, (tuple, list)) else (result,)
-        numbers = tuple(self._number(o) if isinstance(o, Tensor) else -1 for o in outputs)
-        self.tape.steps.append(Step(func, refs, numbers))
-        return result
-
-    def _note_write(self, func: Any, bound: Any, refs: Any, written: list[str]) -> None:
-        """``x.relu_()`` as ``x = relu(x)``: a new value under the same tensor."""
-        functional = _without_writing(func)
-        target = bound[written[0]]
-        if functional is None or len(written) > 1 or not isinstance(target, Tensor):
-            self.lose(f"{func} writes in place")
-        elif target not in self.known:
-            self.lose(f"{func} writes into a tensor that does not depend on the inputs")
-        else:
-            for other in self.beside(target):
-                self.known[other] = -1
-            self.tape.steps.append(Step(functional, refs, (self._number(target),)))
-
-
-def _bound(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments by name, with defaults."""
-    found = {}
-    for place, argument in enumerate(func._schema.arguments):
-        if place < len(args) and not argument.kwarg_only:
-            found[argument.name] = args[place]
-        elif argument.name in kwargs:
-            found[argument.name] = kwargs[argument.name]
-        else:
-            found[argument.name] = argument.default_value
-    return found
+    for value in trace.inputs:
+        number(value)
+    for operation in trace.operations:
+        func = operation.func
+        if not any(value in numbers for value in operation.reads):
+            if any(id(old.tensor) in read for old, _ in operation.written):
+                raise Refusal(f"{func} writes into a constant that was read before")
+            continue
+        if operation.stale:
+            raise Refusal(_THROUGH_VIEWS)
+        if why := _unrepeatable(func, operation.arguments):
+            raise Refusal(why)
+        if operation.written:
+            func = _without_writing(func)
+            if func is None or len(operation.written) > 1:
+                raise Refusal(f"{operation.func} writes in place")
+            if operation.written[0][0] not in numbers:
+                raise Refusal(f"{func} writes into a tensor that does not depend on the inputs")
+        read |= {id(value.tensor) for value in operation.reads if value not in numbers}
+        arguments = tree_map_only(
+            Value, lambda v: Ref(numbers[v]) if v in numbers else v.tensor, operation.arguments
+        )
+        tape.steps.append(Step(func, arguments, tuple(map(number, operation.outputs))))
+    tape.output = numbers[output]
+    return tape
 
 
 def _unrepeatable(func: Any, bound: dict[str, Any]) -> str:
@@ -200,8 +172,7 @@ def _without_writing(func: Any) -> Any:
 # --- two passes into one tape -----------------------------------------------------------------
 
 
-def _merged(one: _Recorder, two: _Recorder) -> Tape:
-    first, second = one.tape, two.tape
+def _merged(first: Tape, second: Tape) -> Tape:
     tape = Tape([], first.inputs, first.output, first.shapes)
     names = [step.func for step in first.steps]
     if names != [step.func for step in second.steps] or first.output != second.output:

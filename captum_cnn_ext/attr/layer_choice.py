@@ -11,7 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 from captum_cnn_ext._engine.arguments import ArgumentError, root_module
 from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.input_sizes import input_shape
-from captum_cnn_ext._engine.trace.forward_trace import trace_of
+from captum_cnn_ext._engine.trace.recorder import trace_of
 
 _INERT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity)
 

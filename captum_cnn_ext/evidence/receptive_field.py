@@ -13,8 +13,8 @@ from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer, l
 from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.nan_probe import measured_edges
 from captum_cnn_ext._engine.trace.field_axis import FAR, Axis
-from captum_cnn_ext._engine.trace.field_rules import Field
 from captum_cnn_ext._engine.trace.receptive_fields import LayerFields, layer_fields
+from captum_cnn_ext._engine.trace.window_rules import Field
 from captum_cnn_ext._numbers import whole
 from captum_cnn_ext.evidence.structure import InputSize, example_inputs
 

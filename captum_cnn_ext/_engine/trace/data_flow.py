@@ -14,8 +14,8 @@ from captum_cnn_ext._engine.trace.forward_trace import (
     Start,
     Trace,
     Value,
-    trace_of,
 )
+from captum_cnn_ext._engine.trace.recorder import trace_of
 
 # what only looks at a tensor in another way is no step of its own
 _PASSED_THROUGH = {

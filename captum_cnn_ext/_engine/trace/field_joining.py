@@ -1,37 +1,37 @@
-"""Sights where branches of a network meet, and whether two are one and the same."""
+"""Receptive fields where branches of a network meet, and whether two are one and the same."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
-from captum_cnn_ext._engine.sight_axis import Axis
-from captum_cnn_ext._engine.sight_rules import Sight
+from captum_cnn_ext._engine.trace.field_axis import Axis
+from captum_cnn_ext._engine.trace.window_rules import Field
 
 
-def aligned(sight: Sight, shape: tuple[int, ...], count: int) -> Sight:
-    """Where a sight is after broadcasting to ``count`` dimensions."""
-    if sight.dim is None:
-        return sight
-    if shape[sight.dim] == 1:
-        return sight.everywhere("one position spread over all")
-    return replace(sight, dim=sight.dim + count - len(shape))
+def aligned(field: Field, shape: tuple[int, ...], count: int) -> Field:
+    """Where a field is after broadcasting to ``count`` dimensions."""
+    if field.dim is None:
+        return field
+    if shape[field.dim] == 1:
+        return field.everywhere("one position spread over all")
+    return replace(field, dim=field.dim + count - len(shape))
 
 
-def joined(sights: list[Sight]) -> Sight:
+def joined(fields: list[Field]) -> Field:
     """What depends on all of them."""
-    first, *rest = sights
-    for sight in rest:
-        if first.dim is None or sight.dim is None:
-            whole = [s for s in (first, sight) if s.dim is None]
-            lows, highs = zip(first.axis.at_once(), sight.axis.at_once(), strict=True)
-            first = Sight(Axis.of_range(min(lows), max(highs)), None, 1, whole[0].reason)
-        elif (first.dim, first.inner) != (sight.dim, sight.inner):
+    first, *rest = fields
+    for field in rest:
+        if first.dim is None or field.dim is None:
+            whole = [s for s in (first, field) if s.dim is None]
+            lows, highs = zip(first.axis.at_once(), field.axis.at_once(), strict=True)
+            first = Field(Axis.of_range(min(lows), max(highs)), None, 1, whole[0].reason)
+        elif (first.dim, first.inner) != (field.dim, field.inner):
             first = joined(
-                [s.everywhere("every position with every other") for s in (first, sight)]
+                [s.everywhere("every position with every other") for s in (first, field)]
             )
         else:
-            first = replace(first, axis=first.axis.joined(sight.axis))
+            first = replace(first, axis=first.axis.joined(field.axis))
     return first
 
 

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.following import only_shaped_alike
 from captum_cnn_ext._engine.trace.crops import ELEMENTWISE
 from captum_cnn_ext._engine.trace.field_axis import Axis, NotFollowed
-from captum_cnn_ext._engine.trace.field_rules import RULES, SAME, Call, Field
+from captum_cnn_ext._engine.trace.field_joining import aligned, is_same, joined
+from captum_cnn_ext._engine.trace.field_rules import RULES, SAME
 from captum_cnn_ext._engine.trace.forward_trace import (
     End,
     Left,
@@ -26,8 +26,9 @@ from captum_cnn_ext._engine.trace.forward_trace import (
     Operation,
     Shape,
     Value,
-    trace_of,
 )
+from captum_cnn_ext._engine.trace.recorder import trace_of
+from captum_cnn_ext._engine.trace.window_rules import Call, Field
 
 Fields = tuple[Field, Field]
 _STOPS_NAN = {"nan_to_num", "nan_to_num_", "fmax", "fmin", "nansum", "nanmedian"}
@@ -90,6 +91,11 @@ def _carry(operation: Operation, known: dict[Value, Fields | str], pixels: Field
     hidden = _written_behind(operation, known)
     if not (sources or hidden) or only_shaped_alike(operation.func):
         return
+    for value in sources:
+        seen = known[value]
+        if isinstance(seen, str) and (not value.dtype.is_floating_point or name in _STOPS_NAN):
+            why = f"{seen}; nor can it be measured, as no NaN goes through {name}"
+            known[value] = _everywhere(pixels, f"{why}{operation.place}")
     for _, value in operation.written:
         known[value] = _where(operation, "there is no rule for what it writes")
     listed = name in ("split", "unbind", "split_with_sizes", "chunk", "var_mean", "std_mean")
@@ -108,19 +114,14 @@ def _carry(operation: Operation, known: dict[Value, Fields | str], pixels: Field
             known[result] = _after(operation, before, known, result.shape)
         except NotFollowed as error:
             text = str(error)
-            why = text if text.startswith("operation ") else _where(operation, text)
-            if not result.dtype.is_floating_point or name in _STOPS_NAN:
-                why += f"; nor can it be measured, as {name} lets no NaN through"
-                known[result] = _everywhere(pixels, why)
-            else:
-                known[result] = why
+            known[result] = text if text.startswith("operation ") else _where(operation, text)
 
 
 def _written_behind(operation: Operation, known: dict[Value, Fields | str]) -> str:
     """Why a write through another tensor makes the fields of what is read wrong; else empty."""
     for writer in operation.stale:
         for old, new in writer.written:
-            if new in known and not (old in known and _same(known[old], known[new])):
+            if new in known and not (old in known and is_same(known[old], known[new])):
                 return _where(writer, "writes into a part of a tensor")
     return ""
 
@@ -158,7 +159,7 @@ def _after(
     if base in ("mm", "addmm", "bmm", "baddbmm"):
         return both(lambda a: _multiplied(a, operation.arguments, known, len(result)))
     if torch.Tag.pointwise in operation.func.tags or name in ELEMENTWISE:
-        return both(lambda a: _joined([_aligned(f[a], s, len(result)) for f, s in sources]))
+        return both(lambda a: joined([aligned(f[a], s, len(result)) for f, s in sources]))
     if name.startswith("_scaled_dot_product"):
         return both(lambda a: fields[a].everywhere("attention between all positions"))
     raise NotFollowed("there is no rule for it")
@@ -181,11 +182,11 @@ def _concatenated(
     dim = int(operation.arguments.get("dim") or 0) % dims
     fields = [field[axis] for field, _ in sources]
     if operation.name == "stack":
-        return _joined(
+        return joined(
             [f if f.dim is None else replace(f, dim=f.dim + (dim <= f.dim)) for f in fields]
         )
     if all(field.dim != dim for field in fields):
-        return _joined(fields)
+        return joined(fields)
     # positions after one another, such as a class token before those of the image
     axes = []
     for value in operation.arguments["tensors"]:
@@ -218,48 +219,4 @@ def _multiplied(
             )
     if arguments["self"] is not left and arguments["self"] in known:
         raise NotFollowed("adds to a matrix product")
-    return _joined(fields)
-
-
-def _aligned(field: Field, shape: tuple[int, ...], count: int) -> Field:
-    """Where a field is after broadcasting to ``count`` dimensions."""
-    if field.dim is None:
-        return field
-    if shape[field.dim] == 1:
-        return field.everywhere("one position spread over all")
-    return replace(field, dim=field.dim + count - len(shape))
-
-
-def _joined(fields: list[Field]) -> Field:
-    """What depends on all of them."""
-    first, *rest = fields
-    for field in rest:
-        if first.dim is None or field.dim is None:
-            whole = [s for s in (first, field) if s.dim is None]
-            lows, highs = zip(first.axis.at_once(), field.axis.at_once(), strict=True)
-            one = _one_position(min(lows), max(highs))
-            first = Field(one, None, 1, whole[0].reason)
-        elif (first.dim, first.inner) != (field.dim, field.inner):
-            both = _joined(
-                [s.everywhere("every position with every other") for s in (first, field)]
-            )
-            first = both
-        else:
-            first = replace(first, axis=first.axis.joined(field.axis))
-    return first
-
-
-def _one_position(low: int, high: int) -> Axis:
-    lows, highs = np.array([low]), np.array([high])
-    return Axis(lows, highs, lows, highs, 0)
-
-
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, str) or isinstance(other, str) or other is None:
-        return False
-    return all(
-        (a.dim, a.inner) == (b.dim, b.inner)
-        and np.array_equal(a.axis.lows, b.axis.lows)
-        and np.array_equal(a.axis.highs, b.axis.highs)
-        for a, b in zip(one, other, strict=True)
-    )
+    return joined(fields)
