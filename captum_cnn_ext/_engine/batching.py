@@ -32,6 +32,7 @@ def layer_results(
     additional_forward_args: Any = None,
     *,
     several_layers: bool,
+    form: Callable[[tuple[Tensor, ...], Any], Any] | None = None,
     internal_batch_size: int | None = None,
     show_progress: bool = False,
     description: str = "",
@@ -47,7 +48,7 @@ def layer_results(
     def run_rows(rows: slice) -> list[tuple[Tensor, ...]]:
         chunk = Chunk(
             tuple(rows_of(tensor, rows, length) for tensor in tensors),
-            rows_of(target, rows, length),
+            choices_of(target, rows, length),
             tuple(rows_of(value, rows, length) for value in extra),
         )
         return through_hidden_writes(lambda: run(chunk))
@@ -59,8 +60,8 @@ def layer_results(
         show_progress=show_progress,
         description=description,
     )
-    as_tuple = isinstance(inputs, tuple)
-    layers = [found if as_tuple or len(found) > 1 else found[0] for found in concatenate(chunks)]
+    form = form or tuples_for_tuples
+    layers = [form(found, inputs) for found in concatenate(chunks)]
     return layers if several_layers else layers[0]
 
 
@@ -102,14 +103,31 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def rows_of(value: Any, rows: slice, length: int) -> Any:
-    """The rows of whatever has one row for each example; anything else as it is."""
-    if rows == slice(0, length):
-        return value
-    if isinstance(value, Tensor):
-        return value[rows] if value.ndim and value.shape[0] == length else value
-    if isinstance(value, list) and len(value) == length:
+    """The rows of a tensor with one row for each example; anything else as it is, as in Captum."""
+    if isinstance(value, Tensor) and value.ndim and len(value) == length:
         return value[rows]
     return value
+
+
+def choices_of(value: Any, rows: slice, length: int) -> Any:
+    """``rows_of`` for what is chosen in each example, such as a target: lists have rows too."""
+    if isinstance(value, list) and len(value) == length:
+        return value[rows]
+    return rows_of(value, rows, length)
+
+
+def captums_form(tensors: tuple[Tensor, ...], inputs: Any) -> Any:
+    """One layer's tensors as Captum gives them: a tensor, or a tuple where there are several.
+
+    A tuple of one input gives a tuple too: that is how Captum's ``sensitivity_max`` calls.
+    """
+    one_in_tuple = isinstance(inputs, tuple) and len(inputs) == 1
+    return tensors if len(tensors) > 1 or one_in_tuple else tensors[0]
+
+
+def tuples_for_tuples(tensors: tuple[Tensor, ...], inputs: Any) -> Any:
+    """One layer's tensors: a tensor, or a tuple where there are several or ``inputs`` is one."""
+    return tensors if len(tensors) > 1 or isinstance(inputs, tuple) else tensors[0]
 
 
 def concatenate(chunks: Sequence[Any]) -> Any:

@@ -9,11 +9,12 @@ from typing import Any, cast
 from captum._utils.common import _format_additional_forward_args, _select_targets
 from captum._utils.typing import TargetType
 from captum.attr import FeatureAblation
-from captum.attr._utils.approximation_methods import approximation_parameters
+from captum.attr._utils.approximation_methods import SUPPORTED_METHODS, approximation_parameters
 from captum.log import log_usage
 from torch import Tensor
 
 __all__ = [
+    "QUADRATURES",
     "Ablation",
     "TargetType",
     "format_additional_forward_args",
@@ -21,6 +22,10 @@ __all__ = [
     "quadrature",
     "select_targets",
 ]
+
+
+QUADRATURES = tuple(SUPPORTED_METHODS)
+"""Captum's names of quadrature rules."""
 
 
 def format_additional_forward_args(additional_forward_args: Any) -> tuple[Any, ...]:

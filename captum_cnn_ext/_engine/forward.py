@@ -1,6 +1,6 @@
 """Run a model on changed inputs, and leave it as it was found."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor
@@ -11,6 +11,11 @@ from captum_cnn_ext._engine.inputs import check_devices
 from captum_cnn_ext._engine.one_image import one_image_norms
 from captum_cnn_ext._engine.outputs import output_tensor
 from captum_cnn_ext._engine.state import state_as_found
+
+
+def copies(args: Iterable[Any]) -> tuple[Any, ...]:
+    """Tensors that a model may write into; anything else as it is."""
+    return tuple(arg.clone() if isinstance(arg, Tensor) else arg for arg in args)
 
 
 def run_forward(forward_func: Callable[..., Any], args: tuple[Any, ...]) -> Tensor | float:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError
-from captum_cnn_ext._engine.batching import rows_of
+from captum_cnn_ext._engine.batching import choices_of, rows_of
 from captum_cnn_ext._engine.forward import run_forward
 from captum_cnn_ext._engine.incremental import Incremental
 from captum_cnn_ext._engine.outputs import output_tensor
@@ -61,7 +61,7 @@ class Example:
         values = (*inputs, *extra)
         by_row = [isinstance(v, Tensor) and v.shape[:1] == (length,) for v in values]
         parts = [rows_of(v, rows, length) for v in values]
-        own = rows_of(as_target(target), rows, length)
+        own = choices_of(as_target(target), rows, length)
         own = own[0] if isinstance(own, list) and len(own) == 1 else own
         return cls(
             forward_func, parts[: len(inputs)], parts[len(inputs) :], own, by_row, probability

@@ -9,6 +9,7 @@ Where that is not possible (a plain function, traced code, calls in another orde
 the whole forward runs, with the layer's output replaced by a hook.
 """
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -27,6 +28,7 @@ from captum_cnn_ext._engine.arguments import (
 from captum_cnn_ext._engine.call_script import CallRecorder, Script, Slot
 from captum_cnn_ext._engine.input_errors import check_rows, explained
 from captum_cnn_ext._engine.inputs import check_devices, check_examples
+from captum_cnn_ext._engine.joint_replay import gathered, run_replaced
 from captum_cnn_ext._engine.one_image import one_image_norms
 from captum_cnn_ext._engine.patching import layer_hook, patched, unfollowable
 from captum_cnn_ext._engine.player import ChangedOrderError, Player
@@ -255,41 +257,9 @@ class Replay:
         return self._run_whole(activation, rows)
 
     def _run_whole(self, activation: Sequence[Tensor], rows: Rows) -> Any:
-        calls, replaced = 0, False
-
-        def replace(leaves: list[Tensor]) -> list[Tensor]:
-            nonlocal calls, replaced
-            calls += 1
-            if calls - 1 != self.call:
-                return leaves
-            replaced = True
-            if [leaf.shape for leaf in leaves] != [given.shape for given in activation]:
-                raise ArgumentError(
-                    f"layer {self._site.name!r}: gives {[tuple(t.shape) for t in leaves]} where "
-                    f"{[tuple(t.shape) for t in activation]} is put; a DataParallel model must be "
-                    "passed itself, not inside a function"
-                )
-            return self._handed_over(activation)
-
-        def gathered(arg: Any) -> Any:
-            if not isinstance(arg, Tensor):
-                return arg
-            return (rows.take(arg) if arg.shape[:1] == (self.length,) else arg).clone()
-
-        args = [gathered(arg) for arg in self._args]
-        with (
-            state_as_found(self._model, self._tensors()),
-            one_image_norms(activation),
-            layer_hook(self._site, replace),
-            explained(self._model, args),
-        ):
-            output = self._forward(*args)
-        if not replaced:
-            raise ArgumentError(
-                f"layer {self._site.name!r}: call {self.call} was not reached when the model ran "
-                "again; its control flow depends on values. Choose another layer or call=."
-            )
-        return output
+        site = dataclasses.replace(self._site, call=self.call)
+        args = gathered(self._args, rows)
+        return run_replaced(self._forward, self._model, [site], [activation], args)
 
     def _handed_over(self, activation: Sequence[Tensor]) -> list[Tensor]:
         return [t.clone() if self._written else t for t in activation]

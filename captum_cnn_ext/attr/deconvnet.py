@@ -10,7 +10,7 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose, find_layer
 from captum_cnn_ext._engine.backward_rules import RULES, SMOOTH_OPTIONS
-from captum_cnn_ext._engine.batching import in_chunks, rows_of
+from captum_cnn_ext._engine.batching import choices_of, in_chunks, rows_of
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args, log_usage
 from captum_cnn_ext._engine.inputs import as_tensors, check_examples
 from captum_cnn_ext._engine.reconstruct import Pass, through_cuts, through_the_graph
@@ -178,7 +178,7 @@ class DeconvNet(NeuronAttribution, GradientAttribution):
         def run(rows: slice) -> Reconstructions:
             part = tuple(rows_of(value, rows, len(image)) for value in extra)
             several = isinstance(channels, Tensor) and channels.ndim > 1
-            chosen = rows_of(channels, rows, len(image)) if several else channels
+            chosen = choices_of(channels, rows, len(image)) if several else channels
             start = rows_of(seed, rows, len(image)) if isinstance(seed, Tensor) else seed
             return self._run(
                 image[rows], part, site, chosen, start, top, how, crop, reshape_transform

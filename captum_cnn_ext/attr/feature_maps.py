@@ -3,17 +3,17 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from captum.attr import LayerAttribution
+from captum.attr import LayerActivation
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import Layer, find_layers
-from captum_cnn_ext._engine.batching import Chunk, layer_results
+from captum_cnn_ext._engine.batching import Chunk, captums_form, layer_results
 from captum_cnn_ext._engine.captum_compat import log_usage
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import layer_sites
 
 
-class LayerFeatureMaps(LayerAttribution):
+class LayerFeatureMaps(LayerActivation):
     r"""The activations of one or several layers: Captum's ``LayerActivation``, without the rest.
 
     .. math:: F(x) = A(x)
@@ -30,7 +30,6 @@ class LayerFeatureMaps(LayerAttribution):
     Example::
 
         >>> import torch
-        >>> from captum_cnn_ext.attr import LayerFeatureMaps
         >>> from torchvision.models import resnet18
         >>> from captum_cnn_ext.attr import LayerFeatureMaps
         >>> model = resnet18().eval()
@@ -45,7 +44,7 @@ class LayerFeatureMaps(LayerAttribution):
         layer: Layer | Sequence[Layer],
         device_ids: list[int] | None = None,
     ) -> None:
-        LayerAttribution.__init__(self, forward_func, find_layers(forward_func, layer), device_ids)
+        LayerActivation.__init__(self, forward_func, find_layers(forward_func, layer), device_ids)
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     def attribute(
@@ -69,8 +68,8 @@ class LayerFeatureMaps(LayerAttribution):
             show_progress: draw a progress bar over the examples.
 
         Returns:
-            The tensor that the layer gives; a tuple when it gives several tensors or ``inputs`` is
-            a tuple; a list with one entry for each layer when ``layer`` is a list.
+            The tensor that the layer gives; a tuple when it gives several tensors, and for a tuple
+            of one input; a list with one entry for each layer when ``layer`` is a list.
 
         Raises:
             ArgumentError: a layer is not reached or gives no tensor; a ``ValueError`` and an
@@ -90,6 +89,7 @@ class LayerFeatureMaps(LayerAttribution):
             None,
             additional_forward_args,
             several_layers=isinstance(self.layer, list),
+            form=captums_form,
             internal_batch_size=internal_batch_size,
             show_progress=show_progress,
             description=self.get_name(),

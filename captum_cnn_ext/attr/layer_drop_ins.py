@@ -1,8 +1,8 @@
 """Captum's layer methods, with their signatures and values, computing only the layer's tail."""
 
-import copy
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -11,15 +11,18 @@ from captum.attr import LayerFeatureAblation as CaptumLayerFeatureAblation
 from captum.attr import LayerIntegratedGradients as CaptumLayerIntegratedGradients
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layers
+from captum_cnn_ext._engine.arguments import Layer, choose, find_layers
+from captum_cnn_ext._engine.batching import captums_form
 from captum_cnn_ext._engine.captum_compat import (
+    QUADRATURES,
     Ablation,
     TargetType,
     format_additional_forward_args,
     log_usage,
 )
-from captum_cnn_ext._engine.inputs import as_tensors
-from captum_cnn_ext._engine.outputs import output_tensor, tensor_forward
+from captum_cnn_ext._engine.forward import copies
+from captum_cnn_ext._engine.inputs import as_baselines, as_tensors
+from captum_cnn_ext._engine.outputs import output_tensor
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import layer_sites
 from captum_cnn_ext._engine.targets import as_target, select_score
@@ -95,8 +98,8 @@ class LayerFeatureAblation(CaptumLayerFeatureAblation):
             call: which call of a layer that runs several times; None is the last.
 
         Returns:
-            A tensor of the layer's shape, or a tuple where the layer has several tensors; a list
-            of these when ``layer`` is a list.
+            A tensor of the layer's shape; a tuple where the layer has several tensors, and for a
+            tuple of one input; a list of these when ``layer`` is a list.
 
         Raises:
             ArgumentError: the layer is not reached or gives no tensor.
@@ -121,7 +124,7 @@ class LayerFeatureAblation(CaptumLayerFeatureAblation):
                 select_score(scores, target)  # a wrong target is named before the work
             found.append(
                 Ablation(tail).attribute(
-                    tail.activation,
+                    tail.activations,
                     baselines=layer_baselines,
                     target=target,
                     additional_forward_args=(tail.rows,),
@@ -129,7 +132,8 @@ class LayerFeatureAblation(CaptumLayerFeatureAblation):
                     perturbations_per_eval=per_eval,
                 )
             )
-        return found if isinstance(self.layer, list) else found[0]
+        results = [captums_form(tensors, inputs) for tensors in found]
+        return results if isinstance(self.layer, list) else results[0]
 
 
 class LayerIntegratedGradients(ConvergenceDelta, CaptumLayerIntegratedGradients):
@@ -140,7 +144,8 @@ class LayerIntegratedGradients(ConvergenceDelta, CaptumLayerIntegratedGradients)
     A is the layer's activation for the inputs, A' for the baselines.
 
     Cost: two forward passes, and ``n_steps`` forward and backward passes through what follows the
-    layer. Several layers are integrated jointly by Captum's definition, in Captum's own code.
+    layer. Several layers are integrated jointly, as in Captum: none may feed another, and the
+    passes are of the whole network.
 
     Reference: Sundararajan, Taly, Yan, *Axiomatic Attribution for Deep Networks*, 2017,
     arXiv:1703.01365.
@@ -194,7 +199,8 @@ class LayerIntegratedGradients(ConvergenceDelta, CaptumLayerIntegratedGradients)
 
         Args:
             inputs: one tensor (N, ...) or a tuple of them.
-            baselines: inputs that stand for absence, tensors or numbers; None is 0.
+            baselines: inputs that stand for absence: a number, or a tensor that broadcasts to the
+                input; a tuple of these for a tuple of inputs; None is 0.
             target: what is explained, in any of Captum's forms.
             additional_forward_args: further arguments of ``forward_func``.
             n_steps: points of the quadrature.
@@ -206,39 +212,24 @@ class LayerIntegratedGradients(ConvergenceDelta, CaptumLayerIntegratedGradients)
             call: which call of a layer that runs several times; None is the last.
 
         Returns:
-            A tensor of the layer's shape, or a tuple where the layer has several tensors; a list
-            of these when ``layer`` is a list; with the delta, (N,), beside it where asked.
+            A tensor of the layer's shape; a tuple where the layer has several tensors, and for a
+            tuple of one input; a list of these when ``layer`` is a list; with the delta, (N,),
+            beside it where asked.
 
         Raises:
             ArgumentError: the layer is not reached or gives no tensor.
             TargetError: the output has no such target.
         """
         target = as_target(target)
-        layers = self.layer if isinstance(self.layer, list) else [self.layer]
-        if len(layers) > 1:
-            return CaptumLayerIntegratedGradients.attribute.__wrapped__(
-                self._reading_tensors(),
-                inputs,
-                baselines,
-                target,
-                additional_forward_args,
-                n_steps,
-                method,
-                internal_batch_size,
-                return_convergence_delta,
-                attribute_to_layer_input,
-                grad_kwargs,
-            )
-        tensors = as_tensors(inputs)
-        starts = as_baselines(baselines, tensors)
-        sites = layer_sites(self.forward_func, layers[0], attribute_to_layer_input, call)
+        tensors, starts = as_tensors(inputs), as_baselines(baselines, as_tensors(inputs))
+        sites = layer_sites(self.forward_func, self.layer, attribute_to_layer_input, call)
         with record(
             self.forward_func, sites, starts, additional_forward_args, device_ids=self.device_ids
         ) as recording:
-            start = recording.activations(0)
+            start = [recording.activations(i) for i in range(len(sites))]
         tail = TailForward(
             self.forward_func,
-            layers[0],
+            self.layer,
             tensors,
             additional_forward_args,
             attribute_to_layer_input=attribute_to_layer_input,
@@ -252,35 +243,27 @@ class LayerIntegratedGradients(ConvergenceDelta, CaptumLayerIntegratedGradients)
         ig.gradient_func = partial(_gradients, grad_kwargs=grad_kwargs)
         integrate = partial(
             ig.attribute,
-            tail.activation,
-            baselines=start if len(start) > 1 else start[0],
+            tail.activations,
+            baselines=tuple(tensor for each in start for tensor in each),
             target=target,
             additional_forward_args=(tail.rows,),
             n_steps=as_count("n_steps", n_steps),
-            method=method,
+            method=choose("method", method, QUADRATURES),
             internal_batch_size=as_count_or_none("internal_batch_size", internal_batch_size),
         )
         found = through_hidden_writes(integrate)
-        parts = tuple(t.detach() for t in found) if isinstance(found, tuple) else found.detach()
-        result = [parts] if isinstance(self.layer, list) else parts
+        parts = iter([tensor.detach() for tensor in found])
+        results = [captums_form(tuple(islice(parts, len(each))), inputs) for each in start]
+        result = results if isinstance(self.layer, list) else results[0]
         if not return_convergence_delta:
             return result
-        delta = self.compute_convergence_delta(
+        return result, self.compute_convergence_delta(
             found,
-            starts,
-            tensors,
-            additional_forward_args=additional_forward_args,
+            copies(starts),
+            copies(tensors),
             target=target,
+            additional_forward_args=additional_forward_args,
         )
-        return result, delta
-
-    def _reading_tensors(self) -> "LayerIntegratedGradients":
-        """This object for Captum's own code, which reads nothing but tensors."""
-        found = copy.copy(self)
-        found.device_ids = self.device_ids or getattr(self.forward_func, "device_ids", None)
-        found.forward_func = tensor_forward(self.forward_func)
-        found.ig = IntegratedGradients(found.forward_func, self.multiplies_by_inputs)
-        return found
 
 
 def _gradients(
@@ -297,16 +280,3 @@ def _gradients(
         scores = select_score(forward_fn(*inputs, *extra), target_ind)
         options = {"materialize_grads": True, **(grad_kwargs or {})}
         return torch.autograd.grad(scores.sum(), inputs, **options)
-
-
-def as_baselines(baselines: Any, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Captum's baselines (None, a number or a tensor, or a tuple of these) as tensors."""
-    values = baselines if isinstance(baselines, tuple) else (baselines,) * len(tensors)
-    if len(values) != len(tensors):
-        raise ArgumentError(
-            f"baselines: expected one for each of {len(tensors)} inputs, got {len(values)}"
-        )
-    return tuple(
-        value if isinstance(value, Tensor) else torch.full_like(tensor, value or 0)
-        for value, tensor in zip(values, tensors, strict=True)
-    )

@@ -12,21 +12,23 @@ from captum.attr import InternalInfluence as CaptumInternalInfluence
 from captum.attr import LayerConductance as CaptumLayerConductance
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer
+from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose, find_layer
+from captum_cnn_ext._engine.batching import captums_form
 from captum_cnn_ext._engine.captum_compat import (
+    QUADRATURES,
     TargetType,
     format_additional_forward_args,
     log_usage,
     quadrature,
 )
-from captum_cnn_ext._engine.inputs import as_tensors
+from captum_cnn_ext._engine.forward import copies
+from captum_cnn_ext._engine.inputs import as_baselines, as_tensors
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import Site, layer_sites
 from captum_cnn_ext._engine.targets import as_target, select_score
 from captum_cnn_ext._engine.written import through_hidden_writes
 from captum_cnn_ext._numbers import as_count, as_count_or_none
 from captum_cnn_ext.attr.convergence_delta import ConvergenceDelta
-from captum_cnn_ext.attr.layer_drop_ins import as_baselines
 
 Pair = tuple[Tensor, Tensor]
 
@@ -87,7 +89,8 @@ class LayerConductance(ConvergenceDelta, CaptumLayerConductance):
 
         Args:
             inputs: one tensor (N, ...) or a tuple of them.
-            baselines: inputs that stand for absence, tensors or numbers; None is 0.
+            baselines: inputs that stand for absence: a number, or a tensor that broadcasts to the
+                input; a tuple of these for a tuple of inputs; None is 0.
             target: what is explained, in any of Captum's forms.
             additional_forward_args: further arguments of ``forward_func``.
             n_steps: how many steps the path is cut into.
@@ -101,44 +104,30 @@ class LayerConductance(ConvergenceDelta, CaptumLayerConductance):
             call: which call of a layer that runs several times; None is the last, as in Captum.
 
         Returns:
-            A tensor of the layer's shape, or a tuple where the layer has several tensors; with
-            the delta, (N,), beside it where asked.
+            A tensor of the layer's shape; a tuple where the layer has several tensors, and for a
+            tuple of one input; with the delta, (N,), beside it where asked.
 
         Raises:
             ArgumentError: the layer is not reached, or the target does not depend on it.
             TargetError: the output has no such target.
         """
-        target = as_target(target)
-        tensors, starts = as_tensors(inputs), as_baselines(baselines, as_tensors(inputs))
-        (site,) = layer_sites(self.forward_func, self.layer, attribute_to_layer_input, call)
+        target, method = as_target(target), choose("method", method, QUADRATURES)
         _, positions = quadrature(method, as_count("n_steps", n_steps) + 1)
-        total: list[Tensor] = []
-        before: list[Pair] = []
-        for now in _along_the_path(
-            self.forward_func,
-            site,
-            (starts, tensors, positions),
-            target,
-            additional_forward_args,
-            internal_batch_size,
-            grad_kwargs,
-            self.device_ids,
-        ):
-            if before:
-                steps = zip(before, now, strict=True)
-                total = _added(total, [g * (b - a) for (a, g), (b, _) in steps])
+        path = as_baselines(baselines, as_tensors(inputs)), as_tensors(inputs)
+        (site,) = layer_sites(self.forward_func, self.layer, attribute_to_layer_input, call)
+        rows = target, format_additional_forward_args(additional_forward_args)
+        points = _along(self, site, path, positions, rows, internal_batch_size, grad_kwargs)
+        before = next(points)
+        total = [torch.zeros_like(activation) for activation, _ in before]
+        for now in points:
+            for i, ((a, g), (b, _)) in enumerate(zip(before, now, strict=True)):
+                total[i] = total[i] + g * (b - a)
             before = now
-        result = tuple(total) if len(total) > 1 else total[0]
+        result = captums_form(tuple(total), inputs)
         if not return_convergence_delta:
             return result
-        delta = self.compute_convergence_delta(
-            tuple(total),
-            starts,
-            tensors,
-            target=target,
-            additional_forward_args=additional_forward_args,
-        )
-        return result, delta
+        start, end = map(copies, path)
+        return result, self.compute_convergence_delta(tuple(total), start, end, *rows)
 
 
 class InternalInfluence(CaptumInternalInfluence):
@@ -198,7 +187,8 @@ class InternalInfluence(CaptumInternalInfluence):
 
         Args:
             inputs: one tensor (N, ...) or a tuple of them.
-            baselines: inputs that stand for absence, tensors or numbers; None is 0.
+            baselines: inputs that stand for absence: a number, or a tensor that broadcasts to the
+                input; a tuple of these for a tuple of inputs; None is 0.
             target: what is explained, in any of Captum's forms.
             additional_forward_args: further arguments of ``forward_func``.
             n_steps: points of the quadrature.
@@ -211,59 +201,56 @@ class InternalInfluence(CaptumInternalInfluence):
             call: which call of a layer that runs several times; None is the last, as in Captum.
 
         Returns:
-            A tensor of the layer's shape, or a tuple where the layer has several tensors.
+            A tensor of the layer's shape; a tuple where the layer has several tensors, and for a
+            tuple of one input.
 
         Raises:
             ArgumentError: the layer is not reached, or the target does not depend on it.
             TargetError: the output has no such target.
         """
-        target = as_target(target)
-        tensors, starts = as_tensors(inputs), as_baselines(baselines, as_tensors(inputs))
-        (site,) = layer_sites(self.forward_func, self.layer, attribute_to_layer_input, call)
+        target, method = as_target(target), choose("method", method, QUADRATURES)
         sizes, positions = quadrature(method, as_count("n_steps", n_steps))
-        points = _along_the_path(
-            self.forward_func,
-            site,
-            (starts, tensors, positions),
-            target,
-            additional_forward_args,
-            internal_batch_size,
-            grad_kwargs,
-            self.device_ids,
-        )
+        path = as_baselines(baselines, as_tensors(inputs)), as_tensors(inputs)
+        (site,) = layer_sites(self.forward_func, self.layer, attribute_to_layer_input, call)
+        rows = target, format_additional_forward_args(additional_forward_args)
+        points = _along(self, site, path, positions, rows, internal_batch_size, grad_kwargs)
         total: list[Tensor] = []
         for size, now in zip(sizes, points, strict=True):
-            total = _added(total, [g * size for _, g in now])
-        return tuple(total) if len(total) > 1 else total[0]
+            parts = [g * size for _, g in now]
+            total = [t + p for t, p in zip(total, parts, strict=True)] if total else parts
+        return captums_form(tuple(total), inputs)
 
 
-def _along_the_path(
-    forward_func: Callable[..., Any],
+def _along(
+    method: CaptumLayerConductance | CaptumInternalInfluence,
     site: Site,
-    path: tuple[Sequence[Tensor], Sequence[Tensor], Sequence[float]],
-    target: TargetType,
-    additional_forward_args: Any,
+    path: tuple[Sequence[Tensor], Sequence[Tensor]],
+    positions: Sequence[float],
+    rows: tuple[TargetType, tuple[Any, ...]],
     internal_batch_size: int | None,
     grad_kwargs: dict[str, Any] | None,
-    device_ids: list[int] | None,
 ) -> Iterator[list[Pair]]:
     """At each point of the path, for each of the layer's tensors: activation and gradient."""
-    starts, ends, positions = path
+    (starts, ends), (target, extra) = path, rows
     count = len(ends[0])
-    extra = format_additional_forward_args(additional_forward_args)
     chunk = as_count_or_none("internal_batch_size", internal_batch_size)
     at_once = len(positions) if chunk is None else max(1, chunk // count)
     for begin in range(0, len(positions), at_once):
         part = positions[begin : begin + at_once]
         points = tuple(_cat_points(a, b, part) for a, b in zip(starts, ends, strict=True))
         args = tuple(_repeated(value, len(part), count) for value in extra)
-        targets = _repeated(target, len(part), count)
+        targets = _repeated_target(target, len(part), count)
 
         def run(
             points: Any = points, args: Any = args, targets: TargetType = targets
         ) -> list[Pair]:
             with record(
-                forward_func, [site], points, args, gradients=True, device_ids=device_ids
+                method.forward_func,
+                [site],
+                points,
+                args,
+                gradients=True,
+                device_ids=method.device_ids,
             ) as recording:
                 scores = select_score(recording.output, targets)
                 (gradients,) = recording.gradients(scores, grad_kwargs)
@@ -276,8 +263,8 @@ def _along_the_path(
                 "path cannot be told apart; pass internal_batch_size=1 with one example"
             )
         for i in range(len(part)):
-            rows = slice(i * count, (i + 1) * count)
-            yield [(a[rows], g[rows]) for a, g in found]
+            one = slice(i * count, (i + 1) * count)
+            yield [(a[one], g[one]) for a, g in found]
 
 
 def _cat_points(start: Tensor, end: Tensor, positions: Sequence[float]) -> Tensor:
@@ -287,13 +274,15 @@ def _cat_points(start: Tensor, end: Tensor, positions: Sequence[float]) -> Tenso
 
 
 def _repeated(value: Any, times: int, count: int) -> Any:
-    """What belongs to each of ``count`` examples, for ``times`` points after one another."""
+    """A tensor of ``count`` examples for ``times`` points; anything else as it is."""
     if isinstance(value, Tensor) and value.ndim and len(value) == count:
-        return value.repeat(times, *[1] * (value.ndim - 1)) if value.numel() > 1 else value
-    if isinstance(value, list) and len(value) == count:
-        return value * times
+        return value.repeat(times, *[1] * (value.ndim - 1))
     return value
 
 
-def _added(total: list[Tensor], parts: list[Tensor]) -> list[Tensor]:
-    return [t + p for t, p in zip(total, parts, strict=True)] if total else parts
+def _repeated_target(target: Any, times: int, count: int) -> Any:
+    """A target for each example has as many rows as these; one target stays as it is."""
+    if isinstance(target, list) and len(target) == count:
+        return target * times
+    one = isinstance(target, Tensor) and target.numel() == 1
+    return target if one else _repeated(target, times, count)

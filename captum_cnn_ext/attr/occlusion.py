@@ -13,7 +13,7 @@ from captum_cnn_ext._engine.captum_compat import (
     format_additional_forward_args,
     log_usage,
 )
-from captum_cnn_ext._engine.forward import run_forward
+from captum_cnn_ext._engine.forward import copies, run_forward
 from captum_cnn_ext._engine.inputs import as_baselines, as_tensors, check_examples
 from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.attr.sliding_windows import grids
@@ -125,10 +125,7 @@ class Occlusion(CaptumOcclusion):
         per_eval = as_count("perturbations_per_eval", perturbations_per_eval)
         if coarse_to_fine is not None:
             coarse_to_fine = as_number("coarse_to_fine", coarse_to_fine, above=0, maximum=1)
-        clean = run_forward(
-            self.forward_func,
-            tuple(v.clone() if isinstance(v, Tensor) else v for v in (*tensors, *extra)),
-        )
+        clean = run_forward(self.forward_func, copies((*tensors, *extra)))
         most = per_eval if per_eval > 1 else None
         description = f"{self.get_name()} attribution"
         progress = {"show_progress": show_progress, "description": description}

@@ -1,15 +1,16 @@
 """The rest of the network as a function of one layer's activation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer, observed_module
+from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layers, observed_module
 from captum_cnn_ext._engine.autograd_graph import connected
 from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.inputs import as_tensors
+from captum_cnn_ext._engine.joint_replay import JointReplay
 from captum_cnn_ext._engine.lost_gradient import gradient_end, values_stay, why_no_gradient
 from captum_cnn_ext._engine.outputs import OutputError, output_tensor
 from captum_cnn_ext._engine.replay import Replay
@@ -34,7 +35,9 @@ class TailForward:
 
     Args:
         forward_func: the model, or any function of the inputs that runs it.
-        layer: a module of the model or its dotted name.
+        layer: a module of the model or its dotted name; or a list of these, none of which feeds
+            another: their tensors are replaced together, one layer after another, and the whole
+            forward runs.
         inputs: one tensor (N, ...) or a tuple of them: the examples to explain.
         additional_forward_args: further arguments of ``forward_func``.
         attribute_to_layer_input: replace what the layer receives instead of what it gives.
@@ -64,7 +67,7 @@ class TailForward:
     def __init__(
         self,
         forward_func: Callable[..., Any],
-        layer: Layer,
+        layer: Layer | Sequence[Layer],
         inputs: Tensor | tuple[Tensor, ...],
         additional_forward_args: Any = None,
         *,
@@ -72,22 +75,27 @@ class TailForward:
         call: int | None = None,
         device_ids: list[int] | None = None,
     ) -> None:
-        module = find_layer(forward_func, layer)
-        (site,) = layer_sites(forward_func, module, attribute_to_layer_input, call)
-        self._root, self._name = observed_module(forward_func), site.name
-        self._replay = Replay(
-            forward_func,
-            site,
-            as_tensors(inputs),
-            format_additional_forward_args(additional_forward_args),
-            device_ids,
+        modules = find_layers(forward_func, layer)
+        sites = layer_sites(forward_func, modules, attribute_to_layer_input, call)
+        self._root = observed_module(forward_func)
+        self._name = ", ".join(site.name for site in sites)
+        tensors = as_tensors(inputs)
+        extra = format_additional_forward_args(additional_forward_args)
+        self._replay: Replay | JointReplay = (
+            Replay(forward_func, sites[0], tensors, extra, device_ids)
+            if len(sites) == 1
+            else JointReplay(forward_func, sites, tensors, extra, device_ids)
         )
 
     @property
     def activation(self) -> Any:
-        """The layer's tensor for ``inputs``, detached; a tuple where it has several."""
-        tensors = self._replay.activation
-        return tensors if len(tensors) > 1 else tensors[0]
+        """The layer's tensor for ``inputs``, detached; a tuple where there are several."""
+        return self.activations if len(self.activations) > 1 else self.activations[0]
+
+    @property
+    def activations(self) -> tuple[Tensor, ...]:
+        """The layer's tensors for ``inputs``, detached."""
+        return self._replay.activation
 
     @property
     def rows(self) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.batching import in_chunks, out_of_memory
 from captum_cnn_ext._engine.captum_compat import TargetType
-from captum_cnn_ext._engine.forward import run_forward
+from captum_cnn_ext._engine.forward import copies, run_forward
 from captum_cnn_ext._engine.incremental import Incremental, Recorded
 from captum_cnn_ext._engine.occluding import (
     Example,
@@ -188,10 +188,9 @@ class WindowLosses:
 
         def loss(part: slice) -> Tensor:
             mask = grid.masks(torch.arange(len(grid))[part], tensor.device)
-            values = [v.clone() if isinstance(v, Tensor) else v for v in self.tensors]
+            values = list(copies((*self.tensors, *self.extra)))
             values[place] = torch.where(mask, blank, tensor)
-            extra = [v.clone() if isinstance(v, Tensor) else v for v in self.extra]
-            return scores - self._numbers(run_forward(self.forward_func, (*values, *extra)))
+            return scores - self._numbers(run_forward(self.forward_func, tuple(values)))
 
         return torch.stack(in_chunks(loss, len(grid), 1, **self.progress), 1)
 
