@@ -14,6 +14,7 @@ from captum_cnn_ext.synthesis import (
     Pixels,
     Recipe,
     Target,
+    filter_atlas,
     maximize,
     presets,
     regularizers,
@@ -114,6 +115,13 @@ def test_activation_maximization_takes_them(axes):
         None, (1,) + (2,) * axes, size=SIZES[axes], steps=2
     )
     assert fresh.shape == (1, *SIZES[axes])
+
+
+def test_an_atlas_of_signals_has_images_and_no_page():
+    atlas = filter_atlas(net(1), "3", size=SIZES[1], steps=2)
+    assert atlas.images.shape == (4, *SIZES[1])
+    with pytest.raises(ValueError, match=r"stitched: is for images .* only, got signals"):
+        atlas.stitched()
 
 
 @pytest.mark.parametrize("make", [Pixels, Fourier, Laplacian])

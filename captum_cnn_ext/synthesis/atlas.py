@@ -25,6 +25,7 @@ from captum_cnn_ext._engine.sites import layer_sites
 from captum_cnn_ext._numbers import as_count, as_count_or_none, as_seed
 from captum_cnn_ext._renamed import renamed
 from captum_cnn_ext.synthesis.ascent import Synthesis, maximize
+from captum_cnn_ext.synthesis.axes import images_only
 from captum_cnn_ext.synthesis.canvas import canvas_for
 from captum_cnn_ext.synthesis.objectives import Channel
 from captum_cnn_ext.synthesis.presets import find_recipe
@@ -168,6 +169,7 @@ def stitched(images: Tensor, columns: int | None = None, margin: int = 5) -> Ten
         >>> stitched(torch.ones(3, 1, 4, 4), columns=2, margin=1).shape
         torch.Size([1, 9, 9])
     """
+    images_only("stitched", images.shape)
     k, c, h, w = images.shape
     columns, margin = as_count_or_none("columns", columns), as_count("margin", margin, 0)
     columns = columns or math.ceil(math.sqrt(k))
