@@ -46,17 +46,30 @@ def as_number(
     low = f"of at least {minimum:g}" if minimum > -math.inf else ""
     low = f"above {above:g}" if above > -math.inf else low
     high = f"at most {maximum:g}" if maximum < math.inf else ""
+    high = f"of {high}" if high and not low else high
     high = f"below {below:g}" if below < math.inf else high
     bounds = " and ".join(filter(None, (low, high)))
     raise ArgumentError(f"{parameter}={value!r}: expected a finite number {bounds}".rstrip())
 
 
-def as_numbers(parameter: str, values: Iterable[Any], **bounds: float) -> tuple[float, ...]:
-    """One number or more, each within the bounds."""
-    found = tuple(values) if isinstance(values, Iterable) and not isinstance(values, str) else ()
+def as_numbers(parameter: str, values: Any, **bounds: float) -> tuple[float, ...]:
+    """One number or several, each within the bounds."""
+    if not isinstance(values, Iterable) or isinstance(values, str) or not _ndim(values):
+        return (as_number(parameter, values, **bounds),)
+    found = tuple(as_number(f"{parameter}[{i}]", v, **bounds) for i, v in enumerate(values))
     if not found:
         raise ArgumentError(f"{parameter}={values!r}: expected at least one number")
-    return tuple(as_number(f"{parameter}[{i}]", value, **bounds) for i, value in enumerate(found))
+    return found
+
+
+def as_indices(parameter: str, values: Any) -> list[int]:
+    """An index or several (a list, a range, a tensor), which may count from the end."""
+    listed = values.tolist() if hasattr(values, "tolist") else values
+    listed = listed if isinstance(listed, Iterable) and not isinstance(listed, str) else [listed]
+    found = [whole(value) for value in listed]
+    if not found or None in found:
+        raise ArgumentError(f"{parameter}={values!r}: expected an index, or a list of indices")
+    return [index for index in found if index is not None]
 
 
 def as_seed(parameter: str, value: Any) -> int:
@@ -79,7 +92,7 @@ def whole(value: Any) -> int | None:
 
 def _real(value: Any) -> float:
     """NaN for what is no number and for what is not finite: no comparison with NaN holds."""
-    if _is_truth(value) or isinstance(value, (str, bytes)) or len(getattr(value, "shape", ())):
+    if _is_truth(value) or isinstance(value, (str, bytes)) or _ndim(value, 0):
         return math.nan
     try:
         found = float(value)
@@ -90,3 +103,7 @@ def _real(value: Any) -> float:
 
 def _is_truth(value: Any) -> bool:
     return isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
+
+
+def _ndim(value: Any, plain: int = 1) -> int:
+    return len(getattr(value, "shape", (1,) * plain))

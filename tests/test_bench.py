@@ -176,7 +176,7 @@ def test_the_command_writes_table_picture_and_figures(net, tmp_path, capsys):
         (["--road-shares", "2"], "expected numbers between 0 and 1"),
         (["--steps", "0"], "expected 1 or more"),
         (["--out", "x.txt"], "ends in .json"),
-        (["--variants", "11"], "expected 1 to 10"),
+        (["--variants", "11"], "expected an integer from 1 to 10"),
         (["--layer", "conv9"], "has no such layer"),
         (["--adapters", "nothing.py"], "--adapters nothing.py"),
     ],

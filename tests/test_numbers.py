@@ -54,10 +54,11 @@ def test_a_fraction_is_no_count(value):
          "at least 0 and below 1"),
         (lambda: as_number("p", math.nan), "p=nan: expected a finite number"),
         (lambda: as_numbers("shares", [0.5, 2], maximum=1), "shares[1]=2: expected a finite number "
-         "at most 1"),
+         "of at most 1"),
         (lambda: as_numbers("shares", []), "shares=[]: expected at least one number"),
-        (lambda: as_numbers("shares", "0.5"), "shares='0.5': expected at least one number"),
-        (lambda: as_numbers("shares", 0.5), "shares=0.5: expected at least one number"),
+        (lambda: as_numbers("shares", "0.5"), "shares='0.5': expected a finite number"),
+        (lambda: as_numbers("shares", 2, maximum=1), "shares=2: expected a finite number of at "
+         "most 1"),
         (lambda: as_seed("seed", 2**64), f"seed={2**64}: expected an integer of 64 bits, such as "
          "0"),
         (lambda: choose("how", "mena", ("all", "mean")), "how='mena': expected one of 'all', "
@@ -76,6 +77,7 @@ def test_the_bounds_themselves():
     assert as_count("top", 4, 1, 4) == 4
     assert [as_number("p", value, 0, 1) for value in (0, 1)] == [0, 1]
     assert as_numbers("shares", np.array([0.25, 1]), above=0, maximum=1) == (0.25, 1.0)
+    assert as_numbers("shares", 0.5) == as_numbers("shares", torch.tensor(0.5)) == (0.5,)
     assert as_seed("seed", -(2**63)) == -(2**63)
     torch.Generator().manual_seed(as_seed("seed", -(2**63)))
     torch.Generator().manual_seed(as_seed("seed", 2**63 - 1))

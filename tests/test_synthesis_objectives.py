@@ -184,6 +184,8 @@ def test_probabilities_are_noticed_and_logits_are_not():
         Target(3).check(view(maps(), output=scores.softmax(1)))
     with pytest.warns(UserWarning, match="the scores are probabilities"):
         (2 * Target(3) + Channel("a", 1)).check(view(maps(), output=scores.softmax(1)))
+    with pytest.warns(UserWarning, match="target=3: the scores are probabilities"):
+        Interpolation(Channel("a", 1), Target(3)).check(view(maps(), output=scores.softmax(1)))
     Target(3).check(view(maps(), output=scores))
     Target(3, "a").check(view(scores, layers=("a",)))
 
@@ -212,5 +214,5 @@ def test_errors_say_what_was_expected(objective, message):
 def test_a_layer_is_a_module_or_a_name():
     with pytest.raises(TypeError, match=r"expected a torch.nn.Module or its dotted name, got int"):
         Channel(3, 3)
-    with pytest.raises(TypeError, match="channel='x': expected an index"):
+    with pytest.raises(ValueError, match="channel='x': expected an index"):
         Channel("a", "x")

@@ -14,6 +14,7 @@ from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.input_sizes import input_shape
 from captum_cnn_ext._engine.inputs import as_tensors, check_devices, check_examples
 from captum_cnn_ext._engine.targets import NeuronSelector, select_neuron
+from captum_cnn_ext._numbers import as_numbers
 from captum_cnn_ext.synthesis import Objective, Recipe, Synthesis, Target, maximize
 from captum_cnn_ext.synthesis.axes import KINDS
 from captum_cnn_ext.synthesis.objective import Place
@@ -127,7 +128,7 @@ class ActivationMaximization(NeuronAttribution, GradientAttribution):
         images = found.images
         if isinstance(inputs, (Tensor, tuple)):
             images = images.to(as_tensors(inputs)[0].dtype)
-        middle, width = _columns(mean, 0.0, images), _columns(std, 1.0, images)
+        middle, width = _columns("mean", mean, images), _columns("std", std, images)
         result = (images - middle) / width
         return (result,) if isinstance(inputs, tuple) else result
 
@@ -164,7 +165,7 @@ class ActivationMaximization(NeuronAttribution, GradientAttribution):
                 )
             check_examples(tensors)
             check_devices(root_module(self.forward_func), tensors)
-            middle, width = _columns(mean, 0.0, tensors[0]), _columns(std, 1.0, tensors[0])
+            middle, width = _columns("mean", mean, tensors[0]), _columns("std", std, tensors[0])
             start = tensors[0].detach() * width + middle
         return maximize(
             self.forward_func,
@@ -204,6 +205,7 @@ class ActivationMaximization(NeuronAttribution, GradientAttribution):
         )
 
 
-def _columns(values: Sequence[float] | None, neutral: float, like: Tensor) -> Tensor:
-    numbers = torch.as_tensor([neutral] if values is None else list(values))
+def _columns(name: str, values: Sequence[float] | None, like: Tensor) -> Tensor:
+    neutral = 0.0 if name == "mean" else 1.0
+    numbers = torch.tensor(as_numbers(name, neutral if values is None else values))
     return numbers.to(like).reshape(1, -1, *[1] * (like.ndim - 2))

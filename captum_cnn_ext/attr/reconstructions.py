@@ -87,7 +87,10 @@ def choose_channels(
         ArgumentError: a channel that the layer does not have, or more than there are.
     """
     examples, available = activation.shape[:2]
-    asked = torch.arange(available) if channels is None else torch.as_tensor(channels)
+    try:
+        asked = torch.arange(available) if channels is None else torch.as_tensor(channels)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"channels={channels!r}: expected channel indices") from error
     asked = asked.to(activation.device)
     if asked.dtype.is_floating_point or asked.dtype == torch.bool or not asked.numel():
         raise ArgumentError(f"channels={channels!r}: expected channel indices")

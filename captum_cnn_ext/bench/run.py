@@ -17,6 +17,7 @@ from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.forward import run_forward
 from captum_cnn_ext._engine.one_image import one_image_norms
 from captum_cnn_ext._engine.outputs import output_tensor
+from captum_cnn_ext._numbers import as_count, as_numbers, as_seed
 from captum_cnn_ext.bench.cost import peak_bytes, timed
 from captum_cnn_ext.bench.methods import Method, Subject
 from captum_cnn_ext.bench.results import Cell, Results
@@ -42,6 +43,12 @@ class Settings:
     seed: int = 0
 
     __repr__ = brief
+
+    def __post_init__(self) -> None:
+        as_count("steps", self.steps)
+        shares = as_numbers("road_shares", self.road_shares, above=0, below=1)
+        object.__setattr__(self, "road_shares", shares)
+        as_seed("seed", self.seed)
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "road_shares": list(self.road_shares)}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from captum_cnn_ext._numbers import as_count
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -17,7 +19,7 @@ def variants(photos: Mapping[str, Image.Image], each: int = 10) -> dict[str, Ima
     """Up to ten pictures of each photo: whole and four crops of 0.8, then all of them mirrored.
 
     Raises:
-        ValueError: ``each`` is not from 1 to 10.
+        ArgumentError: ``each`` is not from 1 to 10.
 
     Example::
 
@@ -28,8 +30,7 @@ def variants(photos: Mapping[str, Image.Image], each: int = 10) -> dict[str, Ima
     """
     from PIL import ImageOps
 
-    if not 1 <= each <= 2 * len(PLACES):
-        raise ValueError(f"variants={each!r}: expected 1 to {2 * len(PLACES)} for each photo")
+    each = as_count("each", each, 1, 2 * len(PLACES))
     found: dict[str, Image.Image] = {}
     for name, photo in photos.items():
         kinds = [(place, mirrored) for mirrored in (False, True) for place in PLACES]

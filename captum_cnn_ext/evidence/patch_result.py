@@ -19,7 +19,7 @@ from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.sites import layer_sites
 from captum_cnn_ext._engine.streaming import streamed
 from captum_cnn_ext._engine.whole_files import write_together
-from captum_cnn_ext._numbers import as_count, as_number
+from captum_cnn_ext._numbers import as_count, as_indices, as_number
 from captum_cnn_ext.evidence.image_stream import Preprocess, images_of
 from captum_cnn_ext.evidence.patch_files import (
     VERSION,
@@ -255,7 +255,13 @@ class TopPatches:
             pad: what stands where a patch goes over its image's border, so that all patches of
                 a layer have one size; None cuts them at the border.
         """
-        wanted = self.channels if channels is None else torch.as_tensor(channels).reshape(-1)
+        wanted = (
+            self.channels
+            if channels is None
+            else torch.tensor(
+                [as_count("channels", c, 0) for c in as_indices("channels", channels)]
+            )
+        )
         pad = None if pad is None else as_number("pad", pad)
         boxes = self.boxes if pad is None else self.outer
         return [

@@ -15,7 +15,7 @@ from captum_cnn_ext._engine.nan_probe import measured_edges
 from captum_cnn_ext._engine.trace.field_axis import FAR, Axis
 from captum_cnn_ext._engine.trace.receptive_fields import LayerFields, layer_fields
 from captum_cnn_ext._engine.trace.window_rules import Field
-from captum_cnn_ext._numbers import whole
+from captum_cnn_ext._numbers import as_count_or_none, whole
 from captum_cnn_ext.evidence.structure import InputSize, example_inputs
 
 Span = tuple[int, int]
@@ -153,7 +153,8 @@ def receptive_field(
             f"layer {name!r}: not reached in the forward pass of this model, or its output does "
             "not depend on the image"
         )
-    if call is not None and not 0 <= call < len(calls):
+    call = as_count_or_none("call", call, 0)
+    if call is not None and call >= len(calls):
         raise ArgumentError(
             f"call={call}: layer {name!r} was called {len(calls)} time(s); expected 0 to "
             f"{len(calls) - 1}"

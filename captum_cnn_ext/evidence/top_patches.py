@@ -12,7 +12,7 @@ from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader
 
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose, find_layer, layer_name
-from captum_cnn_ext._numbers import as_count
+from captum_cnn_ext._numbers import as_count, as_indices
 from captum_cnn_ext.evidence.image_stream import Preprocess, images_of
 from captum_cnn_ext.evidence.patch_files import fingerprint
 from captum_cnn_ext.evidence.patch_job import Job
@@ -111,10 +111,8 @@ def top_patches(
     group = distributed.is_available() and distributed.is_initialized() and shard is None
     if group:
         shard = (distributed.get_rank(), distributed.get_world_size())
-    index, count = shard or (0, 1)
-    if not 0 <= index < count:
-        raise ArgumentError(f"shard={shard!r}: expected (index, count) with 0 <= index < count")
-    wanted = None if channels is None else torch.as_tensor(channels).reshape(-1).tolist()
+    index, count = (0, 1) if shard is None else _shard(shard)
+    wanted = None if channels is None else as_indices("channels", channels)
     settings = {
         "model": fingerprint(model),
         "layer": layer_name(model, module),
@@ -142,6 +140,13 @@ def top_patches(
         raise failure
     assert part is not None
     return part
+
+
+def _shard(shard: tuple[int, int]) -> tuple[int, int]:
+    found = as_indices("shard", shard)
+    if len(found) != 2 or not 0 <= found[0] < found[1]:
+        raise ArgumentError(f"shard={shard!r}: expected (index, count) with 0 <= index < count")
+    return found[0], found[1]
 
 
 def checkpoint_path(

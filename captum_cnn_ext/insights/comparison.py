@@ -17,6 +17,7 @@ from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.input_errors import explained
 from captum_cnn_ext._engine.outputs import output_tensor
 from captum_cnn_ext._engine.state import state_as_found
+from captum_cnn_ext._numbers import as_seed
 from captum_cnn_ext.insights.context import CALLED_OFTEN
 from captum_cnn_ext.insights.inputs import Images, Preprocess, read_photos
 from captum_cnn_ext.insights.layers import default_layers, named_layers
@@ -110,6 +111,7 @@ def compare(
         >>> {name: tuple(maps.shape) for name, maps in found.attributions.items()}
         {'Saliency': (1, 3, 64, 64), 'LayerGradCamPlusPlus': (1, 1, 2, 2)}
     """
+    seed = as_seed("seed", seed)
     chosen = find_methods([methods] if isinstance(methods, str) else methods)
     subject = subject_of(
         model,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.targets import as_target, select_score
+from captum_cnn_ext._numbers import whole
 from captum_cnn_ext.insights.context import Predicted
 
 SUM_TOLERANCE = 1e-3
@@ -53,7 +54,7 @@ def explained_classes(outputs: Tensor, target: Any, photos: int) -> list[int]:
     if isinstance(target, Tensor):
         target = target.tolist()
     targets = list(target) if isinstance(target, Sequence) else [target] * photos
-    if len(targets) != photos or not all(isinstance(index, int) for index in targets):
+    if len(targets) != photos or None in map(whole, targets):
         raise ArgumentError(
             f"target={target!r}: expected a class index, or one for each of {photos} photo(s)"
         )

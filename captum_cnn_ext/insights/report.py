@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from captum_cnn_ext import __version__
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer
 from captum_cnn_ext._engine.state import state_as_found
+from captum_cnn_ext._numbers import as_seed
 from captum_cnn_ext.insights.blocks import Listing, SectionContent
 from captum_cnn_ext.insights.clock import forward_seconds
 from captum_cnn_ext.insights.context import AuditContext, Problem, Rival
@@ -116,6 +117,7 @@ def audit(
     """
     started = time.perf_counter()
     require_jinja()
+    seed = as_seed("seed", seed)
     if sections is None and quick:
         sections = [key for key in QUICK_SECTIONS if key != "against" or against is not None]
     chosen = chosen_sections(sections, comparing=against is not None)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.whole_files import write_together
+from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.insights.blocks import SectionContent, Table
 from captum_cnn_ext.insights.context import Problem
 from captum_cnn_ext.insights.exports import csv_bytes
@@ -143,6 +144,7 @@ class Audit:
             >>> saved.report.name, saved.arrays.name
             ('audit.html', 'audit.npz')
         """
+        inline_limit = as_count("inline_limit", inline_limit, 0)
         paths = report_paths(path)
         content = self._page(paths.arrays.name, paths.manifest.name)
         html, images = page_html(content, inline).encode(), Beside(paths.images.name)

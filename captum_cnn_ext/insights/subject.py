@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError, runnable
 from captum_cnn_ext._engine.brief import brief
+from captum_cnn_ext._numbers import as_numbers
 from captum_cnn_ext.insights.inputs import Preprocess, normalisation
 from captum_cnn_ext.models import LoadedModel
 from captum_cnn_ext.models.loaded import ASSUMED, assumed
@@ -73,8 +74,10 @@ def subject_of(
     Raises:
         TypeError: ``model`` is neither a module nor a loaded model, ``class_names`` is a text.
     """
-    if isinstance(class_names, str):
-        raise TypeError("class_names: expected a list of names, got one text")
+    if class_names is not None and (
+        isinstance(class_names, str) or not hasattr(class_names, "__len__")
+    ):
+        raise TypeError(f"class_names={class_names!r}: expected a list of names, or a dict")
     if isinstance(model, LoadedModel):
         own = preprocess is None
         return Subject(
@@ -83,8 +86,8 @@ def subject_of(
             model.weights or "not known",
             (*model.notes, *notes),
             model.class_names if class_names is None else class_names,
-            _floats(mean) or (list(model.mean) if own else None),
-            _floats(std) or (list(model.std) if own else None),
+            _floats("mean", mean) or (list(model.mean) if own else None),
+            _floats("std", std) or (list(model.std) if own else None),
             model.preprocess if own else preprocess,
             DONE_BEFORE if tensors else _described(preprocess or model.preprocess),
         )
@@ -104,15 +107,15 @@ def subject_of(
         "as they were in memory",
         tuple(notes),
         class_names,
-        _floats(mean) or found[0],
-        _floats(std) or found[1],
+        _floats("mean", mean) or found[0],
+        _floats("std", std) or found[1],
         preprocess,
         DONE_BEFORE if tensors else _described(preprocess),
     )
 
 
-def _floats(values: Sequence[float] | Tensor | None) -> list[float] | None:
-    return None if values is None else [float(value) for value in values]
+def _floats(name: str, values: Sequence[float] | Tensor | None) -> list[float] | None:
+    return None if values is None else list(as_numbers(name, values))
 
 
 def _described(preprocess: Any) -> str:

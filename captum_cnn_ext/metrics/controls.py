@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_cnn_ext._numbers import as_number, as_seed
 from captum_cnn_ext.metrics.maps import as_image
 
 
@@ -23,7 +24,7 @@ def random_map(inputs: Any, seed: int = 0) -> Tensor:
         >>> torch.equal(random_map(x)[:2], random_map(x[:2]))
         True
     """
-    image = as_image(inputs)
+    image, seed = as_image(inputs), as_seed("seed", seed)
     maps = []
     for n in range(len(image)):
         generator = torch.Generator().manual_seed(seed + n)
@@ -48,7 +49,7 @@ def gaussian_map(inputs: Any, sigma: float = 0.25) -> Tensor:
         >>> int(hill.argmax()), float(hill.max())
         (40, 1.0)
     """
-    image = as_image(inputs)
+    image, sigma = as_image(inputs), as_number("sigma", sigma, above=0)
     hill = image.new_ones(1, 1)
     for size, shape in zip(image.shape[2:], ((-1, 1), (1, -1)), strict=True):
         place = (torch.arange(size, dtype=image.dtype, device=image.device) + 0.5) / size - 0.5

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.brief import brief
+from captum_cnn_ext._numbers import as_count, as_number
+from captum_cnn_ext.errors import choose
 from captum_cnn_ext.metrics.maps import as_image, as_maps, pixel_ranks
 from captum_cnn_ext.metrics.scoring import Scoring
 
@@ -37,7 +39,7 @@ class Curve:
         return torch.trapezoid(self.scores, self.fractions, dim=1)
 
 
-def blank_images(blank: Blank, image: Tensor) -> Tensor:
+def blank_images(blank: Blank, image: Tensor, parameter: str = "blank") -> Tensor:
     """What an image is without its information: (N, C, H, W).
 
     ``"blur"`` is a Gaussian of standard deviation 0.045 of the longer side (10 pixels of 224),
@@ -50,7 +52,7 @@ def blank_images(blank: Blank, image: Tensor) -> Tensor:
         fits = blank.ndim == 4 and len(blank) in (1, len(image))
         if not fits or blank.shape[1:] != image.shape[1:]:
             raise ArgumentError(
-                f"blank: expected shape {tuple(image.shape)}, got {tuple(blank.shape)}"
+                f"{parameter}: expected shape {tuple(image.shape)}, got {tuple(blank.shape)}"
             )
         return blank.to(image).expand_as(image)
     if blank == "mean":
@@ -58,8 +60,8 @@ def blank_images(blank: Blank, image: Tensor) -> Tensor:
     if blank == "blur":
         return _blurred(image)
     if isinstance(blank, str):
-        raise ArgumentError(f"blank={blank!r}: expected 'blur', 'mean', a number or a tensor")
-    return torch.full_like(image, blank)
+        choose(parameter, blank, ("blur", "mean"))
+    return torch.full_like(image, as_number(parameter, blank))
 
 
 def _blurred(image: Tensor) -> Tensor:
@@ -88,8 +90,7 @@ def _mixed(start: Tensor, end: Tensor, ranks: Tensor, counts: Tensor) -> Callabl
 def _counts(steps: int, image: Tensor) -> Tensor:
     """How many pixels have changed after each step, 0 and all included."""
     pixels = image.shape[2] * image.shape[3]
-    if not isinstance(steps, int) or not 0 < steps <= pixels:
-        raise ArgumentError(f"steps={steps!r}: expected an integer from 1 to {pixels}")
+    steps = as_count("steps", steps, 1, pixels)
     return torch.tensor([round(k * pixels / steps) for k in range(steps + 1)], device=image.device)
 
 
@@ -249,8 +250,8 @@ def insertion_and_deletion(
     image = as_image(inputs)
     counts = _counts(steps, image)
     ranks = pixel_ranks(as_maps(attributions, image)).to(image.device)
-    added = _mixed(blank_images(insertion_blank, image), image, ranks, counts)
-    removed = _mixed(image, blank_images(deletion_blank, image), ranks, counts)
+    added = _mixed(blank_images(insertion_blank, image, "insertion_blank"), image, ranks, counts)
+    removed = _mixed(image, blank_images(deletion_blank, image, "deletion_blank"), ranks, counts)
 
     def version(n: int, part: slice) -> Tensor:
         """Insertion's versions, the whole image last, then deletion's without it."""

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.metrics.maps import as_image, as_maps
 
 
-def box_masks(boxes: Any, size: Sequence[int]) -> Tensor:
+def box_masks(boxes: Any, size: int | Sequence[int]) -> Tensor:
     """Boxes (N, 4) as left, top, right, bottom in pixels, the last two excluded: (N, H, W).
 
     Cost: no pass of the model.
@@ -27,10 +28,19 @@ def box_masks(boxes: Any, size: Sequence[int]) -> Tensor:
     given = torch.as_tensor(boxes)
     if given.ndim != 2 or given.shape[1] != 4:
         raise ArgumentError(f"boxes: expected shape (N, 4), got {tuple(given.shape)}")
+    height, width = _size(size)
     left, top, right, bottom = (given[:, i, None, None] for i in range(4))
-    y = torch.arange(size[0], device=given.device)[:, None]
-    x = torch.arange(size[1], device=given.device)
+    y = torch.arange(height, device=given.device)[:, None]
+    x = torch.arange(width, device=given.device)
     return (y >= top) & (y < bottom) & (x >= left) & (x < right)
+
+
+def _size(size: int | Sequence[int]) -> tuple[int, int]:
+    """(H, W): the last two of any spelling of a size."""
+    listed = tuple(size)[-2:] if isinstance(size, Sequence) else (size, size)
+    if len(listed) != 2:
+        raise ArgumentError(f"size={size!r}: expected (H, W)")
+    return as_count("size", listed[0]), as_count("size", listed[1])
 
 
 def _masks(masks: Tensor, maps: Tensor) -> Tensor:
@@ -43,7 +53,9 @@ def _masks(masks: Tensor, maps: Tensor) -> Tensor:
     return masks.to(maps.device, torch.bool)
 
 
-def pointing_game(attributions: Any, masks: Tensor, inputs: Any, *, tolerance: int = 15) -> Tensor:
+def pointing_game(
+    attributions: Any, masks: Tensor, inputs: Any, *, tolerance: float = 15
+) -> Tensor:
     """1 where a map's strongest pixel lies on the object or close to it, (N,).
 
     Cost: no pass of the model.
@@ -71,14 +83,14 @@ def pointing_game(attributions: Any, masks: Tensor, inputs: Any, *, tolerance: i
         ...  for t in (10, 11)]
         [0.0, 1.0]
     """
-    maps = as_maps(attributions, as_image(inputs))
+    maps, reach = as_maps(attributions, as_image(inputs)), as_number("tolerance", tolerance, 0)
     objects = _masks(masks, maps)
     width = maps.shape[2]
     peak = maps.flatten(1).argmax(1)
     y = torch.arange(maps.shape[1], device=maps.device)[:, None]
     x = torch.arange(width, device=maps.device)
     far = (y - (peak // width)[:, None, None]) ** 2 + (x - (peak % width)[:, None, None]) ** 2
-    return (objects & (far <= tolerance**2)).flatten(1).any(1).to(maps.dtype)
+    return (objects & (far <= reach**2)).flatten(1).any(1).to(maps.dtype)
 
 
 def energy_in_box(attributions: Any, masks: Tensor, inputs: Any) -> Tensor:

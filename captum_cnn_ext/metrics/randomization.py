@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from captum_cnn_ext._engine.arguments import ArgumentError, choose, find_layer
 from captum_cnn_ext._engine.brief import brief
+from captum_cnn_ext._numbers import as_seed
 from captum_cnn_ext.metrics.agreement import rank_correlation
 from captum_cnn_ext.metrics.maps import as_image, as_maps, unit_range
 
@@ -94,7 +95,7 @@ def parameter_randomization(
             raise ArgumentError(f"layers={name!r}: this layer has no parameters of its own")
     before = as_maps(explain(model, image), image).abs()
     changed = copy.deepcopy(model)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(as_seed("seed", seed))
     correlations, similarities = [], []
     for group in tqdm(groups, desc="parameter randomization", disable=not show_progress):
         if mode == "independent":

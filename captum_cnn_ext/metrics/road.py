@@ -11,6 +11,7 @@ from torch import Tensor
 from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.transfer import to_device
+from captum_cnn_ext._numbers import as_count, as_number, as_numbers, as_seed
 from captum_cnn_ext.metrics.maps import as_image, as_maps, pixel_ranks
 from captum_cnn_ext.metrics.scoring import Scoring
 
@@ -80,6 +81,8 @@ def impute(
             f"removed: expected shape {(len(images), *images.shape[2:])}, got "
             f"{tuple(removed.shape)}"
         )
+    tolerance = as_number("tolerance", tolerance, 0)
+    most_steps = as_count("most_steps", most_steps)
     hole = removed.to(images.device, torch.bool).unsqueeze(1)
     known = (~hole).to(images.dtype)
     weight = _neighbours(torch.ones_like(images[:1, :1]))
@@ -197,8 +200,9 @@ def road(
         torch.Size([2])
     """
     image = as_image(inputs)
-    if not shares or not all(0 < share < 1 for share in shares):
-        raise ArgumentError(f"shares={shares!r}: expected numbers between 0 and 1")
+    shares = as_numbers("shares", shares, above=0, below=1)
+    noise, seed = as_number("noise", noise, 0), as_seed("seed", seed)
+    tolerance = as_number("tolerance", tolerance, 0)
     ranks = pixel_ranks(as_maps(attributions, image)).to(image.device)
     pixels = ranks[0].numel()
     counts = torch.tensor([round(share * pixels) for share in shares], device=image.device)

@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from matplotlib.colors import Colormap
 from torch import Tensor
 
+from captum_cnn_ext._numbers import as_indices
 from captum_cnn_ext.errors import ArgumentError, nearest
 
 CHANNEL_COUNTS = (1, 3)  # a picture is grey or RGB
@@ -36,7 +37,7 @@ def real_tensor(name: str, value: Any) -> Tensor:
     if value.is_complex():
         raise TypeError(f"{name}: got dtype {value.dtype}, expected real numbers; use .abs()")
     if value.numel() == 0:
-        raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected at least one value")
+        raise ArgumentError(f"{name}: got shape {tuple(value.shape)}, expected at least one value")
     tensor: Tensor = value.detach()
     return tensor if tensor.dtype == torch.float64 else tensor.to(torch.float32)
 
@@ -63,7 +64,7 @@ def picture_batch(name: str, value: Any) -> Tensor:
         hint = "; a grey picture is picture[None], and show_signals draws signals (C, L)"
     elif len(shape) == 3:
         hint = "; show_signals draws signals (N, C, L)"
-    raise ValueError(
+    raise ArgumentError(
         f"{name}: got shape {shape}, expected (N, C, H, W) or (C, H, W) with 1 or 3 channels{hint}"
     )
 
@@ -75,17 +76,17 @@ def map_batch(name: str, value: Any, pictures: Tensor) -> Tensor:
     if count == 1 and batch.dim() in (2, 3):
         batch = batch.reshape(1, -1, *shape[-2:])
     if batch.dim() != 4:
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: got shape {shape} for {count} image(s), expected ({count}, C, h, w)"
         )
     if batch.shape[0] != count:
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: got {batch.shape[0]} map(s) for {count} image(s), expected one map per image"
         )
     rows, columns = batch.shape[1:3]
     ends_in_channels = len(shape) > 2 and shape[-1] in CHANNEL_COUNTS
     if ends_in_channels and (rows == columns > 1 or (rows, columns) == pictures.shape[-2:]):
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: got shape {shape}, channels seem to come last; "
             "expected (N, C, h, w), use .permute to bring the channels before height and width"
         )
@@ -120,7 +121,7 @@ def one_picture(name: str, value: Any) -> Tensor:
     """Return one picture as (1, C, H, W)."""
     batch = picture_batch(name, value)
     if batch.shape[0] != 1:
-        raise ValueError(f"{name}: got {batch.shape[0]} images, expected one; pick {name}[i]")
+        raise ArgumentError(f"{name}: got {batch.shape[0]} images, expected one; pick {name}[i]")
     return batch
 
 
@@ -128,16 +129,10 @@ def chosen(name: str, indices: int | Sequence[int] | Tensor | None, size: int) -
     """Return the indices named, all of `size` for None."""
     if indices is None:
         return list(range(size))
-    if isinstance(indices, Tensor):
-        indices = indices.flatten().tolist()
-    picked = [indices] if isinstance(indices, int) else list(indices)
-    if not picked:
-        raise ValueError(f"{name}: got none, expected at least one index")
+    picked = as_indices(name, indices)
     for index in picked:
-        if not isinstance(index, int) or isinstance(index, bool):
-            raise TypeError(f"{name}: got {index!r}, expected integers")
         if not 0 <= index < size:
-            raise ValueError(f"{name}: got {index}, expected 0 to {size - 1}")
+            raise ArgumentError(f"{name}: got {index}, expected 0 to {size - 1}")
     return picked
 
 
@@ -148,5 +143,5 @@ def labels(name: str, value: Sequence[str] | None, count: int, what: str) -> lis
     if isinstance(value, str):
         raise TypeError(f"{name}: got one string {value!r}, expected a list of {count}")
     if len(value) != count:
-        raise ValueError(f"{name}: got {len(value)} for {count} {what}, expected one for each")
+        raise ArgumentError(f"{name}: got {len(value)} for {count} {what}, expected one for each")
     return [str(label) for label in value]

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from matplotlib.figure import Figure
 
-from captum_cnn_ext._numbers import as_count_or_none
+from captum_cnn_ext._numbers import as_count, as_count_or_none
 from captum_cnn_ext.render import checks, filters, layout
 from captum_cnn_ext.render.layout import AxesGrid, Sheet
 
@@ -66,6 +66,7 @@ def show_filter_families(
     """
     kernel = filters._kernel(weight)
     first = as_count_or_none("first", first)
+    most_members = as_count("most_members", most_members)
     if not families:
         raise ValueError("families: got none, so there is nothing to draw")
     shown = list(families)[:first]

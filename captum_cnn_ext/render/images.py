@@ -9,14 +9,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from captum_cnn_ext._numbers import as_numbers
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.render import checks
 
 
 def per_channel(name: str, value: Sequence[float] | Tensor, like: Tensor) -> Tensor:
     """Return `value` for each channel of `like` (N, C, ...)."""
-    numbers = torch.as_tensor(value, dtype=like.dtype, device=like.device).flatten()
+    numbers = torch.tensor(as_numbers(name, value), dtype=like.dtype, device=like.device)
     if numbers.numel() not in (1, like.shape[1]):
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: got {numbers.numel()} value(s) for {like.shape[1]} channel(s), "
             "expected one for each"
         )
@@ -74,8 +76,8 @@ def to_rgb(
     if mean is not None:
         offset = per_channel("mean", mean, batch)
         if bool((offset.abs() > 1).any()):
-            raise ValueError(
-                f"mean: got {offset.flatten().tolist()}, expected values on the [0, 1] scale of a "
+            raise ArgumentError(
+                f"mean: got {mean!r}, expected values on the [0, 1] scale of a "
                 "picture; divide mean and std by 255"
             )
         batch = batch + offset

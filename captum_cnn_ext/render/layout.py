@@ -15,6 +15,8 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
+from captum_cnn_ext._numbers import as_numbers
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.render.wording import LINE_SPACING, number, text_height, wrap
 
 TITLE_SIZE = 11.0
@@ -66,6 +68,10 @@ class Sheet:
     left: float = EDGE
     right: float = EDGE
     head: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.fig_size is not None and len(as_numbers("fig_size", self.fig_size, above=0)) != 2:
+            raise ArgumentError(f"fig_size={self.fig_size!r}: expected (width, height) in inches")
 
     @property
     def width(self) -> float:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.render import checks, layout
 from captum_cnn_ext.render.images import to_rgb
 from captum_cnn_ext.render.layout import AxesGrid
@@ -100,6 +101,7 @@ def save_film(
     target = Path(path)
     if target.suffix.lower() not in FILMS:
         raise ValueError(f"path: {target.name!r} ends with {target.suffix!r}; expected {FILMS}")
+    milliseconds = as_count("milliseconds", milliseconds)
     shapes = {tuple(frame.shape) for frame in frames}
     if len(shapes) != 1:
         raise ValueError(f"frames: got shapes {sorted(shapes)}; expected one or more of one shape")

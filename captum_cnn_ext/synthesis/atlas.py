@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.arguments import (
-    ArgumentError,
     Layer,
     find_layer,
     layer_name,
@@ -22,11 +21,12 @@ from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.graph_passes import graph_passes, images_at_once
 from captum_cnn_ext._engine.input_sizes import input_shape
 from captum_cnn_ext._engine.sites import layer_sites
-from captum_cnn_ext._numbers import as_count, as_count_or_none, as_seed
+from captum_cnn_ext._numbers import as_count, as_count_or_none, as_indices, as_seed
 from captum_cnn_ext._renamed import renamed
 from captum_cnn_ext.synthesis.ascent import Synthesis, maximize
 from captum_cnn_ext.synthesis.axes import images_only
 from captum_cnn_ext.synthesis.canvas import canvas_for
+from captum_cnn_ext.synthesis.objective import dim_of_channels
 from captum_cnn_ext.synthesis.objectives import Channel
 from captum_cnn_ext.synthesis.presets import find_recipe
 from captum_cnn_ext.synthesis.recipe import Recipe
@@ -123,9 +123,7 @@ def filter_atlas(
     count, fitting = _look(
         forward_func, module, shape, chosen, mean, std, channel_dim, call, additional_forward_args
     )
-    wanted = list(range(count)) if channels is None else [int(c) for c in channels]
-    if not wanted:
-        raise ArgumentError("channels=[]: expected at least one channel")
+    wanted = list(range(count)) if channels is None else as_indices("channels", channels)
 
     def run(rows: slice) -> Synthesis:
         return maximize(
@@ -212,4 +210,5 @@ def _look(
                 shapes.append(passes(canvas.normalized(canvas.image())).tensors[0][0].shape)
 
             fitting = images_at_once(run, canvas.like.device)
-    return shapes[0][channel_dim], fitting
+    shape = shapes[0]
+    return shape[dim_of_channels(channel_dim, shape, sites[0].name)], fitting

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.brief import brief
-from captum_cnn_ext._numbers import as_count, as_number
+from captum_cnn_ext._numbers import as_count, as_indices, as_number
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,9 @@ class Snapshots:
 
     def __init__(self, every: int = 16, steps: Collection[int] | None = None) -> None:
         self._wanted = (
-            None if steps is None else frozenset(as_count("steps", step, 0) for step in steps)
+            None
+            if steps is None
+            else frozenset(as_count("steps", step, 0) for step in as_indices("steps", steps))
         )
         self._every = as_count("every", every)
         self.images: list[Tensor] = []

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.input_sizes import input_axes, input_shape
-from captum_cnn_ext._numbers import as_number
+from captum_cnn_ext._numbers import as_number, as_numbers
 from captum_cnn_ext.synthesis.axes import KINDS, spread_over
 from captum_cnn_ext.synthesis.image_params import Fourier, ImageParam, MakeImage
 
@@ -228,7 +228,9 @@ def _per_channel(
     if values is None and other is None:
         return None
     neutral = 0.0 if name == "mean" else 1.0
-    numbers = torch.as_tensor([neutral] if values is None else list(values)).to(like).flatten()
+    bounds = {"above": 0.0} if name == "std" else {}
+    given = as_numbers(name, neutral if values is None else values, **bounds)
+    numbers = torch.tensor(given, dtype=like.dtype, device=like.device)
     if len(numbers) not in (1, param.shape[1]):
         raise ArgumentError(
             f"{name}: got {len(numbers)} values for {param.shape[1]} channels; expected one for "

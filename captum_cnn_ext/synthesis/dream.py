@@ -106,7 +106,7 @@ def deep_dream(
         as_count("octaves", octaves),
         as_number("octave_scale", octave_scale, above=1),
     )
-    step_size, seed = as_number("step_size", step_size), as_seed("seed", seed)
+    step_size, seed = as_number("step_size", step_size, 0), as_seed("seed", seed)
     most = None if most is None else as_number("most", most)
     jitter = as_count("jitter", jitter, 0)
     if image.ndim not in (3, 4) or not image.is_floating_point():

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
-from captum_cnn_ext._numbers import as_count, as_number, whole
+from captum_cnn_ext._numbers import as_count, as_indices, as_number
 from captum_cnn_ext.synthesis.axes import LINEAR, images_only
 from captum_cnn_ext.synthesis.spectrum import falloff, from_unit, to_unit
 
@@ -47,14 +47,15 @@ class ImageParam(nn.Module, ABC):
 
     def __init__(self, shape: Shape, grey: bool = False) -> None:
         super().__init__()
-        if not 3 <= len(shape) <= 5 or not all((whole(n) or 0) > 0 for n in shape):
+        sizes = as_indices("shape", shape)
+        if not 3 <= len(sizes) <= 5 or min(sizes) < 1:
             raise ArgumentError(
-                f"shape={tuple(shape)}: expected (N, C, H, W), or (N, C, L) of signals, or "
+                f"shape={shape!r}: expected (N, C, H, W), or (N, C, L) of signals, or "
                 "(N, C, D, H, W) of volumes, each 1 or more"
             )
         if self.images_only:
             images_only(type(self).__name__, shape)
-        self.shape, self.grey = torch.Size(map(int, shape)), grey
+        self.shape, self.grey = torch.Size(sizes), grey
 
     @property
     def painted(self) -> torch.Size:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
-from captum_cnn_ext._numbers import as_count, as_number
+from captum_cnn_ext._numbers import as_count, as_indices, as_number
 from captum_cnn_ext.synthesis.axes import LINEAR
 from captum_cnn_ext.synthesis.image_params import ImageParam, Shape
 
@@ -151,7 +151,7 @@ class Generator(_Fitted):
         sd, low, high = as_number("sd", sd, 0), as_number("low", low), as_number("high", high)
         if low == high:
             raise ArgumentError(f"low={low}, high={high}: expected black and white to differ")
-        latent = tuple(as_count("latent", n) for n in latent)
+        latent = tuple(as_count("latent", n) for n in as_indices("latent", latent))
         noise = torch.randn(self.shape[0], *latent, generator=generator, device="cpu", dtype=dtype)
         self.latent = nn.Parameter((noise * sd).to(device))
         self.low, self.high = low, high

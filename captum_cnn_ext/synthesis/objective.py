@@ -60,13 +60,18 @@ class View:
                 f"layer {str(place)!r}: gives {tuple(tensor.shape)} for {self.count} images; "
                 "expected (N, C, ...)"
             )
-        dim = whole(channel_dim)
-        if not dim or not -tensor.ndim < dim < tensor.ndim:
-            raise ArgumentError(
-                f"channel_dim={channel_dim!r}: layer {str(place)!r} gives {tuple(tensor.shape)}; "
-                f"expected 1 to {tensor.ndim - 1}, or -1"
-            )
-        return tensor.movedim(dim, 1)
+        return tensor.movedim(dim_of_channels(channel_dim, tensor.shape, str(place)), 1)
+
+
+def dim_of_channels(channel_dim: int, shape: Sequence[int], layer: str) -> int:
+    """``channel_dim``, if a layer that gives ``shape`` can have its channels there."""
+    dim = whole(channel_dim)
+    if not dim or not -len(shape) < dim < len(shape):
+        raise ArgumentError(
+            f"channel_dim={channel_dim!r}: layer {layer!r} gives {tuple(shape)}; expected 1 to "
+            f"{len(shape) - 1}, or -1"
+        )
+    return dim
 
 
 Score = Callable[[View], Tensor]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -14,7 +13,7 @@ from captum_cnn_ext._engine.arguments import Layer as AnyLayer
 from captum_cnn_ext._engine.captum_compat import TargetType
 from captum_cnn_ext._engine.outputs import output_tensor
 from captum_cnn_ext._engine.targets import as_target, select_score
-from captum_cnn_ext._numbers import as_count, whole
+from captum_cnn_ext._numbers import as_count, as_indices, whole
 from captum_cnn_ext.synthesis.objective import (
     Batch,
     Objective,
@@ -242,16 +241,9 @@ def Custom(
 
 
 def _one_each(parameter: str, value: Channels) -> int | list[int]:
-    if isinstance(value, Tensor):
-        value = value.tolist()
-    try:
-        if isinstance(value, Sequence) and len(value):
-            return [operator.index(v) for v in value]
-        return operator.index(value)  # type: ignore[arg-type]
-    except TypeError as error:
-        raise TypeError(
-            f"{parameter}={value!r}: expected an index, or a list of one for each image"
-        ) from error
+    found = as_indices(parameter, value)
+    given = value.tolist() if isinstance(value, Tensor) else value
+    return found if whole(given) is None else found[0]
 
 
 def _place(position: int | Sequence[int]) -> tuple[int, ...]:

@@ -109,7 +109,7 @@ def yosinski(
         small_norms: per cent of the positions that are set to grey.
     """
     blur, small_norms = as_number("blur", blur, 0), as_number("small_norms", small_norms, 0, 100)
-    every = as_count("every", every)
+    decay, every = as_number("decay", decay, 0, 1), as_count("every", every)
     held = [NormalizeGradient("rms"), Decay(decay)]
     held += [BlurEvery(every, blur)] if blur else []
     held += [ClipSmallNorms(small_norms)] if small_norms else []

@@ -170,7 +170,7 @@ def affine(
     """
     if not isinstance(scale, Sequence) or len(scale) != 2:
         raise ArgumentError(f"scale={scale!r}: expected two numbers, from and to")
-    low, high = _ordered("scale", *scale)
+    low, high = _ordered(*scale, ("scale[0]", "scale[1]"))
     degrees, shift = as_number("degrees", degrees, 0), as_number("shift", shift, 0)
     _judge_fill(fill)
 
@@ -200,7 +200,7 @@ def affine(
 
 def scale(low: float, high: float, *, fill: Fill = "random") -> Transform:
     """A random scale: :func:`affine` with nothing else."""
-    return affine((low, high), fill=fill)
+    return affine(_ordered(low, high), fill=fill)
 
 
 def rotate(degrees: float, *, fill: Fill = "random") -> Transform:
@@ -220,7 +220,7 @@ def resize(low: float, high: float, smallest: int = 32) -> Transform:
     Raises:
         ArgumentError: a factor that is not positive.
     """
-    low, high = _ordered("low, high", low, high)
+    low, high = _ordered(low, high)
     smallest = as_count("smallest", smallest)
 
     def apply(image: Tensor, generator: torch.Generator) -> Tensor:
@@ -301,8 +301,8 @@ def _judge_fill(fill: Fill) -> None:
         as_number("fill", fill, 0, 1)
 
 
-def _ordered(parameter: str, low: float, high: float) -> Range:
-    low, high = (as_number(parameter, end, above=0) for end in (low, high))
+def _ordered(low: float, high: float, names: tuple[str, str] = ("low", "high")) -> Range:
+    ends = as_number(names[0], low, above=0), as_number(names[1], high, above=0)
     if low > high:
-        raise ArgumentError(f"{parameter}={(low, high)}: expected the smaller number first")
-    return low, high
+        raise ArgumentError(f"{names[0]}={low}, {names[1]}={high}: expected the smaller first")
+    return ends

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer
 from captum_cnn_ext._engine.recording import record
 from captum_cnn_ext._engine.sites import layer_sites
+from captum_cnn_ext._numbers import as_count, as_count_or_none
 from captum_cnn_ext.attr.reshape import channel_maps
 
 
@@ -58,11 +59,12 @@ def unit_gradients(
         torch.Size([1, 64, 16, 16])
     """
     (here,) = layer_sites(model, find_layer(model, layer), False, call)
+    origin_call = as_count_or_none("origin_call", origin_call, 0)
     (there,) = layer_sites(model, find_layer(model, origin, "origin"), False, origin_call)
     with record(model, [here, there], (inputs,), from_inputs=True) as recording:
         ours, theirs = recording.outputs(0)[0], recording.outputs(1)[0]
         units = channel_maps(theirs, (inputs,), there.name, None)
-        if not 0 <= channel < units.shape[1]:
+        if not 0 <= as_count("channel", channel, 0) < units.shape[1]:
             raise ArgumentError(
                 f"channel={channel}: expected 0 to {units.shape[1] - 1}, the channels of "
                 f"{there.name!r}"

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import nn
 
 from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.evidence import TopPatches
 from captum_cnn_ext.insights.explorer.code import IN_MEMORY, Setup, Snippets
 from captum_cnn_ext.insights.explorer.limits import MOST_BYTES, judge_host
@@ -129,6 +130,7 @@ def explore(
         TypeError: model: expected a torch.nn.Module or a LoadedModel, got str
     """
     hosts = judge_host(host, allow_remote)
+    port = None if port is None else as_count("port", port, 1, 65535)
     if images is None:
         from captum_cnn_ext.photos import demo_photos
 
