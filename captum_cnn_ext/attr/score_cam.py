@@ -45,7 +45,9 @@ def varying_channels(maps: Tensor, top: int | None = None) -> list[Tensor]:
 
     The ``top`` of variance where there are more.
     """
-    flat = maps.flatten(2)
+    if not len(maps):
+        return []
+    flat = maps.reshape(*maps.shape[:2], -1)
     varies = flat.amax(2) > flat.amin(2)
     variance = torch.where(varies, flat.var(2, correction=0), -1).cpu()  # one question for all
     found = []
