@@ -174,7 +174,7 @@ def test_the_command_writes_table_picture_and_figures(net, tmp_path, capsys):
     [
         (["--methods", "LayerHiResCm"], "is not a known method; nearest: 'LayerHiResCam'"),
         (["--road-shares", "2"], "expected numbers between 0 and 1"),
-        (["--steps", "0"], "expected 1 or more"),
+        (["--steps", "0"], "--steps: '0': expected an integer"),
         (["--out", "x.txt"], "ends in .json"),
         (["--variants", "11"], "expected an integer from 1 to 10"),
         (["--layer", "conv9"], "has no such layer"),

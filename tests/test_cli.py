@@ -74,7 +74,7 @@ def one_error_line(capsys):
 
 
 def test_a_users_model_and_photos(folder, capsys):
-    code = main([*QUICK, "--class-names", "names.txt", "--layers", "1", "--out", "my.html"])
+    code = main([*QUICK, "--class-names", "names.txt", "--layer", "1", "--out", "my.html"])
     out, err = capsys.readouterr()
     assert (code, err) == (0, "")
     assert "report: my.html (" in out
@@ -129,7 +129,7 @@ def test_against_a_checkpoint_and_against_another_model(folder, capsys):
     state = net.build()[0].state_dict()
     state["4.bias"] = state["4.bias"] + torch.tensor([0.0, 9.0, 0.0])
     torch.save(state, folder / "later.pt")
-    arguments = [*QUICK[:-1], "summary", "--layers", "1", "--methods", "LayerHiResCam"]
+    arguments = [*QUICK[:-1], "summary", "--layer", "1", "--methods", "LayerHiResCam"]
     assert main([*arguments, "--against", "later.pt"]) == 0
     capsys.readouterr()
     record = json.loads((folder / "audit.manifest.json").read_text("utf-8"))
@@ -212,7 +212,7 @@ def test_version_and_help(capsys):
     for arguments, expected in [
         (["--version"], f"captum-cnn-ext {__version__}"),
         (["--help"], "examples:"),
-        (["audit", "--help"], "--layers layer3,layer4"),
+        (["audit", "--help"], "--layer layer3,layer4"),
         (["structure", "--help"], "--input-size 3x128x128"),
     ]:
         with pytest.raises(SystemExit) as end:
@@ -255,15 +255,15 @@ def test_python_dash_m_is_the_same_program(tmp_path):
         (["--images", "photo"], "photo"),
         (["--images", "empty"], "none in empty"),
         (["--images", "photos", "broken.png", "--on-error", "raise"], "broken.png"),
-        (["--layers", "0,9"], "layers='9': Sequential has no such layer"),
-        (["--layers", ","], "expected at least one layer"),
+        (["--layer", "0,9"], "layers='9': Sequential has no such layer"),
+        (["--layer", ","], "expected at least one layer"),
         (["--target", "3"], "target=3"),
         (["--sections", "sumary"], "nearest: 'summary'"),
         (["--out", "report.pdf"], "ends in .html"),
         (["--out", "missing/report.html"], "does not exist"),
         (["--out", "photos"], "ends in .html"),
         (["--device", "nonsense"], "nonsense"),
-        (["--max-images", "-1"], "argument --max-images: '-1': expected 0 or more"),
+        (["--max-images", "-1"], "argument --max-images: '-1': expected an integer of at least 0"),
         (["--seed", "x"], "--seed"),
         (["--colour", "blue"], "--colour"),
     ],

@@ -631,7 +631,7 @@ def test_without_gradio_the_error_names_the_extra(monkeypatch):
         (["--top-patches", "none.npz"], "there is no file"),
         (["--images", "nowhere"], "no file or folder"),
         (["--cache", "nowhere"], "expected a folder"),
-        (["--labels", "nowhere.txt"], "nowhere.txt"),
+        (["--class-names", "nowhere.txt"], "nowhere.txt"),
     ],
 )
 def test_the_command_says_in_one_line_what_is_wrong(arguments, message, capsys):

@@ -90,7 +90,7 @@ def test_files_of_every_command(place, tmp_path, capsys):
         ["top-patches", *model, "--images", photos, "--layer", "3", "--picture", "patches.png",
          "--checkpoint", "job.npz", quiet],
         ["synthesize", *model, "--target", "1", "--steps", "2", "--size", "32", quiet],
-        ["dream", *model, "--image", photo, "--layers", "3", "--steps", "1", "--octaves", "1",
+        ["dream", *model, "--image", photo, "--layer", "3", "--steps", "1", "--octaves", "1",
          quiet],
     ]  # fmt: skip
     for command in commands:

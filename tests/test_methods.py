@@ -218,7 +218,6 @@ def test_the_commands_take_the_same_methods(tmp_path, monkeypatch):
     monkeypatch.setattr(bench, "run", lambda *a, **k: seen.append(a[1]) or plain(*a, **k))
     arguments = ["--methods", ",".join(names), "--variants", "1", "--steps", "2"]
     assert cli.main(["bench", *common, *arguments, "--road-shares", "0.5"]) == 0
-    common[common.index("--layer")] = "--layers"
     assert cli.main(["audit", *common, "--methods", ",".join(names), "--target", "1",
                      "--sections", "attributions"]) == 0  # fmt: skip
     (arrays,) = tmp_path.glob("*.npz")

@@ -1,10 +1,12 @@
 """Every old spelling of an argument works for one version, with a warning that names the new."""
 
+import importlib
+
 import pytest
 import torch
 from test_input_sizes import network
 
-from captum_cnn_ext import attr, evidence, synthesis
+from captum_cnn_ext import attr, cli, evidence, synthesis
 from captum_cnn_ext._renamed import renamed
 
 
@@ -51,3 +53,28 @@ def test_the_new_spelling_wins():
     assert function(new=2) == 2
     with pytest.raises(TypeError, match="other"):
         function(other=2)
+
+
+@pytest.mark.parametrize(
+    ("command", "old", "new", "dest"),
+    [
+        ("audit", "--layers", "--layer", "layers"),
+        ("dream", "--layers", "--layer", "layers"),
+        ("cam", "--layers", "--layer", "layer"),
+        ("explore", "--labels", "--class-names", "class_names"),
+    ],
+)
+def test_the_commands_take_the_old_spelling_with_a_note(
+    command, old, new, dest, monkeypatch, capsys
+):
+    given = []
+    module = importlib.import_module(f"captum_cnn_ext.cli.{command}")
+    monkeypatch.setattr(module, f"_{command}", lambda options: given.append(options) or 0)
+    for spelling in (old, new):
+        assert cli.main([command, spelling, "x"]) == 0
+    assert [getattr(options, dest) for options in given] == ["x", "x"]
+    note = f"{old} is the old spelling of {new} and goes away in the next version"
+    assert capsys.readouterr().err == f"captum-cnn-ext: note: {note}\n"
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    assert old not in capsys.readouterr().out.split()

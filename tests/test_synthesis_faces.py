@@ -99,7 +99,7 @@ def test_synthesize_channels_and_a_gallery(folder, capsys):  # noqa: F811
 
 
 def test_dream(folder, capsys):  # noqa: F811
-    options = ("--image", "photos/red.png", "--layers", "0", "--steps", "2", "--out", "d.png")
+    options = ("--image", "photos/red.png", "--layer", "0", "--steps", "2", "--out", "d.png")
     assert main(["dream", *MODEL, *options]) == 0
     with Image.open("d.png") as picture:
         assert picture.size == (20, 18)
@@ -126,9 +126,15 @@ def test_dream(folder, capsys):  # noqa: F811
             "--film a.avi: expected a name that ends in one of",
         ),
         (["dream", "--image", "none.png"], "there is no file or folder none.png"),
-        (["dream", "--image", "photos/red.png", "--layers", "x"], "layer='x'"),
-        (["dream", "--image", "photos/red.png", "--layers", "0", "--octaves", "0"], "octaves=0"),
-        (["dream", "--image", "photos/red.png", "--longest", "0"], "--longest 0"),
+        (["dream", "--image", "photos/red.png", "--layer", "x"], "layer='x'"),
+        (
+            ["dream", "--image", "photos/red.png", "--layer", "0", "--octaves", "0"],
+            "--octaves: '0': expected an integer of at least 1",
+        ),
+        (
+            ["dream", "--image", "photos/red.png", "--longest", "0"],
+            "--longest: '0': expected an integer",
+        ),
     ],
 )
 def test_wrong_arguments_give_one_line_and_no_file(folder, capsys, arguments, message):  # noqa: F811

@@ -44,7 +44,7 @@ EXAMPLES = f"""examples:
   {PROGRAM} audit
       the packaged network on four packaged photos, into audit.html and audit.npz
   {PROGRAM} audit --model torchvision:resnet50 --weights DEFAULT --images photos/ \\
-      --layers layer3,layer4 --out report.html
+      --layer layer3,layer4 --out report.html
   {PROGRAM} audit --model path/net.py:build --weights net.safetensors --class-names names.txt
   {PROGRAM} explore --images photos/
   {PROGRAM} cam --image dog.jpg --methods gradcam,hirescam --out dog.png

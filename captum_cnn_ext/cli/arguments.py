@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -75,17 +75,44 @@ def add_photo_arguments(parser: argparse.ArgumentParser) -> None:
     add_images_arguments(parser)
     parser.add_argument(
         "--max-images",
-        type=_count,
+        type=integer(0),
         default=MOST_IMAGES,
         metavar="N",
         help=f"use the first N pictures, 0 for all (default: {MOST_IMAGES})",
     )
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r}: expected 0 or more")
-    return int(text)
+def integer(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    """The type of an argument that counts something."""
+
+    def judged(text: str) -> int:
+        found = int(text) if text.strip().isdecimal() else None
+        if found is None or found < minimum or (maximum is not None and found > maximum):
+            bounds = f"from {minimum} to {maximum}" if maximum else f"of at least {minimum}"
+            raise argparse.ArgumentTypeError(f"{text!r}: expected an integer {bounds}")
+        return found
+
+    return judged
+
+
+def add_old_spelling(parser: argparse.ArgumentParser, old: str, new: str) -> None:
+    """Take ``old`` for ``new``, hidden and with a note, for one more version."""
+    action = next(a for a in parser._actions if new in a.option_strings)
+    parser.add_argument(
+        old,
+        action=_OldSpelling,
+        dest=action.dest,
+        const=new,
+        default=argparse.SUPPRESS,
+        help=argparse.SUPPRESS,
+    )
+
+
+class _OldSpelling(argparse.Action):
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        note = f"{option} is the old spelling of {self.const} and goes away in the next version"
+        print(f"{PROGRAM}: note: {note}", file=sys.stderr)
+        setattr(namespace, self.dest, values)
 
 
 @contextmanager

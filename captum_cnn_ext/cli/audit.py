@@ -23,6 +23,7 @@ from captum_cnn_ext.cli.arguments import (
     UsageError,
     add_command,
     add_model_arguments,
+    add_old_spelling,
     add_photo_arguments,
     load,
     one_line,
@@ -38,7 +39,7 @@ SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 EXAMPLES = f"""examples:
   {PROGRAM} audit
   {PROGRAM} audit --images cat.jpg dog.jpg --out pets.html
-  {PROGRAM} audit --model torchvision:resnet50 --weights DEFAULT --layers layer3,layer4
+  {PROGRAM} audit --model torchvision:resnet50 --weights DEFAULT --layer layer3,layer4
   {PROGRAM} audit --model path/net.py:build --weights net.pt --target 3 --device cuda
   {PROGRAM} audit --sections summary,attributions --no-progress
   {PROGRAM} audit --quick
@@ -60,7 +61,12 @@ def add(commands: Any) -> None:
     add_model_arguments(audit)
     add_photo_arguments(audit)
     add = audit.add_argument
-    add("--layers", metavar="A,B", help="dotted names of layers to explain (default: chosen)")
+    add(
+        "--layer",
+        dest="layers",
+        metavar="A,B",
+        help="dotted names of layers to explain (default: chosen)",
+    )
     add("--methods", metavar="A,B", help="methods of list-methods (default: a quick set)")
     add("--class-names", metavar="FILE", help="one name per line, or JSON")
     add("--target", type=int, metavar="N", help="class to explain (default: the strongest)")
@@ -76,6 +82,7 @@ def add(commands: Any) -> None:
     add("--out", default="audit.html", metavar="FILE", help="report to write (default: audit.html)")
     add("--seed", type=int, default=0, metavar="N", help="for random numbers (default: 0)")
     add("--no-progress", action="store_true", help="no progress bar")
+    add_old_spelling(audit, "--layers", "--layer")
     audit.set_defaults(run=_audit)
 
 

@@ -19,6 +19,7 @@ from captum_cnn_ext.cli.arguments import (
     add_command,
     add_images_arguments,
     add_model_arguments,
+    integer,
     load,
     one_line,
     read_photos,
@@ -53,13 +54,13 @@ def add(commands: Any) -> None:
     add_model_arguments(bench)
     add = bench.add_argument
     add_images_arguments(bench)
-    add("--variants", type=int, default=10, metavar="N",
+    add("--variants", type=integer(1, 10), default=10, metavar="N",
         help="crops and mirror images of each photo, 1 to 10 (default: 10)")  # fmt: skip
     add("--methods", metavar="A,B", help="names as in the table or as list-methods prints them "
         "(default: those of the table in benchmarks/)")  # fmt: skip
     add("--adapters", metavar="FILE", help="a Python file with more METHODS; runs that code")
     add("--layer", metavar="NAME", help="dotted name of the layer for CAMs (default: chosen)")
-    add("--steps", type=int, default=24, metavar="N", help="of insertion and deletion (24)")
+    add("--steps", type=integer(1), default=24, metavar="N", help="of insertion and deletion (24)")
     add("--road-shares", default="0.2,0.4,0.6,0.8", metavar="A,B", help="removed by ROAD")
     add("--seed", type=int, default=0, metavar="N", help="for random numbers (default: 0)")
     add("--out", default="bench.json", metavar="FILE", help="results (default: bench.json)")
@@ -72,8 +73,6 @@ def _bench(options: argparse.Namespace) -> int:
     if out.suffix != ".json" or not out.parent.is_dir():
         raise UsageError(f"--out {options.out}: expected a name that ends in .json, in a folder")
     shares = _shares(options.road_shares)
-    if options.steps < 1:
-        raise UsageError(f"--steps {options.steps}: expected 1 or more")
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own lines, for each map
     with _workers(options) as (rank, workers):
         return _run(options, out, shares, rank, workers)

@@ -11,6 +11,7 @@ from captum_cnn_ext.cli.arguments import (
     UsageError,
     add_command,
     add_model_arguments,
+    add_old_spelling,
     add_photo_arguments,
     as_notes,
     load,
@@ -42,7 +43,7 @@ def add(commands: Any) -> None:
     add_photo_arguments(cam)
     add = cam.add_argument
     add("--methods", default=METHODS, metavar="A,B", help="names as list-methods prints them")
-    add("--layer", "--layers", metavar="A,B", help="dotted names (default: the suggested layer)")
+    add("--layer", metavar="A,B", help="dotted names (default: the suggested layer)")
     add("--target", type=int, metavar="N", help="class to explain (default: the strongest)")
     add("--class-names", metavar="FILE", help="one name per line, or JSON")
     add("--sign", choices=("positive", "negative", "all", "absolute_value"), default="positive",
@@ -50,6 +51,7 @@ def add(commands: Any) -> None:
     add("--seed", type=int, default=0, metavar="N", help="for random numbers (default: 0)")
     add("--out", default="cam.png", metavar="FILE", help="picture to write (default: cam.png)")
     add("--no-progress", action="store_true", help="no progress bar")
+    add_old_spelling(cam, "--layers", "--layer")
     cam.set_defaults(run=_cam)
 
 

@@ -13,6 +13,7 @@ from captum_cnn_ext.cli.arguments import (
     add_model_arguments,
     add_photo_arguments,
     as_notes,
+    integer,
     load,
     one_line,
     read_photos,
@@ -42,7 +43,12 @@ def add(commands: Any) -> None:
     add = deconv.add_argument
     add("--layer", metavar="NAME", help="dotted name (default: the stage before the last)")
     add("--channels", metavar="A,B", help="feature maps (default: each photo's strongest)")
-    add("--top", type=int, metavar="K", help=f"so many of the channels (default: {UNITS} or all)")
+    add(
+        "--top",
+        type=integer(1),
+        metavar="K",
+        help=f"so many of the channels (default: {UNITS} or all)",
+    )
     add("--rule", choices=("auto", "deconvnet", "guided", "gradient"), default="auto",
         help="auto: deconvnet where max-poolings lie before the layer, else guided")  # fmt: skip
     add("--crop", choices=("energy", "field", "none"), default="energy",

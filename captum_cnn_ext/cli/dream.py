@@ -11,6 +11,8 @@ from captum_cnn_ext.cli.arguments import (
     UsageError,
     add_command,
     add_model_arguments,
+    add_old_spelling,
+    integer,
     load,
     one_line,
     split,
@@ -19,7 +21,7 @@ from captum_cnn_ext.cli.pictures import checked_picture
 
 EXAMPLES = f"""examples:
   {PROGRAM} dream
-  {PROGRAM} dream --image cat.jpg --layers _blocks.7,_blocks.10 --octaves 4 --out cat-dream.png
+  {PROGRAM} dream --image cat.jpg --layer _blocks.7,_blocks.10 --octaves 4 --out cat-dream.png
 """
 
 
@@ -35,14 +37,15 @@ def add(commands: Any) -> None:
     add_model_arguments(command)
     add = command.add_argument
     add("--image", metavar="PATH", help="a picture file (default: a packaged cat)")
-    add("--layers", metavar="A,B", help="dotted names (default: a middle layer)")
-    add("--octaves", type=int, default=3, metavar="N", help="sizes (3)")
-    add("--steps", type=int, default=20, metavar="N", help="for each size (20)")
+    add("--layer", dest="layers", metavar="A,B", help="dotted names (default: a middle layer)")
+    add("--octaves", type=integer(1), default=3, metavar="N", help="sizes (3)")
+    add("--steps", type=integer(1), default=20, metavar="N", help="for each size (20)")
     add("--step-size", type=float, default=0.01, metavar="X", help="of pixels in [0, 1] (0.01)")
-    add("--longest", type=int, default=512, metavar="N", help="longer side in pixels (512)")
+    add("--longest", type=integer(1), default=512, metavar="N", help="longer side in pixels (512)")
     add("--out", default="dream.png", metavar="FILE", help="(dream.png)")
     add("--seed", type=int, default=0, metavar="N", help="for random numbers (default: 0)")
     add("--no-progress", action="store_true", help="no progress bar")
+    add_old_spelling(command, "--layers", "--layer")
     command.set_defaults(run=_dream)
 
 
@@ -54,8 +57,6 @@ def _dream(options: argparse.Namespace) -> int:
         photos = load_photos([options.image]) if options.image else demo_photos()
     except (ImportError, OSError, ValueError) as error:
         raise UsageError(one_line(error)) from error
-    if options.longest < 1:
-        raise UsageError(f"--longest {options.longest}: expected 1 or more")
     loaded = load(options)
 
     import numpy as np

@@ -13,7 +13,9 @@ from captum_cnn_ext.cli.arguments import (
     UsageError,
     add_command,
     add_model_arguments,
+    add_old_spelling,
     add_photo_arguments,
+    integer,
     load,
     one_line,
     read_photos,
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 EXAMPLES = f"""examples:
   {PROGRAM} explore
   {PROGRAM} explore --model torchvision:resnet50 --weights DEFAULT --images photos/
-  {PROGRAM} explore --model path/net.py:build --weights net.pt --labels names.txt \\
+  {PROGRAM} explore --model path/net.py:build --weights net.pt --class-names names.txt \\
       --images photos/ --top-patches top_patches.npz --cache synthesised/
 """
 
@@ -43,7 +45,7 @@ def add(commands: Any) -> None:
     add_model_arguments(explore)
     add_photo_arguments(explore)
     add = explore.add_argument
-    add("--labels", "--class-names", dest="class_names", metavar="FILE",
+    add("--class-names", metavar="FILE",
         help="class names: one per line, or JSON")  # fmt: skip
     add("--top-patches", nargs="+", default=[], metavar="FILE",
         help="results of the command top-patches, for the units' pages")  # fmt: skip
@@ -51,10 +53,16 @@ def add(commands: Any) -> None:
         help="the folder of pictures that they rank (default: --images)")  # fmt: skip
     add("--cache", metavar="FOLDER", help="keep synthesised images here (default: until the end)")
     add("--host", default="127.0.0.1", metavar="H", help="address to listen at (127.0.0.1)")
-    add("--port", type=int, metavar="N", help="port (default: the first free one from 7860)")
+    add(
+        "--port",
+        type=integer(1, 65535),
+        metavar="N",
+        help="port (default: the first free one from 7860)",
+    )
     add("--allow-remote", action="store_true",
         help="let other machines in where --host says so; there is no password")  # fmt: skip
     add("--open", action="store_true", help="open the page in the browser")
+    add_old_spelling(explore, "--labels", "--class-names")
     explore.set_defaults(run=_explore)
 
 

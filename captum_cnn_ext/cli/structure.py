@@ -13,6 +13,7 @@ from captum_cnn_ext.cli.arguments import (
     UsageError,
     add_command,
     add_model_arguments,
+    integer,
     load,
     one_line,
 )
@@ -43,7 +44,10 @@ def add(commands: Any) -> None:
         "--graph", metavar="FILE", help="also draw the network into this .svg (or write .dot)"
     )
     structure.add_argument(
-        "--depth", type=int, metavar="N", help="in the graph, modules nested deeper are one box"
+        "--depth",
+        type=integer(1),
+        metavar="N",
+        help="in the graph, modules nested deeper are one box",
     )
     structure.set_defaults(run=_structure)
 
@@ -89,8 +93,6 @@ def _judge_graph(options: argparse.Namespace) -> None:
         raise UsageError(f"--graph {options.graph!r}: expected a name that ends in .svg or .dot")
     if not target.parent.is_dir():
         raise UsageError(f"--graph {options.graph!r}: its folder does not exist")
-    if options.depth is not None and options.depth < 1:
-        raise UsageError(f"--depth {options.depth}: expected 1 or more")
 
 
 def _draw(model: Any, shape: tuple[int, ...], options: argparse.Namespace) -> None:

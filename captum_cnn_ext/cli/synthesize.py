@@ -11,6 +11,7 @@ from captum_cnn_ext.cli.arguments import (
     UsageError,
     add_command,
     add_model_arguments,
+    integer,
     load,
     one_line,
     split,
@@ -42,11 +43,22 @@ def add(commands: Any) -> None:
     add("--target", metavar="N,M", help="classes, by number")
     add("--layer", metavar="NAME", help="dotted name of a layer, instead of classes")
     add("--channels", metavar="A,B", help="channels of the layer (default: all, as a gallery)")
-    add("--best", type=int, default=64, metavar="N", help="of a gallery, keep N channels (64)")
-    add("--size", type=int, metavar="N", help="pixels (default: the model's; of a gallery 128)")
+    add(
+        "--best",
+        type=integer(1),
+        default=64,
+        metavar="N",
+        help="of a gallery, keep N channels (64)",
+    )
+    add(
+        "--size",
+        type=integer(1),
+        metavar="N",
+        help="pixels (default: the model's; of a gallery 128)",
+    )
     add("--recipe", metavar="NAME", help="transferable, lucid, chollet, yosinski or maco "
         "(default: transferable; of a gallery lucid)")  # fmt: skip
-    add("--steps", type=int, metavar="N", help="(default: the recipe's; of a gallery 128)")
+    add("--steps", type=integer(1), metavar="N", help="(default: the recipe's; of a gallery 128)")
     add("--class-names", metavar="FILE", help="one name per line, or JSON")
     add("--film", metavar="FILE", help="write how it came about, .gif, .webp or .mp4")
     add("--out", default="synthesis.png", metavar="FILE", help="(synthesis.png)")

@@ -14,6 +14,7 @@ from captum_cnn_ext.cli.arguments import (
     add_command,
     add_model_arguments,
     add_on_error_argument,
+    integer,
     load,
     one_line,
     split,
@@ -42,11 +43,11 @@ def add(commands: Any) -> None:
     add = parser.add_argument
     add("--layer", required=True, metavar="NAME", help="dotted name of the layer")
     add("--images", required=True, metavar="FOLDER", help="folder of pictures, searched deeply")
-    add("--k", type=int, default=9, metavar="N", help="patches for each channel (9)")
+    add("--k", type=integer(1), default=9, metavar="N", help="patches for each channel (9)")
     add("--channels", metavar="A,B", help="channels to rank (default: all)")
     add("--unit", choices=("max", "min", "mean"), default="max", help="what of a map counts (max)")
-    add("--batch-size", type=int, default=32, metavar="N", help="images at once (32)")
-    add("--workers", type=int, default=0, metavar="N", help="processes that read ahead (0)")
+    add("--batch-size", type=integer(1), default=32, metavar="N", help="images at once (32)")
+    add("--workers", type=integer(0), default=0, metavar="N", help="processes that read ahead (0)")
     add_on_error_argument(parser)
     add("--checkpoint", metavar="FILE", help="write and resume from this .npz file")
     add("--out", default="top_patches.npz", metavar="FILE", help="result (top_patches.npz)")

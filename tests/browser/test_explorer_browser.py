@@ -83,7 +83,7 @@ def hostile_page(browser, tmp_path_factory):
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(folder / "photos" / "<b onclick=alert(1)>a.png")
     server, url = served(
-        folder, *("--model", "net.py:build", "--labels", "names.txt", "--images", "photos")
+        folder, *("--model", "net.py:build", "--class-names", "names.txt", "--images", "photos")
     )
     yield url
     ended(server, "gradio.exceptions.InvalidPathError")
