@@ -83,7 +83,7 @@ def test_a_users_model_and_photos(folder, capsys):
     page = (folder / "my.html").read_text(encoding="utf-8")
     assert "net.py:build (Sequential)" in page
     assert str(folder) not in page
-    assert "--layers 1" in page
+    assert "--layer 1" in page
     with np.load(folder / "my.npz") as arrays:
         assert arrays["photo_names"].tolist() == ["blue.png", "green.jpg", "red.png"]
         assert set(arrays["explained_class_names"].tolist()) <= {"cat", "dog", "bird"}

@@ -58,8 +58,8 @@ def test_the_new_spelling_wins():
 @pytest.mark.parametrize(
     ("command", "old", "new", "dest"),
     [
-        ("audit", "--layers", "--layer", "layers"),
-        ("dream", "--layers", "--layer", "layers"),
+        ("audit", "--layers", "--layer", "layer"),
+        ("dream", "--layers", "--layer", "layer"),
         ("cam", "--layers", "--layer", "layer"),
         ("explore", "--labels", "--class-names", "class_names"),
     ],

@@ -402,7 +402,7 @@ def test_things_of_a_wrong_type_are_refused(model, images):
         quick(model, "cat.jpg")
     with pytest.raises(TypeError, match=r"model: expected a torch.nn.Module"):
         quick(lambda x: x, images)
-    with pytest.raises(TypeError, match="class_names: expected a list"):
+    with pytest.raises(TypeError, match="class_names='cat': expected a list"):
         quick(model, images, class_names="cat")
 
 

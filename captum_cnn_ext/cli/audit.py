@@ -63,7 +63,6 @@ def add(commands: Any) -> None:
     add = audit.add_argument
     add(
         "--layer",
-        dest="layers",
         metavar="A,B",
         help="dotted names of layers to explain (default: chosen)",
     )
@@ -91,7 +90,7 @@ def _audit(options: argparse.Namespace) -> int:
     begin = time.perf_counter()
     _judge_before_model(options)
     loaded = load(options, options.class_names)
-    layers = _judge_layers(options.layers, loaded)
+    layers = _judge_layers(options.layer, loaded)
     rival = None if options.against is None else _rival(options)
     photos, notes = read_photos(options)
 

@@ -37,7 +37,7 @@ def add(commands: Any) -> None:
     add_model_arguments(command)
     add = command.add_argument
     add("--image", metavar="PATH", help="a picture file (default: a packaged cat)")
-    add("--layer", dest="layers", metavar="A,B", help="dotted names (default: a middle layer)")
+    add("--layer", metavar="A,B", help="dotted names (default: a middle layer)")
     add("--octaves", type=integer(1), default=3, metavar="N", help="sizes (3)")
     add("--steps", type=integer(1), default=20, metavar="N", help="for each size (20)")
     add("--step-size", type=float, default=0.01, metavar="X", help="of pixels in [0, 1] (0.01)")
@@ -72,7 +72,7 @@ def _dream(options: argparse.Namespace) -> int:
     photo.thumbnail((options.longest, options.longest))
     pixels = torch.from_numpy(np.array(photo)).permute(2, 0, 1).float() / 255
     device = next((p.device for p in loaded.model.parameters()), torch.device("cpu"))
-    layers = split(options.layers)
+    layers = split(options.layer)
     try:
         if not layers:
             middle = suggest_layers(loaded.model, pixels[None].to(device))
