@@ -176,11 +176,14 @@ def _row(value: Any) -> list[Any] | None:
 NeuronSelector = int | tuple[int | slice, ...] | Callable[..., Tensor]
 
 
-def select_neuron(outputs: tuple[Tensor, ...], selector: NeuronSelector) -> Tensor:
+def select_neuron(
+    outputs: tuple[Tensor, ...], selector: NeuronSelector, *, any_number: bool = False
+) -> Tensor:
     """Each example's neuron that ``neuron_selector`` picks from a layer's tensors, shape (N,).
 
     An int or a tuple of ints is an index after the batch; slices in it are summed; a callable gets
-    the layer's tensor (a tuple of them when it has several) and returns one value per example.
+    the layer's tensor (a tuple of them when it has several) and returns one value per example, or
+    a vector of whatever length where ``any_number``.
 
     Raises:
         TargetError: the layer has no such neuron, or more than one value per example is left.
@@ -188,7 +191,10 @@ def select_neuron(outputs: tuple[Tensor, ...], selector: NeuronSelector) -> Tens
     """
     if callable(selector):
         found = selector(outputs if len(outputs) > 1 else outputs[0])
-        if not isinstance(found, Tensor) or found.numel() != len(outputs[0]):
+        lengths = [len(outputs[0])]
+        if any_number and isinstance(found, Tensor):
+            lengths += found.shape[:1]
+        if not isinstance(found, Tensor) or found.numel() not in lengths:
             shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise TargetError(
                 f"neuron_selector: the function returned {shape}; expected a tensor with one value "
@@ -200,7 +206,7 @@ def select_neuron(outputs: tuple[Tensor, ...], selector: NeuronSelector) -> Tens
             f"neuron_selector={selector!r}: the layer gives {len(outputs)} tensors; pass a "
             "function of the tuple, e.g. lambda t: t[0][:, 3]"
         )
-    index = selector if isinstance(selector, tuple) else (selector,)
+    index = tuple(selector) if isinstance(selector, (tuple, list)) else (selector,)
     if not all(isinstance(i, slice) or hasattr(i, "__index__") for i in index):
         raise TypeError(
             f"neuron_selector={selector!r}: expected an int, a tuple of ints and slices, or a "
@@ -219,9 +225,9 @@ def select_neuron(outputs: tuple[Tensor, ...], selector: NeuronSelector) -> Tens
     found = outputs[0][(slice(None), *index)]
     if any(isinstance(i, slice) for i in index):
         return found.reshape(len(found), -1).sum(1)
-    if found.ndim != 1:
+    if found.numel() != len(found):
         raise TargetError(
             f"neuron_selector={selector!r}: leaves {tuple(found.shape[1:])} values of the layer's "
             f"output {shape} for each example; expected {len(shape) - 1} indices, or slices to sum"
         )
-    return found
+    return found.reshape(-1)

@@ -4,6 +4,7 @@ from abc import ABC
 from collections.abc import Callable
 from typing import Any
 
+import captum.attr
 from captum.attr import GradientAttribution, NeuronAttribution
 from torch import Tensor
 
@@ -63,6 +64,8 @@ class _RuledBackprop(GradientAttribution, ABC):
     def __init__(self, model: Callable[..., Any]) -> None:
         GradientAttribution.__init__(self, model)
         self.model = model
+        self.backward_hooks: list[Any] = []  # as in Captum; nothing is hooked here
+        self.use_relu_grad_output = self._rule == "deconvnet"
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     def attribute(
@@ -121,7 +124,7 @@ class _RuledBackprop(GradientAttribution, ABC):
         )
 
 
-class Deconvolution(_RuledBackprop):
+class Deconvolution(_RuledBackprop, captum.attr.Deconvolution):
     r"""The gradient of a target with each rectifier's backward replaced by relu(incoming).
 
     .. math:: R_x = \mathrm{relu}(R_{f(x)})
@@ -160,7 +163,7 @@ class Deconvolution(_RuledBackprop):
     _rule = "deconvnet"
 
 
-class GuidedBackprop(_RuledBackprop):
+class GuidedBackprop(_RuledBackprop, captum.attr.GuidedBackprop):
     r"""The gradient of a target, kept at each rectifier where it is positive and so is the input.
 
     .. math:: R_x = 1[x > 0]\, \mathrm{relu}(R_{f(x)})
@@ -219,7 +222,8 @@ class _NeuronRuledBackprop(NeuronAttribution, GradientAttribution, ABC):
         Args:
             inputs: one tensor (N, ...) or a tuple of them; not modified.
             neuron_selector: an index after the batch (int or tuple; slices are summed), or a
-                function of the layer's output that returns one value per example.
+                function of the layer's output that returns one value per example (a vector of
+                another length is summed, as in Captum).
             additional_forward_args: further arguments of the model.
             attribute_to_neuron_input: take the neuron from the layer's input.
             smooth: ``"gate"`` or ``"slope"``, see :meth:`Deconvolution.attribute`.
@@ -237,7 +241,7 @@ class _NeuronRuledBackprop(NeuronAttribution, GradientAttribution, ABC):
             as_tensors(inputs),
             additional_forward_args,
             layer_sites(self.forward_func, self.layer, attribute_to_neuron_input, call),
-            lambda recording: select_neuron(recording.outputs(0), neuron_selector),
+            lambda recording: select_neuron(recording.outputs(0), neuron_selector, any_number=True),
             self._rule,
             smooth,
             self.device_ids,
@@ -246,7 +250,7 @@ class _NeuronRuledBackprop(NeuronAttribution, GradientAttribution, ABC):
         return found if isinstance(inputs, tuple) else found[0]
 
 
-class NeuronDeconvolution(_NeuronRuledBackprop):
+class NeuronDeconvolution(_NeuronRuledBackprop, captum.attr.NeuronDeconvolution):
     r"""Deconvolution from one neuron of a layer, with 1 as its value.
 
     .. math:: R_x = \mathrm{relu}(R_{f(x)})
@@ -276,8 +280,14 @@ class NeuronDeconvolution(_NeuronRuledBackprop):
 
     _rule = "deconvnet"
 
+    def __init__(
+        self, model: Callable[..., Any], layer: Layer, device_ids: list[int] | None = None
+    ) -> None:
+        _NeuronRuledBackprop.__init__(self, model, layer, device_ids)
+        self.deconv = Deconvolution(model)
 
-class NeuronGuidedBackprop(_NeuronRuledBackprop):
+
+class NeuronGuidedBackprop(_NeuronRuledBackprop, captum.attr.NeuronGuidedBackprop):
     r"""Guided backpropagation from one neuron of a layer, with 1 as its value.
 
     .. math:: R_x = 1[x > 0]\, \mathrm{relu}(R_{f(x)})
@@ -305,3 +315,9 @@ class NeuronGuidedBackprop(_NeuronRuledBackprop):
     """
 
     _rule = "guided"
+
+    def __init__(
+        self, model: Callable[..., Any], layer: Layer, device_ids: list[int] | None = None
+    ) -> None:
+        _NeuronRuledBackprop.__init__(self, model, layer, device_ids)
+        self.guided_backprop = GuidedBackprop(model)

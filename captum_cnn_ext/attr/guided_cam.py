@@ -1,6 +1,7 @@
 """Any layer attribution times guided backpropagation: where, and which pixels there."""
 
 import inspect
+import warnings
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from captum_cnn_ext._engine.backward_rules import RULES
 from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.inputs import as_tensors
 from captum_cnn_ext._engine.targets import select_score
-from captum_cnn_ext.attr.guided_backprop import ruled_attribution
+from captum_cnn_ext.attr.guided_backprop import GuidedBackprop, ruled_attribution
 
 
 def guided_map(cam: Tensor, pixels: Tensor, interpolate_mode: str) -> Tensor:
@@ -64,6 +65,7 @@ class GuidedCam(GradientAttribution):
             )
         GradientAttribution.__init__(self, cam.forward_func)
         self.cam, self.rule, self.smooth = cam, choose("rule", rule, RULES), smooth
+        self.grad_cam, self.guided_backprop = cam, GuidedBackprop(cam.forward_func)  # Captum's
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     def attribute(
@@ -75,7 +77,7 @@ class GuidedCam(GradientAttribution):
         attribute_to_layer_input: bool = False,
         **cam_arguments: Any,
     ) -> Any:
-        """The product, of the inputs' shape, detached.
+        """The product, of the inputs' shape, detached; empty for an input of other dimensions.
 
         Args:
             inputs: one tensor (N, C, H, W) or a tuple of them; not modified.
@@ -86,7 +88,8 @@ class GuidedCam(GradientAttribution):
             cam_arguments: further arguments of the map's ``attribute``.
 
         Raises:
-            ArgumentError: the map has no positions, or there is one for each of several layers.
+            ArgumentError: the map has no positions, or there is one for each of several layers, or
+                no input has its dimensions (Captum gives empty tensors).
             TargetError: the output has no such target.
         """
         tensors = as_tensors(inputs)
@@ -118,6 +121,22 @@ class GuidedCam(GradientAttribution):
             self.smooth,
         )
         coverage.warn_of_unknown("GuidedCam")
+        fitting = [part.ndim == cam.ndim for part in pixels]
+        if not any(fitting):
+            raise ArgumentError(
+                f"inputs: none has as many dimensions as the map {tuple(cam.shape)}; expected one "
+                f"that it can be upsampled to, got {[tuple(part.shape) for part in pixels]}"
+            )
+        if not all(fitting):
+            which = [i for i, fits in enumerate(fitting) if not fits]
+            warnings.warn(
+                f"GuidedCam: the map cannot be upsampled to inputs {which}, which get an empty "
+                "tensor, as in Captum",
+                stacklevel=2,
+            )
         with torch.no_grad():
-            products = tuple(guided_map(cam, part, interpolate_mode) for part in pixels)
+            products = tuple(
+                guided_map(cam, part, interpolate_mode) if fits else part.new_empty(0)
+                for part, fits in zip(pixels, fitting, strict=True)
+            )
         return products if isinstance(inputs, tuple) else products[0]
