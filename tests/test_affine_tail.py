@@ -8,10 +8,10 @@ import references_scores as references
 import torch
 from torch import nn
 
-from captum_cnn_ext._engine import affine_tail
-from captum_cnn_ext._engine.affine_tail import affine_gradients
-from captum_cnn_ext._engine.replay import Replay
-from captum_cnn_ext._engine.sites import layer_sites
+from captum_cnn_ext._engine.replay import affine_tail
+from captum_cnn_ext._engine.replay.affine_tail import affine_gradients
+from captum_cnn_ext._engine.replay.replay import Replay
+from captum_cnn_ext._engine.running.hook_points import layer_sites
 from captum_cnn_ext.attr import LayerAblationCam, LayerReciproCam
 
 TARGETS = [0, 4, 2]

@@ -13,8 +13,8 @@ from snapshots import nothing_left_behind
 from torch import nn
 
 from captum_cnn_ext import attr
-from captum_cnn_ext._engine import backward_rules
-from captum_cnn_ext._engine.backward_rules import ruled_backward
+from captum_cnn_ext._engine.backward import rules
+from captum_cnn_ext._engine.backward.rules import ruled_backward
 
 DROP_INS = {"deconvnet": attr.Deconvolution, "guided": attr.GuidedBackprop}
 BOTH = pytest.mark.parametrize("rule", DROP_INS)
@@ -283,7 +283,7 @@ MUTANTS = {
 @BOTH
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_wrong_rule_is_seen(mutant, rule, monkeypatch):
-    monkeypatch.setattr(backward_rules, "rectified", MUTANTS[mutant](backward_rules.rectified))
+    monkeypatch.setattr(rules, "rectified", MUTANTS[mutant](rules.rectified))
     for kind in ("FunctionalRelu", "PreActivation", "InPlaceOnView"):
         with pytest.raises(AssertionError, match="not close"):
             assert_follows(kind, rule)

@@ -13,8 +13,9 @@ from snapshots import nothing_left_behind
 from torch import nn
 
 from captum_cnn_ext import attr
-from captum_cnn_ext._engine import backward_rules
-from captum_cnn_ext._engine.trace import crops, recorder
+from captum_cnn_ext._engine.backward import rules
+from captum_cnn_ext._engine.receptive_fields import crops
+from captum_cnn_ext._engine.trace import recorder
 from captum_cnn_ext.attr import deconvnet as module
 
 STACKS = pytest.mark.parametrize("name", ["alexnet", "vgg"])
@@ -43,7 +44,7 @@ def test_equals_the_literal_deconvnet(name, seed):
 
 @pytest.mark.parametrize("mutant", ["rule", "sign", "seed of one"])
 def test_a_wrong_deconvnet_is_seen(mutant, monkeypatch):
-    right = backward_rules.rectified
+    right = rules.rectified
     if mutant == "seed of one":
         seeded = module.seeded_units
         monkeypatch.setattr(
@@ -51,7 +52,7 @@ def test_a_wrong_deconvnet_is_seen(mutant, monkeypatch):
         )
     else:
         wrong = {"rule": lambda rule, *a: right("guided", *a), "sign": lambda *a: -right(*a)}
-        monkeypatch.setattr(backward_rules, "rectified", wrong[mutant])
+        monkeypatch.setattr(rules, "rectified", wrong[mutant])
     with pytest.raises(AssertionError, match="not close"):
         assert_is_the_papers("vgg", "map")
 

@@ -9,7 +9,7 @@ import faults
 import pytest
 import torch
 
-from captum_cnn_ext._engine import undoing
+from captum_cnn_ext._engine.running import undo
 
 _, _, CALLS = faults.calls()
 EVERY_CALL = pytest.mark.parametrize("name", CALLS)
@@ -46,7 +46,7 @@ def test_every_line_of_two_engines(name):
 def test_the_injection_sees_what_is_left(monkeypatch):
     """Without the second exit some line leaves hooks behind."""
 
-    class Once(undoing.Undo):
+    class Once(undo.Undo):
         def __enter__(self):
             self.entered = getattr(self, "entered", 0) + 1
             return self
@@ -56,9 +56,9 @@ def test_the_injection_sees_what_is_left(monkeypatch):
             if self.entered:  # only the outer one
                 super().__exit__()
 
-    from captum_cnn_ext._engine import observing
+    from captum_cnn_ext._engine.running import hooks
 
-    monkeypatch.setattr(observing, "Undo", Once)
+    monkeypatch.setattr(hooks, "Undo", Once)
     count = faults.events("LayerHiResCam", "line")
     with pytest.raises(AssertionError, match="changed by the call"):
         faults.inject("LayerHiResCam", "line", range(count), KeyboardInterrupt)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from captum_cnn_ext import attr, evidence, synthesis
-from captum_cnn_ext._engine.input_sizes import input_shape
+from captum_cnn_ext._engine.judging.input_sizes import input_shape
 
 SPELLINGS = [9, (9, 9), [2, 9, 9], torch.Size((1, 2, 9, 9))]
 

@@ -7,7 +7,7 @@ from captum.attr import InternalInfluence as CaptumInternalInfluence
 from captum.attr import LayerConductance as CaptumLayerConductance
 from torch import nn
 
-from captum_cnn_ext._engine.captum_compat import quadrature
+from captum_cnn_ext._engine.judging.captum_compat import quadrature
 from captum_cnn_ext.attr import InternalInfluence, LayerConductance, layer_path_drop_ins
 
 PAIRS = [(LayerConductance, CaptumLayerConductance), (InternalInfluence, CaptumInternalInfluence)]

@@ -9,7 +9,7 @@ from snapshots import nothing_left_behind
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from captum_cnn_ext._engine import incremental, tile_rules, tiles
+from captum_cnn_ext._engine.incremental import changed_pass, tile_rules, tiles
 from captum_cnn_ext.attr import Occlusion
 from captum_cnn_ext.attr.sliding_windows import Grid
 
@@ -75,8 +75,8 @@ def test_training_mode_and_compiled_modules_are_run_whole():
 def test_a_tape_that_lies_is_not_used(monkeypatch):
     model, x = zoo.build(zoo.Pools), zoo.images(1)
     right = expected(model, x, 1, (3, 4, 4), (3, 4, 4), 0)
-    wrong = incremental.Recorded.changed
-    monkeypatch.setattr(incremental.Recorded, "changed", lambda *a: wrong(*a) * 1.0001)
+    wrong = changed_pass.Recorded.changed
+    monkeypatch.setattr(changed_pass.Recorded, "changed", lambda *a: wrong(*a) * 1.0001)
     found = Occlusion(model).attribute(x, (3, 4, 4), (3, 4, 4), target=1)
     torch.testing.assert_close(found, right, rtol=0, atol=1e-10)
     with pytest.raises(ValueError, match="the tape gives other values than the model"):
@@ -306,13 +306,13 @@ MUTANTS = {
         tile_rules, "joined", lambda r: lambda spans, n: r(spans[:1], n),
     ),
     "whole maps without the tile": (
-        incremental, "whole",
+        changed_pass, "whole",
         lambda r: lambda base, tile: base.expand(len(tile.data), *base.shape[1:]).clone(),
     ),
     "batch norm's mean forgotten": (
-        incremental, "_norm_in_convolution",
+        changed_pass, "_norm_in_convolution",
         lambda r: lambda c, n: r(
-            c, incremental.Step(
+            c, changed_pass.Step(
                 n.func,
                 {k: v * 0 if k == "running_mean" else v for k, v in n.args.items()},
                 n.outputs,

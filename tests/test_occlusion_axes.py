@@ -10,7 +10,7 @@ from snapshots import nothing_left_behind
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from captum_cnn_ext._engine import tile_rules, tiles
+from captum_cnn_ext._engine.incremental import tile_rules, tiles
 from captum_cnn_ext.attr import Occlusion
 from captum_cnn_ext.attr.window_losses import FEWEST_POSITIONS
 
@@ -80,7 +80,7 @@ def test_every_operation_before_the_head_has_a_rule(axes, monkeypatch):
         whole.extend([step.name] if found is None and parts else [])
         return found
 
-    monkeypatch.setattr("captum_cnn_ext._engine.incremental.through", spy)
+    monkeypatch.setattr("captum_cnn_ext._engine.incremental.changed_pass.through", spy)
     Occlusion(model).attribute(x, window, window, target=1, incremental=True)
     assert set(whole) <= {"squeeze", "view", "addmm"}, "of the pooled values"
 

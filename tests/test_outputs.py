@@ -16,7 +16,7 @@ from torch import nn
 from torchvision.transforms import functional
 
 from captum_cnn_ext import attr, bench, metrics, synthesis
-from captum_cnn_ext._engine.outputs import OutputError, output_expression, output_tensor
+from captum_cnn_ext._engine.judging.outputs import OutputError, output_expression, output_tensor
 from captum_cnn_ext.insights import audit, compare
 from captum_cnn_ext.insights.explorer.session import ExplorerSession
 from captum_cnn_ext.methods import CAPTUM, INPUT, call_of, find_methods

@@ -9,7 +9,7 @@ import torch
 from snapshots import nothing_left_behind
 from torch import nn
 
-from captum_cnn_ext._engine import replay
+from captum_cnn_ext._engine.replay import replay
 from captum_cnn_ext.attr import (
     LayerAblationCam,
     LayerISCam,

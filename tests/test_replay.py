@@ -22,10 +22,10 @@ from torch import nn
 from torchvision import models as torchvision_models
 from zoo import changed, with_replaced_layer
 
-from captum_cnn_ext._engine import replay as replay_module
-from captum_cnn_ext._engine.replay import Replay
-from captum_cnn_ext._engine.rows import Rows
-from captum_cnn_ext._engine.sites import Site
+from captum_cnn_ext._engine.replay import replay
+from captum_cnn_ext._engine.replay.batch_rows import Rows
+from captum_cnn_ext._engine.replay.replay import Replay
+from captum_cnn_ext._engine.running.hook_points import Site
 from captum_cnn_ext.attr import TailForward
 
 KINDS = [
@@ -355,7 +355,7 @@ class Interacting(nn.Module):
 @pytest.mark.parametrize("anchors", [False, True])
 def test_the_recorded_batch_is_never_cut_into_parts(compared, anchors, monkeypatch):
     model, x = models._seeded(Interacting(compared, anchors)), models.image_batch(3)
-    monkeypatch.setattr(replay_module, "_CPU_BYTES", 1)
+    monkeypatch.setattr(replay, "_CPU_BYTES", 1)
     with torch.no_grad():
         tail = TailForward(lambda x: model(x), model.layer, x)
         found = tail(tail.activation)
@@ -365,7 +365,7 @@ def test_the_recorded_batch_is_never_cut_into_parts(compared, anchors, monkeypat
 @pytest.mark.parametrize("anchors", [False, True])
 def test_rows_of_a_whole_forward_in_parts(anchors, monkeypatch):
     model, x = models._seeded(Interacting(False, anchors)), models.image_batch(3)
-    monkeypatch.setattr(replay_module, "_CPU_BYTES", 1)
+    monkeypatch.setattr(replay, "_CPU_BYTES", 1)
     rows, calls = torch.tensor([2, 0, 2, 1, 0]), []
     with torch.no_grad():
         tail = TailForward(lambda x: model(x), model.conv, x)

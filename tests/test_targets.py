@@ -8,7 +8,7 @@ import torch
 from reports import small, small_images
 
 from captum_cnn_ext import attr, metrics, synthesis
-from captum_cnn_ext._engine.targets import as_target, select_score
+from captum_cnn_ext._engine.judging.targets import as_target, select_score
 from captum_cnn_ext.errors import ArgumentError, TargetError
 from captum_cnn_ext.insights import compare
 

@@ -9,7 +9,7 @@ from snapshots import nothing_left_behind
 from torch import nn
 
 from captum_cnn_ext import attr
-from captum_cnn_ext._engine.wrapped_module import wrapped_modules
+from captum_cnn_ext._engine.judging.wrapped_module import wrapped_modules
 from captum_cnn_ext.evidence import layer_table
 from captum_cnn_ext.synthesis import Target, maximize
 

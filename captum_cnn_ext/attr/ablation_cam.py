@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.affine_tail import affine_gradients, used_tensors
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, observed_module
-from captum_cnn_ext._engine.batching import Chunk
-from captum_cnn_ext._engine.captum_compat import TargetType
-from captum_cnn_ext._engine.lost_gradient import not_used
-from captum_cnn_ext._engine.outputs import output_tensor
-from captum_cnn_ext._engine.replay import Replay
-from captum_cnn_ext._engine.sites import Site
-from captum_cnn_ext._engine.targets import select_score
+from captum_cnn_ext._engine.backward.lost_gradient import not_used
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, observed_module
+from captum_cnn_ext._engine.judging.captum_compat import TargetType
+from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.judging.targets import select_score
+from captum_cnn_ext._engine.replay.affine_tail import affine_gradients, used_tensors
+from captum_cnn_ext._engine.replay.replay import Replay
+from captum_cnn_ext._engine.running.batching import Chunk
+from captum_cnn_ext._engine.running.hook_points import Site
 from captum_cnn_ext.attr.perturbation_cam import PerturbationCam, repeated, wide
 from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_maps, flat
 

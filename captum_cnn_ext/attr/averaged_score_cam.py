@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import Layer
+from captum_cnn_ext._engine.judging.arguments import Layer
 from captum_cnn_ext._numbers import as_count, as_number, as_seed
 from captum_cnn_ext.attr.score_cam import MaskedInputCam
 

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, choose
-from captum_cnn_ext._engine.autograd_graph import connected
-from captum_cnn_ext._engine.backward_rules import RULES, ruled_backward
-from captum_cnn_ext._engine.outputs import output_tensor
-from captum_cnn_ext._engine.recording import record
-from captum_cnn_ext._engine.written import through_hidden_writes
+from captum_cnn_ext._engine.backward.autograd_graph import connected
+from captum_cnn_ext._engine.backward.rules import RULES, ruled_backward
+from captum_cnn_ext._engine.backward.saved_tensors import through_hidden_writes
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
+from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.running.recording import record
 
 
 def class_blindness(

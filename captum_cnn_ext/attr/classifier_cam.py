@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer
-from captum_cnn_ext._engine.autograd_graph import AVERAGING, LINEAR, RESHAPING
-from captum_cnn_ext._engine.batching import Chunk
-from captum_cnn_ext._engine.captum_compat import TargetType
-from captum_cnn_ext._engine.recording import Recording, record
-from captum_cnn_ext._engine.sites import Site
-from captum_cnn_ext._engine.targets import select_score
+from captum_cnn_ext._engine.backward.autograd_graph import AVERAGING, LINEAR, RESHAPING
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layer
+from captum_cnn_ext._engine.judging.captum_compat import TargetType
+from captum_cnn_ext._engine.judging.targets import select_score
+from captum_cnn_ext._engine.running.batching import Chunk
+from captum_cnn_ext._engine.running.hook_points import Site
+from captum_cnn_ext._engine.running.recording import Recording, record
 from captum_cnn_ext.attr.cam import Evidence, GradientCam, T
 
 _POOL = (*AVERAGING, "Div")

@@ -5,9 +5,9 @@ from typing import Any, cast
 from captum.attr import GradientAttribution
 from torch import Tensor
 
-from captum_cnn_ext._engine.captum_compat import TargetType
-from captum_cnn_ext._engine.outputs import tensor_forward
-from captum_cnn_ext._engine.targets import as_target
+from captum_cnn_ext._engine.judging.captum_compat import TargetType
+from captum_cnn_ext._engine.judging.outputs import tensor_forward
+from captum_cnn_ext._engine.judging.targets import as_target
 
 
 class ConvergenceDelta(GradientAttribution):

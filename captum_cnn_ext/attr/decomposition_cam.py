@@ -10,10 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose
-from captum_cnn_ext._engine.batching import Chunk
-from captum_cnn_ext._engine.recording import record
-from captum_cnn_ext._engine.sites import Site
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose
+from captum_cnn_ext._engine.running.batching import Chunk
+from captum_cnn_ext._engine.running.hook_points import Site
+from captum_cnn_ext._engine.running.recording import record
 from captum_cnn_ext._numbers import as_number
 from captum_cnn_ext.attr.cam import ActivationMap, Evidence
 from captum_cnn_ext.attr.components import first_direction, kernel_projection

@@ -8,15 +8,15 @@ import torch
 from captum.attr import GradientAttribution, NeuronAttribution
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose, find_layer
-from captum_cnn_ext._engine.backward_rules import RULES, SMOOTH_OPTIONS
-from captum_cnn_ext._engine.batching import choices_of, in_chunks, rows_of
-from captum_cnn_ext._engine.captum_compat import format_additional_forward_args, log_usage
-from captum_cnn_ext._engine.inputs import as_tensors, check_examples
-from captum_cnn_ext._engine.reconstruct import Pass, through_cuts, through_the_graph
-from captum_cnn_ext._engine.recording import record
-from captum_cnn_ext._engine.sites import Site, layer_sites
-from captum_cnn_ext._engine.trace.crops import box, crops
+from captum_cnn_ext._engine.backward.reconstruction import Pass, through_cuts, through_the_graph
+from captum_cnn_ext._engine.backward.rules import RULES, SMOOTH_OPTIONS
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose, find_layer
+from captum_cnn_ext._engine.judging.captum_compat import format_additional_forward_args, log_usage
+from captum_cnn_ext._engine.judging.inputs import as_tensors, check_examples
+from captum_cnn_ext._engine.receptive_fields.crops import box, crops
+from captum_cnn_ext._engine.running.batching import choices_of, in_chunks, rows_of
+from captum_cnn_ext._engine.running.hook_points import Site, layer_sites
+from captum_cnn_ext._engine.running.recording import record
 from captum_cnn_ext._numbers import as_count_or_none
 from captum_cnn_ext._renamed import renamed
 from captum_cnn_ext.attr.reconstructions import (

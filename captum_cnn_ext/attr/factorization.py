@@ -7,13 +7,13 @@ import torch
 from captum.attr import LayerAttribution
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layers
-from captum_cnn_ext._engine.batching import Chunk, layer_results
-from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
-from captum_cnn_ext._engine.inputs import as_tensors, check_examples
-from captum_cnn_ext._engine.recording import record
-from captum_cnn_ext._engine.sites import layer_sites
-from captum_cnn_ext._engine.state import imported
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layers
+from captum_cnn_ext._engine.judging.captum_compat import TargetType, log_usage
+from captum_cnn_ext._engine.judging.inputs import as_tensors, check_examples
+from captum_cnn_ext._engine.running.batching import Chunk, layer_results
+from captum_cnn_ext._engine.running.hook_points import layer_sites
+from captum_cnn_ext._engine.running.recording import record
+from captum_cnn_ext._engine.running.state import imported
 from captum_cnn_ext._numbers import as_count, as_seed
 from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_maps
 

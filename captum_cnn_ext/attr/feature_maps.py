@@ -6,11 +6,11 @@ from typing import Any
 from captum.attr import LayerActivation
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import Layer, find_layers
-from captum_cnn_ext._engine.batching import Chunk, captums_form, layer_results
-from captum_cnn_ext._engine.captum_compat import log_usage
-from captum_cnn_ext._engine.recording import record
-from captum_cnn_ext._engine.sites import layer_sites
+from captum_cnn_ext._engine.judging.arguments import Layer, find_layers
+from captum_cnn_ext._engine.judging.captum_compat import log_usage
+from captum_cnn_ext._engine.running.batching import Chunk, captums_form, layer_results
+from captum_cnn_ext._engine.running.hook_points import layer_sites
+from captum_cnn_ext._engine.running.recording import record
 
 
 class LayerFeatureMaps(LayerActivation):

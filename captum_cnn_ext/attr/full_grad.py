@@ -10,17 +10,17 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from captum_cnn_ext._engine.arguments import ArgumentError, root_module
-from captum_cnn_ext._engine.batching import Chunk, layer_results
-from captum_cnn_ext._engine.captum_compat import (
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, root_module
+from captum_cnn_ext._engine.judging.captum_compat import (
     TargetType,
     format_additional_forward_args,
     log_usage,
 )
-from captum_cnn_ext._engine.inputs import as_tensors, check_initialised
-from captum_cnn_ext._engine.recording import record
-from captum_cnn_ext._engine.sites import Site
-from captum_cnn_ext._engine.targets import as_target, select_score, target_columns
+from captum_cnn_ext._engine.judging.inputs import as_tensors, check_initialised
+from captum_cnn_ext._engine.judging.targets import as_target, select_score, target_columns
+from captum_cnn_ext._engine.running.batching import Chunk, layer_results
+from captum_cnn_ext._engine.running.hook_points import Site
+from captum_cnn_ext._engine.running.recording import record
 
 T = TypeVar("T")
 Terms = tuple[tuple[Tensor, ...], dict[str, tuple[Tensor, ...]]]

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose
-from captum_cnn_ext._engine.batching import Chunk
-from captum_cnn_ext._engine.sites import Site
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose
+from captum_cnn_ext._engine.running.batching import Chunk
+from captum_cnn_ext._engine.running.hook_points import Site
 from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.attr.cam import Evidence, GradientCam
 from captum_cnn_ext.attr.gradient_cam import BASES, base_weights

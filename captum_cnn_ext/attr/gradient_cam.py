@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import Layer
+from captum_cnn_ext._engine.judging.arguments import Layer
 from captum_cnn_ext.attr.cam import GradientCam
 
 # --- the formulas: (A, g) of shape (n, k, p) -> weights (n, k, 1) or (n, k, p) -----------------

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose
-from captum_cnn_ext._engine.batching import Chunk
-from captum_cnn_ext._engine.captum_compat import TargetType
-from captum_cnn_ext._engine.outputs import output_tensor
-from captum_cnn_ext._engine.recording import Recording, record
-from captum_cnn_ext._engine.sites import Site
-from captum_cnn_ext._engine.targets import select_score
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose
+from captum_cnn_ext._engine.judging.captum_compat import TargetType
+from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.judging.targets import select_score
+from captum_cnn_ext._engine.running.batching import Chunk
+from captum_cnn_ext._engine.running.hook_points import Site
+from captum_cnn_ext._engine.running.recording import Recording, record
 from captum_cnn_ext._numbers import as_count, as_number, as_seed
 from captum_cnn_ext.attr.cam import Evidence, GradientCam, T
 from captum_cnn_ext.attr.components import first_direction

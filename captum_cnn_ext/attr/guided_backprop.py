@@ -8,15 +8,15 @@ import captum.attr
 from captum.attr import GradientAttribution, NeuronAttribution
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose, find_layer
-from captum_cnn_ext._engine.backward_rules import SMOOTH_OPTIONS, backpropagate
-from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
-from captum_cnn_ext._engine.coverage import Coverage
-from captum_cnn_ext._engine.inputs import as_tensors
-from captum_cnn_ext._engine.recording import Recording, record
-from captum_cnn_ext._engine.sites import Site, layer_sites
-from captum_cnn_ext._engine.targets import NeuronSelector, select_neuron, select_score
-from captum_cnn_ext._engine.written import through_hidden_writes
+from captum_cnn_ext._engine.backward.coverage import Coverage
+from captum_cnn_ext._engine.backward.rules import SMOOTH_OPTIONS, backpropagate
+from captum_cnn_ext._engine.backward.saved_tensors import through_hidden_writes
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose, find_layer
+from captum_cnn_ext._engine.judging.captum_compat import TargetType, log_usage
+from captum_cnn_ext._engine.judging.inputs import as_tensors
+from captum_cnn_ext._engine.judging.targets import NeuronSelector, select_neuron, select_score
+from captum_cnn_ext._engine.running.hook_points import Site, layer_sites
+from captum_cnn_ext._engine.running.recording import Recording, record
 
 Select = Callable[[Recording], Tensor]
 

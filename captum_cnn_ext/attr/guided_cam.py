@@ -8,11 +8,11 @@ import torch
 from captum.attr import GradientAttribution, LayerAttribution
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, choose
-from captum_cnn_ext._engine.backward_rules import RULES
-from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
-from captum_cnn_ext._engine.inputs import as_tensors
-from captum_cnn_ext._engine.targets import select_score
+from captum_cnn_ext._engine.backward.rules import RULES
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
+from captum_cnn_ext._engine.judging.captum_compat import TargetType, log_usage
+from captum_cnn_ext._engine.judging.inputs import as_tensors
+from captum_cnn_ext._engine.judging.targets import select_score
 from captum_cnn_ext.attr.guided_backprop import GuidedBackprop, ruled_attribution
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from captum_cnn_ext._engine.arguments import ArgumentError, root_module
 from captum_cnn_ext._engine.brief import brief
-from captum_cnn_ext._engine.input_sizes import input_shape
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, root_module
+from captum_cnn_ext._engine.judging.input_sizes import input_shape
 from captum_cnn_ext._engine.trace.recorder import trace_of
 
 _INERT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity)

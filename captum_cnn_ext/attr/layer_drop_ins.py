@@ -11,22 +11,22 @@ from captum.attr import LayerFeatureAblation as CaptumLayerFeatureAblation
 from captum.attr import LayerIntegratedGradients as CaptumLayerIntegratedGradients
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import Layer, choose, find_layers
-from captum_cnn_ext._engine.batching import captums_form
-from captum_cnn_ext._engine.captum_compat import (
+from captum_cnn_ext._engine.backward.saved_tensors import through_hidden_writes
+from captum_cnn_ext._engine.judging.arguments import Layer, choose, find_layers
+from captum_cnn_ext._engine.judging.captum_compat import (
     QUADRATURES,
     Ablation,
     TargetType,
     format_additional_forward_args,
     log_usage,
 )
-from captum_cnn_ext._engine.forward import copies
-from captum_cnn_ext._engine.inputs import as_baselines, as_tensors
-from captum_cnn_ext._engine.outputs import output_tensor
-from captum_cnn_ext._engine.recording import record
-from captum_cnn_ext._engine.sites import layer_sites
-from captum_cnn_ext._engine.targets import as_target, select_score
-from captum_cnn_ext._engine.written import through_hidden_writes
+from captum_cnn_ext._engine.judging.inputs import as_baselines, as_tensors
+from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.judging.targets import as_target, select_score
+from captum_cnn_ext._engine.running.batching import captums_form
+from captum_cnn_ext._engine.running.forward import copies
+from captum_cnn_ext._engine.running.hook_points import layer_sites
+from captum_cnn_ext._engine.running.recording import record
 from captum_cnn_ext._numbers import as_count, as_count_or_none
 from captum_cnn_ext.attr.convergence_delta import ConvergenceDelta
 from captum_cnn_ext.attr.tail_forward import TailForward

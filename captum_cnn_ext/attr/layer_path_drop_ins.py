@@ -12,21 +12,21 @@ from captum.attr import InternalInfluence as CaptumInternalInfluence
 from captum.attr import LayerConductance as CaptumLayerConductance
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose, find_layer
-from captum_cnn_ext._engine.batching import captums_form
-from captum_cnn_ext._engine.captum_compat import (
+from captum_cnn_ext._engine.backward.saved_tensors import through_hidden_writes
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose, find_layer
+from captum_cnn_ext._engine.judging.captum_compat import (
     QUADRATURES,
     TargetType,
     format_additional_forward_args,
     log_usage,
     quadrature,
 )
-from captum_cnn_ext._engine.forward import copies
-from captum_cnn_ext._engine.inputs import as_baselines, as_tensors
-from captum_cnn_ext._engine.recording import record
-from captum_cnn_ext._engine.sites import Site, layer_sites
-from captum_cnn_ext._engine.targets import as_target, select_score
-from captum_cnn_ext._engine.written import through_hidden_writes
+from captum_cnn_ext._engine.judging.inputs import as_baselines, as_tensors
+from captum_cnn_ext._engine.judging.targets import as_target, select_score
+from captum_cnn_ext._engine.running.batching import captums_form
+from captum_cnn_ext._engine.running.forward import copies
+from captum_cnn_ext._engine.running.hook_points import Site, layer_sites
+from captum_cnn_ext._engine.running.recording import record
 from captum_cnn_ext._numbers import as_count, as_count_or_none
 from captum_cnn_ext.attr.convergence_delta import ConvergenceDelta
 

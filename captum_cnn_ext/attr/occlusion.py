@@ -7,14 +7,14 @@ import torch
 from captum.attr import Occlusion as CaptumOcclusion
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError
-from captum_cnn_ext._engine.captum_compat import (
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.captum_compat import (
     TargetType,
     format_additional_forward_args,
     log_usage,
 )
-from captum_cnn_ext._engine.forward import copies, run_forward
-from captum_cnn_ext._engine.inputs import as_baselines, as_tensors, check_examples
+from captum_cnn_ext._engine.judging.inputs import as_baselines, as_tensors, check_examples
+from captum_cnn_ext._engine.running.forward import copies, run_forward
 from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.attr.sliding_windows import grids
 from captum_cnn_ext.attr.window_losses import WindowLosses

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose, root_module
-from captum_cnn_ext._engine.batching import Chunk
-from captum_cnn_ext._engine.forward import run_forward
-from captum_cnn_ext._engine.lost_gradient import gradient_end, why_no_gradient
-from captum_cnn_ext._engine.recording import record
-from captum_cnn_ext._engine.sites import Site
-from captum_cnn_ext._engine.targets import select_score
-from captum_cnn_ext._engine.written import differentiable
+from captum_cnn_ext._engine.backward.lost_gradient import gradient_end, why_no_gradient
+from captum_cnn_ext._engine.backward.saved_tensors import differentiable
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose, root_module
+from captum_cnn_ext._engine.judging.targets import select_score
+from captum_cnn_ext._engine.running.batching import Chunk
+from captum_cnn_ext._engine.running.forward import run_forward
+from captum_cnn_ext._engine.running.hook_points import Site
+from captum_cnn_ext._engine.running.recording import record
 from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.attr.perturbation_cam import wide
 from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_maps

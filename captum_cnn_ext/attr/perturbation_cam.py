@@ -9,11 +9,11 @@ import torch
 from captum.attr import LayerAttribution, PerturbationAttribution
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import Layer, find_layers
-from captum_cnn_ext._engine.batching import Chunk, in_chunks, layer_results
-from captum_cnn_ext._engine.captum_compat import TargetType, log_usage
-from captum_cnn_ext._engine.sites import Site, layer_sites
-from captum_cnn_ext._engine.targets import as_target
+from captum_cnn_ext._engine.judging.arguments import Layer, find_layers
+from captum_cnn_ext._engine.judging.captum_compat import TargetType, log_usage
+from captum_cnn_ext._engine.judging.targets import as_target
+from captum_cnn_ext._engine.running.batching import Chunk, in_chunks, layer_results
+from captum_cnn_ext._engine.running.hook_points import Site, layer_sites
 from captum_cnn_ext.attr.reshape import ReshapeTransform
 
 

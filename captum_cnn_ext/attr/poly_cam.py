@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose
-from captum_cnn_ext._engine.sites import Site
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose
+from captum_cnn_ext._engine.running.hook_points import Site
 from captum_cnn_ext._engine.transfer import to_device
 from captum_cnn_ext.attr.score_cam import MaskedInputCam, mask_at
 

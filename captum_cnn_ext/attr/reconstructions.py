@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, choose
+from captum_cnn_ext._engine.backward.coverage import Coverage
+from captum_cnn_ext._engine.backward.reconstruction import Units
 from captum_cnn_ext._engine.brief import brief
-from captum_cnn_ext._engine.coverage import Coverage
-from captum_cnn_ext._engine.reconstruct import Units
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
 from captum_cnn_ext._numbers import as_count, whole
 from captum_cnn_ext.attr.reshape import flat
 

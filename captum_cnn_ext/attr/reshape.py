@@ -5,7 +5,7 @@ from math import isqrt
 
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._numbers import as_count, as_count_or_none
 
 ReshapeTransform = Callable[[Tensor], Tensor]

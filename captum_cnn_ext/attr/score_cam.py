@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose
-from captum_cnn_ext._engine.batching import Chunk
-from captum_cnn_ext._engine.forward import run_forward
-from captum_cnn_ext._engine.outputs import output_tensor
-from captum_cnn_ext._engine.recording import record
-from captum_cnn_ext._engine.sites import Site
-from captum_cnn_ext._engine.targets import select_score
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose
+from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.judging.targets import select_score
+from captum_cnn_ext._engine.running.batching import Chunk
+from captum_cnn_ext._engine.running.forward import run_forward
+from captum_cnn_ext._engine.running.hook_points import Site
+from captum_cnn_ext._engine.running.recording import record
 from captum_cnn_ext._engine.transfer import to_device
 from captum_cnn_ext._numbers import as_count_or_none
 from captum_cnn_ext.attr.perturbation_cam import PerturbationCam, repeated, wide

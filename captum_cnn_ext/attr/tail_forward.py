@@ -6,16 +6,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layers, observed_module
-from captum_cnn_ext._engine.autograd_graph import connected
-from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
-from captum_cnn_ext._engine.inputs import as_tensors
-from captum_cnn_ext._engine.joint_replay import JointReplay
-from captum_cnn_ext._engine.lost_gradient import gradient_end, values_stay, why_no_gradient
-from captum_cnn_ext._engine.outputs import OutputError, output_tensor
-from captum_cnn_ext._engine.replay import Replay
-from captum_cnn_ext._engine.sites import layer_sites
-from captum_cnn_ext._engine.written import differentiable, tensors_in
+from captum_cnn_ext._engine.backward.autograd_graph import connected
+from captum_cnn_ext._engine.backward.lost_gradient import gradient_end, values_stay, why_no_gradient
+from captum_cnn_ext._engine.backward.saved_tensors import differentiable, tensors_in
+from captum_cnn_ext._engine.judging.arguments import (
+    ArgumentError,
+    Layer,
+    find_layers,
+    observed_module,
+)
+from captum_cnn_ext._engine.judging.captum_compat import format_additional_forward_args
+from captum_cnn_ext._engine.judging.inputs import as_tensors
+from captum_cnn_ext._engine.judging.outputs import OutputError, output_tensor
+from captum_cnn_ext._engine.replay.joint_replay import JointReplay
+from captum_cnn_ext._engine.replay.replay import Replay
+from captum_cnn_ext._engine.running.hook_points import layer_sites
 
 
 class TailForward:

@@ -7,12 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError
-from captum_cnn_ext._engine.batching import in_chunks, out_of_memory
-from captum_cnn_ext._engine.captum_compat import TargetType
-from captum_cnn_ext._engine.forward import copies, run_forward
-from captum_cnn_ext._engine.incremental import Incremental, Recorded
-from captum_cnn_ext._engine.occluding import (
+from captum_cnn_ext._engine.incremental.changed_pass import Incremental, Recorded
+from captum_cnn_ext._engine.incremental.recorded_operations import Refusal
+from captum_cnn_ext._engine.incremental.replaced_inputs import (
     Example,
     faint,
     incremental_model,
@@ -20,8 +17,11 @@ from captum_cnn_ext._engine.occluding import (
     mixes,
     window_tile,
 )
-from captum_cnn_ext._engine.tape import Refusal
-from captum_cnn_ext._engine.targets import select_score
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.captum_compat import TargetType
+from captum_cnn_ext._engine.judging.targets import select_score
+from captum_cnn_ext._engine.running.batching import in_chunks, out_of_memory
+from captum_cnn_ext._engine.running.forward import copies, run_forward
 from captum_cnn_ext._engine.transfer import to_device
 from captum_cnn_ext.attr.sliding_windows import Grid
 

@@ -94,7 +94,7 @@ def _audit(options: argparse.Namespace) -> int:
     rival = None if options.against is None else _rival(options)
     photos, notes = read_photos(options)
 
-    from captum_cnn_ext._engine.arguments import ArgumentError
+    from captum_cnn_ext._engine.judging.arguments import ArgumentError
     from captum_cnn_ext.insights import audit
 
     try:
@@ -201,7 +201,7 @@ def _judge_before_model(options: argparse.Namespace) -> None:
 
 
 def _judge_layers(text: str | None, loaded: LoadedModel) -> list[str] | None:
-    from captum_cnn_ext._engine.arguments import ArgumentError, find_layer
+    from captum_cnn_ext._engine.judging.arguments import ArgumentError, find_layer
 
     names = split(text)
     try:

@@ -84,7 +84,7 @@ def _run(
     import torch
 
     from captum_cnn_ext import bench
-    from captum_cnn_ext._engine.arguments import ArgumentError
+    from captum_cnn_ext._engine.judging.arguments import ArgumentError
     from captum_cnn_ext.bench.cost import machine
     from captum_cnn_ext.bench.results import joined
 
@@ -130,7 +130,7 @@ def _run(
 
 
 def _write(results: Results, out: Path) -> None:
-    from captum_cnn_ext._engine.whole_files import write_together
+    from captum_cnn_ext._engine.files import write_together
     from captum_cnn_ext.bench import draw, markdown
 
     table = markdown(results)
@@ -203,7 +203,7 @@ def _images(options: argparse.Namespace, loaded: LoadedModel) -> dict[str, Any]:
 def _layer(options: argparse.Namespace, loaded: LoadedModel, device: Any) -> str:
     import torch
 
-    from captum_cnn_ext._engine.arguments import ArgumentError, find_layer
+    from captum_cnn_ext._engine.judging.arguments import ArgumentError, find_layer
     from captum_cnn_ext.attr import suggest_layers
 
     try:

@@ -60,7 +60,7 @@ def _structure(options: argparse.Namespace) -> int:
 
     import torch
 
-    from captum_cnn_ext._engine.input_sizes import input_shape
+    from captum_cnn_ext._engine.judging.input_sizes import input_shape
     from captum_cnn_ext.evidence import layer_table
 
     given = size or (len(loaded.mean), *loaded.input_size)
@@ -96,7 +96,7 @@ def _judge_graph(options: argparse.Namespace) -> None:
 
 
 def _draw(model: Any, shape: tuple[int, ...], options: argparse.Namespace) -> None:
-    from captum_cnn_ext._engine.whole_files import write_whole
+    from captum_cnn_ext._engine.files import write_whole
     from captum_cnn_ext.evidence import model_graph
 
     try:

@@ -62,7 +62,7 @@ def _run(options: argparse.Namespace) -> int:
     loaded = load(options)
     from torch import distributed
 
-    from captum_cnn_ext._engine.arguments import ArgumentError
+    from captum_cnn_ext._engine.judging.arguments import ArgumentError
     from captum_cnn_ext.evidence import top_patches
 
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized()
@@ -102,7 +102,7 @@ def _write(top: Any, loaded: Any, options: argparse.Namespace) -> None:
         print(f"skipped image {number}: {why}")
     print(f"result: {path} and {path.with_suffix('.json').name}")
     if options.picture:
-        from captum_cnn_ext._engine.whole_files import write_whole
+        from captum_cnn_ext._engine.files import write_whole
         from captum_cnn_ext.render import show_patches
 
         shown = top.channels[:DRAWN]

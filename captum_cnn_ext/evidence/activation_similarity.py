@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer
 from captum_cnn_ext._engine.brief import brief
-from captum_cnn_ext._engine.sites import layer_sites
-from captum_cnn_ext._engine.streaming import streamed
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layer
+from captum_cnn_ext._engine.running.hook_points import layer_sites
+from captum_cnn_ext._engine.running.streaming import streamed
 from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext._renamed import renamed
 from captum_cnn_ext.evidence.receptive_field import receptive_field

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.arguments import ArgumentError
 from captum_cnn_ext._engine.brief import brief
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._numbers import as_count, as_number, as_seed
 from captum_cnn_ext.evidence.turns import Turn, turns_of
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from captum_cnn_ext._engine.brief import brief
-from captum_cnn_ext._engine.whole_files import write_whole
+from captum_cnn_ext._engine.files import write_whole
 
 Shape = tuple[int, ...]
 
@@ -86,7 +86,7 @@ class LayerTable:
             return self.rows[key]
         found = [row for row in self.rows if row.name == key]
         if not found:
-            from captum_cnn_ext._engine.arguments import nearest
+            from captum_cnn_ext._engine.judging.arguments import nearest
 
             raise KeyError(f"no layer {key!r}{nearest(key, [row.name for row in self.rows])}")
         return found[0]

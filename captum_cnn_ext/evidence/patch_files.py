@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
 
 Arrays = dict[str, npt.NDArray[Any]]
 VERSION = 1

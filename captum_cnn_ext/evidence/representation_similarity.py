@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
 
 FEWEST = 4  # examples that the unbiased estimate needs
 

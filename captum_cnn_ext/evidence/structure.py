@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.input_sizes import Size, input_shape
+from captum_cnn_ext._engine.judging.input_sizes import Size, input_shape
 from captum_cnn_ext._engine.trace.forward_trace import ModuleCall, Trace, Value
 from captum_cnn_ext._engine.trace.layer_calls import activations, multiply_adds
 from captum_cnn_ext._engine.trace.recorder import trace_of

@@ -11,7 +11,13 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, choose, find_layer, layer_name
+from captum_cnn_ext._engine.judging.arguments import (
+    ArgumentError,
+    Layer,
+    choose,
+    find_layer,
+    layer_name,
+)
 from captum_cnn_ext._numbers import as_count, as_indices
 from captum_cnn_ext.evidence.image_stream import Preprocess, images_of
 from captum_cnn_ext.evidence.patch_files import fingerprint

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, choose
 from captum_cnn_ext._engine.brief import brief
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
 from captum_cnn_ext._numbers import as_count, as_number
 
 GROUPS = ("rotations", "rotations+flips", "none")

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.arguments import ArgumentError
-from captum_cnn_ext._engine.input_errors import explained
-from captum_cnn_ext._engine.outputs import output_tensor
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.input_errors import explained
+from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext.methods import AT_ONCE
 
 TIMED_FORWARDS = 3

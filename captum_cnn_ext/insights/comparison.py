@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer
 from captum_cnn_ext._engine.brief import brief
-from captum_cnn_ext._engine.input_errors import explained
-from captum_cnn_ext._engine.outputs import output_tensor
-from captum_cnn_ext._engine.state import state_as_found
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer
+from captum_cnn_ext._engine.judging.input_errors import explained
+from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._numbers import as_seed
 from captum_cnn_ext.insights.context import CALLED_OFTEN
 from captum_cnn_ext.insights.inputs import Images, Preprocess, read_photos

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from captum_cnn_ext._engine.backward.coverage import Coverage
 from captum_cnn_ext._engine.brief import brief
-from captum_cnn_ext._engine.coverage import Coverage
-from captum_cnn_ext._engine.outputs import output_expression
+from captum_cnn_ext._engine.judging.outputs import output_expression
 from captum_cnn_ext.evidence import (
     LayerTable,
     ReceptiveField,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer, layer_name
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layer, layer_name
 from captum_cnn_ext.attr import LayerFeatureMaps, LayerSuggestion, suggest_layers
 
 EARLIER_STAGES = 2

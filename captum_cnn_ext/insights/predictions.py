@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError
-from captum_cnn_ext._engine.targets import as_target, select_score
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.targets import as_target, select_score
 from captum_cnn_ext._numbers import whole
 from captum_cnn_ext.insights.context import Predicted
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.arguments import find_layer
+from captum_cnn_ext._engine.judging.arguments import find_layer
 from captum_cnn_ext.attr import DeconvNet, Reconstructions
 
 AUTO = "auto"

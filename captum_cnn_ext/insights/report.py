@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from captum_cnn_ext import __version__
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer
-from captum_cnn_ext._engine.state import state_as_found
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer
+from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._numbers import as_seed
 from captum_cnn_ext.insights.blocks import Listing, SectionContent
 from captum_cnn_ext.insights.clock import forward_seconds

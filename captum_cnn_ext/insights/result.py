@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from captum_cnn_ext._engine.brief import brief
-from captum_cnn_ext._engine.whole_files import write_together
+from captum_cnn_ext._engine.files import write_together
 from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.insights.blocks import SectionContent, Table
 from captum_cnn_ext.insights.context import Problem

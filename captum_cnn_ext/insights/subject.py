@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.arguments import ArgumentError, runnable
 from captum_cnn_ext._engine.brief import brief
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, runnable
 from captum_cnn_ext._numbers import as_numbers
 from captum_cnn_ext.insights.inputs import Preprocess, normalisation
 from captum_cnn_ext.models import LoadedModel

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError
-from captum_cnn_ext._engine.inputs import as_tensors
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.inputs import as_tensors
 
 
 def as_image(inputs: Any) -> Tensor:

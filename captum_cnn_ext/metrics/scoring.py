@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import choose
-from captum_cnn_ext._engine.batching import in_chunks
-from captum_cnn_ext._engine.captum_compat import format_additional_forward_args
-from captum_cnn_ext._engine.occluding import Example
+from captum_cnn_ext._engine.incremental.replaced_inputs import Example
+from captum_cnn_ext._engine.judging.arguments import choose
+from captum_cnn_ext._engine.judging.captum_compat import format_additional_forward_args
+from captum_cnn_ext._engine.running.batching import in_chunks
 from captum_cnn_ext._numbers import as_count_or_none
 
 ROWS = {"cpu": 4, "cuda": 64}  # images in one pass; a CPU is slower with more

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.brief import brief
-from captum_cnn_ext._engine.input_sizes import input_channels
+from captum_cnn_ext._engine.judging.input_sizes import input_channels
 from captum_cnn_ext.models.failures import run_users
 
 if TYPE_CHECKING:

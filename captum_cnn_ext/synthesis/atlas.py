@@ -10,17 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import (
+from captum_cnn_ext._engine.brief import brief
+from captum_cnn_ext._engine.judging.arguments import (
     Layer,
     find_layer,
     layer_name,
     root_module,
 )
-from captum_cnn_ext._engine.batching import in_chunks
-from captum_cnn_ext._engine.brief import brief
-from captum_cnn_ext._engine.graph_passes import graph_passes, images_at_once
-from captum_cnn_ext._engine.input_sizes import input_shape
-from captum_cnn_ext._engine.sites import layer_sites
+from captum_cnn_ext._engine.judging.input_sizes import input_shape
+from captum_cnn_ext._engine.running.batching import in_chunks
+from captum_cnn_ext._engine.running.hook_points import layer_sites
+from captum_cnn_ext._engine.running.repeated_passes import graph_passes, images_at_once
 from captum_cnn_ext._numbers import as_count, as_count_or_none, as_indices, as_seed
 from captum_cnn_ext._renamed import renamed
 from captum_cnn_ext.synthesis.ascent import Synthesis, maximize

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.arguments import ArgumentError
-from captum_cnn_ext._engine.input_sizes import input_axes, input_shape
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.input_sizes import input_axes, input_shape
 from captum_cnn_ext._numbers import as_number, as_numbers
 from captum_cnn_ext.synthesis.axes import KINDS, spread_over
 from captum_cnn_ext.synthesis.image_params import Fourier, ImageParam, MakeImage

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError
-from captum_cnn_ext._engine.arguments import Layer as AnyLayer
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.arguments import Layer as AnyLayer
 from captum_cnn_ext._numbers import as_number
 from captum_cnn_ext.synthesis.objective import (
     Batch,

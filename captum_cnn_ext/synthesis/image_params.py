@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._numbers import as_count, as_indices, as_number
 from captum_cnn_ext.synthesis.axes import LINEAR, images_only
 from captum_cnn_ext.synthesis.spectrum import falloff, from_unit, to_unit

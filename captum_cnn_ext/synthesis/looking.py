@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import find_layer
-from captum_cnn_ext._engine.graph_passes import Passes, graph_passes
-from captum_cnn_ext._engine.sites import layer_sites
+from captum_cnn_ext._engine.judging.arguments import find_layer
+from captum_cnn_ext._engine.running.hook_points import layer_sites
+from captum_cnn_ext._engine.running.repeated_passes import Passes, graph_passes
 from captum_cnn_ext.synthesis.canvas import Canvas
 from captum_cnn_ext.synthesis.objective import Objective, Place, View
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._numbers import as_number
 from captum_cnn_ext.synthesis.image_params import ImageParam, Shape
 from captum_cnn_ext.synthesis.spectrum import falloff, from_unit, to_unit

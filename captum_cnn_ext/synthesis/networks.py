@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._numbers import as_count, as_indices, as_number
 from captum_cnn_ext.synthesis.axes import LINEAR
 from captum_cnn_ext.synthesis.image_params import ImageParam, Shape

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer
 from captum_cnn_ext._engine.brief import brief
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer
 from captum_cnn_ext._numbers import as_count, as_count_or_none, whole
 
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError
-from captum_cnn_ext._engine.arguments import Layer as AnyLayer
-from captum_cnn_ext._engine.captum_compat import TargetType
-from captum_cnn_ext._engine.outputs import output_tensor
-from captum_cnn_ext._engine.targets import as_target, select_score
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.arguments import Layer as AnyLayer
+from captum_cnn_ext._engine.judging.captum_compat import TargetType
+from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.judging.targets import as_target, select_score
 from captum_cnn_ext._numbers import as_count, as_indices, whole
 from captum_cnn_ext.synthesis.objective import (
     Batch,

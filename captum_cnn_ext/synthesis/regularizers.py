@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import choose
+from captum_cnn_ext._engine.judging.arguments import choose
 from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.synthesis.axes import spread_over
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_cnn_ext._engine.arguments import ArgumentError, choose
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
 from captum_cnn_ext._engine.transfer import to_device
 from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.synthesis.axes import LINEAR, images_only, spread_over

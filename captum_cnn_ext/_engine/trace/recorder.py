@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
-from captum_cnn_ext._engine.following import Follower, in_layer, only_shaped_alike, tensors_in
-from captum_cnn_ext._engine.state import state_as_found
+from captum_cnn_ext._engine.running.state import state_as_found
+from captum_cnn_ext._engine.trace.following import Follower, in_layer, only_shaped_alike, tensors_in
 from captum_cnn_ext._engine.trace.forward_trace import (
     End,
     Left,

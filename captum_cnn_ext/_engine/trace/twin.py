@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from captum_cnn_ext._engine.inputs import check_initialised
+from captum_cnn_ext._engine.judging.inputs import check_initialised
 
 
 class _CopyTensors(TorchFunctionMode):

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from captum_cnn_ext._engine.arguments import choose
+from captum_cnn_ext._engine.judging.arguments import choose
 from captum_cnn_ext.insights.pictures import overlaid
 from captum_cnn_ext.render import to_rgb
 

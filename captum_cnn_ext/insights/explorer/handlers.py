@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import gradio as gr
 
-from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext.insights.explorer.drawing import enlarged
 from captum_cnn_ext.insights.explorer.jobs import Job, Jobs
 from captum_cnn_ext.insights.explorer.limits import read_upload

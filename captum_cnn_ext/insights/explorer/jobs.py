@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from captum_cnn_ext._engine.stopping import Stoppable, Stopped
+from captum_cnn_ext._engine.running.stopping import Stoppable, Stopped
 
 T = TypeVar("T")
 

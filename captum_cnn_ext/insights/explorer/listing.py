@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.trace.recorder import trace_of
 from captum_cnn_ext.attr import suggest_layers
 from captum_cnn_ext.attr.reshape import channel_maps

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.arguments import ArgumentError, Layer, find_layer
-from captum_cnn_ext._engine.recording import record
-from captum_cnn_ext._engine.sites import layer_sites
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layer
+from captum_cnn_ext._engine.running.hook_points import layer_sites
+from captum_cnn_ext._engine.running.recording import record
 from captum_cnn_ext._numbers import as_count, as_count_or_none
 from captum_cnn_ext.attr.reshape import channel_maps
 

@@ -18,8 +18,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import nn
 
-from captum_cnn_ext._engine.arguments import ArgumentError
-from captum_cnn_ext._engine.whole_files import write_whole
+from captum_cnn_ext._engine.files import write_whole
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext.evidence.patch_files import fingerprint
 from captum_cnn_ext.synthesis import Channel, Step, maximize
 

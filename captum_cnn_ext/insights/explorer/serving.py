@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 from torch import nn
 
-from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.evidence import TopPatches
 from captum_cnn_ext.insights.explorer.code import IN_MEMORY, Setup, Snippets

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.arguments import ArgumentError, choose, nearest
-from captum_cnn_ext._engine.forward import run_forward
-from captum_cnn_ext._engine.outputs import output_tensor
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose, nearest
+from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.running.forward import run_forward
 from captum_cnn_ext.attr import DeconvNet, LayerFeatureMaps, suggest_layers
 from captum_cnn_ext.attr.reshape import channel_maps
 from captum_cnn_ext.evidence import TopPatches

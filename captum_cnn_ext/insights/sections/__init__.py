@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from captum_cnn_ext._engine.arguments import ArgumentError, choose
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
 from captum_cnn_ext.insights.section import Section
 from captum_cnn_ext.insights.sections import (
     against,

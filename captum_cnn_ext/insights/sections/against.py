@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.arguments import ArgumentError
-from captum_cnn_ext._engine.state import state_as_found
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext.attr import LayerFeatureMaps
 from captum_cnn_ext.evidence import linear_cka
 from captum_cnn_ext.insights.blocks import (

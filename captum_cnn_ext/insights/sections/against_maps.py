@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from captum_cnn_ext import metrics
-from captum_cnn_ext._engine.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext.insights.blocks import Block, Cell, Column, Panels, Picture, Text
 from captum_cnn_ext.insights.context import AuditContext, Rival
 from captum_cnn_ext.insights.pictures import heat_picture

@@ -1,0 +1,222 @@
+"""Sort the non-linear operations of a graph: rectifiers, switches, gates, and what is not known.
+
+A backward rule is right only if it meets every rectifier. The forward pass tells all of them apart
+by their autograd nodes, whether they were modules, functions or in-place calls; nothing that is
+not recognised is passed over in silence.
+"""
+
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_cnn_ext._engine.backward.autograd_graph import kind, nodes_between
+from captum_cnn_ext._engine.brief import brief
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What a backward rule met between the inputs and the layer or score.
+
+    Args:
+        rectifiers: activations that follow the rule, with how many of each.
+        switches: max-poolings, whose recorded places the reconstruction follows.
+        gates: products of two signals (squeeze-and-excitation, attention, response
+            normalisation); the gradient passes through both factors.
+        plain: other smooth operations (tanh, softmax, layer norm); their gradient passes.
+        unknown: operations that may be a rectifier in disguise; their plain gradient was used,
+            and a warning said so.
+    """
+
+    rectifiers: Mapping[str, int]
+    switches: int
+    gates: Mapping[str, int]
+    plain: Mapping[str, int]
+    unknown: Mapping[str, int]
+
+    __repr__ = brief
+
+    def warn_of_unknown(self, caller: str) -> None:
+        """A warning when something may have escaped the rule."""
+        if self.unknown:
+            warnings.warn(
+                f"{caller}: the rule was not applied to {_counted(self.unknown)}: not known to be "
+                "a rectifier, not known not to be one, so its plain gradient was used. Write the "
+                "activation with torch's own (torch.nn.functional.relu, silu, ...), or read the "
+                "result with that in mind.",
+                stacklevel=4,
+            )
+
+
+def _counted(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} x {name}" for name, count in kinds.items())
+
+
+# Slopes are 0 or 1.
+HARD = {"Relu", "Threshold", "Hardtanh", "ClampMin", "Clamp", "Maximum"}
+# Slopes take other values; a product with its own sigmoid is SiLU written out.
+SMOOTH = {
+    *("LeakyRelu", "PreluKernel", "RreluWithNoise", "Elu", "Celu"),
+    *("Silu", "Gelu", "Hardswish", "Mish", "Softplus", "x * sigmoid(x)"),
+}
+_SWITCHES = {
+    *("MaxPool2DWithIndices", "MaxPool3DWithIndices", "MaxPool2D", "MkldnnMaxPool2D"),
+    *("AdaptiveMaxPool2D", "AdaptiveMaxPool3D", "FractionalMaxPool2D", "FractionalMaxPool3D"),
+    *("Max", "Amax", "Topk", "MkldnnMaxPool3D"),
+}
+_PLAIN = {
+    *("Sigmoid", "Hardsigmoid", "Tanh", "Softmax", "LogSoftmax", "LogSigmoid", "Erf", "Exp"),
+    *("Pow", "Sqrt", "Rsqrt", "Log", "Log1P", "Reciprocal", "Logsumexp", "LinalgVectorNorm"),
+    *("NativeLayerNorm", "NativeGroupNorm", "Var", "Std", "VarMean", "StdMean", "Sin", "Cos"),
+    *("FusedRmsNorm", "Glu", "Norm"),
+}
+_PRODUCTS = {
+    *("Mul", "Div", "Bmm", "Mm", "Baddbmm", "Einsum", "Addcmul", "Addmm", "Linear", "Convolution"),
+}
+_LINEAR = {
+    *("Add", "Sub", "Rsub", "Neg", "Sum", "Mean", "Cumsum", "Prod", "Dot", "Mv", "Lerp", "Addcdiv"),
+    *("View", "UnsafeView", "ReshapeAlias", "Reshape", "Squeeze", "Unsqueeze", "Flatten"),
+    *("Unflatten", "T", "Permute", "Transpose", "Select", "Index", "IndexSelect", "Gather"),
+    *("Slice", "Narrow", "Stack", "Unbind", "Clone", "Alias", "Expand", "Repeat", "ToCopy", "Cat"),
+    *("Split", "SplitWithSizes", "UnsafeSplit", "Chunk", "AsStrided", "Flip", "Roll", "Diagonal"),
+    *("ConstantPadNd", "ReflectionPad1D", "ReflectionPad2D", "ReflectionPad3D", "Unfold"),
+    *("ReplicationPad1D", "ReplicationPad2D", "ReplicationPad3D", "PixelShuffle"),
+    *("PixelUnshuffle", "ChannelShuffle", "NativeChannelShuffle", "Im2Col", "Col2Im"),
+    *("AvgPool2D", "AvgPool3D", "AdaptiveAvgPool2D", "AdaptiveAvgPool3D", "GridSampler2D"),
+    *("UpsampleNearest1D", "UpsampleNearest2D", "UpsampleNearest3D", "UpsampleBilinear2D"),
+    *("UpsampleLinear1D", "UpsampleTrilinear3D", "UpsampleBicubic2D", "UpsampleBilinear2DAa"),
+    *("NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm", "BatchNormImplIndex"),
+    *("MkldnnConvolution", "CudnnConvolution", "SlowConv2D", "ConvolutionOverrideable"),
+    *("MiopenConvolution", "MpsConvolution", "SlowConvTranspose2D", "NativeDropout"),
+    *("CopyBackwards", "Copy", "Contiguous", "ViewAsReal", "ViewAsComplex", "FftR2C", "FftC2R"),
+    *("MaxUnpool2D", "MaxUnpool3D", "Scatter", "Broadcast", "ToSparse", "Identity", "Detach"),
+    *("CopySlices", "Movedim", "SwapAxes", "Real"),
+    *("UpsampleNearestExact1D", "UpsampleNearestExact2D", "UpsampleNearestExact3D"),
+}
+_OPAQUE = ("CompiledFunction", "DifferentiableGraph", "CompiledAutograd")
+# functions of one position each: a signal times such a function of itself is an activation
+_POINTWISE = {
+    *("Sigmoid", "Hardsigmoid", "Tanh", "Erf", "Exp", "Add", "Sub", "Rsub", "Mul", "Div", "Pow"),
+    *("Neg", "ToCopy", "Reciprocal", "Log1P", "Gt", "Clone", *HARD, *(SMOOTH - {"x * sigmoid(x)"})),
+}
+
+
+def audit(inputs: Sequence[Tensor], output: Tensor) -> tuple[list[tuple[Any, str]], Coverage, bool]:
+    """What lies between ``inputs`` and ``output``.
+
+    Returns:
+        The rectifiers' nodes, each with its kind; the coverage; whether some in-place operation
+        wrote into a view, which hides its node.
+
+    Raises:
+        ArgumentError: a part of the graph is compiled or scripted and cannot be seen.
+    """
+    nodes = nodes_between(inputs, output)
+    starts = [torch.autograd.graph.get_gradient_edge(tensor).node for tensor in inputs]
+    on_path = {id(node) for node in (*nodes, *starts)}
+    rectifiers: list[tuple[Any, str]] = []
+    counts: dict[str, Counter[str]] = {
+        name: Counter() for name in ("switch", "gate", "plain", "unknown")
+    }
+    for node in nodes:
+        name = kind(node)
+        if any(part in node.name() for part in _OPAQUE):
+            raise ArgumentError(
+                f"forward_func: {node.name()} hides the rectifiers of a compiled or scripted part "
+                "of the model; pass the original torch.nn.Module"
+            )
+        factors = sum(
+            parent is not None and id(parent) in on_path for parent, _ in node.next_functions
+        )
+        sort = _sort(node, name, factors)
+        if sort == "rectifier":
+            rectifiers.append((node, "x * sigmoid(x)" if name == "Mul" else name))
+        elif sort != "linear":
+            counts[sort][name] += 1
+    return (
+        rectifiers,
+        Coverage(
+            dict(Counter(name for _, name in rectifiers)),
+            counts["switch"].total(),
+            *(dict(counts[name]) for name in ("gate", "plain", "unknown")),
+        ),
+        any(kind(node) == "CopySlices" for node in nodes),
+    )
+
+
+def _sort(node: Any, name: str, factors: int) -> str:
+    if isinstance(node, torch.autograd.function.BackwardCFunction):
+        moves = {"Scatter", "Gather", "Broadcast"}  # DataParallel's own
+        return "linear" if name in moves else "unknown"
+    if name == "Maximum" and factors == 2:
+        return "switch"
+    if name in HARD:
+        return "rectifier" if _rectifies(node, name) else "unknown"
+    if name in SMOOTH:
+        return "rectifier"
+    if name in _SWITCHES:
+        return "switch"
+    if name in _PLAIN or name.startswith("ScaledDotProduct"):
+        return "gate" if name.startswith("Scaled") else "plain"
+    if name in _PRODUCTS:
+        return _sort_product(node, name, factors)
+    return "linear" if name in _LINEAR else "unknown"
+
+
+def _rectifies(node: Any, name: str) -> bool:
+    """Whether a clamp or a maximum is a ReLU or a ReLU6; the others of its family always are."""
+    if name == "ClampMin":
+        return _is_zero(getattr(node, "_saved_min", None))
+    if name == "Clamp":
+        return _is_zero(node._saved_min)
+    if name == "Maximum":
+        signal_first = node.next_functions[0][0] is not None
+        return _is_zero(node._saved_other if signal_first else node._saved_self)
+    return True
+
+
+def _is_zero(bound: Any) -> bool:
+    if isinstance(bound, Tensor):
+        return not bool(bound.any())
+    return bound is not None and bound == 0
+
+
+def _sort_product(node: Any, name: str, factors: int) -> str:
+    if factors < 2:
+        return "unknown" if name == "Mul" and _masks(node) else "linear"
+    if name not in ("Mul", "Div"):
+        return "gate"
+    (first, first_nr), (second, second_nr) = node.next_functions[:2]
+    for (own, nr), other in (((first, first_nr), second), ((second, second_nr), first)):
+        if name == "Mul" and kind(other) == "Sigmoid" and other.next_functions[0] == (own, nr):
+            return "rectifier"
+    shared = _pointwise_sources(first, first_nr) & _pointwise_sources(second, second_nr)
+    return "unknown" if shared else "gate"
+
+
+def _masks(node: Any) -> bool:
+    """A product with a full mask of 0 and 1, as in x * (x > 0); a dropout mask has other values."""
+    own = node.next_functions[0][0] is not None
+    mask = node._saved_other if own else node._saved_self
+    if not isinstance(mask, Tensor) or mask.ndim < 2 or mask.numel() <= max(mask.shape):
+        return False
+    return mask.dtype == torch.bool or bool(((mask == 0) | (mask == 1)).all() & (mask == 0).any())
+
+
+def _pointwise_sources(node: Any, number: int) -> set[tuple[Any, int]]:
+    """The signals that (node, number) is a function of, position by position."""
+    found: set[tuple[Any, int]] = set()
+    todo = [(node, number)]
+    while todo:
+        edge = todo.pop()
+        if edge[0] is None or edge in found or len(found) > 64:
+            continue
+        found.add(edge)
+        if kind(edge[0]) in _POINTWISE:
+            todo.extend(edge[0].next_functions)
+    return found

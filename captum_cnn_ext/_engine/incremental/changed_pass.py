@@ -1,0 +1,244 @@
+"""A network's output after part of an image changed, from what the change reaches only.
+
+The clean pass is recorded once. A changed window then goes through the operations as a tile that
+holds every position it can reach (tile_rules.py); where the tile covers the map, or an operation
+has no rule, whole maps go on from there. Nothing is approximated: the values are those of the full
+forward, up to the rounding of other kernels.
+
+Idea: Nakandala, Kumar, Papakonstantinou, *Incremental and Approximate Inference for Faster
+Occlusion-based Deep CNN Explanations*, SIGMOD 2019.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from captum_cnn_ext._engine.incremental.recorded_operations import (
+    Ref,
+    Refusal,
+    Step,
+    Tape,
+    record_tape,
+)
+from captum_cnn_ext._engine.incremental.tile_rules import Change, needs_recorded, through
+from captum_cnn_ext._engine.incremental.tiles import Tile, channels_last, whole
+from captum_cnn_ext._engine.judging.arguments import root_module, runnable
+from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.replay.patching import unfollowable
+from captum_cnn_ext._engine.running.state import state_as_found
+from captum_cnn_ext._engine.trace.following import random_state, tensors_in
+
+
+class Incremental:
+    """A model whose forward pass is on a tape.
+
+    Args:
+        forward_func: the model.
+        one: its tensor arguments for one example, each with one row.
+        two: the same for two rows, with other values: the tape is compared with the model there.
+        arguments: from these tensors to the positional arguments of ``forward_func``.
+
+    Attributes:
+        outputs: the model's own output for ``two``.
+
+    Raises:
+        Refusal: the model cannot be run from a tape.
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        one: Sequence[Tensor],
+        two: Sequence[Tensor],
+        arguments: Callable[[Sequence[Tensor]], tuple[Any, ...]],
+    ) -> None:
+        root = root_module(forward_func)
+        if why := unfollowable(root) if root is not None else "":
+            raise Refusal(why)
+        if root is not None and any(module.training for module in root.modules()):
+            raise Refusal("the model is in training mode")
+        function, numbers = runnable(forward_func), random_state()
+        with torch.no_grad(), state_as_found(root, one):
+            tape, _, self.outputs = record_tape(
+                lambda *tensors: output_tensor(function(*arguments(tensors))),
+                [tensor.clone() for tensor in one],
+                [tensor.clone() for tensor in two],
+            )
+            if random_state() != numbers:
+                raise Refusal("the model draws random numbers")
+        self.tape = folded(tape)
+        self.device_type = one[0].device.type
+        self.last_use = {n: i for i, step in enumerate(self.tape.steps) for n in step.reads()}
+        self.last_use[self.tape.output] = len(self.tape.steps)  # also where other steps read it
+        self.kept = {
+            n for s in self.tape.steps if needs_recorded(s, self.tape.shapes) for n in s.reads()
+        }
+        self.kept |= set(range(self.tape.inputs)) | {self.tape.output}
+
+    def recorded(self, inputs: Sequence[Tensor]) -> "Recorded":
+        """One example's clean pass."""
+        return Recorded(self, inputs)
+
+
+class Recorded:
+    """The clean pass of one example, from which changed ones are computed.
+
+    Attributes:
+        output: the clean output, one row.
+    """
+
+    def __init__(self, model: Incremental, inputs: Sequence[Tensor]) -> None:
+        self._model, self._tape = model, model.tape
+        self.count = 1
+        self._changes: dict[int, Change] = {}
+        self._padded: dict[tuple[Any, ...], Tensor] = {}
+        self._base = {i: channels_last(tensor) for i, tensor in enumerate(inputs)}
+        self._base |= self._tape.constants
+        with torch.inference_mode(), torch.autocast(model.device_type, enabled=False):
+            for place, step in enumerate(self._tape.steps):
+                result = step.call(self._base.__getitem__, 1)
+                for number, value in _numbered(step, result):
+                    self._base[number] = value
+                for number in step.reads():
+                    if model.last_use[number] == place and number not in model.kept:
+                        self._base.pop(number, None)
+        self.output = self._base[self._tape.output]
+
+    def changed(self, place: int, change: Change) -> Tensor:
+        """The output for each row of a change of input ``place``."""
+        self.count = len(change.data)
+        self._changes = {place: change}
+        try:
+            with torch.inference_mode(), torch.autocast(self._model.device_type, enabled=False):
+                for number, step in enumerate(self._tape.steps):
+                    self._run(number, step)
+                found = self._whole(self._tape.output)
+        finally:
+            self._changes = {}
+        return found
+
+    def _run(self, place: int, step: Step) -> None:
+        reads = step.reads()
+        if not any(number in self._changes for number in reads):
+            return  # nothing changed here: the recorded output stands
+        results = through(step, self)
+        if results is None:
+            results = _numbered_values(step.call(self._whole, self.count))
+        for number, value in zip(step.outputs, results, strict=False):
+            if number >= 0:
+                self._changes[number] = value
+        for number in reads:
+            if self._model.last_use[number] == place:
+                self._changes.pop(number, None)
+
+    # --- what the rules see (tile_rules.Frame) ------------------------------------------------
+
+    def shape(self, number: int) -> torch.Size:
+        return self._tape.shapes[number]
+
+    def base(self, number: int) -> Tensor:
+        return self._base[number]
+
+    def change(self, number: int) -> Change | None:
+        return self._changes.get(number)
+
+    def padded(self, number: int, pads: tuple[int, ...], value: float) -> Tensor:
+        """The recorded map with a border."""
+        if not any(pads):
+            return self._base[number]
+        key = (number, pads, value)
+        if key not in self._padded:
+            self._padded[key] = channels_last(F.pad(self._base[number], pads, value=value))
+        return self._padded[key]
+
+    def _whole(self, number: int) -> Tensor:
+        """The changed maps of all rows; recorded maps once for each."""
+        change = self._changes.get(number)
+        if isinstance(change, Tile):
+            change = whole(self._base[number], change)
+            self._changes[number] = change
+        if change is not None:
+            return change
+        base = self._base[number]
+        if len(base) == 1:
+            return base.expand(self.count, *base.shape[1:])
+        return base.repeat(self.count, *[1] * (base.ndim - 1))
+
+
+def _numbered(step: Step, result: Any) -> list[tuple[int, Tensor]]:
+    pairs = zip(step.outputs, _numbered_values(result), strict=False)
+    return [(number, value) for number, value in pairs if number >= 0]
+
+
+def _numbered_values(result: Any) -> list[Any]:
+    return list(tensors_in(result))
+
+
+# --- batch norms into the convolutions before them ----------------------------------------------
+
+
+def folded(tape: Tape) -> Tape:
+    """The same pass with each batch norm that follows a convolution inside its weights."""
+    readers: dict[int, int] = {tape.output: 1}
+    needed: list[Step] = []  # the last first, without what nothing reads
+    for step in reversed(tape.steps):
+        if any(number in readers for number in step.outputs):
+            needed.append(step)
+            for number in step.reads():
+                readers[number] = readers.get(number, 0) + 1
+    makers: dict[int, int] = {}  # where in ``steps`` a value is made
+    steps: list[Step] = []
+    for step in reversed(needed):
+        step = Step(step.func, step.args, tuple(n if n in readers else -1 for n in step.outputs))
+        source = step.args.get("input")
+        before = makers.get(source.index) if isinstance(source, Ref) else None
+        if before is not None and isinstance(source, Ref) and readers[source.index] == 1:
+            joined = _norm_in_convolution(steps[before], step)
+            if joined is not None:
+                steps[before] = joined
+                makers[joined.outputs[0]] = before
+                continue
+        makers |= dict.fromkeys(step.outputs, len(steps))
+        steps.append(step)
+    for step in steps:
+        weight = step.args.get("weight")
+        if step.name == "convolution" and isinstance(weight, Tensor):
+            step.args = {**step.args, "weight": channels_last(weight)}
+    return Tape(steps, tape.inputs, tape.output, tape.shapes, tape.constants)
+
+
+def _norm_in_convolution(convolution: Step, norm: Step) -> Step | None:
+    names = ("running_mean", "running_var", "weight", "bias")
+    if convolution.name != "convolution" or "batch_norm" not in norm.name:
+        return None
+    statistics = [norm.args.get(name) for name in names]
+    weight, bias = convolution.args["weight"], convolution.args["bias"]
+    tensors = [value for value in (weight, bias, *statistics) if value is not None]
+    plain = all(
+        isinstance(v, Tensor) and v.dtype in (torch.float32, torch.float64) for v in tensors
+    )
+    known = statistics[0] is not None and statistics[1] is not None
+    if (
+        not plain
+        or not known
+        or convolution.args["transposed"]
+        or any(number >= 0 for number in norm.outputs[1:])
+    ):
+        return None
+    mean, variance, scale, shift = (
+        torch.tensor(default, device=weight.device) if value is None else value.detach()
+        for value, default in zip(statistics, (0.0, 1.0, 1.0, 0.0), strict=True)
+    )
+    factor = scale.double() / (variance.double() + norm.args["eps"]).sqrt()
+    offset = (0.0 if bias is None else bias.double()) - mean.double()
+    offset = offset * factor + shift.double()
+    shaped = factor.reshape(-1, *[1] * (weight.ndim - 1))
+    args = {
+        **convolution.args,
+        "weight": (weight.detach().double() * shaped).to(weight.dtype),
+        "bias": offset.to(weight.dtype),
+    }
+    return Step(convolution.func, args, (norm.outputs[0],))

@@ -1,0 +1,178 @@
+"""Scores of a model with parts of its input replaced: through the tape, or by running it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from captum_cnn_ext._engine.incremental.changed_pass import Incremental
+from captum_cnn_ext._engine.incremental.recorded_operations import Refusal
+from captum_cnn_ext._engine.incremental.tiles import Span, Tile, cut
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.judging.targets import as_target, select_score
+from captum_cnn_ext._engine.running.batching import choices_of, rows_of
+from captum_cnn_ext._engine.running.forward import run_forward
+from captum_cnn_ext._engine.transfer import to_device
+
+# Deviation of the tape's output from the model's, in units of rounding of its largest value, that
+# is still another order of summation. Networks with a hundred layers reach 50.
+_ROUNDING = 1000
+
+
+class Example:
+    """One example's tensors for a model, repeated for as many rows as are scored at once.
+
+    Args:
+        forward_func: the model.
+        inputs, extra: one example's: tensors whose first dimension is the examples have one row.
+        target: this example's.
+        by_row: which of ``(*inputs, *extra)`` have one row for each example.
+        probability: score by the softmax over classes instead of the output itself.
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        inputs: Sequence[Tensor],
+        extra: Sequence[Any],
+        target: Any,
+        by_row: Sequence[bool],
+        probability: bool = False,
+    ) -> None:
+        self.forward_func, self.target = forward_func, target
+        self.values = (*inputs, *extra)
+        self.by_row, self.probability = by_row, probability
+
+    @classmethod
+    def of(
+        cls,
+        forward_func: Callable[..., Any],
+        inputs: Sequence[Tensor],
+        extra: Sequence[Any],
+        target: Any,
+        n: int,
+        probability: bool = False,
+    ) -> "Example":
+        """Example ``n`` of a batch."""
+        length, rows = len(inputs[0]), slice(n, n + 1)
+        values = (*inputs, *extra)
+        by_row = [isinstance(v, Tensor) and v.shape[:1] == (length,) for v in values]
+        parts = [rows_of(v, rows, length) for v in values]
+        own = choices_of(as_target(target), rows, length)
+        own = own[0] if isinstance(own, list) and len(own) == 1 else own
+        return cls(
+            forward_func, parts[: len(inputs)], parts[len(inputs) :], own, by_row, probability
+        )
+
+    def rows(self) -> list[Tensor]:
+        """The tensors with one row for each example: the inputs of a tape."""
+        return [v for v, mine in zip(self.values, self.by_row, strict=True) if mine]
+
+    def arguments(self, rows: Sequence[Tensor]) -> tuple[Any, ...]:
+        """All arguments of the model, given those with rows."""
+        given = iter(rows)
+        return tuple(
+            next(given) if mine else v.clone() if isinstance(v, Tensor) else v
+            for v, mine in zip(self.values, self.by_row, strict=True)
+        )
+
+    def run(self, place: int, replaced: Tensor) -> Tensor:
+        """The scores when input ``place`` is each row of ``replaced``."""
+        count = len(replaced)
+        rows = [  # copies of the others, because a model may write into its input
+            replaced if i == place else row.expand(count, *row.shape[1:]).clone()
+            for i, row in enumerate(self.rows())
+        ]
+        return self.scores(run_forward(self.forward_func, self.arguments(rows)))
+
+    def scores(self, output: Any) -> Tensor:
+        """What the target selects, wide enough for differences."""
+        output = output_tensor(output)
+        if self.probability:
+            if output.ndim != 2 or output.shape[1] < 2:
+                raise ArgumentError(
+                    f"score='probability': the model's output {tuple(output.shape)} is not "
+                    "(N, classes); pass score='logit' to take it as it is"
+                )
+            output = output.softmax(1)
+        score = select_score(output, self.target)
+        return score.to(torch.promote_types(score.dtype, torch.float32))
+
+
+def incremental_model(example: Example, place: int, replaced: Tensor) -> Incremental:
+    """The example's model on a tape, judged by two other inputs (2, ...) in place of one.
+
+    Raises:
+        Refusal: the model cannot be run from a tape.
+    """
+    one = example.rows()
+    two = [row.expand(2, *row.shape[1:]).clone() for row in one]
+    two[place] = replaced
+    return Incremental(example.forward_func, one, two, example.arguments)
+
+
+def faint(image: Tensor, blank: Tensor) -> Tensor:
+    """Another image of the same values: blank where the image is most unlike the baseline.
+
+    A number that was taken out of the image (its maximum, a percentile) is another one here.
+    """
+    far = (image.double() - blank).abs()
+    return torch.where(far > far.mean(), blank, image)
+
+
+def mixes(example: Example, image: Tensor, blank: Tensor, clean: Tensor) -> bool:
+    """Whether an example's score depends on the others in its batch.
+
+    Two passes of one row and one of two. ``clean`` is the example's score within its batch.
+    """
+    two = torch.cat([faint(image, blank), image])
+    alone = torch.cat([example.run(0, row) for row in (two[:1], two[1:])])
+    together, alone = torch.cat([example.run(0, two), clean]), torch.cat([alone, alone[1:]])
+    exact = image.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    exact = exact and image.dtype in (torch.float32, torch.float64)
+    # other kernels for other numbers of rows
+    most = tolerance(alone[alone.isfinite()]) * (1 if exact else 100)
+    return not torch.allclose(together, alone, rtol=0, atol=most, equal_nan=True)
+
+
+def tolerance(values: Tensor) -> float:
+    """What is still another order of summation."""
+    largest = float(values.abs().max()) if values.numel() else 0.0
+    return largest * torch.finfo(values.dtype).eps * _ROUNDING
+
+
+def judge(model: Incremental, found: Tensor) -> None:
+    """Compare the tape's outputs with the model's own for the rows it was judged by.
+
+    Raises:
+        Refusal: they differ by more than rounding.
+    """
+    own = model.outputs
+    difference = float((found - own).abs().max())
+    if not difference <= tolerance(own):
+        raise Refusal(f"the tape gives other values than the model, by {difference:.1e}")
+
+
+def window_tile(image: Tensor, baseline: Tensor, starts: Tensor, size: Sequence[int]) -> Tile:
+    """Windows (c, ...) of an input (1, C, ...) replaced by the baseline, as tiles.
+
+    ``starts`` is (W, 1 + axes). A window that is cut off at the border is moved inwards, and keeps
+    the input where it is new.
+    """
+    begin = starts.cpu().numpy()
+    spans = tuple(
+        Span(np.minimum(begin[:, d], image.shape[d + 1] - size[d]), size[d])
+        for d in range(1, len(size))
+    )
+    channels = np.broadcast_to(np.arange(image.shape[1]), (len(begin), image.shape[1]))
+    places = [channels, *(span.starts[:, None] + np.arange(span.length) for span in spans)]
+    mask = torch.ones((1,) * (len(size) + 1), dtype=torch.bool, device=image.device)
+    for d, place in enumerate(places):
+        inside = (place >= begin[:, d, None]) & (place < begin[:, d, None] + size[d])
+        form = [len(begin), *[1] * len(size)]
+        form[d + 1] = place.shape[1]
+        mask = mask & to_device(torch.from_numpy(inside.reshape(form)), image.device)
+    return Tile(torch.where(mask, cut(baseline, spans), cut(image, spans)), spans)

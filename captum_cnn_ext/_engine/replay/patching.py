@@ -1,0 +1,81 @@
+"""Stand in for the forward of every module of a model, or for a layer's tensors, for a while."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from captum_cnn_ext._engine.running.hook_points import Site
+from captum_cnn_ext._engine.running.undo import Undo
+
+Around = Callable[[nn.Module, Callable[..., Any], Any, Any], Any]
+_PATCHING = threading.RLock()  # a module's forward is patched by one thread at a time
+
+
+def unfollowable(root: nn.Module | None) -> str:
+    """Why the module calls of a model cannot be followed, or an empty string."""
+    if root is None:
+        return "forward_func is not a module"
+    if isinstance(root, (torch.jit.ScriptModule, nn.DataParallel)):
+        return f"{type(root).__name__} does not call its modules from Python, in this thread"
+    if any(hasattr(module, "_orig_mod") for module in root.modules()):
+        return "a part of it is compiled"
+    return ""
+
+
+@contextmanager
+def patched(root: nn.Module, around: Around) -> Iterator[None]:
+    """``around(module, forward, args, kwargs)`` in place of every module's forward.
+
+    Another thread that runs the model meanwhile gets the forward itself.
+    """
+    owner = threading.current_thread()
+
+    def stand_in(module: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if threading.current_thread() is not owner:
+                return forward(*args, **kwargs)
+            return around(module, forward, args, kwargs)
+
+        return call
+
+    undo = Undo()
+    with _PATCHING, undo, undo:
+        for module in root.modules():
+            if not isinstance(module, torch.jit.ScriptModule):
+                undo.replace_forward(module, stand_in(module, module.forward))
+        yield
+
+
+@contextmanager
+def layer_hook(site: Site, replace: Callable[[list[Tensor]], list[Tensor]]) -> Iterator[None]:
+    """``replace`` in place of the tensors that the site's layer gives, or receives."""
+    owner = threading.current_thread()
+
+    def see(value: Any) -> Any:
+        if threading.current_thread() is not owner:
+            return value
+        leaves, tree = tree_flatten(value)
+        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        given = [leaves[i] for i in places]
+        new = replace(given)
+        if new is given:
+            return value
+        for place, tensor in zip(places, new, strict=True):
+            leaves[place] = tensor
+        return tree_unflatten(leaves, tree)
+
+    def see_input(_: nn.Module, args: Any, kwargs: Any) -> Any:
+        return see((args, kwargs))
+
+    def see_output(_: nn.Module, __: Any, output: Any) -> Any:
+        return see(output)
+
+    undo = Undo()
+    with undo, undo:
+        undo.hook(site.module, see_input if site.at_input else see_output, before=site.at_input)
+        yield

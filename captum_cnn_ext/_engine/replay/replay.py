@@ -1,0 +1,274 @@
+"""What would the model's output be if this layer's output were this? For many alternatives at once.
+
+The model runs once and its module calls are recorded (recorded_calls.py). A replay calls the model
+again with every call that ended before the layer answered from the recording; only the code
+between modules, and everything after the layer, computes. Nothing is traced: residual, dense and
+multi-branch networks, shared modules and in-place operations behave as in the full forward.
+
+Where that is not possible (a plain function, traced code, calls in another order than recorded)
+the whole forward runs, with the layer's output replaced by a hook.
+"""
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_map
+
+from captum_cnn_ext._engine.backward.single_images import one_image_norms
+from captum_cnn_ext._engine.judging.arguments import (
+    ArgumentError,
+    observed_module,
+    root_module,
+    runnable,
+)
+from captum_cnn_ext._engine.judging.input_errors import check_rows, explained
+from captum_cnn_ext._engine.judging.inputs import check_devices, check_examples
+from captum_cnn_ext._engine.replay.answering import ChangedOrderError, Player
+from captum_cnn_ext._engine.replay.batch_rows import Rows
+from captum_cnn_ext._engine.replay.joint_replay import gathered, run_replaced
+from captum_cnn_ext._engine.replay.patching import layer_hook, patched, unfollowable
+from captum_cnn_ext._engine.replay.peak_memory import Widest
+from captum_cnn_ext._engine.replay.recorded_calls import CallRecorder, Script, Slot
+from captum_cnn_ext._engine.running.hook_points import Site, warn_last_call
+from captum_cnn_ext._engine.running.recording import record
+from captum_cnn_ext._engine.running.state import state_as_found
+from captum_cnn_ext._engine.transfer import to_device
+
+# of the layer's tensor and of the largest one of a pass; on a CPU larger ones are no faster
+_CPU_LAYER_BYTES, _CPU_BYTES = 64 * 2**20, 256 * 2**20
+_ACCELERATOR_LAYER_BYTES, _ACCELERATOR_BYTES = 512 * 2**20, 2 * 2**30
+_UNSEEN = 16  # times its input: the largest map of a model whose modules cannot be followed
+
+
+class Replay:
+    """A model with one forward pass recorded, ready to be run again from one layer on.
+
+    Attributes:
+        activation: the layer's tensors in the recorded pass, detached copies.
+        output: the model's output in the recorded pass.
+        call: which call of the layer is replaced.
+        full_forward: why replays run the whole model, or an empty string.
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        site: Site,
+        inputs: tuple[Tensor, ...],
+        additional_forward_args: tuple[Any, ...] = (),
+        device_ids: Sequence[int] | None = None,
+    ) -> None:
+        root = root_module(forward_func)
+        if isinstance(root, nn.DataParallel) and forward_func is root:
+            forward_func = root = root.module  # one device is enough to run what follows a layer
+            device_ids = None
+        check_examples(inputs)
+        model = observed_module(forward_func)
+        check_devices(model, inputs)
+        self._forward, self._root, self._site = runnable(forward_func), root, site
+        self._model = model  # whose state is put back
+        self.length = len(inputs[0]) if inputs[0].ndim else 1
+        with torch.inference_mode(False):
+            self._args = tuple(
+                arg.detach().clone() if isinstance(arg, Tensor) else arg
+                for arg in (*inputs, *additional_forward_args)
+            )
+        self._script = Script([], [])
+        self._written = False  # the network writes into the layer's tensors
+        self._widest = Widest()
+        self.call = site.call
+        self.full_forward = unfollowable(root)
+        if not self.full_forward:
+            self._record_script()
+        if self.full_forward:
+            self._record_layer(device_ids)
+
+    def __call__(self, activation: Sequence[Tensor], rows: Tensor | None = None) -> Any:
+        """The model's output when the layer gives ``activation``.
+
+        ``rows[i]`` is the recorded example that row i of the activation belongs to; None means
+        the recorded batch itself. Gradients flow from the output to the activation.
+        """
+        chosen = Rows.of(rows, self.length)
+        self._check(activation, chosen)
+        groups = chosen.groups()
+        if len(groups) > 1:
+            parts = [
+                self._run(
+                    [t.index_select(0, to_device(index, t.device)) for t in activation], group
+                )
+                for index, group in groups
+            ]
+            if all(self._by_example(p, len(g)) for p, (_, g) in zip(parts, groups, strict=True)):
+                back = torch.argsort(torch.cat([index for index, _ in groups]))
+                return tree_map(
+                    lambda *ts: torch.cat(ts).index_select(0, to_device(back, ts[0].device)), *parts
+                )
+        return self._run(activation, chosen)
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many rows to run in one pass, by the layer's tensors and by the largest output of a
+        module that runs again."""
+        recorded = self._widest.whole if self.full_forward else self._widest.since
+        if self.full_forward and not recorded:
+            tensors = self._tensors()
+            recorded = _UNSEEN * max(t.numel() * t.element_size() for t in tensors)
+        cpu = self.activation[0].device.type == "cpu"
+        layer, most = (
+            (_CPU_LAYER_BYTES, _CPU_BYTES)
+            if cpu
+            else (_ACCELERATOR_LAYER_BYTES, _ACCELERATOR_BYTES)
+        )
+        given = max(t[:1].numel() * t.element_size() for t in self.activation)
+        widest = recorded // max(1, self.length)
+        return max(1, min(layer // max(1, given), most // max(1, widest)))
+
+    def _check(self, activation: Sequence[Tensor], rows: Rows) -> None:
+        if len(activation) != len(self.activation):
+            raise ArgumentError(
+                f"activation: expected {len(self.activation)} tensor(s) as layer "
+                f"{self._site.name!r} gives, got {len(activation)}"
+            )
+        for given, own in zip(activation, self.activation, strict=True):
+            ends_fit = given.shape[1:] == own.shape[1:]
+            if rows.is_identity and given.shape == own.shape:
+                continue
+            if own.shape[:1] != (self.length,):
+                raise ArgumentError(
+                    f"layer {self._site.name!r}: gives {tuple(own.shape)} for {self.length} "
+                    "example(s); a layer whose first dimension is not the batch can be replayed "
+                    "only with its whole recorded batch"
+                )
+            if not ends_fit or len(given) != len(rows):
+                raise ArgumentError(
+                    f"activation: expected shape ({len(rows)}, *{tuple(own.shape[1:])}), one row "
+                    f"for each of rows, got {tuple(given.shape)}"
+                )
+
+    # --- recording ----------------------------------------------------------------------------
+
+    def _record_script(self) -> None:
+        assert self._root is not None
+        layer_slots: list[Slot] = []
+
+        def replace(leaves: list[Tensor]) -> list[Tensor]:
+            if recorder.site.call in (None, recorder.calls - (not self._site.at_input)):
+                layer_slots[:] = [Slot.of(leaf) for leaf in leaves]
+                self._widest.mark()
+            return leaves
+
+        tensors = [arg for arg in self._args if isinstance(arg, Tensor)]
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+            state_as_found(self._root, tensors),
+        ):
+            args = [arg.clone() if isinstance(arg, Tensor) else arg for arg in self._args]
+            recorder = CallRecorder(
+                self._root, self._site, [arg for arg in args if isinstance(arg, Tensor)]
+            )
+            around = self._widest.watching(recorder.around)
+            # in a function mode attention would not take its fused kernel
+            attention = any(isinstance(m, nn.MultiheadAttention) for m in self._root.modules())
+            reads = nullcontext() if attention else recorder.reads
+            with patched(self._root, around), layer_hook(self._site, replace), reads:
+                with explained(self._root, args):
+                    self.output = self._forward(*args)
+        check_rows(self._root, self._args, self.output)
+        if recorder.chosen is None or not layer_slots:
+            self.full_forward = "the layer was not seen"  # recording again says why
+            return
+        if self._site.call is None and recorder.calls > 1:
+            warn_last_call(self._site, recorder.calls)
+        self.call = recorder.calls - 1 if self._site.call is None else self._site.call
+        self._written = any(
+            s.live is not None and s.live._version != s.version for s in layer_slots
+        )
+        self.activation = tuple(slot.value for slot in layer_slots)
+        self._script = recorder.script(self.length)
+        self.full_forward = self._script.refusal
+
+    def _record_layer(self, device_ids: Sequence[int] | None) -> None:
+        """The layer's tensors and the output only."""
+        site, inputs = self._site, self._args
+        with record(self._forward, [site], inputs, need_output=True, device_ids=device_ids) as run:
+            self.activation = tuple(t.clone() for t in run.activations(0))
+            self.output = run.output
+            self.call = run.calls(0) - 1 if site.call is None else site.call
+        self._written = True
+
+    # --- running again ------------------------------------------------------------------------
+
+    def _run(self, activation: Sequence[Tensor], rows: Rows) -> Any:
+        if not self.full_forward:
+            try:
+                return self._run_tail(activation, rows)
+            except ChangedOrderError as change:
+                self.full_forward = str(change)
+            warnings.warn(
+                f"layer {self._site.name!r}: {self.full_forward}; the whole forward is run instead",
+                stacklevel=3,
+            )
+        return self._run_all(activation, rows)
+
+    def _run_tail(self, activation: Sequence[Tensor], rows: Rows) -> Any:
+        assert self._root is not None
+        player = Player(self._script, rows, self._site)
+
+        def replace(leaves: list[Tensor]) -> list[Tensor]:
+            return self._handed_over(activation) if player.at_layer() else leaves
+
+        inputs = iter(self._script.inputs)
+        args = [
+            player.give(next(inputs), arg.shape[:1] == (self.length,))
+            if isinstance(arg, Tensor)
+            else arg
+            for arg in self._args
+        ]
+        with (
+            state_as_found(self._root, self._tensors()),
+            one_image_norms(activation),
+            patched(self._root, player.around),
+            layer_hook(self._site, replace),
+        ):
+            output = self._forward(*args)
+        if not player.replaced:
+            raise ChangedOrderError("the layer was not reached again")
+        return output
+
+    def _run_all(self, activation: Sequence[Tensor], rows: Rows) -> Any:
+        """The whole model; in parts, where these give the same and nobody asks for gradients."""
+        divisible = not rows.is_identity and self._by_example(self.output, self.length)
+        if divisible and not torch.is_grad_enabled() and len(rows) > (most := self.rows_at_once):
+            parts = [
+                self._run_whole(
+                    [t[at : at + most] for t in activation],
+                    Rows(rows.index[at : at + most], rows.length),
+                )
+                for at in range(0, len(rows), most)
+            ]
+            return tree_map(lambda *ts: torch.cat(ts), *parts)
+        return self._run_whole(activation, rows)
+
+    def _run_whole(self, activation: Sequence[Tensor], rows: Rows) -> Any:
+        site = dataclasses.replace(self._site, call=self.call)
+        args = gathered(self._args, rows)
+        return run_replaced(self._forward, self._model, [site], [activation], args)
+
+    def _handed_over(self, activation: Sequence[Tensor]) -> list[Tensor]:
+        return [t.clone() if self._written else t for t in activation]
+
+    def _tensors(self) -> list[Tensor]:
+        return [arg for arg in self._args if isinstance(arg, Tensor)]
+
+    @staticmethod
+    def _by_example(output: Any, rows: int) -> bool:
+        """Whether everything in an output has one row for each example."""
+        leaves = tree_flatten(output)[0]
+        return all(isinstance(leaf, Tensor) and leaf.shape[:1] == (rows,) for leaf in leaves)

@@ -1,0 +1,140 @@
+"""Long work in pieces: chunks of a batch, less memory when it runs out, a progress bar."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from captum_cnn_ext._engine.backward.saved_tensors import through_hidden_writes
+from captum_cnn_ext._engine.judging.captum_compat import TargetType, format_additional_forward_args
+from captum_cnn_ext._engine.judging.inputs import as_tensors
+from captum_cnn_ext._numbers import as_count_or_none
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The part of a batch that goes through the model at once."""
+
+    inputs: tuple[Tensor, ...]
+    target: TargetType
+    extra: tuple[Any, ...]
+
+
+def layer_results(
+    run: Callable[[Chunk], list[tuple[Tensor, ...]]],
+    inputs: Any,
+    target: TargetType = None,
+    additional_forward_args: Any = None,
+    *,
+    several_layers: bool,
+    form: Callable[[tuple[Tensor, ...], Any], Any] | None = None,
+    internal_batch_size: int | None = None,
+    show_progress: bool = False,
+    description: str = "",
+) -> Any:
+    """``run`` over chunks of the batch; its tensors joined, in the form Captum's users expect.
+
+    ``run`` gives a tuple of tensors for each layer. The result is a tensor; a tuple where the
+    layer gives several or ``inputs`` is a tuple; a list of these where ``several_layers``.
+    """
+    tensors, extra = as_tensors(inputs), format_additional_forward_args(additional_forward_args)
+    length = len(tensors[0]) if tensors[0].ndim else 1
+
+    def run_rows(rows: slice) -> list[tuple[Tensor, ...]]:
+        chunk = Chunk(
+            tuple(rows_of(tensor, rows, length) for tensor in tensors),
+            choices_of(target, rows, length),
+            tuple(rows_of(value, rows, length) for value in extra),
+        )
+        return through_hidden_writes(lambda: run(chunk))
+
+    chunks = in_chunks(
+        run_rows,
+        length,
+        internal_batch_size,
+        show_progress=show_progress,
+        description=description,
+    )
+    form = form or tuples_for_tuples
+    layers = [form(found, inputs) for found in concatenate(chunks)]
+    return layers if several_layers else layers[0]
+
+
+def in_chunks(
+    run: Callable[[slice], T],
+    length: int,
+    chunk: int | None = None,
+    *,
+    show_progress: bool = False,
+    description: str = "",
+) -> list[T]:
+    """``run`` over ``range(length)`` in slices of at most ``chunk`` (None: all at once).
+
+    When memory runs out the chunk is halved and the slice tried again; what fitted is kept for
+    the rest. One item that does not fit raises the device's own error.
+    """
+    chunk = as_count_or_none("internal_batch_size", chunk)
+    size, start = min(chunk or length, length), 0
+    results: list[T] = []
+    with tqdm(total=length, desc=description, disable=not show_progress) as bar:
+        while start < length or not results:
+            rows = slice(start, min(start + size, length))
+            try:
+                results.append(run(rows))
+            except RuntimeError as error:
+                if size <= 1 or not out_of_memory(error):
+                    raise
+                size = max(1, size // 2)
+            else:
+                bar.update(rows.stop - rows.start)
+                start = rows.stop
+                continue
+            torch.cuda.empty_cache()  # outside the handler: the failed run's tensors are free now
+    return results
+
+
+def out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def rows_of(value: Any, rows: slice, length: int) -> Any:
+    """The rows of a tensor with one row for each example; anything else as it is, as in Captum."""
+    if isinstance(value, Tensor) and value.ndim and len(value) == length:
+        return value[rows]
+    return value
+
+
+def choices_of(value: Any, rows: slice, length: int) -> Any:
+    """``rows_of`` for what is chosen in each example, such as a target: lists have rows too."""
+    if isinstance(value, list) and len(value) == length:
+        return value[rows]
+    return rows_of(value, rows, length)
+
+
+def captums_form(tensors: tuple[Tensor, ...], inputs: Any) -> Any:
+    """One layer's tensors as Captum gives them: a tensor, or a tuple where there are several.
+
+    A tuple of one input gives a tuple too: that is how Captum's ``sensitivity_max`` calls.
+    """
+    one_in_tuple = isinstance(inputs, tuple) and len(inputs) == 1
+    return tensors if len(tensors) > 1 or one_in_tuple else tensors[0]
+
+
+def tuples_for_tuples(tensors: tuple[Tensor, ...], inputs: Any) -> Any:
+    """One layer's tensors: a tensor, or a tuple where there are several or ``inputs`` is one."""
+    return tensors if len(tensors) > 1 or isinstance(inputs, tuple) else tensors[0]
+
+
+def concatenate(chunks: Sequence[Any]) -> Any:
+    """Join results of chunks: tensors along dim 0, inside any nesting of tuples and lists."""
+    first = chunks[0]
+    if len(chunks) == 1:
+        return first
+    if isinstance(first, Tensor):
+        return torch.cat(list(chunks))
+    return type(first)(concatenate(parts) for parts in zip(*chunks, strict=True))

@@ -1,0 +1,34 @@
+"""Run a model on changed inputs, and leave it as it was found."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch import Tensor
+
+from captum_cnn_ext._engine.backward.single_images import one_image_norms
+from captum_cnn_ext._engine.judging.arguments import observed_module, without_reducer
+from captum_cnn_ext._engine.judging.input_errors import check_rows, explained
+from captum_cnn_ext._engine.judging.inputs import check_devices
+from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.running.state import state_as_found
+
+
+def copies(args: Iterable[Any]) -> tuple[Any, ...]:
+    """Tensors that a model may write into; anything else as it is."""
+    return tuple(arg.clone() if isinstance(arg, Tensor) else arg for arg in args)
+
+
+def run_forward(forward_func: Callable[..., Any], args: tuple[Any, ...]) -> Tensor | float:
+    """What ``forward_func(*args)`` gives, with buffers and random numbers put back afterwards.
+
+    The tensor of scores in it, or one number for the whole batch. The arguments' tensors are the
+    caller's own copies: a model may write into its input.
+    """
+    tensors = [arg for arg in args if isinstance(arg, Tensor)]
+    root = observed_module(forward_func)
+    check_devices(root, tensors)
+    with state_as_found(root, tensors, eager=False), one_image_norms(tensors):
+        with explained(root, args):
+            output = without_reducer(forward_func)(*args)
+    check_rows(root, args, output)
+    return output if isinstance(output, (int, float)) else output_tensor(output)

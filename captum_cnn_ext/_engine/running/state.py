@@ -1,0 +1,75 @@
+"""Leave everything as it was found: random numbers, and the buffers that training mode moves."""
+
+import importlib
+import random
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from captum_cnn_ext._engine.running.undo import Undo
+
+
+@contextmanager
+def state_as_found(
+    model: nn.Module | None, tensors: Iterable[Tensor], *, eager: bool = True
+) -> Iterator[None]:
+    """Restore torch's random state, whether gradients are on, and the model's buffers at the end.
+
+    Modules that were compiled in place (``module.compile()``) run their own code in the block,
+    where hooks are called, unless ``eager`` is False.
+
+    A network in evaluation mode costs nothing here. In training mode a forward pass moves running
+    statistics and draws dropout masks; both are put back, and a warning says what that means.
+    """
+    accelerators = {t.device for t in tensors if t.device.type not in ("cpu", "meta")}
+    device_type = next((device.type for device in accelerators), "cuda")
+    indices = [device.index or 0 for device in accelerators]
+    undo = Undo()
+    undo.later(partial(torch.set_grad_enabled, torch.is_grad_enabled()))
+    undo.later(partial(torch.set_rng_state, torch.get_rng_state()))
+    for module in model.modules() if model is not None else ():
+        if eager and vars(module).get("_compiled_call_impl") is not None:
+            # compiled code calls no hooks that come later: the module's own code runs meanwhile
+            undo.later(partial(vars(module).update, _compiled_call_impl=module._compiled_call_impl))
+            module._compiled_call_impl = None
+        if module.training:
+            _warn_where_it_matters(module)
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    undo.later(partial(_put_back, module, name, buffer, buffer.clone()))
+    accelerator = torch.random.fork_rng(devices=indices, device_type=device_type)
+    with undo, undo, accelerator if indices else nullcontext():
+        yield
+
+
+def imported(name: str) -> ModuleType:
+    """Import a module; some, such as scikit-learn, draw from Python's random numbers meanwhile."""
+    state = random.getstate()
+    try:
+        return importlib.import_module(name)
+    finally:
+        random.setstate(state)
+
+
+def _warn_where_it_matters(module: nn.Module) -> None:
+    if isinstance(module, (_BatchNorm, _DropoutNd)):
+        warnings.warn(
+            f"the model is in training mode ({type(module).__name__}): what is computed is that of "
+            "random dropout and of this batch's statistics, not of the network in use. Its running "
+            "statistics are put back; call model.eval() first.",
+            stacklevel=2,
+        )
+
+
+def _put_back(module: nn.Module, name: str, buffer: Tensor, value: Tensor) -> None:
+    module._buffers[name] = buffer
+    # .data: as batch norm itself, without a new version, so that a training step whose forward
+    # came before this call can still run its backward
+    buffer.data.copy_(value)

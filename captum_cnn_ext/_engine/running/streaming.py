@@ -1,0 +1,67 @@
+"""One layer's activations for batch after batch, without what a single run costs each time."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, runnable
+from captum_cnn_ext._engine.judging.input_errors import explained
+from captum_cnn_ext._engine.running.hook_points import Site
+from captum_cnn_ext._engine.running.hooks import Probe, Stop, check_reached, observed, probes_for
+from captum_cnn_ext._engine.running.state import state_as_found
+
+
+def home_of(model: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Where a model's floating parameters are, and their type; the CPU and float32 without any."""
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
+    return like.device, like.dtype
+
+
+@contextmanager
+def streamed(
+    model: nn.Module, site: Site, autocast: torch.dtype | None = None
+) -> Iterator[Callable[[Tensor], Tensor]]:
+    """A function from a batch of images to the layer's output, in inference mode, early-stopped.
+
+    The model must be in evaluation mode, so that an image's values do not depend on its batch.
+
+    Raises:
+        ArgumentError: a module is in training mode, or the layer is not reached or gives several
+            tensors.
+    """
+    training = [name or "the model" for name, module in model.named_modules() if module.training]
+    if training:
+        raise ArgumentError(
+            f"model: {training[0]!r} is in training mode, where values depend on chance and on the "
+            "rest of the batch; call model.eval() first"
+        )
+    device, dtype = home_of(model)
+    counts: list[int | None] = []
+
+    def run(images: Tensor) -> Tensor:
+        images = images.to(device, dtype, non_blocking=True)
+        if not counts:
+            counts.extend(
+                p.expected_calls for p in probes_for(model, [site], (images,), count=True)
+            )
+        probe = Probe(site, counts[0])
+        mixed: Any = torch.autocast(device.type, autocast) if autocast else nullcontext()
+        with torch.inference_mode(), mixed, observed([probe], False, True, False):
+            try:
+                with explained(model, (images,)):
+                    runnable(model)(images)
+            except Stop:
+                pass
+        check_reached([probe])
+        ((first, *more),) = probe.parts.values()
+        if more:
+            raise ArgumentError(
+                f"layer {site.name!r}: gives {1 + len(more)} tensors; choose a layer that gives one"
+            )
+        return first
+
+    with state_as_found(model, [torch.zeros((), device=device)]):
+        yield run
