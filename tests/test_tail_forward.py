@@ -102,3 +102,41 @@ def test_where_captum_crashes_we_do_not():
         )
         torch.testing.assert_close(alone[0], first[n : n + 1])
         torch.testing.assert_close(alone[1], second[n : n + 1])
+
+
+@pytest.mark.filterwarnings("ignore:Multiple layers")
+def test_a_call_is_chosen_for_each_of_several_layers():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.relu, self.side = nn.ReLU(), nn.Conv2d(2, 3, 1)
+            self.first, self.last = nn.Conv2d(2, 3, 2), nn.Conv2d(3, 3, 2)
+
+        def forward(self, x):
+            found = self.relu(self.last(self.relu(self.first(x))))
+            return found.mean((2, 3)) * self.side(x).sigmoid().mean((2, 3))
+
+    model, x = models._seeded(Twice()), torch.randn(3, 2, 4, 4).double()
+    method = LayerIntegratedGradients(model, ["relu", "side"])
+    options = {"target": [0, 2, 1], "n_steps": 4, "baselines": torch.tensor([[[0.5]], [[-1.0]]])}
+    found = method.attribute(x, call=0, **options)
+    baseline = torch.tensor([0.5, -1.0]).double().reshape(1, 2, 1, 1).expand_as(x)
+    options["baselines"] = baseline
+
+    class Same(nn.Module):  # the first call is another module: Captum replaces every call
+        def __init__(self):
+            super().__init__()
+            self.model, self.own = model, nn.ReLU()
+
+        def forward(self, x):
+            found = model.last(self.own(model.first(x))).relu()
+            return found.mean((2, 3)) * model.side(x).sigmoid().mean((2, 3))
+
+    same = Same()
+    right = CaptumLayerIntegratedGradients(same, [same.own, model.side]).attribute(x, **options)
+    for ours, theirs in zip(found, right, strict=True):
+        torch.testing.assert_close(ours, theirs.detach(), rtol=1e-9, atol=1e-12)
+    with pytest.raises(ValueError, match="call=1: layer 'side' was called 1 time"):
+        method.attribute(x, call=1, **options)
+    with pytest.raises(ValueError, match=r"baselines: .* got \(1, 2, 3, 3\)"):
+        method.attribute(x, baselines=torch.zeros(1, 2, 3, 3), target=1)
