@@ -76,3 +76,19 @@ def test_papers_in_the_table_are_those_of_the_methods():
             assert number in papers, row
             read += 1
     assert read > 20
+
+
+def test_the_map_of_the_house_names_what_is_there():
+    package = ROOT / "captum_cnn_ext"
+    named = re.findall(r"`([\w/]+(?:\.\w+|/))`", (package / "README.md").read_text())
+    rooms = [folder for folder in package.rglob("*") if folder.is_dir()]
+    missing = [
+        name
+        for name in named
+        if not name.startswith(("tests/", "benchmarks/"))
+        and not any((folder / name).exists() for folder in (package, *rooms))
+    ]
+    assert not missing
+    folders = {p.parent.relative_to(package).parts[0] for p in package.glob("*/__init__.py")}
+    text = (package / "README.md").read_text()
+    assert all(f"`{folder}" in text or folder == "_engine" for folder in folders)
