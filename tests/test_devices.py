@@ -363,7 +363,10 @@ OBJECTIVES = {
 @pytest.mark.parametrize("name", PARAMETERIZATIONS)
 def test_a_parameterization(name):
     call = functools.partial(_ascent, parameterization=PARAMETERIZATIONS[name])
-    same_on_both(call, network(), photos())
+    model = network()
+    # of an image that begins grey all maxima are ties, which rounding decides
+    model.stem[2] = torch.nn.AvgPool2d(2)
+    same_on_both(call, model, photos())
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)

@@ -16,7 +16,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from captum_cnn_ext._engine import files
+from captum_cnn_ext._engine.files import write_together, write_whole
 from captum_cnn_ext.bench import Results
 from captum_cnn_ext.evidence import layer_table, top_patches
 from captum_cnn_ext.insights import audit
@@ -34,7 +34,7 @@ def image(version, *shape):
 
 
 def write_one(version):
-    return lambda folder: files.write_whole(folder / "a.bin", bytes([version]) * 9)
+    return lambda folder: write_whole(folder / "a.bin", bytes([version]) * 9)
 
 
 def write_several(version):
@@ -44,7 +44,7 @@ def write_several(version):
         tables |= {"new": {"z.csv": b"2"}, "gone": {}}
 
     def write(folder):
-        files.write_together(
+        write_together(
             {folder / name: content for name, content in files.items()},
             {folder / name: content for name, content in tables.items()},
         )

@@ -86,9 +86,8 @@ class WindowLosses:
         try:
             return mixes(self.example(0), self.tensors[0][:1], self.blanks[0][:1], clean[:1])
         except Exception as error:
-            if out_of_memory(error):
-                raise
-            return True  # perhaps it counts on the user's own batch
+            # one row at a time has no others; or it counts on the user's own batch
+            return not out_of_memory(error)
 
     def follow(self, windows: list[Grid], incremental: bool | None) -> None:
         """Put the model on a tape, if it can be followed and is worth it."""
