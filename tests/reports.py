@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from captum_cnn_ext.insights import Group, Panels, Picture, SectionContent
-from captum_cnn_ext.insights.blocks import Drawing, Predictions, Table
+from captum_cnn_ext.insights.report.blocks import Drawing, Predictions, Table
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
@@ -80,7 +80,7 @@ def text_of(done, key):
 
 def run_code(done, code, model, other=None):
     """The names that a figure's code leaves behind, run as shown, the model filled in."""
-    from captum_cnn_ext.insights.figure_code import setup_code
+    from captum_cnn_ext.insights.report.figure_code import setup_code
 
     with tempfile.TemporaryDirectory() as folder:
         arrays = Path(folder) / "audit.npz"

@@ -17,9 +17,9 @@ from captum_cnn_ext.evidence import top_patches
 from captum_cnn_ext.insights import compare, explore, unit_gradients
 from captum_cnn_ext.insights.explorer import ExplorerSession, Photo, Unit, drawing, limits
 from captum_cnn_ext.insights.explorer.code import Setup, Snippets
+from captum_cnn_ext.insights.explorer.computing.patterns import PatternSettings, PatternStore
 from captum_cnn_ext.insights.explorer.jobs import Job, Jobs
 from captum_cnn_ext.insights.explorer.limits import judge_host, read_upload
-from captum_cnn_ext.insights.explorer.patterns import PatternSettings, PatternStore
 from captum_cnn_ext.insights.explorer.views import GridChoice, Views
 from captum_cnn_ext.models import LoadedModel
 

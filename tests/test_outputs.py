@@ -18,7 +18,7 @@ from torchvision.transforms import functional
 from captum_cnn_ext import attr, bench, metrics, synthesis
 from captum_cnn_ext._engine.judging.outputs import OutputError, output_expression, output_tensor
 from captum_cnn_ext.insights import audit, compare
-from captum_cnn_ext.insights.explorer.session import ExplorerSession
+from captum_cnn_ext.insights.explorer.computing.session import ExplorerSession
 from captum_cnn_ext.methods import CAPTUM, INPUT, call_of, find_methods
 
 Y = torch.tensor([[1.0, 2.0], [3.0, 4.0]])

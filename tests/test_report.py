@@ -27,7 +27,7 @@ from captum_cnn_ext.insights import (
     register_section,
 )
 from captum_cnn_ext.insights import files as report_files
-from captum_cnn_ext.insights.page import without_folders
+from captum_cnn_ext.insights.report.page import without_folders
 from captum_cnn_ext.models import LoadedModel
 
 SCRIPT = "<script>alert(1)</script>"

@@ -9,7 +9,7 @@ from torch import nn
 
 from captum_cnn_ext import attr, metrics
 from captum_cnn_ext.insights import audit
-from captum_cnn_ext.insights.findings import Finding, Overview
+from captum_cnn_ext.insights.report.findings import Finding, Overview
 from captum_cnn_ext.insights.sections import checks
 
 METHODS = ["Saliency", "LayerHiResCam", "LayerEigenCam"]

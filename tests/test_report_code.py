@@ -7,8 +7,8 @@ from PIL import Image
 from reports import MEAN, STD, pictures, run_code, small, small_images
 
 from captum_cnn_ext.insights import audit, figure_picture
-from captum_cnn_ext.insights.blocks import Drawing
-from captum_cnn_ext.insights.figure_code import model_code, setup_code
+from captum_cnn_ext.insights.report.blocks import Drawing
+from captum_cnn_ext.insights.report.figure_code import model_code, setup_code
 from captum_cnn_ext.models import LoadedModel
 
 WITH_FIGURES = [

@@ -14,8 +14,8 @@ from reports import MEAN, STD, rows, small, small_images, tags_of
 from torch import nn
 
 from captum_cnn_ext.insights import Section, SectionContent, audit
-from captum_cnn_ext.insights.blocks import Column, Table
-from captum_cnn_ext.insights.exports import csv_bytes
+from captum_cnn_ext.insights.report.blocks import Column, Table
+from captum_cnn_ext.insights.report.result import csv_bytes
 from captum_cnn_ext.models import LoadedModel
 
 SCRIPT = "<script>document.title='hacked'</script>"

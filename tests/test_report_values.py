@@ -9,7 +9,7 @@ from torch import nn
 from captum_cnn_ext.attr import DeconvNet, LayerFeatureMaps
 from captum_cnn_ext.evidence import filter_similarity, layer_table, model_graph
 from captum_cnn_ext.insights import audit, figure_picture
-from captum_cnn_ext.insights.blocks import Drawing
+from captum_cnn_ext.insights.report.blocks import Drawing
 from captum_cnn_ext.render import show_filters, show_patches
 from captum_cnn_ext.synthesis import Channel, Target, maximize
 
@@ -64,7 +64,7 @@ def test_strongest_patches_are_a_search_written_out(done, model, images, layer):
 
 def test_strongest_patches_are_drawn_strongest_first(done, model, images):
     from captum_cnn_ext.evidence import top_patches
-    from captum_cnn_ext.insights.sections.top_patches import _crops
+    from captum_cnn_ext.insights.sections.units.top_patches import _crops
 
     crops = _crops(images)
     for layer, picture in zip(LAYERS, pictures(done, "top_patches"), strict=True):

@@ -149,7 +149,7 @@ def test_wrong_arguments_give_one_line_and_no_file(folder, capsys, arguments, me
 
 
 def test_the_reports_section(demo, monkeypatch):
-    from captum_cnn_ext.insights.sections import synthesis
+    from captum_cnn_ext.insights.sections.units import synthesis
     from captum_cnn_ext.photos import demo_photos
 
     monkeypatch.setattr(synthesis, "CLASS_STEPS", 3)

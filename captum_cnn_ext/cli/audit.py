@@ -186,7 +186,7 @@ def _kept_interrupt() -> Iterator[Callable[..., None]]:
 
 def _judge_before_model(options: argparse.Namespace) -> None:
     from captum_cnn_ext.insights.files import report_paths
-    from captum_cnn_ext.insights.page import require_jinja
+    from captum_cnn_ext.insights.report.page import require_jinja
     from captum_cnn_ext.insights.sections import chosen_sections
     from captum_cnn_ext.methods import find_methods
 

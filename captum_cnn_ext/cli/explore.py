@@ -69,9 +69,9 @@ def add(commands: Any) -> None:
 def _explore(options: argparse.Namespace) -> int:
     from captum_cnn_ext.evidence import TopPatches
     from captum_cnn_ext.insights import explore
-    from captum_cnn_ext.insights.context import CALLED_OFTEN
     from captum_cnn_ext.insights.explorer.limits import judge_host
     from captum_cnn_ext.insights.explorer.serving import require_gradio
+    from captum_cnn_ext.insights.report.context import CALLED_OFTEN
 
     try:
         require_gradio()

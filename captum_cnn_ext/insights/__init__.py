@@ -4,7 +4,11 @@ Pieces for sections of your own: `Text`, `Listing`, `Facts`, `Table`, `Picture`,
 `Group` in a `SectionContent`; `figure_picture` turns a matplotlib figure into a `Picture`.
 """
 
-from captum_cnn_ext.insights.blocks import (
+from captum_cnn_ext.insights.comparison import Comparison, compare
+from captum_cnn_ext.insights.explorer import Explorer, explore, unit_gradients
+from captum_cnn_ext.insights.pictures import figure_picture
+from captum_cnn_ext.insights.report.audit import audit
+from captum_cnn_ext.insights.report.blocks import (
     Block,
     Column,
     Facts,
@@ -16,13 +20,9 @@ from captum_cnn_ext.insights.blocks import (
     Table,
     Text,
 )
-from captum_cnn_ext.insights.comparison import Comparison, compare
-from captum_cnn_ext.insights.context import AuditContext, Problem
-from captum_cnn_ext.insights.explorer import Explorer, explore, unit_gradients
-from captum_cnn_ext.insights.pictures import figure_picture
-from captum_cnn_ext.insights.report import audit
-from captum_cnn_ext.insights.result import Audit, SavedAudit
-from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.insights.report.context import AuditContext, Problem
+from captum_cnn_ext.insights.report.result import Audit, SavedAudit
+from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.insights.sections import SECTIONS, register_section
 from captum_cnn_ext.methods import KnownMethod, known_methods
 

@@ -18,10 +18,10 @@ from captum_cnn_ext._engine.judging.input_errors import explained
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._numbers import as_seed
-from captum_cnn_ext.insights.context import CALLED_OFTEN
 from captum_cnn_ext.insights.inputs import Images, Preprocess, read_photos
 from captum_cnn_ext.insights.layers import default_layers, named_layers
 from captum_cnn_ext.insights.predictions import explained_classes, predicted
+from captum_cnn_ext.insights.report.context import CALLED_OFTEN
 from captum_cnn_ext.insights.sections.summary import percent
 from captum_cnn_ext.insights.subject import ClassNames, Subject, subject_of
 from captum_cnn_ext.methods import AT_ONCE, INPUT, KnownMethod, calls_at, find_methods

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from captum_cnn_ext.insights.blocks import ColorScale, Picture
+from captum_cnn_ext.insights.report.blocks import ColorScale, Picture
 from captum_cnn_ext.render import overlay, to_rgb
 
 PALETTE = 256  # colours of a drawing: a third of the bytes of full colour, no difference to see

@@ -11,7 +11,7 @@ from torch import Tensor
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.targets import as_target, select_score
 from captum_cnn_ext._numbers import whole
-from captum_cnn_ext.insights.context import Predicted
+from captum_cnn_ext.insights.report.context import Predicted
 
 SUM_TOLERANCE = 1e-3
 

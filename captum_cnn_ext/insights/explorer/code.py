@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
+from captum_cnn_ext.insights.explorer.computing.patterns import PatternSettings
+from captum_cnn_ext.insights.explorer.computing.session import ExplorerSession
+from captum_cnn_ext.insights.explorer.computing.values import Photo, Unit
 from captum_cnn_ext.insights.explorer.drawing import BLUR
-from captum_cnn_ext.insights.explorer.patterns import PatternSettings
-from captum_cnn_ext.insights.explorer.session import ExplorerSession
-from captum_cnn_ext.insights.explorer.values import Photo, Unit
 from captum_cnn_ext.insights.reconstructing import saturates
 
 

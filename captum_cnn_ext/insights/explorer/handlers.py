@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,12 +14,12 @@ from typing import Any, TypeVar
 import gradio as gr
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext.insights.explorer.computing.patterns import PatternSettings
+from captum_cnn_ext.insights.explorer.computing.session import ExplorerSession
+from captum_cnn_ext.insights.explorer.computing.values import Photo, Unit
 from captum_cnn_ext.insights.explorer.drawing import enlarged
 from captum_cnn_ext.insights.explorer.jobs import Job, Jobs
 from captum_cnn_ext.insights.explorer.limits import read_upload
-from captum_cnn_ext.insights.explorer.patterns import PatternSettings
-from captum_cnn_ext.insights.explorer.session import ExplorerSession
-from captum_cnn_ext.insights.explorer.values import Photo, Unit
 from captum_cnn_ext.insights.explorer.views import PAIRS, STAGE, GridChoice, Views
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -93,8 +94,7 @@ class Handlers:
 
     @staticmethod
     def _fitted(photo: Photo, whole: bool) -> Photo:
-        same = photo.whole == whole
-        return photo if same else Photo(photo.name, photo.picture, photo.source, whole)
+        return dataclasses.replace(photo, whole=whole) if photo.whole != whole else photo
 
     def row(self, photo: Photo, unit: int, event: gr.SelectData) -> tuple[str, int, int]:
         """A layer of the table."""
@@ -236,8 +236,7 @@ class Handlers:
             raise gr.Error("Choose another second image.", print_exception=False)
         where = layer if at == "chosen" else None
         explained = None if target < 0 else int(target)
-        done: list[Any] = []
-        failed: list[str] = []
+        done, failed = list[Any](), list[str]()
 
         def work(job: Job[None]) -> None:
             job.tell(0, methods[0])
@@ -289,10 +288,8 @@ class Handlers:
         if other is None:
             return self.views.message("Pick a second image."), ""
         count = min(PAIRS, self.session.layer(layer).shape[0])
-        return (
-            self.views.pair(photo, other, layer),
-            self.snippets.pair(photo, other, layer, count),
-        )
+        html = self.views.pair(photo, other, layer)
+        return html, self.snippets.pair(photo, other, layer, count)
 
     # --- camera -----------------------------------------------------------------------------
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import gradio as gr
 
+from captum_cnn_ext.insights.explorer.computing.patterns import RECIPES
+from captum_cnn_ext.insights.explorer.computing.session import RULES, ExplorerSession
 from captum_cnn_ext.insights.explorer.drawing import LOOKS
 from captum_cnn_ext.insights.explorer.handlers import PATTERN_STEPS
-from captum_cnn_ext.insights.explorer.patterns import RECIPES
-from captum_cnn_ext.insights.explorer.session import RULES, ExplorerSession
 from captum_cnn_ext.insights.explorer.views import HEAD, Views
 
 FIRST_METHODS = ("LayerHiResCam", "LayerLayerCam", "Saliency", "FullGrad")

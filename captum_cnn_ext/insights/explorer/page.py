@@ -7,9 +7,9 @@ from typing import Any
 
 import gradio as gr
 
+from captum_cnn_ext.insights.explorer.computing.session import ExplorerSession
 from captum_cnn_ext.insights.explorer.handlers import Handlers
 from captum_cnn_ext.insights.explorer.layout import Layout
-from captum_cnn_ext.insights.explorer.session import ExplorerSession
 from captum_cnn_ext.insights.explorer.views import Views
 
 LIGHT: dict[str, Any] = {

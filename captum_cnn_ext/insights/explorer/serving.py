@@ -15,8 +15,8 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.evidence import TopPatches
 from captum_cnn_ext.insights.explorer.code import IN_MEMORY, Setup, Snippets
+from captum_cnn_ext.insights.explorer.computing.session import ExplorerSession
 from captum_cnn_ext.insights.explorer.limits import MOST_BYTES, judge_host
-from captum_cnn_ext.insights.explorer.session import ExplorerSession
 from captum_cnn_ext.insights.explorer.views import Views
 from captum_cnn_ext.insights.inputs import Preprocess
 from captum_cnn_ext.insights.subject import ClassNames

@@ -8,21 +8,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
-from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.insights.sections import (
     against,
     attributions,
     checks,
-    feature_maps,
-    filters,
     graph,
     methods,
-    reconstructions,
     settings,
     structure,
     summary,
-    synthesis,
     times,
+)
+from captum_cnn_ext.insights.sections.units import (
+    feature_maps,
+    filters,
+    reconstructions,
+    synthesis,
     top_patches,
 )
 

@@ -12,7 +12,7 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext.attr import LayerFeatureMaps
 from captum_cnn_ext.evidence import linear_cka
-from captum_cnn_ext.insights.blocks import (
+from captum_cnn_ext.insights.report.blocks import (
     Block,
     Cell,
     Column,
@@ -22,9 +22,9 @@ from captum_cnn_ext.insights.blocks import (
     Table,
     Text,
 )
-from captum_cnn_ext.insights.context import AuditContext, Rival
-from captum_cnn_ext.insights.provenance import fingerprint
-from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.insights.report.context import AuditContext, Rival
+from captum_cnn_ext.insights.report.provenance import fingerprint
+from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.insights.sections import against_maps
 from captum_cnn_ext.insights.sections.against_maps import HERE, KEY, THERE, same_outputs
 from captum_cnn_ext.insights.sections.summary import listed, percent, short

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from captum_cnn_ext import metrics
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
-from captum_cnn_ext.insights.blocks import Block, Cell, Column, Panels, Picture, Text
-from captum_cnn_ext.insights.context import AuditContext, Rival
 from captum_cnn_ext.insights.pictures import heat_picture
+from captum_cnn_ext.insights.report.blocks import Block, Cell, Column, Panels, Picture, Text
+from captum_cnn_ext.insights.report.context import AuditContext, Rival
 from captum_cnn_ext.insights.sections.attributions import batch_code
 from captum_cnn_ext.insights.sections.summary import listed
 from captum_cnn_ext.methods import LAYER, KnownMethod, call_of

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
-from captum_cnn_ext.insights.blocks import (
+from captum_cnn_ext.insights.pictures import (
+    HEAT_OPACITY,
+    STRONGEST_SHARE,
+    heat_picture,
+    heat_scale,
+    photo_picture,
+)
+from captum_cnn_ext.insights.report.blocks import (
     Block,
     Facts,
     Group,
@@ -16,16 +23,9 @@ from captum_cnn_ext.insights.blocks import (
     SectionContent,
     Text,
 )
-from captum_cnn_ext.insights.context import AuditContext, MethodParameters, Problem
-from captum_cnn_ext.insights.figure_code import scale_code
-from captum_cnn_ext.insights.pictures import (
-    HEAT_OPACITY,
-    STRONGEST_SHARE,
-    heat_picture,
-    heat_scale,
-    photo_picture,
-)
-from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.insights.report.context import AuditContext, MethodParameters, Problem
+from captum_cnn_ext.insights.report.figure_code import scale_code
+from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.insights.sections.summary import percent, photo_code
 from captum_cnn_ext.insights.subject import Subject
 from captum_cnn_ext.methods import AT_ONCE, INPUT, Call, as_maps, calls_at

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext.insights.blocks import Block, Cell, Column, Listing, SectionContent, Text
-from captum_cnn_ext.insights.context import AuditContext, error_text
-from captum_cnn_ext.insights.findings import Verdict
-from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.insights.report.blocks import Block, Cell, Column, Listing, SectionContent, Text
+from captum_cnn_ext.insights.report.context import AuditContext, error_text
+from captum_cnn_ext.insights.report.findings import Verdict
+from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.insights.sections.attributions import deepest_methods, map_of
 from captum_cnn_ext.insights.sections.summary import listed
 from captum_cnn_ext.methods import INPUT, Call, calls_at

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from captum_cnn_ext.evidence import ModelGraph, model_graph
-from captum_cnn_ext.insights.blocks import Drawing, SectionContent, Text
-from captum_cnn_ext.insights.context import AuditContext
-from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.insights.report.blocks import Drawing, SectionContent, Text
+from captum_cnn_ext.insights.report.context import AuditContext
+from captum_cnn_ext.insights.report.section import Section
 
 MOST_NODES = 240  # a larger graph is drawn with its inner modules as one box each
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from captum_cnn_ext import metrics
-from captum_cnn_ext.insights.blocks import Cell, Column, Facts, SectionContent, Text
-from captum_cnn_ext.insights.context import AuditContext
-from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.insights.report.blocks import Cell, Column, Facts, SectionContent, Text
+from captum_cnn_ext.insights.report.context import AuditContext
+from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.insights.sections.attributions import deepest_methods, map_of
 from captum_cnn_ext.insights.sections.summary import listed
 from captum_cnn_ext.methods import INPUT, Call

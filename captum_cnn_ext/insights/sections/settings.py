@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from captum_cnn_ext.insights.blocks import Block, Column, Facts, Group, SectionContent
-from captum_cnn_ext.insights.context import AuditContext
-from captum_cnn_ext.insights.provenance import (
+from captum_cnn_ext.insights.report.blocks import Block, Column, Facts, Group, SectionContent
+from captum_cnn_ext.insights.report.context import AuditContext
+from captum_cnn_ext.insights.report.provenance import (
     FINGERPRINT,
     device_words,
     fingerprint,
     software,
     system_words,
 )
-from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.insights.report.section import Section
 
 
 def build(context: AuditContext) -> SectionContent:

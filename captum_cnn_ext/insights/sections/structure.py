@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from captum_cnn_ext.evidence import LayerRow, ReceptiveField
-from captum_cnn_ext.insights.blocks import Cell, Column, SectionContent, Text
-from captum_cnn_ext.insights.context import AuditContext
-from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.insights.report.blocks import Cell, Column, SectionContent, Text
+from captum_cnn_ext.insights.report.context import AuditContext
+from captum_cnn_ext.insights.report.section import Section
 
 Shapes = tuple[tuple[int, ...], ...]
 

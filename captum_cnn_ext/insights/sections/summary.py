@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from captum_cnn_ext.insights.blocks import (
+from captum_cnn_ext.insights.pictures import photo_picture
+from captum_cnn_ext.insights.report.blocks import (
     Bar,
     Block,
     Cell,
@@ -15,10 +16,9 @@ from captum_cnn_ext.insights.blocks import (
     Text,
     Tone,
 )
-from captum_cnn_ext.insights.context import AuditContext, error_text
-from captum_cnn_ext.insights.figure_code import scale_code
-from captum_cnn_ext.insights.pictures import photo_picture
-from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.insights.report.context import AuditContext, error_text
+from captum_cnn_ext.insights.report.figure_code import scale_code
+from captum_cnn_ext.insights.report.section import Section
 
 TOP = 5
 LONGEST = 60  # letters of a name within a sentence

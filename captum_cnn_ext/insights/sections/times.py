@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from captum_cnn_ext.insights.blocks import Column, SectionContent, Text
-from captum_cnn_ext.insights.clock import TIMED_FORWARDS
-from captum_cnn_ext.insights.context import AuditContext
-from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.insights.report.blocks import Column, SectionContent, Text
+from captum_cnn_ext.insights.report.clock import TIMED_FORWARDS
+from captum_cnn_ext.insights.report.context import AuditContext
+from captum_cnn_ext.insights.report.section import Section
 
 
 def build(context: AuditContext) -> SectionContent:

@@ -6,10 +6,17 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext.attr import LayerFeatureMaps
-from captum_cnn_ext.insights.blocks import Block, Group, Panels, Picture, SectionContent, Text
-from captum_cnn_ext.insights.context import AuditContext
 from captum_cnn_ext.insights.pictures import figure_picture
-from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.insights.report.blocks import (
+    Block,
+    Group,
+    Panels,
+    Picture,
+    SectionContent,
+    Text,
+)
+from captum_cnn_ext.insights.report.context import AuditContext
+from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.methods import AT_ONCE
 from captum_cnn_ext.render import show_feature_maps
 

@@ -6,11 +6,11 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from captum_cnn_ext.evidence import filter_similarity
-from captum_cnn_ext.insights.blocks import Block, Panels, Picture, SectionContent, Text
-from captum_cnn_ext.insights.context import AuditContext
-from captum_cnn_ext.insights.figure_code import module_code
 from captum_cnn_ext.insights.pictures import figure_picture
-from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.insights.report.blocks import Block, Panels, Picture, SectionContent, Text
+from captum_cnn_ext.insights.report.context import AuditContext
+from captum_cnn_ext.insights.report.figure_code import module_code
+from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.render import show_filter_families, show_filters
 
 FIRST_FILTERS = 64

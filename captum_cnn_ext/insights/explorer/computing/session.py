@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from PIL import Image
@@ -20,10 +18,17 @@ from captum_cnn_ext.attr import DeconvNet, LayerFeatureMaps, suggest_layers
 from captum_cnn_ext.attr.reshape import channel_maps
 from captum_cnn_ext.evidence import TopPatches
 from captum_cnn_ext.insights.comparison import Comparison, compare
-from captum_cnn_ext.insights.explorer.listing import ExploredLayer, explored_layers
-from captum_cnn_ext.insights.explorer.origin import unit_gradients
-from captum_cnn_ext.insights.explorer.patterns import PatternStore
-from captum_cnn_ext.insights.explorer.values import Patch, Photo, Reconstruction, Unit, UnitFacts
+from captum_cnn_ext.insights.explorer.computing.kept import Kept
+from captum_cnn_ext.insights.explorer.computing.listing import ExploredLayer, explored_layers
+from captum_cnn_ext.insights.explorer.computing.origin import unit_gradients
+from captum_cnn_ext.insights.explorer.computing.patterns import PatternStore
+from captum_cnn_ext.insights.explorer.computing.values import (
+    Patch,
+    Photo,
+    Reconstruction,
+    Unit,
+    UnitFacts,
+)
 from captum_cnn_ext.insights.inputs import Preprocess, read_photos
 from captum_cnn_ext.insights.predictions import predicted
 from captum_cnn_ext.insights.reconstructing import saturates
@@ -31,7 +36,6 @@ from captum_cnn_ext.insights.subject import ClassNames, Subject, subject_of
 from captum_cnn_ext.methods import CONTROL, NO_MAP, known_methods
 from captum_cnn_ext.models import LoadedModel
 
-T = TypeVar("T")
 SORTS = ("max", "index")
 RULES = ("guided", "deconvnet", "gradient")
 SEEDS = ("max", "map")
@@ -91,7 +95,7 @@ class ExplorerSession:
             std=None,
             notes=(),
         )
-        self._lock, self._kept = threading.Lock(), OrderedDict[Hashable, Any]()
+        self._kept = Kept(KEPT)
         several = [top_patches] if isinstance(top_patches, TopPatches) else list(top_patches)
         self.top_patches = {found.layer: found for found in several}
         self.patch_images = patch_images
@@ -147,20 +151,16 @@ class ExplorerSession:
         Raises:
             ArgumentError, TypeError: the preprocessing gives something else.
         """
-
-        def read() -> Tensor:
-            photos = {photo.name: photo.seen}
-            return read_photos(photos, self.subject.preprocess, self.model).inputs
-
-        return self._once(("inputs", photo, photo.whole), read)
+        seen, preprocess = {photo.name: photo.seen}, self.subject.preprocess
+        return self._kept.once(
+            ("inputs", photo, photo.whole), lambda: read_photos(seen, preprocess, self.model).inputs
+        )
 
     def top_classes(self, photo: Photo, count: int = 5) -> list[tuple[int, float]]:
         """The most probable classes of an image, with their probabilities."""
-
-        def read() -> Tensor:
-            return predicted(self._scores(self.inputs(photo))).probabilities[0]
-
-        shares = self._once(("classes", photo), read)
+        shares = self._kept.once(
+            ("classes", photo), lambda: predicted(self._scores(self.inputs(photo))).probabilities[0]
+        )
         best = shares.topk(min(count, len(shares)))
         return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
 
@@ -173,24 +173,18 @@ class ExplorerSession:
             found = LayerFeatureMaps(self.model, layer).attribute(inputs, call=last)
             return channel_maps(found, (inputs,), layer, None)[0]
 
-        return self._once(("maps", photo, layer), read)
+        return self._kept.once(("maps", photo, layer), read)
 
     def gradients(self, photo: Photo, layer: str, origin: Unit) -> Tensor:
         """The gradient of a frozen unit at a layer before it, (C, H, W) or (C,)."""
         call, origin_call = self.layer(layer).calls - 1, self.layer(origin.layer).calls - 1
-
-        def read() -> Tensor:
-            return unit_gradients(
-                self.model,
-                self.inputs(photo),
-                layer,
-                origin.layer,
-                origin.channel,
-                call=call,
-                origin_call=origin_call,
-            )[0]
-
-        return self._once(("gradients", photo, layer, origin), read)
+        where = (layer, origin.layer, origin.channel)
+        return self._kept.once(
+            ("gradients", photo, layer, origin),
+            lambda: unit_gradients(
+                self.model, self.inputs(photo), *where, call=call, origin_call=origin_call
+            )[0],
+        )
 
     def order(self, maps: Tensor, sort: str) -> list[int]:
         """Channels of maps (C, ...) in the order in which a grid shows them.
@@ -204,8 +198,7 @@ class ExplorerSession:
         if choose("sort", sort, SORTS) == "index":
             return list(range(len(maps)))
         values = torch.where(maps.isfinite(), maps, torch.zeros_like(maps)).flatten(1)
-        found: list[int] = values.amax(1).argsort(descending=True, stable=True).tolist()
-        return found
+        return list(map(int, values.amax(1).argsort(descending=True, stable=True)))
 
     def facts(self, photo: Photo, unit: Unit) -> UnitFacts:
         """Numbers of a unit.
@@ -214,16 +207,7 @@ class ExplorerSession:
             ArgumentError: the layer has no such channel.
         """
         maps = self._checked(self.maps(photo, unit.layer), unit)
-        tops = maps.flatten(1).amax(1)
-        own = maps[unit.channel]
-        position = torch.unravel_index(own.argmax(), own.shape) if own.ndim else ()
-        return UnitFacts(
-            float(own.max()),
-            float(own.mean()),
-            tuple(int(place) for place in position),
-            int((tops > tops[unit.channel]).sum()) + 1,
-            len(maps),
-        )
+        return UnitFacts.of(maps, unit.channel)
 
     def reconstruction(
         self, photo: Photo, unit: Unit, rule: str = "guided", seed: str = "max"
@@ -264,9 +248,7 @@ class ExplorerSession:
             ArgumentError: the images that were ranked are not where they were.
         """
         found = self.top_patches.get(unit.layer)
-        if found is None or self.patch_images is None:
-            return []
-        if unit.channel not in found.channels.tolist():
+        if found is None or self.patch_images is None or unit.channel not in found.channels:
             return []
         row = found.row(unit.channel)
         try:
@@ -321,8 +303,8 @@ class ExplorerSession:
         """Channels that two images excite most differently: number, distance of their maps."""
         apart = self.maps(first, layer) - self.maps(second, layer)
         distance = apart.flatten(1).norm(dim=1)
-        order = distance.argsort(descending=True, stable=True).tolist()
-        return [(channel, float(distance[channel])) for channel in order]
+        best = distance.sort(descending=True, stable=True)
+        return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
 
     def _scores(self, inputs: Tensor) -> Tensor:
         with torch.no_grad():
@@ -335,17 +317,3 @@ class ExplorerSession:
                 f"{unit.layer!r}"
             )
         return maps
-
-    def _once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What was made for this key a while ago, or is made now, outside the lock."""
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                kept: T = self._kept[key]
-                return kept
-        made = make()
-        with self._lock:
-            self._kept[key] = made
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
-        return made

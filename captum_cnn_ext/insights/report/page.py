@@ -15,9 +15,9 @@ from typing import Any
 from urllib.parse import quote
 
 from captum_cnn_ext.evidence.svg import NAMESPACE, only_shapes
-from captum_cnn_ext.insights.blocks import Cell, Drawing, Group, Picture, SectionContent
-from captum_cnn_ext.insights.figure_code import setup_code
-from captum_cnn_ext.insights.findings import Overview
+from captum_cnn_ext.insights.report.blocks import Cell, Drawing, Group, Picture, SectionContent
+from captum_cnn_ext.insights.report.figure_code import setup_code
+from captum_cnn_ext.insights.report.findings import Overview
 
 # every text between quotes, blanks or brackets that begins like an absolute path
 _PATH = re.compile(r"(?<![\w./<])(?:/[^\s/'\"<>|,;()]+){2,}/?|\b[A-Za-z]:\\[^\s'\"<>|,;]+")

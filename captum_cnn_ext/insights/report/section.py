@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from captum_cnn_ext._engine.brief import brief
-from captum_cnn_ext.insights.blocks import SectionContent
+from captum_cnn_ext.insights.report.blocks import SectionContent
 
 if TYPE_CHECKING:
-    from captum_cnn_ext.insights.context import AuditContext
+    from captum_cnn_ext.insights.report.context import AuditContext
 
 
 def _one_step(context: AuditContext) -> int:

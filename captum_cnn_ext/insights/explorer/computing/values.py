@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -55,6 +56,19 @@ class UnitFacts:
     position: tuple[int, ...]
     rank: int
     channels: int
+
+    @classmethod
+    def of(cls, maps: Tensor, channel: int) -> UnitFacts:
+        """Read off the maps of its layer, (C, ...)."""
+        own, tops = maps[channel], maps.flatten(1).amax(1)
+        position = torch.unravel_index(own.argmax(), own.shape) if own.ndim else ()
+        return cls(
+            float(own.max()),
+            float(own.mean()),
+            tuple(int(place) for place in position),
+            int((tops > tops[channel]).sum()) + 1,
+            len(maps),
+        )
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from captum_cnn_ext.insights.blocks import Table
-from captum_cnn_ext.insights.context import AuditContext
-from captum_cnn_ext.insights.findings import Overview
-from captum_cnn_ext.insights.page import without_folders
-from captum_cnn_ext.insights.provenance import (
+from captum_cnn_ext.insights.report.blocks import Table
+from captum_cnn_ext.insights.report.context import AuditContext
+from captum_cnn_ext.insights.report.findings import Overview
+from captum_cnn_ext.insights.report.page import without_folders
+from captum_cnn_ext.insights.report.provenance import (
     FINGERPRINT,
     device_words,
     fingerprint,

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext.evidence import TopPatches, top_patches
-from captum_cnn_ext.insights.blocks import Block, Group, SectionContent, Text
-from captum_cnn_ext.insights.context import AuditContext
-from captum_cnn_ext.insights.figure_code import scale_code
 from captum_cnn_ext.insights.pictures import figure_picture
-from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.insights.report.blocks import Block, Group, SectionContent, Text
+from captum_cnn_ext.insights.report.context import AuditContext
+from captum_cnn_ext.insights.report.figure_code import scale_code
+from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.methods import AT_ONCE
 from captum_cnn_ext.render import show_patches
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import json
@@ -16,15 +17,22 @@ import numpy.typing as npt
 from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.files import write_together
 from captum_cnn_ext._numbers import as_count
-from captum_cnn_ext.insights.blocks import SectionContent, Table
-from captum_cnn_ext.insights.context import Problem
-from captum_cnn_ext.insights.exports import csv_bytes
 from captum_cnn_ext.insights.files import report_paths
-from captum_cnn_ext.insights.findings import Overview
-from captum_cnn_ext.insights.page import Beside, Page, PageSection, inline, page_html
-from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.insights.report.blocks import Cell, SectionContent, Table
+from captum_cnn_ext.insights.report.context import Problem
+from captum_cnn_ext.insights.report.findings import Overview
+from captum_cnn_ext.insights.report.page import (
+    Beside,
+    Page,
+    PageSection,
+    inline,
+    page_html,
+    without_folders,
+)
+from captum_cnn_ext.insights.report.section import Section
 
 INLINE_LIMIT = 5_000_000  # bytes of a page that mail takes; a larger one has its images beside it
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute
 
 
 class SavedAudit(NamedTuple):
@@ -175,3 +183,25 @@ class Audit:
             paths.tables,
             paths.images if images.files else None,
         )
+
+
+def csv_bytes(table: Table) -> bytes:
+    """A table as CSV in UTF-8, with the mark by which spreadsheets know it.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe before it; the manifest
+    has it as it is.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow([_cell(column.title) for column in table.columns])
+    writer.writerows([[_cell(cell) for cell in row] for row in table.rows])
+    return text.getvalue().encode("utf-8-sig")
+
+
+def _cell(value: Cell) -> str | int | float:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return value
+    shown = without_folders(value)
+    return f"'{shown}" if shown.startswith(FORMULA) else shown

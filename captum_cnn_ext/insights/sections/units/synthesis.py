@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 
 from captum_cnn_ext.attr import LayerFeatureMaps
-from captum_cnn_ext.insights.blocks import Panels, Picture, SectionContent, Text
-from captum_cnn_ext.insights.context import AuditContext
-from captum_cnn_ext.insights.figure_code import scale_code
 from captum_cnn_ext.insights.layers import ChosenLayer
 from captum_cnn_ext.insights.pictures import photo_picture
-from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.insights.report.blocks import Panels, Picture, SectionContent, Text
+from captum_cnn_ext.insights.report.context import AuditContext
+from captum_cnn_ext.insights.report.figure_code import scale_code
+from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.synthesis import Channel, Objective, Synthesis, Target, maximize
 
 CLASS_STEPS = 40  # a few seconds in all; what is drawn is there, and faint

@@ -25,12 +25,12 @@ from captum_cnn_ext.evidence import (
     layer_table,
     receptive_fields,
 )
-from captum_cnn_ext.insights.blocks import Cell, Column, Table
-from captum_cnn_ext.insights.clock import stopwatch
-from captum_cnn_ext.insights.findings import Finding, Verdict
 from captum_cnn_ext.insights.inputs import Photos
 from captum_cnn_ext.insights.layers import ChosenLayer
-from captum_cnn_ext.insights.provenance import fingerprint
+from captum_cnn_ext.insights.report.blocks import Cell, Column, Table
+from captum_cnn_ext.insights.report.clock import stopwatch
+from captum_cnn_ext.insights.report.findings import Finding, Verdict
+from captum_cnn_ext.insights.report.provenance import fingerprint
 from captum_cnn_ext.insights.subject import Subject
 from captum_cnn_ext.methods import AT_ONCE, KnownMethod
 

@@ -16,18 +16,18 @@ from captum_cnn_ext import __version__
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._numbers import as_seed
-from captum_cnn_ext.insights.blocks import Listing, SectionContent
-from captum_cnn_ext.insights.clock import forward_seconds
-from captum_cnn_ext.insights.context import AuditContext, Problem, Rival
-from captum_cnn_ext.insights.figure_code import model_code
-from captum_cnn_ext.insights.findings import Finding, Overview
 from captum_cnn_ext.insights.inputs import Images, Photos, Preprocess, read_photos
 from captum_cnn_ext.insights.layers import ChosenLayer, default_layers, named_layers
-from captum_cnn_ext.insights.manifest import manifest
-from captum_cnn_ext.insights.page import require_jinja
 from captum_cnn_ext.insights.predictions import explained_classes, predicted
-from captum_cnn_ext.insights.result import Audit
-from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.insights.report.blocks import Listing, SectionContent
+from captum_cnn_ext.insights.report.clock import forward_seconds
+from captum_cnn_ext.insights.report.context import AuditContext, Problem, Rival
+from captum_cnn_ext.insights.report.figure_code import model_code
+from captum_cnn_ext.insights.report.findings import Finding, Overview
+from captum_cnn_ext.insights.report.manifest import manifest
+from captum_cnn_ext.insights.report.page import require_jinja
+from captum_cnn_ext.insights.report.result import Audit
+from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.insights.sections import QUICK_SECTIONS, chosen_sections
 from captum_cnn_ext.insights.sections.attributions import DEFAULT_METHODS, QUICK_METHODS
 from captum_cnn_ext.insights.sections.summary import percent, short
@@ -147,8 +147,7 @@ def audit(
             bar.total = sum(section.steps(context) for section in chosen)
             built = tuple((section, _built(section, context)) for section in chosen)
             bar.set_description_str("done".ljust(34))
-    seconds = time.perf_counter() - started
-    title = title or f"Audit of {subject.name}"
+    seconds, title = time.perf_counter() - started, title or f"Audit of {subject.name}"
     overview = _overview(context)
     return Audit(
         title,
@@ -181,10 +180,9 @@ def _context(
         seconds, outputs = forward_seconds(subject.model, photos.inputs)
     prediction = predicted(outputs)
     targets = explained_classes(prediction.outputs, target, len(photos))
-    image = photos.inputs[:1]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the same warnings come again where the layers are used
-        found, reason = _chosen_layers(subject.model, layers, image)
+        found, reason = _chosen_layers(subject.model, layers, photos.inputs[:1])
     context = AuditContext(
         subject,
         photos,
@@ -268,14 +266,13 @@ def _rival(
     photos = read_photos(images, subject.preprocess, subject.model)
     with state_as_found(subject.model, [photos.inputs]):
         _, outputs = forward_seconds(subject.model, photos.inputs)
-        image = photos.inputs[:1]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:  # the same layers where there are such
                 names = [layer.name for layer in context.layers]
-                found = named_layers(subject.model, names, image)
+                found = named_layers(subject.model, names, photos.inputs[:1])
             except ArgumentError:
-                found, _ = default_layers(subject.model, image)
+                found, _ = default_layers(subject.model, photos.inputs[:1])
     return Rival(subject, model_code(model), photos, predicted(outputs), found)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from captum_cnn_ext.insights.blocks import Block, Group, SectionContent, Text
-from captum_cnn_ext.insights.context import AuditContext, MethodParameters, RuleCoverage
-from captum_cnn_ext.insights.figure_code import scale_code
 from captum_cnn_ext.insights.pictures import figure_picture
 from captum_cnn_ext.insights.reconstructing import reconstructed, saturates
-from captum_cnn_ext.insights.section import Section
+from captum_cnn_ext.insights.report.blocks import Block, Group, SectionContent, Text
+from captum_cnn_ext.insights.report.context import AuditContext, MethodParameters, RuleCoverage
+from captum_cnn_ext.insights.report.figure_code import scale_code
+from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.insights.sections.summary import listed
 from captum_cnn_ext.render import show_reconstructions
 

@@ -1,0 +1,1 @@
+"""Sections about what the layers' units see, from their weights to images made for them."""
