@@ -267,6 +267,69 @@ def test_writing_into_a_part_of_a_tensor_is_noticed():
     assert found.box(3, 3) == nan_box(model, "last", (3, 12, 12), (3, 3))
 
 
+def changed_boxes(model, image):
+    """The first and last row and column whose change changes a unit, for each position."""
+    torch.manual_seed(2)
+    found = {}
+    for _ in range(3):
+        x = torch.randn(1, *image)
+        with torch.no_grad():
+            clean = model(x)
+            for axis in (0, 1):
+                for line in range(image[1 + axis]):
+                    other = x.clone()
+                    other.select(2 + axis, line).add_(6 * torch.randn(()))
+                    for place in (model(other) != clean).any(1)[0].nonzero().tolist():
+                        lines = found.setdefault((axis, *place), [line, line + 1])
+                        found[(axis, *place)] = [min(lines[0], line), max(lines[1], line + 1)]
+    return found
+
+
+def unpooled(x):
+    largest, places = F.max_pool2d(x, 2, return_indices=True)
+    return F.max_unpool2d(largest, places, 2, output_size=x.shape[2:])
+
+
+def gathered(x):
+    strongest = F.avg_pool2d(x, 3, 1, 1).flatten(2).argmax(1, keepdim=True)
+    return x.flatten(2).gather(2, strongest.expand(-1, 4, -1)).view_as(x)
+
+
+def replaced_under_a_mask(x):
+    x, mask = x.clone(), F.avg_pool2d(x, 3, 1, 1) > 0
+    x[mask] = -1
+    return x
+
+
+def filled_through_a_view(x):
+    out = torch.zeros_like(x)
+    out[:, :2] = F.avg_pool2d(x, 3, 1, 1)[:, :2]  # the view is gone when ``out`` is read
+    return x + out
+
+
+@pytest.mark.parametrize(
+    ("middle", "exact"),
+    [
+        (unpooled, False),
+        (gathered, False),
+        (replaced_under_a_mask, True),
+        (filled_through_a_view, True),
+        (lambda x: torch.cat([x.topk(2, 1)[0], x.kthvalue(2, 1, True)[0], x[:, :1]], 1), True),
+        (lambda x: torch.cat([x.topk(2, 2)[0], x.kthvalue(1, 2, True)[0], x[:, :, :9]], 2), False),
+        (lambda x: x + (F.avg_pool2d(x, 3, 1, 1) > 0).float().roll(1, 3), False),
+    ],
+)
+def test_indices_masks_and_forgotten_views_hide_no_pixel(middle, exact):
+    torch.manual_seed(1)
+    model, image = Wrapped(middle).eval(), (3, 12, 12)
+    found = receptive_field(model, "last", image)
+    for (axis, *place), (first, end) in changed_boxes(model, image).items():
+        low, high = found.box(*place)[axis]
+        assert low <= first, (place, axis)
+        assert end <= high, (place, axis)
+        assert not exact or (low, high) == (first, end), (place, axis)
+
+
 def test_boxes_beyond_the_border_repeat_with_the_stride(zoo):
     found = receptive_field(zoo("googlenet"), "inception4a", (3, 224, 224))
     stride = int(found.stride[0])

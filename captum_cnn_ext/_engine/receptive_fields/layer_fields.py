@@ -7,6 +7,7 @@ stricter question: whether a cut of the image gives a unit its value.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,6 +33,7 @@ from captum_cnn_ext._engine.trace.recorder import trace_of
 
 Fields = tuple[Field, Field]
 _STOPS_NAN = {"nan_to_num", "nan_to_num_", "fmax", "fmin", "nansum", "nanmedian"}
+_STOPS_NAN |= {"topk", "kthvalue", "sort", "mode"}  # which NaN are the last of
 
 
 @dataclass(frozen=True)
@@ -57,15 +59,18 @@ def layer_fields(model: nn.Module, image: Tensor) -> dict[str, list[LayerFields]
     pixels = Field(first, 2), Field(second, 3)
     # of every value that the image has a part in: its fields, or why they are not known
     known: dict[Value, Fields | str] = dict.fromkeys(trace.inputs, pixels)
+    hiding: set[Value] = set()
     found: dict[str, list[LayerFields]] = {}
     lost: Fields | str = ""  # from where on that is true of every value
     for event in trace.events:
         if isinstance(event, Operation):
-            _carry(event, known, pixels)
+            _carry(event, known, pixels, hiding)
         elif isinstance(event, Left) and not isinstance(lost, tuple):
             # a value that left torch may have gone anywhere; what is hidden can be measured
             lost = event.why if event.hidden else _everywhere(pixels, event.why)
         elif isinstance(event, End):
+            if hiding and isinstance(lost, str) and lost:
+                lost = _everywhere(pixels, f"{lost}; nor can it be measured")
             for value in event.call.outputs:
                 seen = lost or known.get(value)
                 if seen:
@@ -84,8 +89,16 @@ def _everywhere(pixels: Fields, why: str) -> Fields:
     return rows, columns
 
 
-def _carry(operation: Operation, known: dict[Value, Fields | str], pixels: Fields) -> None:
-    """From the values that an operation reads to those that it makes."""
+def _carry(
+    operation: Operation,
+    known: dict[Value, Fields | str],
+    pixels: Fields,
+    hiding: set[Value],
+) -> None:
+    """From the values that an operation reads to those that it makes.
+
+    ``hiding`` are values that may depend on a pixel and not be NaN where it is, as after a mask.
+    """
     name = operation.name
     sources = [value for value in operation.reads if value in known]
     hidden = _written_behind(operation, known)
@@ -98,6 +111,9 @@ def _carry(operation: Operation, known: dict[Value, Fields | str], pixels: Field
             known[value] = _everywhere(pixels, f"{why}{operation.place}")
     for _, value in operation.written:
         known[value] = _where(operation, "there is no rule for what it writes")
+    hides = name in _STOPS_NAN or any(
+        value in hiding or not value.dtype.is_floating_point for value in sources
+    )
     listed = name in ("split", "unbind", "split_with_sizes", "chunk", "var_mean", "std_mean")
     for place, result in enumerate(operation.outputs):
         try:
@@ -114,7 +130,14 @@ def _carry(operation: Operation, known: dict[Value, Fields | str], pixels: Field
             known[result] = _after(operation, before, known, result.shape)
         except NotFollowed as error:
             text = str(error)
-            known[result] = text if text.startswith("operation ") else _where(operation, text)
+            why = text if text.startswith("operation ") else _where(operation, text)
+            if hides:
+                why = f"{why}; nor can it be measured, as NaN may not come that far"
+                known[result] = _everywhere(pixels, why)
+            else:
+                known[result] = why
+        if hides:
+            hiding.add(result)
 
 
 def _written_behind(operation: Operation, known: dict[Value, Fields | str]) -> str:
@@ -158,11 +181,19 @@ def _after(
         return both(lambda a: _concatenated(a, operation, sources, known, len(result)))
     if base in ("mm", "addmm", "bmm", "baddbmm"):
         return both(lambda a: _multiplied(a, operation.arguments, known, len(result)))
-    if torch.Tag.pointwise in operation.func.tags or name in ELEMENTWISE:
+    masked = base == "index_put" and _under_one_mask(operation.arguments)
+    if masked or torch.Tag.pointwise in operation.func.tags or name in ELEMENTWISE:
         return both(lambda a: joined([aligned(f[a], s, len(result)) for f, s in sources]))
     if name.startswith("_scaled_dot_product"):
         return both(lambda a: fields[a].everywhere("attention between all positions"))
     raise NotFollowed("there is no rule for it")
+
+
+def _under_one_mask(arguments: dict[str, Any]) -> bool:
+    """Whether one number is written where a mask of the tensor's own shape says so."""
+    shape, values, mask = arguments["self"].shape, arguments["values"], arguments["indices"][0]
+    whole = isinstance(mask, Value) and (mask.dtype, mask.shape) == (torch.bool, shape)
+    return whole and math.prod(values.shape) == 1
 
 
 def _placed(field: Field, module: ModuleCall | None) -> Field:
@@ -195,8 +226,10 @@ def _concatenated(
             axes.append(Axis.of_nothing(size))
         elif not isinstance(seen, str) and seen[axis].dim == dim:
             axes.append(seen[axis].axis.spread(size, seen[axis].inner))
+        elif not isinstance(seen, str) and seen[axis].dim is None:
+            axes.append(Axis.of_range(*seen[axis].axis.at_once()).spread(size, 1))
         else:
-            raise NotFollowed("joins positions with values of the whole image")
+            raise NotFollowed("joins positions of two axes")
     first, *rest = axes
     for other in rest:
         first = first.followed_by(other)

@@ -156,6 +156,8 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min", "var", "std"), _reduce),
     **dict.fromkeys(("var_mean", "std_mean", "prod", "logsumexp", "linalg_vector_norm"), _reduce),
     **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax", "cumsum", "sort"), _along),
+    "topk": _along,
+    **dict.fromkeys(("kthvalue", "median", "mode"), _reduce),
     "native_layer_norm": _layer_norm,
     "native_group_norm": _group_norm,
     **dict.fromkeys(("native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"), _batch_norm),

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
@@ -83,6 +84,8 @@ class Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.left = ""
         self.reads = Reads(self._note_read)
         self._memory: dict[int, Any] = {}  # the known tensors by the memory they look at
+        # memory that a known tensor looked at, perhaps gone since: a view that was written through
+        self._held: dict[int, StorageWeakRef] = {}
 
     @abstractmethod
     def follow(
@@ -113,12 +116,20 @@ class Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         place = _place(tensor)
         if place is not None:
             self._memory.setdefault(place, WeakIdKeyDictionary())[tensor] = True
+            held = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
+            self._held[held.cdata] = held  # as long as it is here, nothing else has that number
 
     def beside(self, tensor: Tensor) -> list[Tensor]:
         """Other known tensors that look at the same memory."""
         place = _place(tensor)
         found = [] if place is None else list(self._memory.get(place, ()))
         return [other for other in found if other is not tensor]
+
+    def _shares(self, tensor: Tensor) -> bool:
+        """Whether a tensor that is not known looks at memory that a known one has looked at."""
+        if _place(tensor) is None:
+            return False
+        return tensor.untyped_storage()._cdata in self._held or bool(self.beside(tensor))
 
     def _note_read(self, name: str, tensors: Sequence[Tensor]) -> None:
         sources = [tensor for tensor in tensors if tensor in self.known]
@@ -140,7 +151,7 @@ class Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         given = list(tensors_in((args, kwargs)))
         sources = [tensor for tensor in given if tensor in self.known]
         if len(sources) < len(given) and any(
-            self.beside(tensor) for tensor in given if tensor not in self.known
+            self._shares(tensor) for tensor in given if tensor not in self.known
         ):
             self.unseen(func.overloadpacket.__name__)
         result = self.follow(func, args, kwargs, sources)
