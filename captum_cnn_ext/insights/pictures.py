@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from captum_cnn_ext.insights.report.blocks import ColorScale, Picture
-from captum_cnn_ext.render import overlay, to_rgb
+from captum_cnn_ext.methods.expression import Expression, Script, imported
+from captum_cnn_ext.render import overlay
 
 PALETTE = 256  # colours of a drawing: a third of the bytes of full colour, no difference to see
 QUALITY = 85  # of what is stored with losses: photos, and drawings of photos
@@ -24,6 +25,7 @@ PANEL_PIXELS = 256  # longer side of a panel
 HEAT_COLORS = "inferno"
 HEAT_OPACITY = 0.6
 STRONGEST_SHARE = 2.0  # per cent of the total attribution that is beyond full colour
+HEAT = {"sign": "positive", "alpha_overlay": HEAT_OPACITY, "outlier_perc": STRONGEST_SHARE}
 
 
 def figure_picture(
@@ -55,19 +57,52 @@ def figure_picture(
     return Picture(data, *image.size, alt=alt, title=title, caption=caption, code=code)
 
 
-def photo_picture(
-    image: Tensor,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
+def scale(mean: Sequence[float] | None, std: Sequence[float] | None) -> dict[str, Any]:
+    """The arguments that undo the preprocessing, none where they are not known."""
+    if mean is None or std is None:
+        return {}
+    return {"mean": [float(one) for one in mean], "std": [float(one) for one in std]}
+
+
+def drawn(
+    figure: Expression,
+    script: Script | None = None,
     *,
     alt: str,
     title: str = "",
     caption: str = "",
-    code: str = "",
+    **names: Any,
 ) -> Picture:
-    """One network input (C, H, W) as the picture it was made from, a pixel for each pixel."""
-    rgb = (to_rgb(image, mean=mean, std=std) * 255).round().astype(np.uint8)
-    photo = Image.fromarray(rgb)
+    """What ``figure`` draws after the lines of ``script``, with these lines as its code.
+
+    ``names`` are the values that they start from, and those that are known already.
+    """
+    script = script or Script()
+    script.let("figure", figure)
+    made = script.run(**names)["figure"]
+    return figure_picture(made, alt=alt, title=title, caption=caption, code=script.code)
+
+
+def photo_picture(
+    image: Expression,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    script: Script | None = None,
+    *,
+    alt: str,
+    title: str = "",
+    caption: str = "",
+    **names: Any,
+) -> Picture:
+    """One network input (C, H, W) as the picture it was made from, a pixel for each pixel.
+
+    ``script`` and ``names`` are as in `drawn`.
+    """
+    script = script or Script()
+    rgb = imported("captum_cnn_ext.render.to_rgb")(image, **scale(mean, std))
+    script.let("figure", imported("PIL.Image.fromarray")((rgb * 255).round().astype("uint8")))
+    photo: Image.Image = script.run(**names)["figure"]
+    code = script.code
     factor = min(1.0, 2 * PANEL_PIXELS / max(photo.size))
     if factor < 1:
         photo = photo.resize((round(photo.width * factor), round(photo.height * factor)))
@@ -92,9 +127,7 @@ def heat_picture(
         PIXELS_PER_INCH,
         mean=mean,
         std=std,
-        sign="positive",
-        alpha_overlay=HEAT_OPACITY,
-        outlier_perc=STRONGEST_SHARE,
+        **HEAT,
     )
     return Picture(_webp(heat), *heat.size, alt=alt, title=title, caption=remark, code=code)
 

@@ -6,12 +6,14 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+LONGEST = 88  # characters of a list on one line
+
 
 class Expression:
     """A piece of Python whose names get their values later.
 
-    Attributes and calls of an expression are expressions. Values in it print as their ``repr``, so
-    that a text from outside, such as a layer's name, stays a text.
+    Attributes, calls, items and products of an expression are expressions. Values in it print as
+    their ``repr``, so that a text from outside, such as a layer's name, stays a text.
 
     Example::
 
@@ -52,8 +54,63 @@ class Expression:
             self._imports.union(*(one._imports for one in (*given, *named.values()))),
         )
 
+    def __getitem__(self, key: Any) -> Expression:
+        places = ", ".join(map(_place, key if isinstance(key, tuple) else (key,)))
+        return Expression(
+            f"{self._text}[{places}]", lambda names: self._value(names)[key], self._imports
+        )
+
+    def __mul__(self, factor: float) -> Expression:
+        return Expression(
+            f"({self._text} * {factor!r})",
+            lambda names: self._value(names) * factor,
+            self._imports,
+        )
+
+    __iter__ = None
+
     def __repr__(self) -> str:
         return self._text
+
+
+class Script:
+    """Assignments, one after another: they run, and they print themselves.
+
+    Example::
+
+        >>> from captum_cnn_ext.methods.expression import Script, imported, variable
+        >>> script = Script()
+        >>> root = script.let("root", imported("math.sqrt")(variable("x")))
+        >>> script.let("twice", root * 2)
+        twice
+        >>> print(script.code)
+        from math import sqrt
+        root = sqrt(x)
+        twice = (root * 2)
+        >>> script.run(x=9)["twice"]
+        6.0
+    """
+
+    def __init__(self) -> None:
+        self._lines: list[tuple[str, Expression]] = []
+
+    def let(self, name: str, value: Any) -> Expression:
+        """Assign, and return the name as an expression for the lines that follow."""
+        self._lines.append((name, _expression(value)))
+        return variable(name)
+
+    @property
+    def code(self) -> str:
+        """The lines as Python: imports, then the assignments."""
+        imports = frozenset[str]().union(*(value._imports for _, value in self._lines))
+        return "\n".join([*sorted(imports), *(f"{name} = {v._text}" for name, v in self._lines)])
+
+    def run(self, **names: Any) -> dict[str, Any]:
+        """All names with their values; a line whose name has a value already is not run again."""
+        for name, value in self._lines:
+            if name not in names:
+                names[name] = value._value(names)
+        return names
 
 
 def variable(name: str, text: str = "") -> Expression:
@@ -86,9 +143,19 @@ def _expression(value: Any) -> Expression:
         return value
     if isinstance(value, list):
         parts = [_expression(one) for one in value]
+        text = ", ".join(one._text for one in parts)
+        if len(text) > LONGEST:
+            text = "".join(f"\n    {one._text}," for one in parts) + "\n"
         return Expression(
-            f"[{', '.join(one._text for one in parts)}]",
+            f"[{text}]",
             lambda names: [one._value(names) for one in parts],
             frozenset().union(*(one._imports for one in parts)),
         )
     return Expression(repr(value), lambda names: value)
+
+
+def _place(key: Any) -> str:
+    if not isinstance(key, slice):
+        return repr(key)
+    first, end = ("" if one is None else repr(one) for one in (key.start, key.stop))
+    return f"{first}:{end}"

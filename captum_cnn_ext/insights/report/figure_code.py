@@ -1,13 +1,12 @@
-"""The Python that a report shows beside a figure: it makes the same figure again.
+"""The Python that stands before a figure's own: it loads the model and the audit's inputs.
 
-Every text that came from outside goes into it as a literal (``repr``), so that a hostile layer name
+Every text that came from outside goes into it as a literal (``repr``), so that a hostile name
 stays a text here too. `setup_code` goes before the lines of a figure and gives ``model`` and the
 audit's inputs ``x``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
@@ -43,22 +42,6 @@ def setup_code(model: str, arrays_name: str) -> str:
         f"arrays = np.load({arrays_name!r})\n"
         "x = torch.from_numpy(arrays['inputs']).to(next(model.parameters()))\n"
     )
-
-
-def module_code(layer: str) -> str:
-    """The expression for a layer by its dotted name."""
-    return f"model.get_submodule({layer!r})"
-
-
-def scale_code(mean: Sequence[float] | None, std: Sequence[float] | None) -> str:
-    """The arguments that undo the preprocessing, nothing where they are not known."""
-    if mean is None or std is None:
-        return ""
-    return f", mean={_numbers(mean)}, std={_numbers(std)}"
-
-
-def _numbers(values: Sequence[float]) -> str:
-    return f"[{', '.join(f'{value:.6g}' for value in values)}]"
 
 
 def _plain(kind: type) -> str:

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext.insights.pictures import (
-    HEAT_OPACITY,
+    HEAT,
     STRONGEST_SHARE,
     heat_picture,
     heat_scale,
     photo_picture,
+    scale,
 )
 from captum_cnn_ext.insights.report.blocks import (
     Block,
@@ -24,11 +25,12 @@ from captum_cnn_ext.insights.report.blocks import (
     Text,
 )
 from captum_cnn_ext.insights.report.context import AuditContext, MethodParameters, Problem
-from captum_cnn_ext.insights.report.figure_code import scale_code
 from captum_cnn_ext.insights.report.section import Section
-from captum_cnn_ext.insights.sections.summary import percent, photo_code
+from captum_cnn_ext.insights.sections.summary import percent
 from captum_cnn_ext.insights.subject import Subject
 from captum_cnn_ext.methods import AT_ONCE, INPUT, Call, as_maps, calls_at
+from captum_cnn_ext.methods.call import X
+from captum_cnn_ext.methods.expression import imported, source, variable
 
 DEFAULT_METHODS = (
     "Saliency",
@@ -146,11 +148,12 @@ def batch_code(
     start = photo - photo % AT_ONCE
     batch = f"x = x[{start}:{start + AT_ONCE}]\n" if photos > AT_ONCE else ""
     row, some = photo - start, list(targets[start : start + AT_ONCE])
+    figure = imported("captum_cnn_ext.render.overlay")(
+        X[row], variable("heat")[row], **scale(subject.mean, subject.std), **HEAT
+    )[0]
     return (
         f"{batch}target = torch.tensor({some}, device=x.device)\n{call.code}\n\n"
-        "from captum_cnn_ext.render import overlay\n"
-        f"figure, _ = overlay(x[{row}], heat[{row}]{scale_code(subject.mean, subject.std)}, "
-        f"sign='positive', alpha_overlay={HEAT_OPACITY}, outlier_perc={STRONGEST_SHARE:g})"
+        f"{source(figure, 'figure')}"
     )
 
 
@@ -160,12 +163,12 @@ def _photo(context: AuditContext, photo: int, maps: Maps) -> Group:
     label, share = subject.class_name(target), percent(context.share(photo, target))
     image = context.inputs[photo]
     original = photo_picture(
-        image,
+        X[photo],
         subject.mean,
         subject.std,
         alt=f"{name} as the network gets it",
         title="Input",
-        code=photo_code(context, photo),
+        x=context.inputs,
     )
     calls = {(where, m.name): m for where, ms in methods_of(context).items() for m in ms}
     rows: list[Block] = [Panels("The input", [original])]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from captum_cnn_ext.evidence import ModelGraph, model_graph
+from captum_cnn_ext.evidence import ModelGraph
 from captum_cnn_ext.insights.report.blocks import Drawing, SectionContent, Text
 from captum_cnn_ext.insights.report.context import AuditContext
 from captum_cnn_ext.insights.report.section import Section
+from captum_cnn_ext.methods.call import MODEL, X
+from captum_cnn_ext.methods.expression import Expression, evaluate, imported, source
 
 MOST_NODES = 240  # a larger graph is drawn with its inner modules as one box each
 
 
 def build(context: AuditContext) -> SectionContent:
     """The graph at the finest depth that can still be looked at."""
-    graph, depth = _graph(context)
+    call, graph = _graph(context)
     links = {row.name: f"#structure-row-{place}" for place, row in enumerate(context.table, 1)}
     if any(key == "feature_maps" for key in context.section_keys):
         links |= {
@@ -22,25 +24,23 @@ def build(context: AuditContext) -> SectionContent:
         f"{len(graph.nodes)} boxes. Click on a module to go to its row in the table of layers, or, "
         "for a layer explained in this report, to its feature maps."
     )
-    code = (
-        "from captum_cnn_ext.evidence import model_graph\n"
-        f"svg = model_graph(model, x[:1], {depth}).to_svg()"
-    )
     try:
         svg = graph.to_svg(links=links)
     except ImportError as error:
         return SectionContent([Text(f"Not drawn: {error}", "note")])
-    return SectionContent([words, Drawing(svg, f"Graph of {graph.model}", code)])
+    return SectionContent(
+        [words, Drawing(svg, f"Graph of {graph.model}", source(call.to_svg(), "svg"))]
+    )
 
 
-def _graph(context: AuditContext) -> tuple[ModelGraph, int]:
-    image = context.inputs[:1]
+def _graph(context: AuditContext) -> tuple[Expression, ModelGraph]:
     depths = max(name.count(".") + 1 for name, _ in context.model.named_modules())
-    for depth in range(depths, 1, -1):
-        graph = model_graph(context.model, image, depth)
+    for depth in range(depths, 0, -1):
+        call = imported("captum_cnn_ext.evidence.model_graph")(MODEL, X[:1], depth)
+        graph: ModelGraph = evaluate(call, model=context.model, x=context.inputs)
         if len(graph.nodes) <= MOST_NODES:
-            return graph, depth
-    return model_graph(context.model, image, 1), 1
+            break
+    return call, graph
 
 
 SECTION = Section("graph", "Graph", build, open=False)

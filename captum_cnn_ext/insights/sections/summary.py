@@ -17,8 +17,8 @@ from captum_cnn_ext.insights.report.blocks import (
     Tone,
 )
 from captum_cnn_ext.insights.report.context import AuditContext, error_text
-from captum_cnn_ext.insights.report.figure_code import scale_code
 from captum_cnn_ext.insights.report.section import Section
+from captum_cnn_ext.methods.call import X
 
 TOP = 5
 LONGEST = 60  # letters of a name within a sentence
@@ -104,24 +104,15 @@ def _card(context: AuditContext, photo: int) -> Prediction:
         bars.append(Bar(subject.class_name(index), share, percent(share), index == target))
     size = context.photos.sizes[photo]
     picture = photo_picture(
-        context.inputs[photo],
+        X[photo],
         subject.mean,
         subject.std,
         alt=f"{name} as the network gets it",
         title=name,
         caption=f"from {size[0]} × {size[1]} px" if size else "",
-        code=photo_code(context, photo),
+        x=context.inputs,
     )
     return Prediction(picture, bars)
-
-
-def photo_code(context: AuditContext, photo: int) -> str:
-    """The Python that draws one network input."""
-    scale = scale_code(context.subject.mean, context.subject.std)
-    return (
-        "from PIL import Image\nfrom captum_cnn_ext.render import to_rgb\n"
-        f"figure = Image.fromarray((to_rgb(x[{photo}]{scale}) * 255).round().astype('uint8'))"
-    )
 
 
 def _strongest(context: AuditContext, photo: int, count: int) -> list[int]:

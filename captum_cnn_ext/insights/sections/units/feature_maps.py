@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext.attr import LayerFeatureMaps
-from captum_cnn_ext.insights.pictures import figure_picture
+from captum_cnn_ext.insights.pictures import drawn
 from captum_cnn_ext.insights.report.blocks import (
     Block,
     Group,
@@ -18,7 +18,8 @@ from captum_cnn_ext.insights.report.blocks import (
 from captum_cnn_ext.insights.report.context import AuditContext
 from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.methods import AT_ONCE
-from captum_cnn_ext.render import show_feature_maps
+from captum_cnn_ext.methods.call import MODEL, X
+from captum_cnn_ext.methods.expression import Script, imported
 
 PHOTOS = 2
 MAPS = 36
@@ -57,23 +58,26 @@ def _drawn(context: AuditContext, layer: str, maps: Tensor, photos: int) -> Pane
 
 
 def _picture(context: AuditContext, layer: str, maps: Tensor, photo: int) -> Picture:
-    name = context.photos.names[photo]
-    figure, _ = show_feature_maps(maps[photo], sort="max", first=MAPS)
+    name, one = context.photos.names[photo], slice(photo, photo + 1)
+    script = Script()
+    kept = script.let(
+        "maps", imported("captum_cnn_ext.attr.LayerFeatureMaps")(MODEL, layer).attribute(X[one])
+    )
+    show = imported("captum_cnn_ext.render.show_feature_maps")
     negative = bool((maps[photo] < 0).any())
     caption = (
         "Each map on its own scale: white is 0, red positive, blue negative."
         if negative
         else "Each map on its own scale: dark is 0, yellow its own maximum."
     )
-    alt = f"Feature maps of {layer} for {name}"
-    code = (
-        "from captum_cnn_ext.attr import LayerFeatureMaps\n"
-        "from captum_cnn_ext.render import show_feature_maps\n"
-        f"maps = LayerFeatureMaps(model, {layer!r}).attribute(x[{photo}:{photo + 1}])\n"
-        f"figure, _ = show_feature_maps(maps[0], sort='max', first={MAPS})"
+    return drawn(
+        show(kept[0], sort="max", first=MAPS)[0],
+        script,
+        alt=f"Feature maps of {layer} for {name}",
+        title=f"{name} at {layer}",
+        caption=caption,
+        maps=maps[one],
     )
-    title = f"{name} at {layer}"
-    return figure_picture(figure, alt=alt, title=title, caption=caption, code=code)
 
 
 SECTION = Section("feature_maps", "Feature maps", build, open=False)

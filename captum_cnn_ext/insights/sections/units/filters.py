@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from matplotlib.figure import Figure
+from typing import Any
+
 from torch import nn
 
-from captum_cnn_ext.evidence import filter_similarity
-from captum_cnn_ext.insights.pictures import figure_picture
+from captum_cnn_ext.insights.pictures import drawn
 from captum_cnn_ext.insights.report.blocks import Block, Panels, Picture, SectionContent, Text
 from captum_cnn_ext.insights.report.context import AuditContext
-from captum_cnn_ext.insights.report.figure_code import module_code
 from captum_cnn_ext.insights.report.section import Section
-from captum_cnn_ext.render import show_filter_families, show_filters
+from captum_cnn_ext.methods.call import MODEL
+from captum_cnn_ext.methods.expression import Script, imported
 
 FIRST_FILTERS = 64
 DEEP_FILTERS = 12
@@ -27,7 +27,7 @@ def build(context: AuditContext) -> SectionContent:
     if not convs:
         return SectionContent([Text("This model has no two-dimensional convolution.", "note")])
     deep = [(name, conv) for name, conv in convs[1:] if max(conv.kernel_size) > 1]
-    pictures = [_first(*convs[0]), *(_deep(*item) for item in deep[-1:])]
+    pictures = [_first(context, *convs[0]), *(_deep(context, *item) for item in deep[-1:])]
     words = (
         "The first convolution"
         + (", and the last one whose kernel is larger than 1 × 1. " if deep else ". ")
@@ -35,39 +35,34 @@ def build(context: AuditContext) -> SectionContent:
         "has a colour scale of its own, so strengths cannot be compared between filters."
     )
     blocks: list[Block] = [Text(words), Panels("", pictures, large=True)]
-    return SectionContent([*blocks, *_families(*convs[0])])
+    return SectionContent([*blocks, *_families(context, *convs[0])])
 
 
-def _families(name: str, conv: nn.Conv2d) -> list[Block]:
+def _families(context: AuditContext, name: str, conv: nn.Conv2d) -> list[Block]:
     """Filters of the first layer that are turned copies of each other, with the controls."""
     square = conv.kernel_size[0] == conv.kernel_size[1] > 1 and len(conv.weight) > 1
     if not square or conv.weight.shape[1] > 4:
         return []
+    script = Script()
+    layer = script.let("conv", MODEL.get_submodule(name))
+    alike = script.let("found", imported("captum_cnn_ext.evidence.filter_similarity")(layer))
     try:
-        found = filter_similarity(conv)
+        names = script.run(model=context.model)
     except ImportError as error:
         return [Text(f"Turned copies among the filters were not sought: {error}", "note")]
-    code = (
-        "from captum_cnn_ext.evidence import filter_similarity\n"
-        "from captum_cnn_ext.render import show_filter_families\n"
-        f"conv = {module_code(name)}\n"
-        "figure, _ = show_filter_families(conv.weight, filter_similarity(conv).families)"
-    )
+    found = names["found"]
     words = Text(
         f"Turned copies in {name}: {found}. Small kernels look turned by chance, which is why the "
         "shuffled and the unturned scores stand beside."
     )
     if not found.families:
         return [words]
-    figure, _ = show_filter_families(conv.weight, found.families)
-    alt = f"Families of filters of {name}"
-    title = "Filters that are turned copies"
-    return [words, figure_picture(figure, alt=alt, title=title, code=code)]
+    figure = imported("captum_cnn_ext.render.show_filter_families")(layer.weight, alike.families)[0]
+    alt, title = f"Families of filters of {name}", "Filters that are turned copies"
+    return [words, drawn(figure, script, alt=alt, title=title, **names)]
 
 
-def _first(name: str, conv: nn.Conv2d) -> Picture:
-    options = f"first={FIRST_FILTERS}"
-    figure, _ = show_filters(conv.weight, first=FIRST_FILTERS)
+def _first(context: AuditContext, name: str, conv: nn.Conv2d) -> Picture:
     if conv.weight.shape[1] == 3:
         caption = (
             "Each tile is one filter, its three input channels drawn as red, green and blue: grey "
@@ -75,33 +70,33 @@ def _first(name: str, conv: nn.Conv2d) -> Picture:
         )
     else:
         caption = f"The filter's weights on {conv.weight.shape[1]} input channel(s). {SIGNED}"
-    return _picture(name, conv, figure, caption, options)
+    return _picture(context, name, conv, caption, first=FIRST_FILTERS)
 
 
-def _deep(name: str, conv: nn.Conv2d) -> Picture:
+def _deep(context: AuditContext, name: str, conv: nn.Conv2d) -> Picture:
     filters, channels = conv.weight.shape[:2]
     if channels == 1:
-        options = f"first={FIRST_FILTERS}"
-        figure, _ = show_filters(conv.weight, first=FIRST_FILTERS)
+        options: dict[str, Any] = {"first": FIRST_FILTERS}
         caption = f"A depthwise convolution: each filter sees one channel. {SIGNED}"
     else:
-        some = min(DEEP_FILTERS, filters), min(DEEP_CHANNELS, channels)
-        options = f"filters=range({some[0]}), channels=range({some[1]})"
-        figure, _ = show_filters(conv.weight, filters=range(some[0]), channels=range(some[1]))
+        options = {
+            "filters": range(min(DEEP_FILTERS, filters)),
+            "channels": range(min(DEEP_CHANNELS, channels)),
+        }
         caption = f"A row is one filter, a tile its weights on one input channel. {SIGNED}"
-    return _picture(name, conv, figure, caption, options)
+    return _picture(context, name, conv, caption, **options)
 
 
-def _picture(name: str, conv: nn.Conv2d, figure: Figure, caption: str, options: str) -> Picture:
+def _picture(
+    context: AuditContext, name: str, conv: nn.Conv2d, caption: str, **options: Any
+) -> Picture:
     kernel = " × ".join(map(str, conv.kernel_size))
     title = f"{name}: {conv.out_channels} filters of {kernel} on {conv.in_channels} channels"
     title += f" in {conv.groups} groups" if conv.groups > 1 else ""
-    code = (
-        "from captum_cnn_ext.render import show_filters\n"
-        f"figure, _ = show_filters({module_code(name)}.weight, {options})"
-    )
+    weight = MODEL.get_submodule(name).weight
+    figure = imported("captum_cnn_ext.render.show_filters")(weight, **options)[0]
     alt = f"Filters of {name}"
-    return figure_picture(figure, alt=alt, title=title, caption=caption, code=code)
+    return drawn(figure, alt=alt, title=title, caption=caption, model=context.model)
 
 
 SECTION = Section("filters", "Filters", build, open=False)

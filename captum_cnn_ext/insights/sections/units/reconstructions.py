@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from captum_cnn_ext.insights.pictures import figure_picture
+from captum_cnn_ext.insights.pictures import drawn, scale
 from captum_cnn_ext.insights.reconstructing import reconstructed, saturates
 from captum_cnn_ext.insights.report.blocks import Block, Group, SectionContent, Text
 from captum_cnn_ext.insights.report.context import AuditContext, MethodParameters, RuleCoverage
-from captum_cnn_ext.insights.report.figure_code import scale_code
 from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.insights.sections.summary import listed
-from captum_cnn_ext.render import show_reconstructions
+from captum_cnn_ext.methods.call import MODEL, X
+from captum_cnn_ext.methods.expression import Script, imported
 
 KEY = "reconstructions"
 PHOTOS = 2
@@ -62,26 +62,27 @@ def _at(context: AuditContext, layer: str, shape: tuple[int, ...], shown: int) -
                 f"reconstructions/{layer}/{name}", values, f"{name} of {rule} pictures at {layer}"
             )
     context.coverage.append(RuleCoverage(layer, rule, found.coverage))
-    figure, _ = show_reconstructions(
-        inputs,
-        found,
-        mean=subject.mean,
-        std=subject.std,
-        row_titles=context.photos.names[:shown],
+    before, names = saturates(context.model, layer), list(context.photos.names[:shown])
+    script, method = Script(), imported("captum_cnn_ext.attr.DeconvNet")(MODEL, layer)
+    units = script.let(
+        "found",
+        method.reconstruct(
+            X[:shown],
+            top=min(UNITS, shape[0]),
+            rule=rule,
+            attribute_to_neuron_input=before,
+        ),
+    )
+    figure = imported("captum_cnn_ext.render.show_reconstructions")(
+        X[:shown],
+        units,
+        **scale(subject.mean, subject.std),
+        row_titles=names,
         crop="energy",
-    )
-    alt = f"What the strongest units of {layer} saw in {', '.join(context.photos.names[:shown])}"
-    before = saturates(context.model, layer)
-    options = f"top={min(UNITS, shape[0])}, rule={rule!r}, attribute_to_neuron_input={before}"
-    code = (
-        "from captum_cnn_ext.attr import DeconvNet\n"
-        "from captum_cnn_ext.render import show_reconstructions\n"
-        f"found = DeconvNet(model, {layer!r}).reconstruct(x[:{shown}], {options})\n"
-        f"figure, _ = show_reconstructions(x[:{shown}], found"
-        f"{scale_code(subject.mean, subject.std)}, crop='energy')"
-    )
-    clamped = CLAMPED if before else ""
-    return [Text(RULES[rule] + clamped), figure_picture(figure, alt=alt, code=code)]
+    )[0]
+    alt = f"What the strongest units of {layer} saw in {', '.join(names)}"
+    words = Text(RULES[rule] + (CLAMPED if before else ""))
+    return [words, drawn(figure, script, alt=alt, found=found, x=context.inputs)]
 
 
 def _find(context: AuditContext) -> None:

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext.evidence import TopPatches, top_patches
-from captum_cnn_ext.insights.pictures import figure_picture
+from captum_cnn_ext.insights.pictures import drawn, scale
 from captum_cnn_ext.insights.report.blocks import Block, Group, SectionContent, Text
 from captum_cnn_ext.insights.report.context import AuditContext
-from captum_cnn_ext.insights.report.figure_code import scale_code
 from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.methods import AT_ONCE
-from captum_cnn_ext.render import show_patches
+from captum_cnn_ext.methods.call import MODEL, X
+from captum_cnn_ext.methods.expression import Expression, Script, evaluate, imported
 
 PATCHES = 5
 CHANNELS = 8
@@ -44,48 +44,43 @@ def build(context: AuditContext) -> SectionContent:
 
 
 def _crops(inputs: Tensor) -> Tensor:
-    height, width = (max(1, length // 2) for length in inputs.shape[2:])
-    rows = [0, (inputs.shape[2] - height) // 2, inputs.shape[2] - height]
-    columns = [0, (inputs.shape[3] - width) // 2, inputs.shape[3] - width]
-    return torch.cat([inputs[:, :, r : r + height, c : c + width] for r in rows for c in columns])
+    crops: Tensor = evaluate(_cut(inputs.shape), x=inputs)
+    return crops
+
+
+def _cut(shape: torch.Size) -> Expression:
+    height, width = (max(1, length // 2) for length in shape[2:])
+    rows = [0, (shape[2] - height) // 2, shape[2] - height]
+    columns = [0, (shape[3] - width) // 2, shape[3] - width]
+    parts = [X[:, :, r : r + height, c : c + width] for r in rows for c in columns]
+    return imported("torch.cat")(parts)
 
 
 def _drawn(context: AuditContext, top: TopPatches, crops: Tensor) -> Block:
-    rows = top.values[:, 0].nan_to_num(-torch.inf).argsort(descending=True, stable=True)[:CHANNELS]
-    channels = top.channels[rows]
+    order = top.values[:, 0].nan_to_num(-torch.inf).argsort(descending=True, stable=True)
+    rows = order[:CHANNELS].tolist()
+    channels = top.channels[rows].tolist()
     context.keep(f"top_patches/{top.layer}/values", top.values, f"strongest units of {top.layer}")
     context.keep(f"top_patches/{top.layer}/crops", top.images, "numbers of their crops")
-    figure, _ = show_patches(
-        top.patches(crops, channels),
-        mean=context.subject.mean,
-        std=context.subject.std,
-        row_titles=[str(channel) for channel in channels.tolist()],
-        values=top.values[rows],
+    script = Script()
+    parts = script.let("crops", _cut(context.inputs.shape))
+    ranked = imported("captum_cnn_ext.evidence.top_patches")(
+        MODEL, top.layer, parts, k=PATCHES, batch_size=AT_ONCE, num_workers=0
     )
-    code = (
-        "from captum_cnn_ext.evidence import top_patches\n"
-        "from captum_cnn_ext.render import show_patches\n"
-        "height, width = (max(1, side // 2) for side in x.shape[2:])\n"
-        "rows, columns = (\n"
-        "    [0, (side - part) // 2, side - part]\n"
-        "    for side, part in zip(x.shape[2:], (height, width)))\n"
-        "crops = torch.cat(\n"
-        "    [x[:, :, r : r + height, c : c + width] for r in rows for c in columns])\n"
-        f"top = top_patches(model, {top.layer!r}, crops, k={PATCHES}, batch_size={AT_ONCE}, "
-        "num_workers=0)\n"
-        f"order = top.values[:, 0].nan_to_num(-torch.inf).argsort(descending=True, stable=True)"
-        f"[:{CHANNELS}]\n"
-        "channels = top.channels[order]\n"
-        "figure, _ = show_patches(\n"
-        f"    top.patches(crops, channels), values=top.values[order], row_titles=channels.tolist()"
-        f"{scale_code(context.subject.mean, context.subject.std)})"
-    )
-    return figure_picture(
-        figure,
-        code=code,
+    strongest = script.let("top", ranked)
+    return drawn(
+        imported("captum_cnn_ext.render.show_patches")(
+            strongest.patches(parts, channels),
+            values=strongest.values[rows],
+            row_titles=[str(channel) for channel in channels],
+            **scale(context.subject.mean, context.subject.std),
+        )[0],
+        script,
         alt=f"Patches that excite units of {top.layer}",
         title=f"{top.layer}, channels in rows",
         caption=f"What a unit can see: {top.field.partition(': ')[2]}.",
+        crops=crops,
+        top=top,
     )
 
 
