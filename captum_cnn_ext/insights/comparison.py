@@ -118,9 +118,6 @@ def compare(
         tensors=isinstance(images, Tensor),
         preprocess=preprocess,
         class_names=class_names,
-        mean=None,
-        std=None,
-        notes=(),
     )
     with torch.inference_mode(False):
         photos = read_photos(images, subject.preprocess, subject.model)

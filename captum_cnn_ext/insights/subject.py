@@ -63,11 +63,11 @@ def subject_of(
     model: nn.Module | LoadedModel,
     *,
     tensors: bool,
-    preprocess: Preprocess | None,
-    class_names: ClassNames | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-    notes: Sequence[str],
+    preprocess: Preprocess | None = None,
+    class_names: ClassNames | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    notes: Sequence[str] = (),
 ) -> Subject:
     """Join what the model brings and what the user says; the user's word counts.
 

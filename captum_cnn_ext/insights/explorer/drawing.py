@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,37 +62,10 @@ def tiles(maps: Tensor, signed: bool) -> Pixels:
     return found
 
 
-def map_picture(
-    image: Tensor,
-    unit_map: Tensor,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-) -> Image.Image:
-    """One map (H, W) enlarged over its image (C, H, W)."""
-    sign = "all" if bool((unit_map < 0).any()) else "positive"
-    return heat_picture(image, unit_map, mean, std, sign=sign)
-
-
-def heat_picture(
-    image: Tensor,
-    attribution: Tensor,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-    *,
-    sign: str = "positive",
-) -> Image.Image:
-    """One attribution (C, h, w) over its grey image."""
-    found, _ = overlaid(
-        image,
-        attribution,
-        PANEL,
-        DPI,
-        mean=mean,
-        std=std,
-        sign=sign,
-        method="blended_heat_map",
-    )
-    return found
+def heat_panel(image: Tensor, heat: Tensor, sign: str = "positive", **scale: Any) -> Image.Image:
+    """A map (h, w) or an attribution (C, h, w) over its grey image (C, H, W)."""
+    look = {"sign": sign, "method": "blended_heat_map", **scale}
+    return overlaid(image, heat, PANEL, DPI, **look)[0]
 
 
 def reconstruction_picture(picture: Tensor, look: str = "color") -> Image.Image:
@@ -129,11 +102,9 @@ def blurred(values: Tensor, sigma: float = BLUR) -> Tensor:
     return F.conv2d(F.conv2d(padded, kernel), kernel.mT)[:, 0]
 
 
-def photo_picture(
-    image: Tensor, mean: Sequence[float] | None, std: Sequence[float] | None
-) -> Image.Image:
+def photo_panel(image: Tensor, **scale: Any) -> Image.Image:
     """A network input, (C, H, W), as the picture it was made from."""
-    return enlarged(_as_image(to_rgb(image, mean=mean, std=std)))
+    return enlarged(_as_image(to_rgb(image, **scale)))
 
 
 def data_uri(picture: Image.Image | Pixels) -> str:

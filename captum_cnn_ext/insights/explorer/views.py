@@ -150,7 +150,8 @@ class Views:
         subject, inputs = self.session.subject, self.session.inputs(photo)
         own = self.session.maps(photo, unit.layer)[unit.channel]
         own = own.expand(1, 1) if own.ndim == 0 else own
-        return drawing.map_picture(inputs[0], own, subject.mean, subject.std)
+        sign = "all" if bool((own < 0).any()) else "positive"
+        return drawing.heat_panel(inputs[0], own, sign, mean=subject.mean, std=subject.std)
 
     def reconstruction(
         self, photo: Photo, unit: Unit, rule: str, seed: str, look: str
@@ -164,7 +165,7 @@ class Views:
         subject = self.session.subject
         return [
             (
-                drawing.photo_picture(patch.picture, subject.mean, subject.std),
+                drawing.photo_panel(patch.picture, mean=subject.mean, std=subject.std),
                 f"{number(patch.value, 3)} {patch.name}",
             )
             for patch in self.session.patches(unit)
@@ -181,7 +182,7 @@ class Views:
         labels = found.labels if len(found.labels) > 1 else [""]
         return [
             (
-                drawing.heat_picture(image, own, subject.mean, subject.std),
+                drawing.heat_panel(image, own, mean=subject.mean, std=subject.std),
                 f"{name}{f' · {label}' if label else ''}",
             )
             for image, own, label in zip(found.inputs, maps, labels, strict=True)
@@ -214,7 +215,7 @@ class Views:
 
     def _side(self, photo: Photo) -> str:
         subject, image = self.session.subject, self.session.inputs(photo)[0]
-        picture = drawing.photo_picture(image, subject.mean, subject.std)
+        picture = drawing.photo_panel(image, mean=subject.mean, std=subject.std)
         rows = "".join(
             f"<li>{escape(self.class_label(index))} <b>{percent(share)}</b></li>"
             for index, share in self.session.top_classes(photo, 3)

@@ -184,20 +184,20 @@ def _context(
         warnings.simplefilter("ignore")  # the same warnings come again where the layers are used
         found, reason = _chosen_layers(subject.model, layers, photos.inputs[:1])
     context = AuditContext(
-        subject,
-        photos,
-        prediction,
-        targets,
-        target is not None,
-        found,
-        reason,
-        layers is None,
-        methods,
-        seed,
-        command,
-        bar,
-        on_step,
-        seconds,
+        subject=subject,
+        photos=photos,
+        predicted=prediction,
+        targets=targets,
+        target_given=target is not None,
+        layers=found,
+        layer_reason=reason,
+        layers_suggested=layers is None,
+        methods=methods,
+        seed=seed,
+        command=command,
+        bar=bar,
+        on_step=on_step,
+        forward_seconds=seconds,
     )
     names = [subject.class_name(index) for index in targets]
     context.keep("photo_names", photos.names, "names of the photos")
@@ -251,16 +251,10 @@ def _rival(
     model: nn.Module | LoadedModel, images: Images, context: AuditContext, layers: Any
 ) -> Rival:
     """The second model with the same photos; it has to take what the first was given."""
-    own = context.subject
-    subject = subject_of(
-        model,
-        tensors=isinstance(images, Tensor),
-        preprocess=None if isinstance(model, LoadedModel) else own.preprocess,
-        class_names=None,
-        mean=None if isinstance(model, LoadedModel) else own.mean,
-        std=None if isinstance(model, LoadedModel) else own.std,
-        notes=(),
-    )
+    own, prepared = context.subject, dict[str, Any]()
+    if not isinstance(model, LoadedModel):  # which knows how its own photos are prepared
+        prepared = {"preprocess": own.preprocess, "mean": own.mean, "std": own.std}
+    subject = subject_of(model, tensors=isinstance(images, Tensor), **prepared)
     if subject.model is own.model:
         raise ArgumentError("against: got the audited model itself, expected another one")
     photos = read_photos(images, subject.preprocess, subject.model)

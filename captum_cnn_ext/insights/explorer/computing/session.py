@@ -87,13 +87,7 @@ class ExplorerSession:
         sources: Mapping[str, str] | None = None,
     ) -> None:
         self.subject: Subject = subject_of(
-            model,
-            tensors=False,
-            preprocess=preprocess,
-            class_names=class_names,
-            mean=None,
-            std=None,
-            notes=(),
+            model, tensors=False, preprocess=preprocess, class_names=class_names
         )
         self._kept = Kept(KEPT)
         several = [top_patches] if isinstance(top_patches, TopPatches) else list(top_patches)
