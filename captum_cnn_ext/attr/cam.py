@@ -5,15 +5,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
-from captum.attr import GradientAttribution, LayerAttribution
+from captum.attr import GradientAttribution
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import Layer, find_layers
+from captum_cnn_ext._engine.judging.arguments import Layer
 from captum_cnn_ext._engine.judging.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.judging.targets import as_target, select_score, target_columns
 from captum_cnn_ext._engine.running.batching import Chunk, layer_results
 from captum_cnn_ext._engine.running.hook_points import Site, layer_sites
 from captum_cnn_ext._engine.running.recording import Recording, record
+from captum_cnn_ext.attr.layer_map import LayerMap
 from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_transform, flat
 
 Evidence = list[list[tuple[Tensor, ...]]]
@@ -21,7 +22,7 @@ Evidence = list[list[tuple[Tensor, ...]]]
 T = TypeVar("T")
 
 
-class ActivationMap(LayerAttribution, ABC):
+class ActivationMap(LayerMap, ABC):
     """What every family of maps from a layer's activations shares: layers in, maps out.
 
     Args:
@@ -29,19 +30,6 @@ class ActivationMap(LayerAttribution, ABC):
         layer: a module of the model, its dotted name, or a list of these.
         device_ids: the replicas' devices, where ``forward_func`` runs a ``DataParallel`` model.
     """
-
-    def __init__(
-        self,
-        forward_func: Callable[..., Any],
-        layer: Layer | Sequence[Layer],
-        device_ids: list[int] | None = None,
-    ) -> None:
-        LayerAttribution.__init__(self, forward_func, find_layers(forward_func, layer), device_ids)
-
-    @property
-    def _several_layers(self) -> bool:
-        """Whether the result is a list with one entry for each layer."""
-        return isinstance(self.layer, list)
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     def attribute(

@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from captum.attr import LayerAttribution
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layers
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer
 from captum_cnn_ext._engine.judging.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.judging.inputs import as_tensors, check_examples
 from captum_cnn_ext._engine.running.batching import Chunk, layer_results
@@ -15,6 +14,7 @@ from captum_cnn_ext._engine.running.hook_points import layer_sites
 from captum_cnn_ext._engine.running.recording import record
 from captum_cnn_ext._engine.running.state import imported
 from captum_cnn_ext._numbers import as_count, as_seed
+from captum_cnn_ext.attr.layer_map import LayerMap
 from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_maps
 
 
@@ -54,7 +54,7 @@ def _nmf(components: int, seed: int) -> Any:
     return decomposition.NMF(components, init="nndsvda", max_iter=5000, random_state=seed)
 
 
-class LayerDeepFeatureFactorization(LayerAttribution):
+class LayerDeepFeatureFactorization(LayerMap):
     r"""DFF: a batch of activations as a few parts that its images share.
 
     .. math:: \min_{M, C \ge 0} \lVert \mathrm{relu}(A) - M C \rVert^2
@@ -99,7 +99,7 @@ class LayerDeepFeatureFactorization(LayerAttribution):
         components: int = 4,
         seed: int = 0,
     ) -> None:
-        LayerAttribution.__init__(self, forward_func, find_layers(forward_func, layer), device_ids)
+        LayerMap.__init__(self, forward_func, layer, device_ids)
         self.components, self.seed = as_count("components", components), as_seed("seed", seed)
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
@@ -183,7 +183,7 @@ class LayerDeepFeatureFactorization(LayerAttribution):
             inputs,
             None,
             additional_forward_args,
-            several_layers=isinstance(self.layer, list),
+            several_layers=self._several_layers,
             internal_batch_size=internal_batch_size,
             show_progress=show_progress,
             description=self.get_name(),

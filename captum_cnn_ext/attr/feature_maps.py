@@ -1,19 +1,18 @@
 """Activations of layers, from one forward pass that stops at the last of them."""
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 from captum.attr import LayerActivation
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import Layer, find_layers
 from captum_cnn_ext._engine.judging.captum_compat import log_usage
 from captum_cnn_ext._engine.running.batching import Chunk, captums_form, layer_results
 from captum_cnn_ext._engine.running.hook_points import layer_sites
 from captum_cnn_ext._engine.running.recording import record
+from captum_cnn_ext.attr.layer_map import LayerMap
 
 
-class LayerFeatureMaps(LayerActivation):
+class LayerFeatureMaps(LayerMap, LayerActivation):
     r"""The activations of one or several layers: Captum's ``LayerActivation``, without the rest.
 
     .. math:: F(x) = A(x)
@@ -37,14 +36,6 @@ class LayerFeatureMaps(LayerActivation):
         >>> [a.shape for a in maps.attribute(torch.randn(2, 3, 64, 64))]
         [torch.Size([2, 64, 32, 32]), torch.Size([2, 64, 16, 16])]
     """
-
-    def __init__(
-        self,
-        forward_func: Callable[..., Any],
-        layer: Layer | Sequence[Layer],
-        device_ids: list[int] | None = None,
-    ) -> None:
-        LayerActivation.__init__(self, forward_func, find_layers(forward_func, layer), device_ids)
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     def attribute(
@@ -88,7 +79,7 @@ class LayerFeatureMaps(LayerActivation):
             inputs,
             None,
             additional_forward_args,
-            several_layers=isinstance(self.layer, list),
+            several_layers=self._several_layers,
             form=captums_form,
             internal_batch_size=internal_batch_size,
             show_progress=show_progress,

@@ -6,18 +6,18 @@ from functools import partial
 from typing import Any
 
 import torch
-from captum.attr import LayerAttribution, PerturbationAttribution
+from captum.attr import PerturbationAttribution
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import Layer, find_layers
 from captum_cnn_ext._engine.judging.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.judging.targets import as_target
 from captum_cnn_ext._engine.running.batching import Chunk, in_chunks, layer_results
 from captum_cnn_ext._engine.running.hook_points import Site, layer_sites
+from captum_cnn_ext.attr.layer_map import LayerMap
 from captum_cnn_ext.attr.reshape import ReshapeTransform
 
 
-class PerturbationCam(LayerAttribution, PerturbationAttribution, ABC):
+class PerturbationCam(LayerMap, PerturbationAttribution, ABC):
     """Abstract: a class activation map from the scores of many changed passes.
 
     Args:
@@ -25,19 +25,6 @@ class PerturbationCam(LayerAttribution, PerturbationAttribution, ABC):
         layer: a module, its dotted name, or a list of these.
         device_ids: the replicas' devices, with ``DataParallel``.
     """
-
-    def __init__(
-        self,
-        forward_func: Callable[..., Any],
-        layer: Layer | Sequence[Layer],
-        device_ids: list[int] | None = None,
-    ) -> None:
-        LayerAttribution.__init__(self, forward_func, find_layers(forward_func, layer), device_ids)
-
-    @property
-    def _several_layers(self) -> bool:
-        """Whether the result is a list with one entry for each layer."""
-        return isinstance(self.layer, list)
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     @torch.no_grad()  # type: ignore[untyped-decorator]
