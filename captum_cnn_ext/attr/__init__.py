@@ -1,4 +1,13 @@
-"""Attribution classes, named and called as in ``captum.attr``."""
+"""Attribution classes, named and called as in ``captum.attr``.
+
+A method's class is ``Layer`` and the method's name, as Captum's ``LayerGradCam`` is Grad-CAM. So
+``LayerCam`` is CAM (Zhou et al. 2016), and LayerCAM (Jiang et al. 2021) is ``LayerLayerCam``.
+Captum's ``LayerGradCam`` can be imported from here too.
+"""
+
+from typing import Any
+
+from captum.attr import LayerGradCam as LayerGradCam
 
 from captum_cnn_ext.attr.ablation_cam import LayerAblationCam, LayerReciproCam
 from captum_cnn_ext.attr.activation_maximization import ActivationMaximization
@@ -86,3 +95,21 @@ __all__ = [
     "suggest_layers",
     "tokens_to_map",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Answer other libraries' spellings of a method, such as ``GradCAMPlusPlus``, with ours."""
+    ours = {_plain(known): known for known in ("LayerGradCam", *__all__)}
+    found = ours.get(_plain(name)) if name[:1].isupper() else None
+    if found is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    also = ""
+    if name.lower() == "layercam":
+        found, also = "LayerLayerCam", " (CAM is LayerCam)"
+    # not an AttributeError: Python would replace its text in "from ... import ..."
+    raise ImportError(f"{__name__} has no {name}: the class is called {found}{also}")
+
+
+def _plain(name: str) -> str:
+    """A method's name without case and without the prefix ``Layer``."""
+    return name.replace("++", "PlusPlus").removeprefix("Layer").lower()
