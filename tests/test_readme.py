@@ -10,6 +10,8 @@ from captum_cnn_ext import cli
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+METHODS = (ROOT / "examples" / "choose_a_method.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "captum_cnn_ext" / "README.md", *ROOT.glob("examples/*.md")]
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMANDS = [
     line
@@ -54,15 +56,16 @@ def test_the_commands_that_need_nothing_else_run(capsys):
     assert "11,689,512 parameters" in capsys.readouterr().out
 
 
-def test_files_that_are_linked_exist():
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_files_that_are_linked_exist(page):
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
 
 
 def test_every_public_class_is_in_the_table():
     from captum_cnn_ext import attr
 
-    missing = [name for name in attr.__all__ if f"`{name}`" not in README]
+    missing = [name for name in attr.__all__ if f"`{name}`" not in METHODS]
     assert not missing
 
 
@@ -70,7 +73,7 @@ def test_papers_in_the_table_are_those_of_the_methods():
     from captum_cnn_ext.insights import known_methods
 
     known, read = known_methods(), 0
-    for row in re.findall(r"^\| .* \|$", README, re.MULTILINE):
+    for row in re.findall(r"^\| .* \|$", METHODS, re.MULTILINE):
         papers = " ".join(known[n].paper for n in re.findall(r"`(\w+)`", row) if n in known)
         for number in re.findall(r"\d{4}\.\d{5}|\d{4}\.\d{4}", row) if papers else ():
             assert number in papers, row
