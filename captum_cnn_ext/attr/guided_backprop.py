@@ -38,14 +38,9 @@ def ruled_attribution(
     choose("smooth", smooth, SMOOTH_OPTIONS)
 
     def run() -> tuple[tuple[Tensor, ...], Coverage]:
+        how: dict[str, Any] = {"need_output": not sites, "device_ids": device_ids}
         with record(
-            forward_func,
-            sites,
-            inputs,
-            additional_forward_args,
-            from_inputs=True,
-            need_output=not sites,
-            device_ids=device_ids,
+            forward_func, sites, inputs, additional_forward_args, from_inputs=True, **how
         ) as recording:
             scores = select(recording)
             found = backpropagate(recording.inputs, scores, rule, smooth)

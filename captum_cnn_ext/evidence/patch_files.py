@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 
@@ -80,3 +81,24 @@ def judge_settings(path: Path, found: Mapping[str, Any], expected: Mapping[str, 
 def as_json(value: Any) -> bytes:
     """Readable and always the same for the same value."""
     return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def cut(image: Tensor, box: Sequence[Sequence[int]], pad: float | None = None) -> Tensor:
+    """The pixels of a box [[top, bottom], [left, right]]; ``pad`` stands for those outside."""
+    (top, bottom), (left, right) = box
+    if pad is None:
+        return image[:, max(top, 0) : bottom, max(left, 0) : right]
+    height, width = image.shape[-2:]
+    result = image.new_full((len(image), bottom - top, right - left), pad)
+    inside = image[:, max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
+    row, column = max(-top, 0), max(-left, 0)
+    result[:, row : row + inside.shape[1], column : column + inside.shape[2]] = inside
+    return result
+
+
+def npz_path(path: str | os.PathLike[str]) -> Path:
+    """``path`` as one, if it names an archive of arrays."""
+    target = Path(path)
+    if target.suffix != ".npz":
+        raise ArgumentError(f"path={target.name!r}: expected a file name that ends in .npz")
+    return target

@@ -24,7 +24,9 @@ from captum_cnn_ext.evidence.image_stream import Preprocess, images_of
 from captum_cnn_ext.evidence.patch_files import (
     VERSION,
     as_json,
+    cut,
     fingerprint,
+    npz_path,
     packed,
     unpacked,
 )
@@ -113,7 +115,7 @@ class TopPatches:
         Raises:
             ArgumentError: another ending.
         """
-        target = _npz(path)
+        target = npz_path(path)
         arrays = {name: getattr(self, name).cpu().numpy() for name in _ARRAYS}
         about = {
             "version": VERSION,
@@ -145,7 +147,7 @@ class TopPatches:
             ArgumentError: a file that is damaged or not of this kind.
             FileNotFoundError: there is none.
         """
-        target = _npz(path)
+        target = npz_path(path)
         arrays = unpacked(target, "top patches")
         beside = target.with_suffix(".json")
         if not beside.exists():
@@ -255,13 +257,9 @@ class TopPatches:
             pad: what stands where a patch goes over its image's border, so that all patches of
                 a layer have one size; None cuts them at the border.
         """
-        wanted = (
-            self.channels
-            if channels is None
-            else torch.tensor(
-                [as_count("channels", c, 0) for c in as_indices("channels", channels)]
-            )
-        )
+        wanted = self.channels.tolist()
+        if channels is not None:
+            wanted = [as_count("channels", c, 0) for c in as_indices("channels", channels)]
         pad = None if pad is None else as_number("pad", pad)
         boxes = self.boxes if pad is None else self.outer
         return [
@@ -273,7 +271,7 @@ class TopPatches:
                     strict=False,
                 )
             ]
-            for channel in wanted.tolist()
+            for channel in wanted
         ]
 
     def recheck(
@@ -319,23 +317,3 @@ class TopPatches:
             tolerance,
             fingerprint(model) == self.settings.get("model"),
         )
-
-
-def cut(image: Tensor, box: Sequence[Sequence[int]], pad: float | None = None) -> Tensor:
-    """The pixels of a box [[top, bottom], [left, right]]; ``pad`` stands for those outside."""
-    (top, bottom), (left, right) = box
-    if pad is None:
-        return image[:, max(top, 0) : bottom, max(left, 0) : right]
-    height, width = image.shape[-2:]
-    result = image.new_full((len(image), bottom - top, right - left), pad)
-    inside = image[:, max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
-    row, column = max(-top, 0), max(-left, 0)
-    result[:, row : row + inside.shape[1], column : column + inside.shape[2]] = inside
-    return result
-
-
-def _npz(path: str | os.PathLike[str]) -> Path:
-    target = Path(path)
-    if target.suffix != ".npz":
-        raise ArgumentError(f"path={target.name!r}: expected a file name that ends in .npz")
-    return target
