@@ -33,7 +33,7 @@ def demo_photos() -> dict[str, "Image.Image"]:
     if found is None or not found.submodule_search_locations:
         raise ImportError(
             "the demo photos come with scikit-image, which is not installed: "
-            "pip install 'captum-cnn-ext[demo]'"
+            "pip install -e '.[demo]' in the repository"
         )
     folder = Path(next(iter(found.submodule_search_locations)), "data")
     photos = load_photos([folder / name for name in _DEMO_FILES])

@@ -298,7 +298,7 @@ def test_unusable_commands_give_one_line(folder, capsys, arguments, expected):
 def test_a_missing_extra_is_named(folder, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
     assert main(list(QUICK)) == 2
-    assert "pip install 'captum-cnn-ext[report]'" in one_error_line(capsys)
+    assert "pip install -e '.[report]' in the repository" in one_error_line(capsys)
 
 
 def test_a_folder_that_cannot_be_written_to_is_an_error_before_the_work(

@@ -231,7 +231,7 @@ def test_what_is_wrong_is_said(monkeypatch):
         raise ImportError(name)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(ImportError, match=r"pip install 'captum-cnn-ext\[decomposition\]'"):
+    with pytest.raises(ImportError, match=r"pip install -e '.\[decomposition\]' in the repository"):
         LayerDeepFeatureFactorization(model, "block").attribute(x)
 
 

@@ -619,7 +619,7 @@ def test_uploads_are_judged_before_they_are_decoded(tmp_path, monkeypatch):
 
 def test_without_gradio_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(ImportError, match=r"captum-cnn-ext\[explorer\]"):
+    with pytest.raises(ImportError, match=r"pip install -e '.\[explorer\]' in the repository"):
         explore(Net().eval(), [noise(1)], preprocess=preprocess)
     assert main(["explore"]) == 2
 

@@ -128,7 +128,10 @@ def test_hostile_names_stay_texts():
 
 def test_without_a_drawing_program(monkeypatch):
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
-    with pytest.raises(ImportError, match=r"captum-cnn-ext\[graph\].*to_dot\(\) needs nothing"):
+    with pytest.raises(
+        ImportError,
+        match=r"pip install -e '.\[graph\]' in the repository.*to_dot\(\) needs nothing",
+    ):
         model_graph(Net(), (3, 16, 16)).to_svg()
 
 

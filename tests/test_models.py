@@ -209,11 +209,11 @@ def test_a_broken_file_leaves_no_module_behind(folder):
 def test_missing_extras_are_named(monkeypatch):
     for module in ("timm", "efficientnet_lite_pytorch", "skimage"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError, match=r"pip install 'captum-cnn-ext\[models\]'"):
+    with pytest.raises(ImportError, match=r"pip install -e '.\[models\]' in the repository"):
         load_model("timm:resnet18")
-    with pytest.raises(ImportError, match=r"pip install 'captum-cnn-ext\[demo\]'"):
+    with pytest.raises(ImportError, match=r"pip install -e '.\[demo\]' in the repository"):
         load_model("demo")
-    with pytest.raises(ImportError, match=r"pip install 'captum-cnn-ext\[demo\]'"):
+    with pytest.raises(ImportError, match=r"pip install -e '.\[demo\]' in the repository"):
         demo_photos()
 
 
@@ -291,7 +291,9 @@ def test_safetensors(trained, folder):
 def test_safetensors_missing_names_the_extra(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
     (folder / "w.safetensors").write_bytes(b"")
-    with pytest.raises(ImportError, match=r"safetensors.*captum-cnn-ext\[models\]"):
+    with pytest.raises(
+        ImportError, match=r"safetensors.*pip install -e '.\[models\]' in the repository"
+    ):
         load_model("nets.py:net", weights="w.safetensors")
 
 

@@ -492,7 +492,7 @@ def test_places_that_cannot_be_written_to_are_refused(full, tmp_path, name, mess
 
 def test_without_jinja_the_error_names_the_extra(model, images, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
-    with pytest.raises(ImportError, match=r"pip install 'captum-cnn-ext\[report\]'"):
+    with pytest.raises(ImportError, match=r"pip install -e '.\[report\]' in the repository"):
         quick(model, images)
 
 

@@ -62,7 +62,7 @@ def test_a_film_for_players(tmp_path):
 
 def test_a_film_for_players_needs_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(ImportError, match=r"captum-cnn-ext\[film\]"):
+    with pytest.raises(ImportError, match=r"pip install -e '.\[film\]' in the repository"):
         save_film([torch.rand(3, 8, 8)], tmp_path / "film.mp4")
     assert not list(tmp_path.iterdir())
 

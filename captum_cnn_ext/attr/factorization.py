@@ -48,7 +48,7 @@ def _nmf(components: int, seed: int) -> Any:
     except ImportError as error:
         raise ImportError(
             "LayerDeepFeatureFactorization needs scikit-learn: "
-            "pip install 'captum-cnn-ext[decomposition]'"
+            "pip install -e '.[decomposition]' in the repository"
         ) from error
     # a deterministic start; enough steps to end by the tolerance
     return decomposition.NMF(components, init="nndsvda", max_iter=5000, random_state=seed)
@@ -67,7 +67,7 @@ class LayerDeepFeatureFactorization(LayerMap):
     ``relu_attributions`` and ``attr_dim_summation``: maps are positive, one for each component.
 
     Cost: one forward pass up to the layer, and scikit-learn's ``NMF`` on the CPU
-    (``pip install 'captum-cnn-ext[decomposition]'``).
+    (``pip install -e '.[decomposition]'`` in the repository).
 
     Reference: Collins, Achanta, Susstrunk, *Deep Feature Factorization For Concept Discovery*,
     2018, arXiv:1806.10206.

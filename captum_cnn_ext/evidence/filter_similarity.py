@@ -246,7 +246,7 @@ def clusters(scores: Tensor, threshold: float) -> list[list[int]]:
     except ImportError as error:
         raise ImportError(
             "families of filters need SciPy, which is not installed: "
-            "pip install 'captum-cnn-ext[families]'"
+            "pip install -e '.[families]' in the repository"
         ) from error
     distance = (1 - scores.double()).clamp_min(0).cpu().numpy()
     distance = (distance + distance.T) / 2

@@ -183,7 +183,7 @@ def tensorboard_graph(
             from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ImportError(
-            "TensorBoard is not installed: pip install 'captum-cnn-ext[tensorboard]'"
+            "TensorBoard is not installed: pip install -e '.[tensorboard]' in the repository"
         ) from error
     (image,) = example_inputs(model, input_size)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -230,6 +230,6 @@ def _program() -> str:
     if found is None:
         raise ImportError(
             "drawing a graph needs graphviz-pure or Graphviz, and neither is installed: "
-            "pip install 'captum-cnn-ext[graph]'; to_dot() needs nothing"
+            "pip install -e '.[graph]' in the repository; to_dot() needs nothing"
         )
     return found

@@ -40,5 +40,6 @@ def no_such(file: Path, suffixes: Iterable[str]) -> str:
 
 def not_installed(what: str, extra: str) -> ImportError:
     return ImportError(
-        f"{what} needs a package that is not installed: pip install 'captum-cnn-ext[{extra}]'"
+        f"{what} needs a package that is not installed: "
+        f"pip install -e '.[{extra}]' in the repository"
     )

@@ -133,7 +133,9 @@ def require_ffmpeg() -> Any:
     try:
         from imageio_ffmpeg import write_frames
     except ImportError as error:
-        raise ImportError("MP4 needs pip install 'captum-cnn-ext[film]'; GIF does not") from error
+        raise ImportError(
+            "MP4 needs an extra, pip install -e '.[film]' in the repository; GIF none"
+        ) from error
     return write_frames
 
 

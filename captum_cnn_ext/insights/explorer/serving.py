@@ -67,7 +67,7 @@ def require_gradio() -> Any:
     except ImportError as error:
         raise ImportError(
             "the explorer needs Gradio, which is not installed: "
-            "pip install 'captum-cnn-ext[explorer]'"
+            "pip install -e '.[explorer]' in the repository"
         ) from error
     return gradio
 

@@ -88,7 +88,8 @@ def require_jinja() -> Any:
         import jinja2
     except ImportError as error:
         raise ImportError(
-            "reports need Jinja2, which is not installed: pip install 'captum-cnn-ext[report]'"
+            "reports need Jinja2, which is not installed: "
+            "pip install -e '.[report]' in the repository"
         ) from error
     return jinja2
 
