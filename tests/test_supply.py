@@ -67,8 +67,8 @@ def surface():
 def test_the_surface_is_the_written_one():
     """Changed on purpose? ``python tests/test_supply.py`` writes the file; read its diff.
 
-    A line that goes away, or an argument that goes or changes its default, needs the README's
-    deprecation rule; a line or a keyword that is new does not.
+    A line that goes away, or an argument that goes or changes its default, needs the
+    deprecation rule of examples/changes.md; a line or a keyword that is new does not.
     """
     written = [line for line in SURFACE.read_text().splitlines() if line and line[0] != "#"]
     found = surface()
@@ -95,7 +95,8 @@ def test_importing_costs_no_more_modules_than_captum():
 def test_versions_are_said_once():
     assert 'dynamic = ["version"]' in (ROOT / "pyproject.toml").read_text()
     version = importlib.import_module("captum_cnn_ext").__version__
-    assert f"### {version}" in (ROOT / "README.md").read_text(), "the README's changes name it"
+    changes = (ROOT / "examples" / "changes.md").read_text()
+    assert f"## {version}" in changes, "the changes name it"
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(tmp_path):
