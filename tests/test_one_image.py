@@ -154,13 +154,13 @@ def test_full_grad_of_a_layer_that_is_one_for_all_images(x):
     torch.testing.assert_close(several[:, 1], both, rtol=1e-9, atol=1e-12)
 
 
+class Normed(nn.Module):
+    def forward(self, maps):
+        return nn.functional.layer_norm(maps.movedim(1, -1), maps.shape[1:2]).movedim(-1, 1)
+
+
 def test_opti_cam_refuses_channels_whose_mean_is_blank(x):
     """After a layer norm over channels the first mask would be rounding errors."""
-
-    class Normed(nn.Module):
-        def forward(self, maps):
-            return nn.functional.layer_norm(maps.movedim(1, -1), maps.shape[1:2]).movedim(-1, 1)
-
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(3, 8, 3), Normed(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
@@ -170,3 +170,19 @@ def test_opti_cam_refuses_channels_whose_mean_is_blank(x):
     assert attr.LayerOptiCam(model, "0", steps=2).attribute(x, target=1).any()
     dark = torch.zeros_like(x)
     assert attr.LayerOptiCam(model, "0", steps=2).attribute(dark, target=1).isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("seed", range(4))
+def test_opti_cam_tells_a_norm_from_other_layers_in_every_type(dtype, seed):
+    torch.manual_seed(seed)
+    x = torch.randn(1, 3, 12, 12).to(dtype)
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)]
+    # smooth, so that the mean of the channels varies less than they do
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AvgPool2d(5, 1), Normed(), *head)
+    model = model.eval().to(dtype)
+    found = attr.LayerOptiCam(model, "1", steps=2).attribute(x, 1)
+    assert found.isfinite().all()
+    assert found.dtype == dtype
+    with pytest.raises(ValueError, match="as after a layer norm"):
+        attr.LayerOptiCam(model, "2", steps=2).attribute(x, 1)
