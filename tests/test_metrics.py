@@ -317,3 +317,11 @@ def test_a_wrong_order_is_seen(mutant, monkeypatch, known):
     monkeypatch.setattr(curves, "pixel_ranks", lambda m: MUTANTS[mutant][2](right(m)))
     with pytest.raises(AssertionError):
         test_curves_equal_the_loop()
+
+
+@pytest.mark.parametrize("name", ["insertion", "deletion", "road", "average_drop"])
+def test_an_empty_batch_is_refused(name):
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2)).eval()
+    none = torch.zeros(0, 3, 2, 2)
+    with pytest.raises(ValueError, match="inputs: expected at least one example"):
+        getattr(metrics, name)(model, none, none, target=1)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
-from captum_cnn_ext._engine.judging.inputs import as_tensors
+from captum_cnn_ext._engine.judging.inputs import as_tensors, check_examples
 
 
 def as_image(inputs: Any) -> Tensor:
@@ -19,6 +19,7 @@ def as_image(inputs: Any) -> Tensor:
             f"{', '.join(f'{tuple(t.shape)} {t.dtype}' for t in tensors)}; other inputs of the "
             "model go into additional_forward_args"
         )
+    check_examples(tensors)
     return tensors[0]
 
 
