@@ -1,5 +1,7 @@
 """The audit report in a real Chromium: it works, says nothing in the console, asks for nothing."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,14 @@ from captum_cnn_ext.insights import audit
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
+
+
+def until(page, condition, arg=None, seconds=30):
+    """Wait until a condition holds; the page's policy lets Playwright's own wait look only once."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(condition, arg):
+        assert time.monotonic() < end, condition
+        page.wait_for_timeout(50)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +117,8 @@ def test_links_of_the_contents_lead_to_their_sections(opened):
     for link in ("summary", "attributions-2", "settings"):
         page.locator(f'nav a[href="#{link}"]').click()
         assert page.evaluate("location.hash") == f"#{link}"
-        page.wait_for_function(
+        until(
+            page,
             """link => {
                 const box = document.getElementById(link).getBoundingClientRect();
                 return box.top > -5 && box.top < innerHeight;
@@ -133,7 +144,7 @@ def test_a_picture_enlarges_and_escape_closes_it(opened):
     page.keyboard.press("Escape")
     assert not viewer.is_visible()
     # where reading goes on; the browser tells of the closing a moment later
-    page.wait_for_function("document.activeElement.ariaLabel?.includes('Occlusion')")
+    until(page, "document.activeElement.ariaLabel?.includes('Occlusion')")
     page.keyboard.press("Enter")
     assert viewer.is_visible()
     viewer.get_by_text("Close").click()
@@ -192,13 +203,13 @@ def test_a_link_into_a_closed_section_opens_it(opened, report):
     page = opened()
     page.get_by_text("Close all").click()
     page.locator('nav a[href="#settings-1"]').click()
-    page.wait_for_function("document.querySelector('#settings > details').open")
+    until(page, "document.querySelector('#settings > details').open")
     assert page.locator("#settings-1 table").is_visible()
     page.get_by_text("Close all").click()
     page.locator('nav a[href="#settings-1"]').click()  # the same address again
-    page.wait_for_function("document.querySelector('#settings > details').open")
+    until(page, "document.querySelector('#settings > details').open")
     page.goto(f"{report}#structure-row-2")  # a deep link of its own
-    page.wait_for_function("document.querySelector('#structure > details').open")
+    until(page, "document.querySelector('#structure > details').open")
 
 
 def test_findings_lead_to_their_sections(opened):
@@ -208,7 +219,7 @@ def test_findings_lead_to_their_sections(opened):
     assert links.count() >= 3
     links.last.click()
     link = links.last.get_attribute("href")[1:]
-    page.wait_for_function("key => document.querySelector(`#${key} > details`).open", arg=link)
+    until(page, "key => document.querySelector(`#${key} > details`).open", arg=link)
 
 
 def test_paper_has_all_sections_and_the_screen_gets_its_own_back(opened, tmp_path):
