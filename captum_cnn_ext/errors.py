@@ -31,6 +31,11 @@ def nearest(name: str, options: Iterable[str]) -> str:
     return f"; nearest: {', '.join(map(repr, close))}" if close else ""
 
 
+def install(extra: str) -> str:
+    """The command that brings what an optional part of the package needs."""
+    return f"pip install -e '.[{extra}]' in the repository"
+
+
 def choose(parameter: str, value: str, options: Sequence[str]) -> str:
     """Return ``value`` if it is one of ``options``, else raise naming the nearest."""
     if not isinstance(value, str) or value not in options:

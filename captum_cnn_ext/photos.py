@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from captum_cnn_ext._numbers import as_count_or_none
+from captum_cnn_ext.errors import install
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,8 +33,7 @@ def demo_photos() -> dict[str, "Image.Image"]:
     found = importlib.util.find_spec("skimage")
     if found is None or not found.submodule_search_locations:
         raise ImportError(
-            "the demo photos come with scikit-image, which is not installed: "
-            "pip install -e '.[demo]' in the repository"
+            f"the demo photos come with scikit-image, which is not installed: {install('demo')}"
         )
     folder = Path(next(iter(found.submodule_search_locations)), "data")
     photos = load_photos([folder / name for name in _DEMO_FILES])

@@ -16,6 +16,7 @@ from captum_cnn_ext._engine.running.state import imported
 from captum_cnn_ext._numbers import as_count, as_seed
 from captum_cnn_ext.attr.layer_map import LayerMap
 from captum_cnn_ext.attr.reshape import ReshapeTransform, channel_maps
+from captum_cnn_ext.errors import install
 
 
 def factors(activations: Tensor, components: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -47,8 +48,7 @@ def _nmf(components: int, seed: int) -> Any:
         decomposition = imported("sklearn.decomposition")
     except ImportError as error:
         raise ImportError(
-            "LayerDeepFeatureFactorization needs scikit-learn: "
-            "pip install -e '.[decomposition]' in the repository"
+            f"LayerDeepFeatureFactorization needs scikit-learn: {install('decomposition')}"
         ) from error
     # a deterministic start; enough steps to end by the tolerance
     return decomposition.NMF(components, init="nndsvda", max_iter=5000, random_state=seed)

@@ -12,7 +12,7 @@ from captum_cnn_ext._engine.backward.saved_tensors import differentiable
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose, root_module
 from captum_cnn_ext._engine.judging.targets import select_score
 from captum_cnn_ext._engine.running.batching import Chunk
-from captum_cnn_ext._engine.running.forward import run_forward
+from captum_cnn_ext._engine.running.forward import copies, run_forward
 from captum_cnn_ext._engine.running.hook_points import Site
 from captum_cnn_ext._engine.running.recording import record
 from captum_cnn_ext._numbers import as_count, as_number
@@ -120,8 +120,7 @@ class LayerOptiCam(MaskedInputCam):
                         else x.clone()
                         for x in images
                     ]
-                    extra = (v.clone() if isinstance(v, Tensor) else v for v in chunk.extra)
-                    return run_forward(self.forward_func, (*args, *extra))
+                    return run_forward(self.forward_func, (*args, *copies(chunk.extra)))
 
                 score = self._score(differentiable(masked), chunk).sum()
                 if score.requires_grad:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._numbers import as_count, as_number, as_seed
+from captum_cnn_ext.errors import install
 from captum_cnn_ext.evidence.turns import Turn, turns_of
 
 LEAST_SCORE = 0.8  # below it two filters do not look alike, however unlikely their match is
@@ -245,8 +246,7 @@ def clusters(scores: Tensor, threshold: float) -> list[list[int]]:
         from scipy.spatial.distance import squareform
     except ImportError as error:
         raise ImportError(
-            "families of filters need SciPy, which is not installed: "
-            "pip install -e '.[families]' in the repository"
+            f"families of filters need SciPy, which is not installed: {install('families')}"
         ) from error
     distance = (1 - scores.double()).clamp_min(0).cpu().numpy()
     distance = (distance + distance.T) / 2

@@ -21,6 +21,7 @@ from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._engine.trace.data_flow import Flow, FlowNode, flow_of
 from captum_cnn_ext._engine.trace.twin import copy_structure
 from captum_cnn_ext._numbers import as_count_or_none
+from captum_cnn_ext.errors import install
 from captum_cnn_ext.evidence.structure import InputSize, example_inputs
 from captum_cnn_ext.evidence.svg import only_shapes
 
@@ -182,9 +183,7 @@ def tensorboard_graph(
             warnings.simplefilter("ignore", DeprecationWarning)
             from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise ImportError(
-            "TensorBoard is not installed: pip install -e '.[tensorboard]' in the repository"
-        ) from error
+        raise ImportError(f"TensorBoard is not installed: {install('tensorboard')}") from error
     (image,) = example_inputs(model, input_size)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     zeros = torch.zeros(image.shape, dtype=image.dtype, device=device)
@@ -230,6 +229,6 @@ def _program() -> str:
     if found is None:
         raise ImportError(
             "drawing a graph needs graphviz-pure or Graphviz, and neither is installed: "
-            "pip install -e '.[graph]' in the repository; to_dot() needs nothing"
+            f"{install('graph')}; to_dot() needs nothing"
         )
     return found

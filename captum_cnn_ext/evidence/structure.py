@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import torch
@@ -60,14 +60,15 @@ def layer_table(model: nn.Module, input_size: InputSize) -> LayerTable:
     model = getattr(model, "_orig_mod", model)
     inputs = example_inputs(model, input_size)
     trace = trace_of(model, inputs)
+    costs = multiply_adds(trace)
     parameters = {id(p): p for p in model.parameters()}.values()
     return LayerTable(
         model=type(model).__name__,
         input_shapes=tuple(tuple(x.shape) for x in inputs),
-        rows=tuple(_rows(model, trace)),
+        rows=tuple(_rows(model, trace, costs)),
         parameters=sum(p.numel() for p in parameters),
         trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
-        multiply_adds=sum(multiply_adds(trace).values()),
+        multiply_adds=sum(costs.values()),
         note=f"{trace.left}: other inputs may be computed in another way" if trace.left else "",
     )
 
@@ -90,7 +91,7 @@ def example_inputs(model: nn.Module, input_size: InputSize) -> list[Tensor]:
     return [torch.empty(shape, dtype=dtype, device="meta") for shape in shapes]
 
 
-def _rows(model: nn.Module, trace: Trace) -> Iterator[LayerRow]:
+def _rows(model: nn.Module, trace: Trace, costs: Mapping[ModuleCall, int]) -> Iterator[LayerRow]:
     """The rows in the order of first calls; what is never called stands at its parent or last."""
     modules = dict(model.named_modules())
     aliases: dict[int, list[str]] = {}
@@ -103,7 +104,7 @@ def _rows(model: nn.Module, trace: Trace) -> Iterator[LayerRow]:
     calls: dict[str, list[ModuleCall]] = {}
     for call in trace.calls:
         calls.setdefault(call.path, []).append(call)
-    costs, active = multiply_adds(trace), activations(trace)
+    active = activations(trace)
     weights_read = {id(value.tensor) for step in trace.operations for value in step.reads}
     started = {path: position for position, path in enumerate(calls)}
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from captum_cnn_ext.errors import nearest
+from captum_cnn_ext.errors import install, nearest
 
 FORMS = (
     "demo, torchvision:NAME, timm:NAME, package.module:FACTORY or path/to/file.py:FACTORY "
@@ -39,7 +39,4 @@ def no_such(file: Path, suffixes: Iterable[str]) -> str:
 
 
 def not_installed(what: str, extra: str) -> ImportError:
-    return ImportError(
-        f"{what} needs a package that is not installed: "
-        f"pip install -e '.[{extra}]' in the repository"
-    )
+    return ImportError(f"{what} needs a package that is not installed: {install(extra)}")

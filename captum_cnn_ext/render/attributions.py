@@ -108,8 +108,7 @@ def overlay(
         )
     style.draw(axes, photo, normalised(heat, scale, sign)[0].cpu().numpy())
     if with_bar:
-        full = style.attribution_at_full_color(scale.item())
-        layout.color_bar(figure, [axes], style.colors, *style.limits, factor=full)
+        style.color_bar(figure, [axes], scale.item())
     return figure, axes
 
 
@@ -232,6 +231,5 @@ def show_attributions(
             layout.label_left(figure, axes[row, 0], beside[row])
     if with_bar:
         common = scales[0][0].item() if scale == "figure" else 1.0
-        factor = style.attribution_at_full_color(common)
-        layout.color_bar(figure, axes[:, -1], style.colors, *style.limits, factor=factor)
+        style.color_bar(figure, axes[:, -1], common)
     return figure, axes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, to_rgb
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from captum_cnn_ext._numbers import as_number
 from captum_cnn_ext.errors import choose
-from captum_cnn_ext.render import checks
+from captum_cnn_ext.render import checks, layout
 from captum_cnn_ext.render.layout import MARK_COLOR
 from captum_cnn_ext.render.wording import number
 
@@ -101,6 +102,11 @@ class PanelStyle:
     def attribution_at_full_color(self, scale: float) -> float:
         """What 1 of normalised heat stands for."""
         return -scale if self.sign == "negative" else scale
+
+    def color_bar(self, figure: Figure, column: Iterable[Axes], full: float = 1.0) -> None:
+        """A colour bar beside panels in which ``full`` attribution has full colour."""
+        factor = self.attribution_at_full_color(full)
+        layout.color_bar(figure, column, self.colors, *self.limits, factor=factor)
 
     def with_full_color(self, texts: Sequence[str], scales: Sequence[Tensor]) -> list[str]:
         """Remarks of several methods, with the attribution that has full colour in each."""

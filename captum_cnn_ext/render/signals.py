@@ -150,8 +150,7 @@ def show_signals(
         layout.label_left(figure, axes[row, 0], text)
     if with_bar:
         common = scales[0][0].item() if scale == "figure" else 1.0
-        factor = style.attribution_at_full_color(common)
-        layout.color_bar(figure, axes[:, -1], style.colors, *style.limits, factor=factor)
+        style.color_bar(figure, axes[:, -1], common)
     return figure, axes
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from captum_cnn_ext._numbers import as_count
+from captum_cnn_ext.errors import install
 from captum_cnn_ext.render import checks, layout
 from captum_cnn_ext.render.images import to_rgb
 from captum_cnn_ext.render.layout import AxesGrid
@@ -133,9 +134,7 @@ def require_ffmpeg() -> Any:
     try:
         from imageio_ffmpeg import write_frames
     except ImportError as error:
-        raise ImportError(
-            "MP4 needs an extra, pip install -e '.[film]' in the repository; GIF none"
-        ) from error
+        raise ImportError(f"MP4 needs an extra ({install('film')}); GIF does not") from error
     return write_frames
 
 

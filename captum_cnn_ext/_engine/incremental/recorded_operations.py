@@ -101,7 +101,7 @@ def record_tape(
 
 def _record(run: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[Tape, Tensor]:
     recorder = Recorder(inputs, keep_constants=True)
-    with recorder.reads, recorder:
+    with recorder.following():
         output = run(*inputs)
     if recorder.left:
         raise Refusal(recorder.left)

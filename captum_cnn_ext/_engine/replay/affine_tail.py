@@ -49,7 +49,7 @@ def affine_gradients(replay: Replay, score: Callable[[Any], Tensor]) -> tuple[Te
         first = torch.zeros(1, dtype=torch.long, device=one[0].device)
         tail = Dependents(one)
         try:
-            with values_stay(), tail.reads, tail:
+            with values_stay(), tail.following():
                 alone = score(differentiable(lambda: replay(one, first)))
         except LeavesTorchError:
             return None

@@ -13,13 +13,13 @@ from captum_cnn_ext._engine.backward.single_images import one_image_norms
 from captum_cnn_ext._engine.judging.arguments import (
     ArgumentError,
     observed_module,
-    root_module,
     runnable,
 )
 from captum_cnn_ext._engine.judging.input_errors import explained
 from captum_cnn_ext._engine.judging.inputs import check_examples
 from captum_cnn_ext._engine.replay.batch_rows import Rows
 from captum_cnn_ext._engine.replay.patching import layer_hook
+from captum_cnn_ext._engine.running.forward import copies
 from captum_cnn_ext._engine.running.hook_points import Site
 from captum_cnn_ext._engine.running.recording import record
 from captum_cnn_ext._engine.running.state import state_as_found
@@ -41,18 +41,12 @@ class JointReplay:
         additional_forward_args: tuple[Any, ...] = (),
         device_ids: Sequence[int] | None = None,
     ) -> None:
-        root = root_module(forward_func)
-        if isinstance(root, nn.DataParallel) and forward_func is root:
-            forward_func = root = root.module  # one device is enough
-            device_ids = None
+        forward_func, device_ids = on_one_device(forward_func, device_ids)
         check_examples(inputs)
         self._forward, self._model = runnable(forward_func), observed_module(forward_func)
         self.length = len(inputs[0]) if inputs[0].ndim else 1
         with torch.inference_mode(False):
-            self._args = tuple(
-                arg.detach().clone() if isinstance(arg, Tensor) else arg
-                for arg in (*inputs, *additional_forward_args)
-            )
+            self._args = copies((*inputs, *additional_forward_args))
         with record(
             forward_func, sites, self._args, need_output=True, device_ids=device_ids
         ) as run:
@@ -72,6 +66,15 @@ class JointReplay:
         each = [[next(given) for _ in range(count)] for count in self._counts]
         args = gathered(self._args, chosen)
         return run_replaced(self._forward, self._model, self._sites, each, args)
+
+
+def on_one_device(
+    forward_func: Callable[..., Any], device_ids: Sequence[int] | None
+) -> tuple[Callable[..., Any], Sequence[int] | None]:
+    """The module in ``DataParallel``: one device is enough to run what follows a layer."""
+    if isinstance(forward_func, nn.DataParallel):
+        return forward_func.module, None
+    return forward_func, device_ids
 
 
 def gathered(args: Sequence[Any], rows: Rows) -> list[Any]:

@@ -30,10 +30,11 @@ from captum_cnn_ext._engine.judging.input_errors import check_rows, explained
 from captum_cnn_ext._engine.judging.inputs import check_devices, check_examples
 from captum_cnn_ext._engine.replay.answering import ChangedOrderError, Player
 from captum_cnn_ext._engine.replay.batch_rows import Rows
-from captum_cnn_ext._engine.replay.joint_replay import gathered, run_replaced
+from captum_cnn_ext._engine.replay.joint_replay import gathered, on_one_device, run_replaced
 from captum_cnn_ext._engine.replay.patching import layer_hook, patched, unfollowable
 from captum_cnn_ext._engine.replay.peak_memory import Widest
 from captum_cnn_ext._engine.replay.recorded_calls import CallRecorder, Script, Slot
+from captum_cnn_ext._engine.running.forward import copies
 from captum_cnn_ext._engine.running.hook_points import Site, warn_last_call
 from captum_cnn_ext._engine.running.recording import record
 from captum_cnn_ext._engine.running.state import state_as_found
@@ -63,10 +64,8 @@ class Replay:
         additional_forward_args: tuple[Any, ...] = (),
         device_ids: Sequence[int] | None = None,
     ) -> None:
+        forward_func, device_ids = on_one_device(forward_func, device_ids)
         root = root_module(forward_func)
-        if isinstance(root, nn.DataParallel) and forward_func is root:
-            forward_func = root = root.module  # one device is enough to run what follows a layer
-            device_ids = None
         check_examples(inputs)
         model = observed_module(forward_func)
         check_devices(model, inputs)
@@ -74,10 +73,7 @@ class Replay:
         self._model = model  # whose state is put back
         self.length = len(inputs[0]) if inputs[0].ndim else 1
         with torch.inference_mode(False):
-            self._args = tuple(
-                arg.detach().clone() if isinstance(arg, Tensor) else arg
-                for arg in (*inputs, *additional_forward_args)
-            )
+            self._args = copies((*inputs, *additional_forward_args))
         self._script = Script([], [])
         self._written = False  # the network writes into the layer's tensors
         self._widest = Widest()
@@ -169,7 +165,7 @@ class Replay:
             torch.no_grad(),
             state_as_found(self._root, tensors),
         ):
-            args = [arg.clone() if isinstance(arg, Tensor) else arg for arg in self._args]
+            args = copies(self._args)
             recorder = CallRecorder(
                 self._root, self._site, [arg for arg in args if isinstance(arg, Tensor)]
             )

@@ -14,8 +14,8 @@ from captum_cnn_ext._engine.running.state import state_as_found
 
 
 def copies(args: Iterable[Any]) -> tuple[Any, ...]:
-    """Tensors that a model may write into; anything else as it is."""
-    return tuple(arg.clone() if isinstance(arg, Tensor) else arg for arg in args)
+    """Tensors that a model may write into, without a graph; anything else as it is."""
+    return tuple(arg.detach().clone() if isinstance(arg, Tensor) else arg for arg in args)
 
 
 def run_forward(forward_func: Callable[..., Any], args: tuple[Any, ...]) -> Tensor | float:

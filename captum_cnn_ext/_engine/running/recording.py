@@ -45,6 +45,7 @@ from captum_cnn_ext._engine.judging.captum_compat import format_additional_forwa
 from captum_cnn_ext._engine.judging.input_errors import check_rows, explained
 from captum_cnn_ext._engine.judging.inputs import check_devices
 from captum_cnn_ext._engine.receptive_fields.crops import Windows, cut_field
+from captum_cnn_ext._engine.running.forward import copies
 from captum_cnn_ext._engine.running.hook_points import Site
 from captum_cnn_ext._engine.running.hooks import (
     Probe,
@@ -233,10 +234,7 @@ def record(
     def run(stack: ExitStack, around: Around, *, from_start: bool = False) -> Recording:
         stack.enter_context(torch.inference_mode(False) if graph else nullcontext())
         # Copies, so that a model that writes into its input does not change the user's.
-        args = tuple(
-            arg.detach().clone() if isinstance(arg, Tensor) else arg
-            for arg in (*inputs, *format_additional_forward_args(additional_forward_args))
-        )
+        args = copies((*inputs, *format_additional_forward_args(additional_forward_args)))
         leaves = tuple(leaf_of(arg) for arg in args[: len(inputs)]) if from_inputs else ()
         stack.enter_context(state_as_found(model, [a for a in args if isinstance(a, Tensor)]))
         probes = probes_for(forward_func, sites, args, count=stop_early and not parallel)
@@ -250,8 +248,7 @@ def record(
         with (
             mode,
             norms,
-            recorder.reads if recorder is not None else nullcontext(),
-            recorder or nullcontext(),
+            recorder.following() if recorder is not None else nullcontext(),
             observed(probes, graph, stop_early, parallel),
             around(recording),
             values_stay(),

@@ -25,6 +25,7 @@ from captum_cnn_ext._engine.judging.arguments import observed_module, root_modul
 from captum_cnn_ext._engine.judging.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.judging.input_errors import explained
 from captum_cnn_ext._engine.judging.inputs import check_devices
+from captum_cnn_ext._engine.running.forward import copies
 from captum_cnn_ext._engine.running.hook_points import Site
 from captum_cnn_ext._engine.running.hooks import (
     Probe,
@@ -83,10 +84,7 @@ def graph_passes(
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        extra = tuple(
-            value.detach().clone() if isinstance(value, Tensor) else value
-            for value in format_additional_forward_args(additional_forward_args)
-        )
+        extra = copies(format_additional_forward_args(additional_forward_args))
         tensors = [value for value in extra if isinstance(value, Tensor)]
         stack.enter_context(state_as_found(observed_module(forward_func), [like, *tensors]))
         expected: list[int | None] | None = None
@@ -109,8 +107,7 @@ def graph_passes(
         def attempt(images: Tensor) -> Passed:
             nonlocal expected
             # a copy: a model may write into its input, which the graph before it still needs
-            more = [v.clone() if isinstance(v, Tensor) else v for v in extra]
-            args = (_copy(images, pixels), *more)
+            args = (_copy(images, pixels), *copies(extra))
             first = expected is None
             if expected is None:
                 count = not (need_output or parallel)

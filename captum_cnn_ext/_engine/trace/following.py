@@ -9,6 +9,7 @@ inherits from one class here, which notices this and says where.
 import random
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ class Reads(TorchFunctionMode):
 
 
 class Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows the tensors that depend on given ones; used ``with follower.reads, follower:``.
+    """Follows the tensors that depend on given ones; used ``with follower.following():``.
 
     Attributes:
         known: the tensors that depend on the given ones, with what a follower knows of each.
@@ -86,6 +87,12 @@ class Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._memory: dict[int, Any] = {}  # the known tensors by the memory they look at
         # memory that a known tensor looked at, perhaps gone since: a view that was written through
         self._held: dict[int, StorageWeakRef] = {}
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Operations, and values that are read otherwise, are noticed in the block."""
+        with self.reads, self:
+            yield
 
     @abstractmethod
     def follow(
@@ -116,8 +123,10 @@ class Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         place = _place(tensor)
         if place is not None:
             self._memory.setdefault(place, WeakIdKeyDictionary())[tensor] = True
-            held = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
-            self._held[held.cdata] = held  # as long as it is here, nothing else has that number
+            storage = tensor.untyped_storage()
+            if storage._cdata not in self._held:  # once it is there, nothing else has its number
+                weak = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+                self._held[storage._cdata] = weak
 
     def beside(self, tensor: Tensor) -> list[Tensor]:
         """Other known tensors that look at the same memory."""

@@ -71,7 +71,7 @@ def _traced(model: nn.Module, meta: bool, inputs: Sequence[Tensor]) -> Trace:
     for copied, original in zip(twin.parameters(), model.parameters(), strict=True):
         recorder.constants[copied] = Value(tuple(copied.shape), copied.dtype, original)
     try:
-        with recorder.reads, recorder:
+        with recorder.following():
             output = twin(*inputs)
     except Exception as error:
         raise ValueError(_explained(recorder.running, inputs, error)) from error
@@ -80,7 +80,7 @@ def _traced(model: nn.Module, meta: bool, inputs: Sequence[Tensor]) -> Trace:
 
 
 class Recorder(Follower):
-    """Writes down the operations of a pass: used ``with recorder.reads, recorder:``.
+    """Writes down the operations of a pass: used ``with recorder.following():``.
 
     Args:
         inputs: the tensors that the pass begins with.

@@ -13,6 +13,7 @@ from torch import nn
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._numbers import as_count
+from captum_cnn_ext.errors import install
 from captum_cnn_ext.evidence import TopPatches
 from captum_cnn_ext.insights.explorer.code import IN_MEMORY, Setup, Snippets
 from captum_cnn_ext.insights.explorer.computing.session import ExplorerSession
@@ -66,8 +67,7 @@ def require_gradio() -> Any:
         import gradio
     except ImportError as error:
         raise ImportError(
-            "the explorer needs Gradio, which is not installed: "
-            "pip install -e '.[explorer]' in the repository"
+            f"the explorer needs Gradio, which is not installed: {install('explorer')}"
         ) from error
     return gradio
 

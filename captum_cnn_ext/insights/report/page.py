@@ -14,6 +14,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 from urllib.parse import quote
 
+from captum_cnn_ext.errors import install
 from captum_cnn_ext.evidence.svg import NAMESPACE, only_shapes
 from captum_cnn_ext.insights.report.blocks import Cell, Drawing, Group, Picture, SectionContent
 from captum_cnn_ext.insights.report.figure_code import setup_code
@@ -88,8 +89,7 @@ def require_jinja() -> Any:
         import jinja2
     except ImportError as error:
         raise ImportError(
-            "reports need Jinja2, which is not installed: "
-            "pip install -e '.[report]' in the repository"
+            f"reports need Jinja2, which is not installed: {install('report')}"
         ) from error
     return jinja2
 
