@@ -24,7 +24,7 @@ from zoo_networks import calibrate
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.replay.replay import Replay
-from captum_cnn_ext._engine.running.hook_points import Site
+from captum_cnn_ext._engine.running.layer_sites import Site
 
 TOO_LARGE = {"vit_h_14", "vit_l_16", "vit_l_32", "regnet_y_128gf"}
 SIZES = {"inception_v3": 96}

@@ -8,10 +8,10 @@ import references_scores as references
 import torch
 from torch import nn
 
-from captum_cnn_ext._engine.replay import affine_tail
-from captum_cnn_ext._engine.replay.affine_tail import affine_gradients
+from captum_cnn_ext._engine.replay import affine_head as affine_tail
+from captum_cnn_ext._engine.replay.affine_head import affine_gradients
 from captum_cnn_ext._engine.replay.replay import Replay
-from captum_cnn_ext._engine.running.hook_points import layer_sites
+from captum_cnn_ext._engine.running.layer_sites import layer_sites
 from captum_cnn_ext.attr import LayerAblationCam, LayerReciproCam
 
 TARGETS = [0, 4, 2]
@@ -127,7 +127,7 @@ def test_a_function_around_the_model_runs_whole_forwards():
 
 @pytest.mark.parametrize("wrong", [lambda g: -g, lambda g: 2 * g, lambda g: g.flip(1)])
 def test_a_break_is_seen(wrong, monkeypatch):
-    from captum_cnn_ext.attr import ablation_cam
+    from captum_cnn_ext.attr.cams import ablation_cam
 
     def broken(replay, score):
         found = affine_gradients(replay, score)

@@ -16,9 +16,9 @@ from captum_cnn_ext.attr import (
     LayerFeatureMaps,
     LayerFem,
     LayerKPCACam,
-    components,
-    decomposition_cam,
 )
+from captum_cnn_ext.attr.cams import decomposition_cam
+from captum_cnn_ext.attr.cams import principal_components as components
 
 REFERENCES = {
     LayerEigenCam: references_more.eigen_cam,

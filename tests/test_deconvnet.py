@@ -15,8 +15,8 @@ from torch import nn
 from captum_cnn_ext import attr
 from captum_cnn_ext._engine.backward import rules
 from captum_cnn_ext._engine.receptive_fields import crops
-from captum_cnn_ext._engine.trace import recorder
-from captum_cnn_ext.attr import deconvnet as module
+from captum_cnn_ext._engine.trace import trace_recorder as recorder
+from captum_cnn_ext.attr.pixels import deconvnet as module
 
 STACKS = pytest.mark.parametrize("name", ["alexnet", "vgg"])
 

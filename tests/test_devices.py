@@ -24,7 +24,7 @@ from torch import nn
 
 from captum_cnn_ext import attr, bench, evidence, insights, metrics, synthesis
 from captum_cnn_ext.insights.explorer import ExplorerSession, Unit
-from captum_cnn_ext.insights.explorer.computing.patterns import PatternSettings
+from captum_cnn_ext.insights.explorer.computing.synthesized_units import PatternSettings
 from captum_cnn_ext.synthesis import presets, regularizers, transforms
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(is called 2 times|ill-posed)")

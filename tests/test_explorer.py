@@ -16,8 +16,11 @@ from captum_cnn_ext.cli import main
 from captum_cnn_ext.evidence import top_patches
 from captum_cnn_ext.insights import compare, explore, unit_gradients
 from captum_cnn_ext.insights.explorer import ExplorerSession, Photo, Unit, drawing, limits
-from captum_cnn_ext.insights.explorer.code import Setup, Snippets
-from captum_cnn_ext.insights.explorer.computing.patterns import PatternSettings, PatternStore
+from captum_cnn_ext.insights.explorer.code_snippets import Setup, Snippets
+from captum_cnn_ext.insights.explorer.computing.synthesized_units import (
+    PatternSettings,
+    PatternStore,
+)
 from captum_cnn_ext.insights.explorer.jobs import Job, Jobs
 from captum_cnn_ext.insights.explorer.limits import judge_host, read_upload
 from captum_cnn_ext.insights.explorer.views import GridChoice, Views

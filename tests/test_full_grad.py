@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from captum_cnn_ext.attr import FullGrad, full_grad
+from captum_cnn_ext.attr import FullGrad
+from captum_cnn_ext.attr.pixels import full_grad
 
 
 class Scaled(nn.Conv2d):

@@ -5,7 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from captum_cnn_ext.attr import LayerLayerCam, LayerRefineCam, fuse, fusion
+from captum_cnn_ext.attr import LayerLayerCam, LayerRefineCam, fuse
+from captum_cnn_ext.attr.cams import fused_layers as fusion
 
 FIRST = torch.tensor([[[[2.0, -1.0], [0.0, 1.0]]]])
 SECOND = torch.tensor([[[[1.0, 4.0], [2.0, 3.0]]]])

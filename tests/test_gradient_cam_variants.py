@@ -16,9 +16,9 @@ from captum_cnn_ext.attr import (
     LayerHiResCam,
     LayerShapleyCam,
     LayerSmoothGradCamPlusPlus,
-    components,
-    gradient_cam_variants,
 )
+from captum_cnn_ext.attr.cams import gradient_cam_variants
+from captum_cnn_ext.attr.cams import principal_components as components
 
 SMOOTH = {"samples": 3, "noise": 0.2, "seed": 4}
 CLASSES = [LayerSmoothGradCamPlusPlus, LayerFinerCam, LayerShapleyCam, LayerEigenGradCam]

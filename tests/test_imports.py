@@ -34,7 +34,7 @@ ALLOWED = {
     "_renamed": set(),
 }  # fmt: skip
 EVERYONE = {"errors", "_numbers", "_renamed"}  # these import nothing heavy
-ALSO = {"attr/activation_maximization.py": {"synthesis"}}  # one face on the other family
+ALSO = {"attr/pixels/activation_maximization.py": {"synthesis"}}  # one face on the other family
 TOUCHES_MODEL = {
     "register_forward_hook",
     "register_forward_pre_hook",

@@ -7,8 +7,8 @@ from torch import nn
 
 from captum_cnn_ext import attr
 from captum_cnn_ext._engine.backward.saved_tensors import CopiesBeforeWrites, written_into
-from captum_cnn_ext._engine.running.hook_points import Site
-from captum_cnn_ext._engine.running.recording import record
+from captum_cnn_ext._engine.running.layer_recording import record
+from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext.synthesis import Target, maximize
 
 

@@ -16,7 +16,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from captum_cnn_ext._engine.files import write_together, write_whole
+from captum_cnn_ext._engine.whole_files import write_together, write_whole
 from captum_cnn_ext.bench import Results
 from captum_cnn_ext.evidence import layer_table, top_patches
 from captum_cnn_ext.insights import audit

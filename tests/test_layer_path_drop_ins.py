@@ -8,7 +8,8 @@ from captum.attr import LayerConductance as CaptumLayerConductance
 from torch import nn
 
 from captum_cnn_ext._engine.judging.captum_compat import quadrature
-from captum_cnn_ext.attr import InternalInfluence, LayerConductance, layer_path_drop_ins
+from captum_cnn_ext.attr import InternalInfluence, LayerConductance
+from captum_cnn_ext.attr.layers import path_drop_ins as layer_path_drop_ins
 
 PAIRS = [(LayerConductance, CaptumLayerConductance), (InternalInfluence, CaptumInternalInfluence)]
 EACH = pytest.mark.parametrize(("ours", "captums"), PAIRS, ids=lambda c: c.__name__)

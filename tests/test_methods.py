@@ -14,7 +14,8 @@ from torch import nn
 from captum_cnn_ext import attr, bench, cli, metrics
 from captum_cnn_ext.cli import cam
 from captum_cnn_ext.insights import audit, compare, known_methods
-from captum_cnn_ext.insights.sections import against_maps, attributions
+from captum_cnn_ext.insights.sections import attributions
+from captum_cnn_ext.insights.sections import two_models_maps as against_maps
 from captum_cnn_ext.methods import (
     CONTROL,
     INPUT,

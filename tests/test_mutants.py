@@ -9,7 +9,9 @@ import torch
 from oracles import REFERENCES, assert_equals_reference
 from test_gradient_cam import test_worked_out_by_hand as by_hand
 
-from captum_cnn_ext.attr import LayerCam, LayerGradCamPlusPlus, cam, gradient_cam
+from captum_cnn_ext.attr import LayerCam, LayerGradCamPlusPlus
+from captum_cnn_ext.attr.cams import base as cam
+from captum_cnn_ext.attr.cams import gradient_cam
 
 FORMULAS = {
     "LayerGradCamPlusPlus": "grad_cam_plus_plus_weights",

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from captum_cnn_ext._engine.incremental import changed_pass, tile_rules, tiles
 from captum_cnn_ext.attr import Occlusion
-from captum_cnn_ext.attr.sliding_windows import Grid
+from captum_cnn_ext.attr.pixels.sliding_windows import Grid
 
 CASES = {  # window, strides, baseline
     "tiled": ((3, 4, 5), (3, 4, 5), 0),
@@ -326,7 +326,7 @@ MUTANTS = {
 def test_a_wrong_engine_is_seen(mutant, monkeypatch):
     """Each break changes values on some network; the tape's own judge is off."""
     owner, name, make = MUTANTS[mutant]
-    monkeypatch.setattr("captum_cnn_ext.attr.window_losses.judge", lambda *a: None)
+    monkeypatch.setattr("captum_cnn_ext.attr.pixels.window_losses.judge", lambda *a: None)
     monkeypatch.setattr(owner, name, make(getattr(owner, name)))
     differs = []
     for cls in (zoo.Residual, zoo.Dense, zoo.Plain):

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from captum_cnn_ext._engine.incremental import tile_rules, tiles
 from captum_cnn_ext.attr import Occlusion
-from captum_cnn_ext.attr.window_losses import FEWEST_POSITIONS
+from captum_cnn_ext.attr.pixels.window_losses import FEWEST_POSITIONS
 
 KINDS = {
     1: (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d),
@@ -134,7 +134,7 @@ MUTANTS = {
 @pytest.mark.parametrize("name", ["signal, tiled", "volume, tiled"])
 def test_a_wrong_engine_is_seen(name, mutant, monkeypatch):
     attribute, make = MUTANTS[mutant]
-    monkeypatch.setattr("captum_cnn_ext.attr.window_losses.judge", lambda *a: None)
+    monkeypatch.setattr("captum_cnn_ext.attr.pixels.window_losses.judge", lambda *a: None)
     monkeypatch.setattr(tile_rules, attribute, make(getattr(tile_rules, attribute)))
     with pytest.raises((AssertionError, RuntimeError)):
         test_equals_the_loop_and_captums(name)

@@ -12,7 +12,7 @@ from captum.attr import Saliency
 from torch import nn
 
 from captum_cnn_ext import attr
-from captum_cnn_ext._engine.backward.single_images import OneImageNorms
+from captum_cnn_ext._engine.backward.batch_norm_of_one_image import OneImageNorms
 from captum_cnn_ext.attr import TailForward
 from captum_cnn_ext.insights import compare
 

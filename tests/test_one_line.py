@@ -11,7 +11,7 @@ from test_supply import MODULES
 from torch import nn
 
 from captum_cnn_ext import attr, bench, evidence, insights, metrics, synthesis
-from captum_cnn_ext._engine.brief import brief
+from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext.methods import call_of, known_methods
 from captum_cnn_ext.models import LoadedModel
 

@@ -10,11 +10,9 @@ from captum_cnn_ext.attr import (
     LayerAblationCam,
     LayerReciproCam,
     LayerScoreCam,
-    ablation_cam,
-    averaged_score_cam,
-    score_cam,
 )
-from captum_cnn_ext.attr.perturbation_cam import PerturbationCam
+from captum_cnn_ext.attr.cams import ablation_cam, averaged_score_cam, score_cam
+from captum_cnn_ext.attr.cams.perturbation_cam import PerturbationCam
 
 
 def _softmax_over_channels(right):

@@ -5,7 +5,8 @@ import references_scores as references
 import torch
 from torch import nn
 
-from captum_cnn_ext.attr import LayerPolyCam, LayerScoreCam, poly_cam
+from captum_cnn_ext.attr import LayerPolyCam, LayerScoreCam
+from captum_cnn_ext.attr.cams import poly_cam
 
 TARGETS = [0, 4, 2]
 

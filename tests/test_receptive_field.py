@@ -12,7 +12,7 @@ from torchvision import models
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.receptive_fields import crops, window_rules
 from captum_cnn_ext._engine.receptive_fields.nan_probe import measured_edges
-from captum_cnn_ext._engine.trace import recorder
+from captum_cnn_ext._engine.trace import trace_recorder as recorder
 from captum_cnn_ext.evidence import (
     effective_receptive_field,
     receptive_field,

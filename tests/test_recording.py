@@ -11,8 +11,8 @@ from torch import nn
 from torchvision.models import densenet121, googlenet, resnet18, resnet50
 
 from captum_cnn_ext._engine.running.call_counts import static_call_counts
-from captum_cnn_ext._engine.running.hook_points import Site
-from captum_cnn_ext._engine.running.recording import record
+from captum_cnn_ext._engine.running.layer_recording import record
+from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext.attr import LayerFeatureMaps, LayerHiResCam
 
 

@@ -25,7 +25,7 @@ from zoo import changed, with_replaced_layer
 from captum_cnn_ext._engine.replay import replay
 from captum_cnn_ext._engine.replay.batch_rows import Rows
 from captum_cnn_ext._engine.replay.replay import Replay
-from captum_cnn_ext._engine.running.hook_points import Site
+from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext.attr import TailForward
 
 KINDS = [

@@ -12,7 +12,7 @@ from captum_cnn_ext.attr import (
     channels_last_to_map,
     tokens_to_map,
 )
-from captum_cnn_ext.attr.reshape import channel_maps
+from captum_cnn_ext.attr.layers.reshape_transform import channel_maps
 
 SQUARE = (torch.zeros(2, 3, 224, 224),)
 

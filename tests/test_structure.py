@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from captum_cnn_ext._engine.trace import recorder
+from captum_cnn_ext._engine.trace import trace_recorder as recorder
 from captum_cnn_ext.evidence import layer_table
 
 

@@ -5,7 +5,7 @@ import pytest
 import synchronisations as counted
 import torch
 
-from captum_cnn_ext.attr import score_cam
+from captum_cnn_ext.attr.cams import score_cam
 
 # whether an image's solution is good enough is asked of the device, as it cannot be known before
 ASKS_FOR_EACH_EXAMPLE = ["road"]
@@ -39,7 +39,7 @@ def test_a_question_in_a_loop_is_seen(monkeypatch):
 
 
 def test_what_is_sent_without_waiting_is_what_was_there():
-    from captum_cnn_ext._engine.transfer import to_device
+    from captum_cnn_ext._engine.to_device import to_device
 
     with pretend_device.pretend() as device, pretend_device.synchronisations() as counter:
         sent = to_device(torch.arange(3), device, torch.float64)

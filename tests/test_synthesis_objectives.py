@@ -21,9 +21,9 @@ from captum_cnn_ext.synthesis import (
     Target,
     directions,
     image_objectives,
-    objectives,
 )
-from captum_cnn_ext.synthesis.objective import Place, View
+from captum_cnn_ext.synthesis import unit_objectives as objectives
+from captum_cnn_ext.synthesis.objective_algebra import Place, View
 
 N, C, H, W = 3, 4, 5, 6
 

@@ -6,6 +6,6 @@
 * `replay`: what if a layer gave something else; `incremental`: what if a part of the input changed.
 * `backward`: rules on the way back, and why a gradient is missing.
 
-Beside them `files` (written whole or not at all), `transfer` (numbers on their way to a device) and
-`brief` (a result in one line).
+Beside them `whole_files` (written whole or not at all), `to_device` (numbers on their way to a
+device) and `one_line_repr` (a result in one line).
 """

@@ -9,46 +9,49 @@ from typing import Any
 
 from captum.attr import LayerGradCam as LayerGradCam
 
-from captum_cnn_ext.attr.ablation_cam import LayerAblationCam, LayerReciproCam
-from captum_cnn_ext.attr.activation_maximization import ActivationMaximization
-from captum_cnn_ext.attr.averaged_score_cam import LayerISCam, LayerSSCam
-from captum_cnn_ext.attr.class_blindness import class_blindness
-from captum_cnn_ext.attr.classifier_cam import LayerCam
-from captum_cnn_ext.attr.decomposition_cam import LayerEigenCam, LayerFem, LayerKPCACam
-from captum_cnn_ext.attr.deconvnet import DeconvNet
-from captum_cnn_ext.attr.factorization import LayerDeepFeatureFactorization
-from captum_cnn_ext.attr.feature_maps import LayerFeatureMaps
-from captum_cnn_ext.attr.full_grad import FullGrad
-from captum_cnn_ext.attr.fusion import LayerRefineCam, fuse
-from captum_cnn_ext.attr.gradient_cam import (
+from captum_cnn_ext.attr.cams.ablation_cam import LayerAblationCam, LayerReciproCam
+from captum_cnn_ext.attr.cams.averaged_score_cam import LayerISCam, LayerSSCam
+from captum_cnn_ext.attr.cams.classifier_cam import LayerCam
+from captum_cnn_ext.attr.cams.decomposition_cam import LayerEigenCam, LayerFem, LayerKPCACam
+from captum_cnn_ext.attr.cams.factorization import LayerDeepFeatureFactorization
+from captum_cnn_ext.attr.cams.fused_layers import LayerRefineCam, fuse
+from captum_cnn_ext.attr.cams.gradient_cam import (
     LayerGradCamPlusPlus,
     LayerHiResCam,
     LayerLayerCam,
     LayerXGradCam,
 )
-from captum_cnn_ext.attr.gradient_cam_variants import (
+from captum_cnn_ext.attr.cams.gradient_cam_variants import (
     LayerEigenGradCam,
     LayerFinerCam,
     LayerShapleyCam,
     LayerSmoothGradCamPlusPlus,
 )
-from captum_cnn_ext.attr.guided_backprop import (
+from captum_cnn_ext.attr.cams.opti_cam import LayerOptiCam
+from captum_cnn_ext.attr.cams.poly_cam import LayerPolyCam
+from captum_cnn_ext.attr.cams.score_cam import LayerScoreCam
+from captum_cnn_ext.attr.layers.captum_drop_ins import (
+    LayerFeatureAblation,
+    LayerIntegratedGradients,
+)
+from captum_cnn_ext.attr.layers.feature_maps import LayerFeatureMaps
+from captum_cnn_ext.attr.layers.path_drop_ins import InternalInfluence, LayerConductance
+from captum_cnn_ext.attr.layers.reshape_transform import channels_last_to_map, tokens_to_map
+from captum_cnn_ext.attr.layers.suggest_layers import LayerSuggestion, suggest_layers
+from captum_cnn_ext.attr.layers.tail_forward import TailForward
+from captum_cnn_ext.attr.pixels.activation_maximization import ActivationMaximization
+from captum_cnn_ext.attr.pixels.class_blindness import class_blindness
+from captum_cnn_ext.attr.pixels.deconvnet import DeconvNet
+from captum_cnn_ext.attr.pixels.full_grad import FullGrad
+from captum_cnn_ext.attr.pixels.guided_backprop import (
     Deconvolution,
     GuidedBackprop,
     NeuronDeconvolution,
     NeuronGuidedBackprop,
 )
-from captum_cnn_ext.attr.guided_cam import GuidedCam
-from captum_cnn_ext.attr.layer_choice import LayerSuggestion, suggest_layers
-from captum_cnn_ext.attr.layer_drop_ins import LayerFeatureAblation, LayerIntegratedGradients
-from captum_cnn_ext.attr.layer_path_drop_ins import InternalInfluence, LayerConductance
-from captum_cnn_ext.attr.occlusion import Occlusion
-from captum_cnn_ext.attr.opti_cam import LayerOptiCam
-from captum_cnn_ext.attr.poly_cam import LayerPolyCam
-from captum_cnn_ext.attr.reconstructions import Reconstructions
-from captum_cnn_ext.attr.reshape import channels_last_to_map, tokens_to_map
-from captum_cnn_ext.attr.score_cam import LayerScoreCam
-from captum_cnn_ext.attr.tail_forward import TailForward
+from captum_cnn_ext.attr.pixels.guided_cam import GuidedCam
+from captum_cnn_ext.attr.pixels.occlusion import Occlusion
+from captum_cnn_ext.attr.pixels.reconstructions import Reconstructions
 
 __all__ = [
     "ActivationMaximization",

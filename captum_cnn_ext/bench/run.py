@@ -13,9 +13,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from captum_cnn_ext import metrics
-from captum_cnn_ext._engine.backward.single_images import one_image_norms
-from captum_cnn_ext._engine.brief import brief
+from captum_cnn_ext._engine.backward.batch_norm_of_one_image import one_image_norms
 from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.forward import run_forward
 from captum_cnn_ext._numbers import as_count, as_numbers, as_seed
 from captum_cnn_ext.bench.cost import peak_bytes, timed

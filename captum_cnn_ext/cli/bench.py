@@ -130,7 +130,7 @@ def _run(
 
 
 def _write(results: Results, out: Path) -> None:
-    from captum_cnn_ext._engine.files import write_together
+    from captum_cnn_ext._engine.whole_files import write_together
     from captum_cnn_ext.bench import draw, markdown
 
     table = markdown(results)

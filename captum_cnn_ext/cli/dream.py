@@ -63,7 +63,7 @@ def _dream(options: argparse.Namespace) -> int:
     import torch
     from PIL import Image
 
-    from captum_cnn_ext._engine.files import write_whole
+    from captum_cnn_ext._engine.whole_files import write_whole
     from captum_cnn_ext.attr import suggest_layers
     from captum_cnn_ext.render import to_rgb
     from captum_cnn_ext.synthesis import deep_dream

@@ -22,7 +22,7 @@ from captum_cnn_ext.cli.arguments import (
 )
 
 if TYPE_CHECKING:
-    from captum_cnn_ext.insights.explorer.code import Setup
+    from captum_cnn_ext.insights.explorer.code_snippets import Setup
 
 EXAMPLES = f"""examples:
   {PROGRAM} explore
@@ -128,7 +128,7 @@ def _sources(options: argparse.Namespace, photos: dict[str, Any]) -> dict[str, s
 
 
 def _setup(options: argparse.Namespace) -> Setup:
-    from captum_cnn_ext.insights.explorer.code import Setup
+    from captum_cnn_ext.insights.explorer.code_snippets import Setup
 
     words = [repr(options.model)]
     words += [f"weights={options.weights!r}"] if options.weights else []

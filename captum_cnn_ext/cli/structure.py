@@ -96,7 +96,7 @@ def _judge_graph(options: argparse.Namespace) -> None:
 
 
 def _draw(model: Any, shape: tuple[int, ...], options: argparse.Namespace) -> None:
-    from captum_cnn_ext._engine.files import write_whole
+    from captum_cnn_ext._engine.whole_files import write_whole
     from captum_cnn_ext.evidence import model_graph
 
     try:

@@ -102,7 +102,7 @@ def _write(top: Any, loaded: Any, options: argparse.Namespace) -> None:
         print(f"skipped image {number}: {why}")
     print(f"result: {path} and {path.with_suffix('.json').name}")
     if options.picture:
-        from captum_cnn_ext._engine.files import write_whole
+        from captum_cnn_ext._engine.whole_files import write_whole
         from captum_cnn_ext.render import show_patches
 
         shown = top.channels[:DRAWN]

@@ -21,7 +21,7 @@ from captum_cnn_ext.evidence.receptive_field import (
 from captum_cnn_ext.evidence.representation_similarity import linear_cka
 from captum_cnn_ext.evidence.structure import layer_table
 from captum_cnn_ext.evidence.top_patches import top_patches
-from captum_cnn_ext.evidence.turns import Turn
+from captum_cnn_ext.evidence.turned_kernels import Turn
 
 __all__ = [
     "ActivationSimilarity",

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layer
-from captum_cnn_ext._engine.running.hook_points import layer_sites
+from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext._engine.running.layer_sites import layer_sites
 from captum_cnn_ext._engine.running.streaming import streamed
 from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext._renamed import renamed
 from captum_cnn_ext.evidence.receptive_field import receptive_field
-from captum_cnn_ext.evidence.turns import Turn, turns_of
+from captum_cnn_ext.evidence.turned_kernels import Turn, turns_of
 
 
 @dataclass(frozen=True, eq=False)

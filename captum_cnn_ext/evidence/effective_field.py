@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layer
+from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.batching import in_chunks
-from captum_cnn_ext._engine.running.hook_points import layer_sites
-from captum_cnn_ext._engine.running.recording import record
+from captum_cnn_ext._engine.running.layer_recording import record
+from captum_cnn_ext._engine.running.layer_sites import layer_sites
 from captum_cnn_ext._numbers import whole
 
 # Luo et al. count the pixels that matter more than two standard deviations of a Gaussian do

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._numbers import as_count, as_number, as_seed
 from captum_cnn_ext.errors import install
-from captum_cnn_ext.evidence.turns import Turn, turns_of
+from captum_cnn_ext.evidence.turned_kernels import Turn, turns_of
 
 LEAST_SCORE = 0.8  # below it two filters do not look alike, however unlikely their match is
 _FEW_CHANNELS = 4

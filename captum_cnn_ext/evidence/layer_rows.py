@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from captum_cnn_ext._engine.brief import brief
-from captum_cnn_ext._engine.files import write_whole
+from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext._engine.whole_files import write_whole
 
 Shape = tuple[int, ...]
 

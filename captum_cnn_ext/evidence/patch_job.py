@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from captum_cnn_ext._engine.files import write_whole
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
-from captum_cnn_ext._engine.running.hook_points import layer_sites
+from captum_cnn_ext._engine.running.layer_sites import layer_sites
 from captum_cnn_ext._engine.running.streaming import home_of, streamed
+from captum_cnn_ext._engine.whole_files import write_whole
 from captum_cnn_ext.evidence.image_stream import Batch, Images, batches
 from captum_cnn_ext.evidence.patch_files import judge_settings, packed, unpacked
 from captum_cnn_ext.evidence.patch_ranking import NOBODY, Ranking

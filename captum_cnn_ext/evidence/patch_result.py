@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.brief import brief
-from captum_cnn_ext._engine.files import write_together
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, find_layer
-from captum_cnn_ext._engine.running.hook_points import layer_sites
+from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext._engine.running.layer_sites import layer_sites
 from captum_cnn_ext._engine.running.streaming import streamed
+from captum_cnn_ext._engine.whole_files import write_together
 from captum_cnn_ext._numbers import as_count, as_indices, as_number
 from captum_cnn_ext.evidence.image_stream import Preprocess, images_of
 from captum_cnn_ext.evidence.patch_files import (

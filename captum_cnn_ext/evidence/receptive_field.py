@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layer, layer_name
+from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.receptive_fields.axis import FAR, Axis
 from captum_cnn_ext._engine.receptive_fields.layer_fields import LayerFields, layer_fields
 from captum_cnn_ext._engine.receptive_fields.nan_probe import measured_edges

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from captum_cnn_ext._engine.judging.input_sizes import Size, input_shape
 from captum_cnn_ext._engine.trace.forward_trace import ModuleCall, Trace, Value
 from captum_cnn_ext._engine.trace.layer_calls import activations, multiply_adds
-from captum_cnn_ext._engine.trace.recorder import trace_of
+from captum_cnn_ext._engine.trace.trace_recorder import trace_of
 from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.evidence.layer_rows import WEIGHTS_READ, LayerRow, LayerTable, Shape
 

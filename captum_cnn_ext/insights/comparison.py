@@ -12,18 +12,18 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer
 from captum_cnn_ext._engine.judging.input_errors import explained
 from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._numbers import as_seed
+from captum_cnn_ext.insights.audited_model import AuditedModel, ClassNames, audited_model
 from captum_cnn_ext.insights.inputs import Images, Preprocess, read_photos
 from captum_cnn_ext.insights.layers import default_layers, named_layers
 from captum_cnn_ext.insights.predictions import explained_classes, predicted
 from captum_cnn_ext.insights.report.context import CALLED_OFTEN
 from captum_cnn_ext.insights.sections.summary import percent
-from captum_cnn_ext.insights.subject import ClassNames, Subject, subject_of
 from captum_cnn_ext.methods import AT_ONCE, INPUT, KnownMethod, calls_at, find_methods
 from captum_cnn_ext.models import LoadedModel
 from captum_cnn_ext.render import show_attributions
@@ -44,7 +44,7 @@ class Comparison:
     targets: list[int]
     labels: list[str]
     inputs: Tensor
-    subject: Subject
+    subject: AuditedModel
 
     __repr__ = brief
 
@@ -113,7 +113,7 @@ def compare(
     """
     seed = as_seed("seed", seed)
     chosen = find_methods([methods] if isinstance(methods, str) else methods)
-    subject = subject_of(
+    subject = audited_model(
         model,
         tensors=isinstance(images, Tensor),
         preprocess=preprocess,

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from captum_cnn_ext._engine.files import beside, write_whole
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.whole_files import beside, write_whole
 
 SUFFIXES = (".html", ".htm")
 PIXELS_PER_INCH = 150

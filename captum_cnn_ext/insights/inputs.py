@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.input_sizes import input_axes, input_channels
+from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext.photos import PhotoFiles
 
 Images = Mapping[str, Image.Image] | Sequence[Image.Image] | Tensor

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
-from captum_cnn_ext._engine.transfer import to_device
+from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext._engine.to_device import to_device
 from captum_cnn_ext._numbers import as_count, as_number, as_numbers, as_seed
 from captum_cnn_ext.metrics.maps import as_image, as_maps, pixel_ranks
 from captum_cnn_ext.metrics.scoring import Scoring

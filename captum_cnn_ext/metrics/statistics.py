@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from captum_cnn_ext._engine.brief import brief
+from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._numbers import as_count, as_number, as_seed
 from captum_cnn_ext.errors import ArgumentError
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.judging.input_sizes import input_channels
+from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext.models.failures import run_users
 
 if TYPE_CHECKING:

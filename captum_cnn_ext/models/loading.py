@@ -10,7 +10,7 @@ from torch import nn
 from captum_cnn_ext.models.class_names import read_class_names
 from captum_cnn_ext.models.factories import from_factory
 from captum_cnn_ext.models.loaded import LoadedModel
-from captum_cnn_ext.models.packaged import demo, from_timm, from_torchvision
+from captum_cnn_ext.models.model_zoo import demo, from_timm, from_torchvision
 
 
 def load_model(

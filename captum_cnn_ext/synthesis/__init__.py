@@ -12,6 +12,7 @@ from captum_cnn_ext.synthesis.callbacks import Best, Plateau, Snapshots, Step
 from captum_cnn_ext.synthesis.canvas import standardized
 from captum_cnn_ext.synthesis.directions import CosineDirection, Direction
 from captum_cnn_ext.synthesis.dream import Dream, deep_dream
+from captum_cnn_ext.synthesis.image_networks import Cppn, Generator
 from captum_cnn_ext.synthesis.image_objectives import (
     ActivationDifference,
     Alignment,
@@ -21,16 +22,15 @@ from captum_cnn_ext.synthesis.image_objectives import (
 )
 from captum_cnn_ext.synthesis.image_params import Fourier, ImageParam, Laplacian, Pixels
 from captum_cnn_ext.synthesis.maco import MacoPhase
-from captum_cnn_ext.synthesis.networks import Cppn, Generator
-from captum_cnn_ext.synthesis.objective import Objective
-from captum_cnn_ext.synthesis.objectives import (
+from captum_cnn_ext.synthesis.objective_algebra import Objective
+from captum_cnn_ext.synthesis.recipe import Recipe
+from captum_cnn_ext.synthesis.unit_objectives import (
     Channel,
     Custom,
     Layer,
     Neuron,
     Target,
 )
-from captum_cnn_ext.synthesis.recipe import Recipe
 
 __all__ = [
     "ActivationDifference",

@@ -14,14 +14,14 @@ from tqdm.auto import tqdm
 
 from captum_cnn_ext._engine.backward.autograd_graph import connected
 from captum_cnn_ext._engine.backward.lost_gradient import gradient_end
-from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, observed_module
+from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._numbers import as_count_or_none, as_seed
 from captum_cnn_ext.synthesis.callbacks import Callback, Step
 from captum_cnn_ext.synthesis.canvas import Canvas, Start, canvas_for
 from captum_cnn_ext.synthesis.image_params import ImageParam, MakeImage, Pixels
-from captum_cnn_ext.synthesis.looking import Look, views
-from captum_cnn_ext.synthesis.objective import Objective
+from captum_cnn_ext.synthesis.network_views import Look, views
+from captum_cnn_ext.synthesis.objective_algebra import Objective
 from captum_cnn_ext.synthesis.presets import find_recipe
 from captum_cnn_ext.synthesis.recipe import MakeOptimizer, Recipe
 from captum_cnn_ext.synthesis.regularizers import Regularizer, penalties

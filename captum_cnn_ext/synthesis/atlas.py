@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.judging.arguments import (
     Layer,
     find_layer,
@@ -18,18 +17,19 @@ from captum_cnn_ext._engine.judging.arguments import (
     root_module,
 )
 from captum_cnn_ext._engine.judging.input_sizes import input_shape
+from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.batching import in_chunks
-from captum_cnn_ext._engine.running.hook_points import layer_sites
+from captum_cnn_ext._engine.running.layer_sites import layer_sites
 from captum_cnn_ext._engine.running.repeated_passes import graph_passes, images_at_once
 from captum_cnn_ext._numbers import as_count, as_count_or_none, as_indices, as_seed
 from captum_cnn_ext._renamed import renamed
 from captum_cnn_ext.synthesis.ascent import Synthesis, maximize
-from captum_cnn_ext.synthesis.axes import images_only
 from captum_cnn_ext.synthesis.canvas import canvas_for
-from captum_cnn_ext.synthesis.objective import dim_of_channels
-from captum_cnn_ext.synthesis.objectives import Channel
+from captum_cnn_ext.synthesis.objective_algebra import dim_of_channels
 from captum_cnn_ext.synthesis.presets import find_recipe
 from captum_cnn_ext.synthesis.recipe import Recipe
+from captum_cnn_ext.synthesis.spatial_axes import images_only
+from captum_cnn_ext.synthesis.unit_objectives import Channel
 
 
 @dataclass(frozen=True)

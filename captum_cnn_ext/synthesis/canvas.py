@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.input_sizes import input_axes, input_shape
 from captum_cnn_ext._numbers import as_number, as_numbers
-from captum_cnn_ext.synthesis.axes import KINDS, spread_over
 from captum_cnn_ext.synthesis.image_params import Fourier, ImageParam, MakeImage
+from captum_cnn_ext.synthesis.spatial_axes import KINDS, spread_over
 
 Start = int | Sequence[int] | Tensor | ImageParam
 """A size, a photo or several, or what is optimised itself."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.arguments import Layer as AnyLayer
 from captum_cnn_ext._numbers import as_number
-from captum_cnn_ext.synthesis.objective import (
+from captum_cnn_ext.synthesis.objective_algebra import (
     Batch,
     Objective,
     Place,

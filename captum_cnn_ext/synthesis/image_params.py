@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._numbers import as_count, as_indices, as_number
-from captum_cnn_ext.synthesis.axes import LINEAR, images_only
+from captum_cnn_ext.synthesis.spatial_axes import LINEAR, images_only
 from captum_cnn_ext.synthesis.spectrum import falloff, from_unit, to_unit
 
 Shape = Sequence[int]

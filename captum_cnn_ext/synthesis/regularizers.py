@@ -12,7 +12,7 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import choose
 from captum_cnn_ext._numbers import as_count, as_number
-from captum_cnn_ext.synthesis.axes import spread_over
+from captum_cnn_ext.synthesis.spatial_axes import spread_over
 
 _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 GRADIENT_NORMS = ("rms", "l2", "mean")

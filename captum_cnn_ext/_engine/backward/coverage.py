@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.backward.autograd_graph import kind, nodes_between
-from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.one_line_repr import brief
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from captum_cnn_ext._engine.backward.autograd_graph import connected
 from captum_cnn_ext._engine.backward.saved_tensors import tensors_in
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
-from captum_cnn_ext._engine.running.undo import Undo
+from captum_cnn_ext._engine.running.put_back import Undo
 
 WITHOUT_GRADIENTS = (
     "LayerEigenCam, LayerAblationCam, LayerScoreCam and LayerReciproCam need no gradient"

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_cnn_ext._engine.incremental.recorded_operations import (
+from captum_cnn_ext._engine.incremental.operation_tape import (
     Ref,
     Refusal,
     Step,
@@ -29,7 +29,7 @@ from captum_cnn_ext._engine.judging.arguments import root_module, runnable
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.replay.patching import unfollowable
 from captum_cnn_ext._engine.running.state import state_as_found
-from captum_cnn_ext._engine.trace.following import random_state, tensors_in
+from captum_cnn_ext._engine.trace.operation_follower import random_state, tensors_in
 
 
 class Incremental:

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.incremental.changed_pass import Incremental
-from captum_cnn_ext._engine.incremental.recorded_operations import Refusal
+from captum_cnn_ext._engine.incremental.operation_tape import Refusal
 from captum_cnn_ext._engine.incremental.tiles import Span, Tile, cut
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.targets import as_target, select_score
 from captum_cnn_ext._engine.running.batching import choices_of, rows_of
 from captum_cnn_ext._engine.running.forward import run_forward
-from captum_cnn_ext._engine.transfer import to_device
+from captum_cnn_ext._engine.to_device import to_device
 
 # Deviation of the tape's output from the model's, in units of rounding of its largest value, that
 # is still another order of summation. Networks with a hundred layers reach 50.

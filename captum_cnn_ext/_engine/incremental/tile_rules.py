@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_cnn_ext._engine.incremental.recorded_operations import Ref, Step
+from captum_cnn_ext._engine.incremental.operation_tape import Ref, Step
 from captum_cnn_ext._engine.incremental.tiles import Span, Tile, cut, joined, paste
 
 # A tile that covers this part of the map, cut out and pasted back, costs as much as the map.

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.transfer import to_device
+from captum_cnn_ext._engine.to_device import to_device
 
 Starts = npt.NDArray[np.int64]
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by a map's dimensions

@@ -16,11 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.receptive_fields.axis import Axis, NotFollowed
+from captum_cnn_ext._engine.receptive_fields.branches import aligned, is_same, joined
 from captum_cnn_ext._engine.receptive_fields.crops import ELEMENTWISE
-from captum_cnn_ext._engine.receptive_fields.joining import aligned, is_same, joined
 from captum_cnn_ext._engine.receptive_fields.rules import RULES, SAME
 from captum_cnn_ext._engine.receptive_fields.window_rules import Call, Field
-from captum_cnn_ext._engine.trace.following import only_shaped_alike
 from captum_cnn_ext._engine.trace.forward_trace import (
     End,
     Left,
@@ -29,7 +28,8 @@ from captum_cnn_ext._engine.trace.forward_trace import (
     Shape,
     Value,
 )
-from captum_cnn_ext._engine.trace.recorder import trace_of
+from captum_cnn_ext._engine.trace.operation_follower import only_shaped_alike
+from captum_cnn_ext._engine.trace.trace_recorder import trace_of
 
 Fields = tuple[Field, Field]
 _STOPS_NAN = {"nan_to_num", "nan_to_num_", "fmax", "fmin", "nansum", "nanmedian"}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
-from captum_cnn_ext._engine.transfer import to_device
+from captum_cnn_ext._engine.to_device import to_device
 
 
 @dataclass(frozen=True)

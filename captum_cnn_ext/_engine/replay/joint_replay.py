@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.backward.single_images import one_image_norms
+from captum_cnn_ext._engine.backward.batch_norm_of_one_image import one_image_norms
 from captum_cnn_ext._engine.judging.arguments import (
     ArgumentError,
     observed_module,
@@ -20,8 +20,8 @@ from captum_cnn_ext._engine.judging.inputs import check_examples
 from captum_cnn_ext._engine.replay.batch_rows import Rows
 from captum_cnn_ext._engine.replay.patching import layer_hook
 from captum_cnn_ext._engine.running.forward import copies
-from captum_cnn_ext._engine.running.hook_points import Site
-from captum_cnn_ext._engine.running.recording import record
+from captum_cnn_ext._engine.running.layer_recording import record
+from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext._engine.running.state import state_as_found
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from captum_cnn_ext._engine.running.hook_points import Site
-from captum_cnn_ext._engine.running.undo import Undo
+from captum_cnn_ext._engine.running.layer_sites import Site
+from captum_cnn_ext._engine.running.put_back import Undo
 
 Around = Callable[[nn.Module, Callable[..., Any], Any, Any], Any]
 _PATCHING = threading.RLock()  # a module's forward is patched by one thread at a time

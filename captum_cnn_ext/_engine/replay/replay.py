@@ -1,6 +1,6 @@
 """What would the model's output be if this layer's output were this? For many alternatives at once.
 
-The model runs once and its module calls are recorded (recorded_calls.py). A replay calls the model
+The model runs once and its module calls are recorded (call_recorder.py). A replay calls the model
 again with every call that ended before the layer answered from the recording; only the code
 between modules, and everything after the layer, computes. Nothing is traced: residual, dense and
 multi-branch networks, shared modules and in-place operations behave as in the full forward.
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
-from captum_cnn_ext._engine.backward.single_images import one_image_norms
+from captum_cnn_ext._engine.backward.batch_norm_of_one_image import one_image_norms
 from captum_cnn_ext._engine.judging.arguments import (
     ArgumentError,
     observed_module,
@@ -28,17 +28,17 @@ from captum_cnn_ext._engine.judging.arguments import (
 )
 from captum_cnn_ext._engine.judging.input_errors import check_rows, explained
 from captum_cnn_ext._engine.judging.inputs import check_devices, check_examples
-from captum_cnn_ext._engine.replay.answering import ChangedOrderError, Player
 from captum_cnn_ext._engine.replay.batch_rows import Rows
+from captum_cnn_ext._engine.replay.call_player import CallPlayer, ChangedOrderError
+from captum_cnn_ext._engine.replay.call_recorder import CallRecorder, Script, Slot
 from captum_cnn_ext._engine.replay.joint_replay import gathered, on_one_device, run_replaced
 from captum_cnn_ext._engine.replay.patching import layer_hook, patched, unfollowable
 from captum_cnn_ext._engine.replay.peak_memory import Widest
-from captum_cnn_ext._engine.replay.recorded_calls import CallRecorder, Script, Slot
 from captum_cnn_ext._engine.running.forward import copies
-from captum_cnn_ext._engine.running.hook_points import Site, warn_last_call
-from captum_cnn_ext._engine.running.recording import record
+from captum_cnn_ext._engine.running.layer_recording import record
+from captum_cnn_ext._engine.running.layer_sites import Site, warn_last_call
 from captum_cnn_ext._engine.running.state import state_as_found
-from captum_cnn_ext._engine.transfer import to_device
+from captum_cnn_ext._engine.to_device import to_device
 
 # of the layer's tensor and of the largest one of a pass; on a CPU larger ones are no faster
 _CPU_LAYER_BYTES, _CPU_BYTES = 64 * 2**20, 256 * 2**20
@@ -215,7 +215,7 @@ class Replay:
 
     def _run_tail(self, activation: Sequence[Tensor], rows: Rows) -> Any:
         assert self._root is not None
-        player = Player(self._script, rows, self._site)
+        player = CallPlayer(self._script, rows, self._site)
 
         def replace(leaves: list[Tensor]) -> list[Tensor]:
             return self._handed_over(activation) if player.at_layer() else leaves

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from captum_cnn_ext._engine.backward.single_images import one_image_norms
+from captum_cnn_ext._engine.backward.batch_norm_of_one_image import one_image_norms
 from captum_cnn_ext._engine.judging.arguments import observed_module, without_reducer
 from captum_cnn_ext._engine.judging.input_errors import check_rows, explained
 from captum_cnn_ext._engine.judging.inputs import check_devices

@@ -12,8 +12,8 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, root_module, runnable
 from captum_cnn_ext._engine.running.call_counts import static_call_counts
-from captum_cnn_ext._engine.running.hook_points import Site, warn_last_call
-from captum_cnn_ext._engine.running.undo import Undo
+from captum_cnn_ext._engine.running.layer_sites import Site, warn_last_call
+from captum_cnn_ext._engine.running.put_back import Undo
 
 
 @dataclass

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_cnn_ext._engine.backward.batch_norm_of_one_image import one_image_norms
 from captum_cnn_ext._engine.backward.lost_gradient import values_stay
 from captum_cnn_ext._engine.backward.saved_tensors import (
     refuses_a_write,
@@ -20,13 +21,11 @@ from captum_cnn_ext._engine.backward.saved_tensors import (
     writes_allowed,
     written_into,
 )
-from captum_cnn_ext._engine.backward.single_images import one_image_norms
 from captum_cnn_ext._engine.judging.arguments import observed_module, root_module, runnable
 from captum_cnn_ext._engine.judging.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.judging.input_errors import explained
 from captum_cnn_ext._engine.judging.inputs import check_devices
 from captum_cnn_ext._engine.running.forward import copies
-from captum_cnn_ext._engine.running.hook_points import Site
 from captum_cnn_ext._engine.running.hooks import (
     Probe,
     Stop,
@@ -35,7 +34,8 @@ from captum_cnn_ext._engine.running.hooks import (
     observed,
     probes_for,
 )
-from captum_cnn_ext._engine.running.recording import joined
+from captum_cnn_ext._engine.running.layer_recording import joined
+from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext._engine.running.state import state_as_found
 
 # A pass on the CPU is slower for each image once a single activation outgrows what the allocator

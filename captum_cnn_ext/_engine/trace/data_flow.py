@@ -15,7 +15,7 @@ from captum_cnn_ext._engine.trace.forward_trace import (
     Trace,
     Value,
 )
-from captum_cnn_ext._engine.trace.recorder import trace_of
+from captum_cnn_ext._engine.trace.trace_recorder import trace_of
 
 # what only looks at a tensor in another way is no step of its own
 _PASSED_THROUGH = {

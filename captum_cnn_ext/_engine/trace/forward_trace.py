@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from captum_cnn_ext._engine.trace.following import in_layer
+from captum_cnn_ext._engine.trace.operation_follower import in_layer
 
 Shape = tuple[int, ...]
 

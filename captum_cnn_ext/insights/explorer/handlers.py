@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 import gradio as gr
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
-from captum_cnn_ext.insights.explorer.computing.patterns import PatternSettings
+from captum_cnn_ext.insights.explorer.computing.questions_and_answers import Photo, Unit
 from captum_cnn_ext.insights.explorer.computing.session import ExplorerSession
-from captum_cnn_ext.insights.explorer.computing.values import Photo, Unit
+from captum_cnn_ext.insights.explorer.computing.synthesized_units import PatternSettings
 from captum_cnn_ext.insights.explorer.drawing import enlarged
 from captum_cnn_ext.insights.explorer.jobs import Job, Jobs
 from captum_cnn_ext.insights.explorer.limits import read_upload

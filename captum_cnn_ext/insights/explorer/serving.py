@@ -15,12 +15,12 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.errors import install
 from captum_cnn_ext.evidence import TopPatches
-from captum_cnn_ext.insights.explorer.code import IN_MEMORY, Setup, Snippets
+from captum_cnn_ext.insights.audited_model import ClassNames
+from captum_cnn_ext.insights.explorer.code_snippets import IN_MEMORY, Setup, Snippets
 from captum_cnn_ext.insights.explorer.computing.session import ExplorerSession
 from captum_cnn_ext.insights.explorer.limits import MOST_BYTES, judge_host
 from captum_cnn_ext.insights.explorer.views import Views
 from captum_cnn_ext.insights.inputs import Preprocess
-from captum_cnn_ext.insights.subject import ClassNames
 from captum_cnn_ext.models import LoadedModel
 
 # what a browser may load for the page: nothing from elsewhere
@@ -147,8 +147,8 @@ def explore(
         sources=sources,
     )
     require_gradio()
-    from captum_cnn_ext.insights.explorer.layout import asset, theme
-    from captum_cnn_ext.insights.explorer.page import Page
+    from captum_cnn_ext.insights.explorer.page_events import Page
+    from captum_cnn_ext.insights.explorer.page_layout import asset, theme
 
     blocks = Page(session, Views(session, Snippets(session, setup))).build()
     try:

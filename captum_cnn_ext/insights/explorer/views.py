@@ -12,9 +12,9 @@ from PIL import Image
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext.insights.comparison import Comparison
 from captum_cnn_ext.insights.explorer import drawing
-from captum_cnn_ext.insights.explorer.code import Snippets
+from captum_cnn_ext.insights.explorer.code_snippets import Snippets
+from captum_cnn_ext.insights.explorer.computing.questions_and_answers import Photo, Unit
 from captum_cnn_ext.insights.explorer.computing.session import PER_PAGE, ExplorerSession
-from captum_cnn_ext.insights.explorer.computing.values import Photo, Unit
 from captum_cnn_ext.insights.sections.summary import percent
 from captum_cnn_ext.render.wording import number
 

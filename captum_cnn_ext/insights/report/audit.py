@@ -16,6 +16,7 @@ from captum_cnn_ext import __version__
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._numbers import as_seed
+from captum_cnn_ext.insights.audited_model import AuditedModel, ClassNames, audited_model
 from captum_cnn_ext.insights.inputs import Images, Photos, Preprocess, read_photos
 from captum_cnn_ext.insights.layers import ChosenLayer, default_layers, named_layers
 from captum_cnn_ext.insights.predictions import explained_classes, predicted
@@ -31,7 +32,6 @@ from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.insights.sections import QUICK_SECTIONS, chosen_sections
 from captum_cnn_ext.insights.sections.attributions import DEFAULT_METHODS, QUICK_METHODS
 from captum_cnn_ext.insights.sections.summary import percent, short
-from captum_cnn_ext.insights.subject import ClassNames, Subject, subject_of
 from captum_cnn_ext.methods import KnownMethod, find_methods
 from captum_cnn_ext.models import LoadedModel
 
@@ -123,7 +123,7 @@ def audit(
     chosen = chosen_sections(sections, comparing=against is not None)
     usual = QUICK_METHODS if quick else DEFAULT_METHODS
     known = find_methods(usual if methods is None else methods)
-    subject = subject_of(
+    subject = audited_model(
         model,
         tensors=isinstance(images, Tensor),
         preprocess=preprocess,
@@ -164,7 +164,7 @@ def audit(
 
 
 def _context(
-    subject: Subject,
+    subject: AuditedModel,
     photos: Photos,
     layers: Layer | Iterable[Layer] | None,
     methods: list[KnownMethod],
@@ -254,7 +254,7 @@ def _rival(
     own, prepared = context.subject, dict[str, Any]()
     if not isinstance(model, LoadedModel):  # which knows how its own photos are prepared
         prepared = {"preprocess": own.preprocess, "mean": own.mean, "std": own.std}
-    subject = subject_of(model, tensors=isinstance(images, Tensor), **prepared)
+    subject = audited_model(model, tensors=isinstance(images, Tensor), **prepared)
     if subject.model is own.model:
         raise ArgumentError("against: got the audited model itself, expected another one")
     photos = read_photos(images, subject.preprocess, subject.model)

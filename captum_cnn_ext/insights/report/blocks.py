@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from captum_cnn_ext._engine.brief import brief
+from captum_cnn_ext._engine.one_line_repr import brief
 
 Tone = Literal["plain", "note", "warning", "error"]
 Cell = str | int | float | None

@@ -17,21 +17,21 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from captum_cnn_ext._engine.backward.coverage import Coverage
-from captum_cnn_ext._engine.brief import brief
 from captum_cnn_ext._engine.judging.outputs import output_expression
+from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext.evidence import (
     LayerTable,
     ReceptiveField,
     layer_table,
     receptive_fields,
 )
+from captum_cnn_ext.insights.audited_model import AuditedModel
 from captum_cnn_ext.insights.inputs import Photos
 from captum_cnn_ext.insights.layers import ChosenLayer
 from captum_cnn_ext.insights.report.blocks import Cell, Column, Table
 from captum_cnn_ext.insights.report.clock import stopwatch
 from captum_cnn_ext.insights.report.findings import Finding, Verdict
 from captum_cnn_ext.insights.report.provenance import fingerprint
-from captum_cnn_ext.insights.subject import Subject
 from captum_cnn_ext.methods import AT_ONCE, KnownMethod
 
 CALLED_OFTEN = r"layer .* is called \d+ times"
@@ -83,7 +83,7 @@ class Rival:
     ``code`` is the Python that loads it.
     """
 
-    subject: Subject
+    subject: AuditedModel
     code: str
     photos: Photos
     predicted: Predicted
@@ -118,7 +118,7 @@ class AuditContext:
     ``findings`` go onto the top of the report, ``tables`` into files beside it.
     """
 
-    subject: Subject
+    subject: AuditedModel
     photos: Photos
     predicted: Predicted
     targets: list[int]

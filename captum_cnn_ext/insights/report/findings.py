@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from captum_cnn_ext._engine.brief import brief
+from captum_cnn_ext._engine.one_line_repr import brief
 
 Verdict = Literal["wrong", "unsure", "fine"]
 

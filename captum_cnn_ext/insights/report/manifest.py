@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from captum_cnn_ext.insights.audited_model import AuditedModel
 from captum_cnn_ext.insights.report.blocks import Table
 from captum_cnn_ext.insights.report.context import AuditContext
 from captum_cnn_ext.insights.report.findings import Overview
@@ -18,7 +19,6 @@ from captum_cnn_ext.insights.report.provenance import (
     software,
     system_words,
 )
-from captum_cnn_ext.insights.subject import Subject
 
 FORMAT = "captum-cnn-ext audit 1"
 
@@ -81,7 +81,7 @@ def manifest(context: AuditContext, title: str, overview: Overview, seconds: flo
     return plain(record)
 
 
-def _model(subject: Subject, weights: str) -> dict[str, Any]:
+def _model(subject: AuditedModel, weights: str) -> dict[str, Any]:
     parameters = list(subject.model.parameters())
     return {
         "name": subject.name,

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from captum_cnn_ext._engine.brief import brief
-from captum_cnn_ext._engine.files import write_together
+from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext._engine.whole_files import write_together
 from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.insights.files import report_paths
 from captum_cnn_ext.insights.report.blocks import Cell, SectionContent, Table

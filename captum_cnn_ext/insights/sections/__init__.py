@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
 from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.insights.sections import (
-    against,
     attributions,
     checks,
     graph,
@@ -19,6 +18,7 @@ from captum_cnn_ext.insights.sections import (
     structure,
     summary,
     times,
+    two_models,
 )
 from captum_cnn_ext.insights.sections.units import (
     feature_maps,
@@ -41,7 +41,7 @@ SECTIONS: list[Section] = [
     methods.SECTION,
     checks.SECTION,
     synthesis.SECTION,
-    against.SECTION,
+    two_models.SECTION,
     times.SECTION,
     settings.SECTION,
 ]
@@ -88,7 +88,7 @@ def chosen_sections(
         ArgumentError: no such key, none at all, one twice, or a comparison with nothing.
     """
     known = {section.key: section for section in SECTIONS}
-    compared = against.SECTION.key
+    compared = two_models.SECTION.key
     if sections is None:
         wanted: list[Section | str] = [s for s in SECTIONS if comparing or s.key != compared]
     else:

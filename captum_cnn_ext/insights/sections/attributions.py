@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext.insights.audited_model import AuditedModel
 from captum_cnn_ext.insights.pictures import (
     HEAT,
     STRONGEST_SHARE,
@@ -27,7 +28,6 @@ from captum_cnn_ext.insights.report.blocks import (
 from captum_cnn_ext.insights.report.context import AuditContext, MethodParameters, Problem
 from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.insights.sections.summary import percent
-from captum_cnn_ext.insights.subject import Subject
 from captum_cnn_ext.methods import AT_ONCE, INPUT, Call, as_maps, calls_at
 from captum_cnn_ext.methods.call import X
 from captum_cnn_ext.methods.expression import imported, source, variable
@@ -142,7 +142,7 @@ def _each_once(context: AuditContext) -> list[Call]:
 
 
 def batch_code(
-    call: Call, photo: int, photos: int, targets: Sequence[int], subject: Subject
+    call: Call, photo: int, photos: int, targets: Sequence[int], subject: AuditedModel
 ) -> str:
     """The batch that the photo was explained in, its maps, and the photo's one drawn."""
     start = photo - photo % AT_ONCE

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
-from captum_cnn_ext._engine.trace.recorder import trace_of
+from captum_cnn_ext._engine.trace.trace_recorder import trace_of
 from captum_cnn_ext.attr import suggest_layers
-from captum_cnn_ext.attr.reshape import channel_maps
+from captum_cnn_ext.attr.layers.reshape_transform import channel_maps
 from captum_cnn_ext.evidence import layer_table
 from captum_cnn_ext.evidence.layer_rows import LayerRow, plain
 

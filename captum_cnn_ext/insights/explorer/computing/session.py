@@ -15,24 +15,24 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose, near
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.running.forward import run_forward
 from captum_cnn_ext.attr import DeconvNet, LayerFeatureMaps, suggest_layers
-from captum_cnn_ext.attr.reshape import channel_maps
+from captum_cnn_ext.attr.layers.reshape_transform import channel_maps
 from captum_cnn_ext.evidence import TopPatches
+from captum_cnn_ext.insights.audited_model import AuditedModel, ClassNames, audited_model
 from captum_cnn_ext.insights.comparison import Comparison, compare
-from captum_cnn_ext.insights.explorer.computing.kept import Kept
+from captum_cnn_ext.insights.explorer.computing.answer_cache import AnswerCache
 from captum_cnn_ext.insights.explorer.computing.listing import ExploredLayer, explored_layers
-from captum_cnn_ext.insights.explorer.computing.origin import unit_gradients
-from captum_cnn_ext.insights.explorer.computing.patterns import PatternStore
-from captum_cnn_ext.insights.explorer.computing.values import (
+from captum_cnn_ext.insights.explorer.computing.questions_and_answers import (
     Patch,
     Photo,
     Reconstruction,
     Unit,
     UnitFacts,
 )
+from captum_cnn_ext.insights.explorer.computing.synthesized_units import PatternStore
+from captum_cnn_ext.insights.explorer.computing.unit_gradients import unit_gradients
 from captum_cnn_ext.insights.inputs import Preprocess, read_photos
 from captum_cnn_ext.insights.predictions import predicted
 from captum_cnn_ext.insights.reconstructing import saturates
-from captum_cnn_ext.insights.subject import ClassNames, Subject, subject_of
 from captum_cnn_ext.methods import CONTROL, NO_MAP, known_methods
 from captum_cnn_ext.models import LoadedModel
 
@@ -86,10 +86,10 @@ class ExplorerSession:
         cache: str | Path | None = None,
         sources: Mapping[str, str] | None = None,
     ) -> None:
-        self.subject: Subject = subject_of(
+        self.subject: AuditedModel = audited_model(
             model, tensors=False, preprocess=preprocess, class_names=class_names
         )
-        self._kept = Kept(KEPT)
+        self._kept = AnswerCache(KEPT)
         several = [top_patches] if isinstance(top_patches, TopPatches) else list(top_patches)
         self.top_patches = {found.layer: found for found in several}
         self.patch_images = patch_images

@@ -1,0 +1,48 @@
+"""What a module's call leaves behind beside its output: its state, and random numbers drawn."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from captum_cnn_ext._engine.trace.operation_follower import random_state
+
+
+class Footprint:
+    """Taken before a call; ``changed`` after it says whether the output was not all.
+
+    The state is what the modules' attributes hold: other objects, other items in lists and
+    dictionaries, or tensors that were written into.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._held = _held(module)
+        self._versions = _versions(self._held)
+        self._numbers = random_state()
+
+    @property
+    def changed(self) -> bool:
+        now = _held(self._module)
+        return (
+            len(now) != len(self._held)
+            or any(one is not other for one, other in zip(self._held, now, strict=True))
+            or _versions(now) != self._versions
+            or random_state() != self._numbers
+        )
+
+
+def _held(module: nn.Module) -> list[Any]:
+    found: list[Any] = []
+    for part in module.modules():
+        for name, value in vars(part).items():
+            if not name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called")):
+                found.append(value)
+                if isinstance(value, dict):
+                    found.extend(value.values())
+                elif isinstance(value, (list, tuple, set)):
+                    found.extend(value)
+    return found
+
+
+def _versions(held: list[Any]) -> list[int]:
+    return [v._version for v in held if isinstance(v, Tensor) and not v.is_inference()]

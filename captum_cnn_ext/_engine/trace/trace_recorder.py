@@ -1,0 +1,241 @@
+"""Writing down a forward pass as a `Trace`.
+
+`trace_of` runs a copy of a model on the meta device, where nothing is computed; where that cannot
+work (the model makes tensors of its own, or looks at values), a copy that shares the model's
+weights runs once for real. The model is never touched. A `Recorder` follows any other pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+from torch.utils.weak import WeakIdKeyDictionary
+
+from captum_cnn_ext._engine.running.state import state_as_found
+from captum_cnn_ext._engine.trace.forward_trace import (
+    End,
+    Left,
+    ModuleCall,
+    Operation,
+    Shape,
+    Start,
+    Trace,
+    Value,
+)
+from captum_cnn_ext._engine.trace.model_copy import copy_structure
+from captum_cnn_ext._engine.trace.operation_follower import (
+    Follower,
+    in_layer,
+    only_shaped_alike,
+    tensors_in,
+)
+
+
+def trace_of(model: nn.Module, inputs: Sequence[Tensor]) -> Trace:
+    """One call ``model(*inputs)`` in evaluation mode, written down.
+
+    Inputs on the meta device stand for zeros. Costs no arithmetic and no memory where the model
+    runs on the meta device; one forward pass without a graph elsewhere.
+
+    Raises:
+        ValueError: the model does not take such inputs; the message names the layer that failed.
+    """
+    model = getattr(model, "_orig_mod", model)
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError(
+            "model: a TorchScript module hides its layers; expected the original torch.nn.Module"
+        )
+    with torch.inference_mode(False), torch.no_grad():
+        try:
+            return _traced(model, True, [torch.empty_like(x, device="meta") for x in inputs])
+        except Exception:
+            pass  # the copy below meets the same error if it is the model's own
+        parameters = list(model.parameters())
+        device = parameters[0].device if parameters else torch.device("cpu")
+        with state_as_found(None, parameters[:1]):
+            return _traced(model, False, [_as_real(x, device) for x in inputs])
+
+
+def _as_real(tensor: Tensor, device: torch.device) -> Tensor:
+    if tensor.is_meta:
+        return torch.zeros(tensor.shape, dtype=tensor.dtype, device=device)
+    return tensor.detach().to(device, copy=True)
+
+
+def _traced(model: nn.Module, meta: bool, inputs: Sequence[Tensor]) -> Trace:
+    twin = copy_structure(model, meta)
+    recorder = Recorder(inputs)
+    modules = dict(model.named_modules())
+    for path, module in twin.named_modules():
+        module.register_forward_pre_hook(recorder.entering(path, modules[path]), with_kwargs=True)
+        module.register_forward_hook(recorder.leaving(path))
+    for copied, original in zip(twin.parameters(), model.parameters(), strict=True):
+        recorder.constants[copied] = Value(tuple(copied.shape), copied.dtype, original)
+    try:
+        with recorder.following():
+            output = twin(*inputs)
+    except Exception as error:
+        raise ValueError(_explained(recorder.running, inputs, error)) from error
+    recorder.trace.outputs = recorder.values(output)
+    return recorder.trace
+
+
+class Recorder(Follower):
+    """Writes down the operations of a pass: used ``with recorder.following():``.
+
+    Args:
+        inputs: the tensors that the pass begins with.
+        keep_constants: hold on to tensors that are made in the pass and do not depend on them.
+    """
+
+    def __init__(self, inputs: Sequence[Tensor], keep_constants: bool = False) -> None:
+        super().__init__()
+        self._keep_constants = keep_constants
+        self.trace = Trace()
+        self.running: list[ModuleCall] = []
+        self.constants: Any = WeakIdKeyDictionary()  # values of tensors that no input has a part in
+        self._calls: dict[str, int] = {}
+        self._stale: Any = WeakIdKeyDictionary()  # who wrote behind a tensor's back
+        for tensor in inputs:
+            self.note(tensor, _value(tensor))
+        self.trace.inputs = self.values(list(inputs))
+
+    def value(self, tensor: Tensor) -> Value:
+        """What the tensor is now."""
+        found: Value | None = self.known.get(tensor, self.constants.get(tensor))
+        if found is None:
+            found = self.constants[tensor] = Value(tuple(tensor.shape), tensor.dtype, tensor)
+        return found
+
+    def stale(self, tensor: Tensor) -> tuple[Operation, ...]:
+        """The operations that wrote into its memory through another tensor since it was made."""
+        return self._stale.get(tensor, ())  # type: ignore[no-any-return]
+
+    def values(self, given: Any) -> tuple[Value, ...]:
+        """The values of the tensors in anything nested."""
+        return tuple(self.value(tensor) for tensor in tensors_in(given))
+
+    def leaves(self, name: str, sources: Sequence[Tensor]) -> None:
+        super().leaves(name, sources)
+        event = self.trace.events[-1]
+        assert isinstance(event, Left)
+        event.name, event.sources = name, self.values(list(sources))
+
+    def lose(self, why: str) -> None:
+        super().lose(why)
+        here = self.running[-1] if self.running else None
+        self.trace.events.append(Left(why + self.where(), module=here))
+
+    def unseen(self, name: str) -> None:
+        why = f"operation {name}{self.where()} is not followed: shares memory with another tensor"
+        self.left = self.left or why
+        self.trace.events.append(Left(why, hidden=True))
+
+    def where(self) -> str:
+        return in_layer(self.running[-1].path if self.running else "")
+
+    def entering(self, path: str, module: nn.Module) -> Callable[..., None]:
+        """A forward pre-hook, with keyword arguments, of the module at ``path``."""
+
+        def hook(_: nn.Module, args: Any, kwargs: Any) -> None:
+            index = self._calls.get(path, 0)
+            self._calls[path] = index + 1
+            call = ModuleCall(path, module, index, self.values((args, kwargs)))
+            self.trace.events.append(Start(call))
+            self.running.append(call)
+
+        return hook
+
+    def leaving(self, path: str) -> Callable[..., None]:
+        """A forward hook of the module at ``path``."""
+
+        def hook(_: nn.Module, __: Any, output: Any) -> None:
+            while (call := self.running.pop()).path != path:
+                pass  # the model caught an exception of a module inside this one
+            call.outputs = self.values(output)
+            self.trace.events.append(End(call))
+
+        return hook
+
+    def follow(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], sources: Sequence[Tensor]
+    ) -> Any:
+        bound = named_arguments(func, args, kwargs)
+        operation = Operation(func, tree_map_only(Tensor, self.value, bound))
+        operation.module = self.running[-1] if self.running else None
+        operation.stale = tuple(
+            writer for t in tensors_in(list(bound.values())) for writer in self.stale(t)
+        )
+        result = func(*args, **kwargs)
+        written = _written(func, bound)
+        before = self.values(written)
+        for tensor in written:
+            self._stale.pop(tensor, None)
+            for other in self.beside(tensor):
+                self._stale[other] = (*self.stale(other), operation)
+        fresh = [*written, *(t for t in tensors_in(result) if not any(t is w for w in written))]
+        for tensor in fresh:
+            value = _value(tensor)
+            if sources and not only_shaped_alike(func):
+                self.note(tensor, value)
+            else:
+                value.tensor = tensor if self._keep_constants else None
+                self.constants[tensor] = value
+        operation.written = tuple(zip(before, self.values(written), strict=True))
+        operation.outputs = self.values(result)
+        self.trace.events.append(operation)
+        return result
+
+
+def named_arguments(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """An operation's arguments by name, with defaults."""
+    found = {}
+    for place, argument in enumerate(func._schema.arguments):
+        if place < len(args) and not argument.kwarg_only:
+            found[argument.name] = args[place]
+        elif argument.name in kwargs:
+            found[argument.name] = kwargs[argument.name]
+        else:
+            found[argument.name] = argument.default_value
+    return found
+
+
+def _written(func: Any, bound: dict[str, Any]) -> list[Tensor]:
+    """The tensors that an operation writes into; a norm's running statistics are not meant."""
+    if not func._schema.is_mutable or "batch_norm" in func.overloadpacket.__name__:
+        return []
+    names = [a.name for a in func._schema.arguments if a.alias_info and a.alias_info.is_write]
+    return list(tensors_in([bound[name] for name in names]))
+
+
+def _value(tensor: Tensor) -> Value:
+    return Value(tuple(tensor.shape), tensor.dtype)
+
+
+def _explained(running: Sequence[ModuleCall], inputs: Sequence[Tensor], error: Exception) -> str:
+    """What failed, where, and what that layer expects."""
+    sizes = ", ".join(_size(tuple(x.shape)) for x in inputs)
+    reason = next(iter(str(error).splitlines()), type(error).__name__)
+    if not running:
+        return f"the model cannot be run on input_size {sizes}: {reason}"
+    call = running[-1]
+    wants = [
+        f" and expects {name}={getattr(call.module, name)}"
+        for name in ("in_channels", "in_features", "num_features")
+        if hasattr(call.module, name)
+    ]
+    return (
+        f"input_size {sizes}: the forward pass failed in "
+        f"{repr(call.path) if call.path else 'the model itself'} "
+        f"({type(call.module).__name__}), which got "
+        f"{', '.join(_size(value.shape) for value in call.inputs)}"
+        f"{wants[0] if wants else ''}: {reason}"
+    )
+
+
+def _size(shape: Shape) -> str:
+    return "x".join(map(str, shape)) or "a scalar"

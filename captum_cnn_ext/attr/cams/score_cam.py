@@ -1,0 +1,236 @@
+"""Class activation maps whose weights are scores of masked inputs: each weight is a full forward.
+
+Letters: n examples, k channels; A = activations, U = upsampling to the input, x = the input.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose
+from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.judging.targets import select_score
+from captum_cnn_ext._engine.running.batching import Chunk
+from captum_cnn_ext._engine.running.forward import run_forward
+from captum_cnn_ext._engine.running.layer_recording import record
+from captum_cnn_ext._engine.running.layer_sites import Site
+from captum_cnn_ext._engine.to_device import to_device
+from captum_cnn_ext._numbers import as_count_or_none
+from captum_cnn_ext.attr.cams.perturbation_cam import PerturbationCam, repeated, wide
+from captum_cnn_ext.attr.layers.reshape_transform import ReshapeTransform, channel_maps
+
+CPU_ROWS, CUDA_ROWS = 8, 64  # masked inputs in one pass; a CPU is slower with more
+_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+def unit_range(maps: Tensor) -> Tensor:
+    """Each map (n, k, *positions) scaled to [0, 1]; a constant map is 0."""
+    flat = maps.flatten(2)
+    low, high = flat.amin(2, keepdim=True), flat.amax(2, keepdim=True)
+    span = torch.where(high > low, high - low, 1)
+    return ((flat - low) / span).reshape(maps.shape)
+
+
+def upsampled(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """U: linear interpolation between the centres of positions."""
+    return F.interpolate(maps, size=tuple(size), mode=_LINEAR[len(size)], align_corners=False)
+
+
+def varying_channels(maps: Tensor, top: int | None = None) -> list[Tensor]:
+    """For each example (N, K, *positions) the channels that are not constant, on the CPU.
+
+    The ``top`` of variance where there are more.
+    """
+    if not len(maps):
+        return []
+    flat = maps.reshape(*maps.shape[:2], -1)
+    varies = flat.amax(2) > flat.amin(2)
+    variance = torch.where(varies, flat.var(2, correction=0), -1).cpu()  # one question for all
+    found = []
+    for of_channel in variance:
+        live = (of_channel >= 0).nonzero().flatten()
+        if top is not None and len(live) > top:
+            live = live[of_channel[live].topk(top).indices].sort().values
+        found.append(live)
+    return found
+
+
+def times_mask(images: Tensor, mask: Tensor) -> Tensor:
+    """Images times a mask, in the images' type where that is floating."""
+    return images * (mask.to(images.dtype) if images.is_floating_point() else mask)
+
+
+def masked_inputs(inputs: Sequence[Tensor], n: int, maps: Tensor) -> list[Tensor]:
+    """Example n of each input, multiplied by U(maps) where it has positions as the maps have."""
+    found = []
+    for x in inputs:
+        one = x[n : n + 1]
+        if x.ndim == maps.ndim:
+            one = times_mask(one, mask_at(maps, x.shape[2:]))
+            one = one if x.is_floating_point() else one.round().to(x.dtype)  # bytes stay bytes
+            if x.ndim == 4 and x.device.type == "cpu":
+                one = one.contiguous(memory_format=torch.channels_last)
+        else:
+            one = one.expand(len(maps), *x.shape[1:]).clone()
+        found.append(one)
+    return found
+
+
+def mask_at(maps: Tensor, size: Sequence[int]) -> Tensor:
+    return maps if maps.shape[2:] == torch.Size(size) else upsampled(maps, size)
+
+
+class MaskedInputCam(PerturbationCam):
+    """Abstract: a channel weighs what the network scores when it sees only that channel's region.
+
+    Args:
+        forward_func: the model, or any function of the inputs that runs it.
+        layer: a module, its dotted name, or a list of these.
+        device_ids: the replicas' devices, with ``DataParallel``.
+        score: "probability" (softmax over classes) or "logit" (the output as the model gives it).
+        top_channels: only so many channels of the highest variance; None is all of them.
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        layer: Layer | Sequence[Layer],
+        device_ids: list[int] | None = None,
+        *,
+        score: str = "probability",
+        top_channels: int | None = None,
+    ) -> None:
+        PerturbationCam.__init__(self, forward_func, layer, device_ids)
+        self.score = choose("score", score, ("probability", "logit"))
+        self.top_channels = as_count_or_none("top_channels", top_channels)
+
+    def _scored(
+        self,
+        site: Site,
+        chunk: Chunk,
+        reshape: ReshapeTransform | None,
+        size: int | None,
+        chunks: Callable[..., list[Tensor]],
+    ) -> list[tuple[Tensor, Tensor]]:
+        with record(
+            self.forward_func,
+            [site],
+            chunk.inputs,
+            chunk.extra,
+            need_output=True,
+            device_ids=self.device_ids,
+        ) as recording:
+            tensors = recording.activations(0)
+            unmasked = wide(select_score(self._scale(recording.output), chunk.target))
+        found = []
+        for tensor in tensors:
+            maps = channel_maps(tensor, chunk.inputs, site.name, reshape)
+            self._check_masks(maps, chunk, site)
+            rows = size or (CPU_ROWS if tensor.device.type == "cpu" else CUDA_ROWS)
+            weights = wide(torch.zeros(maps.shape[:2], dtype=maps.dtype, device=maps.device))
+            for n, live in enumerate(varying_channels(maps, self.top_channels)):
+                variants = live.repeat_interleave(self.samples)
+
+                def scores(
+                    part: slice, n: int = n, maps: Tensor = maps, variants: Tensor = variants
+                ) -> Tensor:
+                    return self._scores(chunk, n, maps, variants[part], part)
+
+                if len(live):
+                    every = torch.cat(chunks(scores, len(variants), rows))
+                    weighed = self._weigh(every.reshape(-1, self.samples), unmasked[n])
+                    weights[n, to_device(live, maps.device)] = weighed.to(weights.dtype)
+            found.append((maps, weights))
+        return found
+
+    def _check_masks(self, maps: Tensor, chunk: Chunk, site: Site) -> None:
+        fitting = any(x.ndim == maps.ndim for x in chunk.inputs) and maps.ndim - 2 in _LINEAR
+        if maps.ndim > 2 and not fitting:
+            shapes = [tuple(x.shape) for x in chunk.inputs]
+            raise ArgumentError(
+                f"layer {site.name!r}: gives {tuple(maps.shape)}, which cannot mask inputs of "
+                f"shape {shapes}; expected as many dimensions"
+            )
+
+    def _scores(self, chunk: Chunk, n: int, maps: Tensor, channels: Tensor, part: slice) -> Tensor:
+        """The scores of example n masked by ``channels``, the slice ``part`` of all variants."""
+        count, sizes = len(channels), [x.shape[2:] for x in chunk.inputs if x.ndim == maps.ndim]
+        masks = maps[n, to_device(channels, maps.device)].unsqueeze(1)
+        if len(set(sizes)) == 1:
+            masks = upsampled(masks, sizes[0])
+        masks = self._vary(unit_range(masks), channels, part)
+        extra = [
+            value[n : n + 1].expand(count, *value.shape[1:]).clone()
+            if isinstance(value, Tensor) and value.shape[:1] == (len(maps),)
+            else value
+            for value in chunk.extra
+        ]
+        args = (*masked_inputs(chunk.inputs, n, masks), *extra)
+        output = self._scale(run_forward(self.forward_func, args))
+        return wide(select_score(output, repeated(chunk.target, n, len(maps), count)))
+
+    def _scale(self, output: Any) -> Tensor:
+        scores = output_tensor(output)
+        if self.score == "logit":
+            return scores
+        if scores.ndim != 2 or scores.shape[1] < 2:
+            raise ArgumentError(
+                f"score='probability': the model's output {tuple(scores.shape)} is not "
+                "(N, classes); pass score='logit' to take it as it is"
+            )
+        return scores.softmax(1)
+
+    def _weigh(self, scores: Tensor, unmasked: Tensor) -> Tensor:
+        """The weights (k,) from the scores (k, samples) and the unmasked example's score."""
+        return scores.mean(1)
+
+    @property
+    @abstractmethod
+    def samples(self) -> int:
+        """How many variants of each mask are scored."""
+
+    def _vary(self, masks: Tensor, channels: Tensor, part: slice) -> Tensor:
+        """The variants ``part`` of masks (rows, 1, *positions) in [0, 1]."""
+        return masks
+
+
+class LayerScoreCam(MaskedInputCam):
+    r"""Score-CAM: a channel weighs the probability of the class in the image masked by it.
+
+    .. math:: L = \sum_k w_k A_k, \quad w_k = p_c(x \odot \mathrm{minmax}(U(A_k)))
+
+    As in the authors' code: softmax over classes, none over channels, no baseline, and constant
+    maps are skipped, weight 0. That skipping is exact and saves every pass of a dead channel.
+    ``relu_attributions=True`` gives the paper's map.
+
+    Cost: one forward pass, and one on a masked image for each channel that is not constant, 8 at
+    once on a CPU, in channels-last order. ``top_channels`` is Faster Score-CAM, an approximation.
+
+    Reference: Wang, Wang, Du, Yang, Zhang, Ding, Mardziel, Hu, *Score-CAM: Score-Weighted Visual
+    Explanations for Convolutional Neural Networks*, 2020, arXiv:1910.01279.
+
+    Args:
+        forward_func: the model, or any function of the inputs that runs it.
+        layer: a module, its dotted name, or a list of these.
+        device_ids: the replicas' devices, with ``DataParallel``.
+        score: "probability" (softmax over classes) or "logit" (the output as the model gives it).
+        top_channels: only so many channels of the highest variance; None is all of them.
+
+    Example::
+
+        >>> import torch
+        >>> from torchvision.models import resnet18
+        >>> from captum_cnn_ext.attr import LayerScoreCam
+        >>> model = resnet18().eval()
+        >>> cam = LayerScoreCam(model, "layer4", top_channels=16)
+        >>> cam.attribute(torch.randn(1, 3, 64, 64), target=3).shape
+        torch.Size([1, 1, 2, 2])
+    """
+
+    @property
+    def samples(self) -> int:
+        return 1

@@ -1,0 +1,87 @@
+"""Activations of layers, from one forward pass that stops at the last of them."""
+
+from typing import Any
+
+from captum.attr import LayerActivation
+from torch import Tensor
+
+from captum_cnn_ext._engine.judging.captum_compat import log_usage
+from captum_cnn_ext._engine.running.batching import Chunk, captums_form, layer_results
+from captum_cnn_ext._engine.running.layer_recording import record
+from captum_cnn_ext._engine.running.layer_sites import layer_sites
+from captum_cnn_ext.attr.layers.base import LayerMap
+
+
+class LayerFeatureMaps(LayerMap, LayerActivation):
+    r"""The activations of one or several layers: Captum's ``LayerActivation``, without the rest.
+
+    .. math:: F(x) = A(x)
+
+    Cost: one forward pass up to the last layer asked for, however many layers there are. Where a
+    layer may be called again later (``forward_func`` is a plain function, or its control flow
+    depends on values) the whole forward is run, unless ``call=`` says which call is meant.
+
+    Args:
+        forward_func: the model, or any function of the inputs that runs it.
+        layer: a module, its dotted name, or a list of these.
+        device_ids: the replicas' devices, with ``DataParallel``.
+
+    Example::
+
+        >>> import torch
+        >>> from torchvision.models import resnet18
+        >>> from captum_cnn_ext.attr import LayerFeatureMaps
+        >>> model = resnet18().eval()
+        >>> maps = LayerFeatureMaps(model, ["conv1", "layer1"])
+        >>> [a.shape for a in maps.attribute(torch.randn(2, 3, 64, 64))]
+        [torch.Size([2, 64, 32, 32]), torch.Size([2, 64, 16, 16])]
+    """
+
+    @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
+    def attribute(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        additional_forward_args: Any = None,
+        attribute_to_layer_input: bool = False,
+        *,
+        call: int | None = None,
+        internal_batch_size: int | None = None,
+        show_progress: bool = False,
+    ) -> Any:
+        """The layers' outputs (or inputs), detached, in the layers' dtype and on their device.
+
+        Args:
+            inputs: one tensor (N, ...) or a tuple of them.
+            additional_forward_args: further arguments of ``forward_func``.
+            attribute_to_layer_input: give the layers' inputs instead of their outputs.
+            call: which call of a layer that runs several times; None is the last, as in Captum.
+            internal_batch_size: at most so many examples at once; None is all of them.
+            show_progress: draw a progress bar over the examples.
+
+        Returns:
+            The tensor that the layer gives; a tuple when it gives several tensors, and for a tuple
+            of one input; a list with one entry for each layer when ``layer`` is a list.
+
+        Raises:
+            ArgumentError: a layer is not reached or gives no tensor; a ``ValueError`` and an
+                ``AssertionError``.
+        """
+        sites = layer_sites(self.forward_func, self.layer, attribute_to_layer_input, call)
+
+        def maps(chunk: Chunk) -> list[tuple[Tensor, ...]]:
+            with record(
+                self.forward_func, sites, chunk.inputs, chunk.extra, device_ids=self.device_ids
+            ) as recording:
+                return [recording.activations(i) for i in range(len(sites))]
+
+        return layer_results(
+            maps,
+            inputs,
+            None,
+            additional_forward_args,
+            several_layers=self._several_layers,
+            form=captums_form,
+            internal_batch_size=internal_batch_size,
+            show_progress=show_progress,
+            description=self.get_name(),
+        )

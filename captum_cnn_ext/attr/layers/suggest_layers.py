@@ -1,0 +1,198 @@
+"""Which layer to look at: the last convolution stage before global pooling, and earlier ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, root_module
+from captum_cnn_ext._engine.judging.input_sizes import input_shape
+from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext._engine.trace.trace_recorder import trace_of
+
+_INERT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity)
+
+
+@dataclass(frozen=True)
+class LayerSuggestion:
+    """A layer worth looking at.
+
+    Attributes:
+        name: its dotted name, as every class of ``captum_cnn_ext.attr`` takes it.
+        shape: of its output, ``(N, C, *positions)``.
+        reason: why it is suggested, in words.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    reason: str
+
+    __repr__ = brief
+
+
+@dataclass(frozen=True)
+class _Output:
+    """A call of a module, and the shape of what it gave."""
+
+    name: str
+    module: nn.Module
+    shape: tuple[int, ...]
+
+
+def suggest_layers(
+    model: nn.Module, inputs: Tensor | tuple[Tensor, ...] | int | Sequence[int]
+) -> list[LayerSuggestion]:
+    """The layers whose maps are worth looking at, the usual choice first.
+
+    First comes the end of the last convolution stage: the last place with the resolution of the
+    last convolution before the network pools its positions away. Its features are the most
+    abstract that still know where they are, which is what Grad-CAM and its relatives need. Then
+    come the ends of the earlier stages, each with a finer map and simpler features, for methods
+    that hold there too (LayerCAM, HiResCAM, ``fuse``, RefineCAM).
+
+    Cost: none where the model runs on the meta device (shapes only), else one forward pass.
+
+    Args:
+        model: a ``torch.nn.Module`` with convolutions, in evaluation mode.
+        inputs: example inputs, or a size: 224, (224, 224), (3, 224, 224) or (1, 3, 224, 224); for
+            1-D and 3-D networks with as many positions as they have.
+
+    Returns:
+        Suggestions from the last stage to the first.
+
+    Raises:
+        TypeError: ``model`` is no module.
+        ArgumentError: ``inputs`` are neither tensors nor a size; or there is no convolution stage,
+            as in vision transformers.
+
+    Example::
+
+        >>> from torchvision.models import resnet18
+        >>> from captum_cnn_ext.attr import suggest_layers
+        >>> [layer.name for layer in suggest_layers(resnet18().eval(), 64)]
+        ['layer4', 'layer3', 'layer2', 'layer1', 'relu']
+    """
+    root = root_module(model)
+    if root is None:
+        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    example = _example(root, inputs)
+    calls = [_Output(c.path, c.module, c.shape) for c in trace_of(root, example).finished]
+    last = {out.name: index for index, out in enumerate(calls)}  # the call that methods look at
+    outputs = [out for index, out in enumerate(calls) if last[out.name] == index]
+    convolutions = [i for i, out in enumerate(outputs) if _is_map(out, _ConvNd)]
+    # a convolution along channels (as ECA's attention has) gives another number of dimensions
+    like_input = [i for i in convolutions if len(outputs[i].shape) == example[0].ndim]
+    convolutions = like_input or convolutions
+    if convolutions and _is_classifier(outputs, convolutions[-1]):
+        # everything from the classifier on speaks of classes, not of features
+        outputs = outputs[: convolutions.pop()]
+    if not convolutions:
+        raise ArgumentError(
+            f"model: {type(root).__name__} runs no convolution that gives (N, C, *positions) with "
+            "several positions; pass the layer by name, and reshape_transform=tokens_to_map(...) "
+            "where it gives tokens"
+        )
+    _refuse_transformers(root, outputs, convolutions[-1])
+    return _stage_ends(outputs, convolutions)
+
+
+def _example(root: nn.Module, inputs: Any) -> tuple[Tensor, ...]:
+    """The inputs themselves, or zeros of the size asked for, on the model's device."""
+    tensors = inputs if isinstance(inputs, tuple) else (inputs,)
+    if tensors and all(isinstance(x, Tensor) for x in tensors):
+        return tensors
+    first = next((m for m in root.modules() if isinstance(m, _ConvNd)), None)
+    if first is None:
+        raise ArgumentError(f"model: {type(root).__name__} has no convolution")
+    shape = input_shape("inputs", inputs, root)
+    return (torch.zeros(shape, device=first.weight.device, dtype=first.weight.dtype),)
+
+
+def _is_map(output: _Output, kind: type = nn.Module) -> bool:
+    """Whether the output is ``(N, C, *positions)`` with several positions, from such a module."""
+    return isinstance(output.module, kind) and len(output.shape) > 2 and _size(output) > 1
+
+
+def _size(output: _Output) -> int:
+    return int(torch.Size(output.shape[2:]).numel())
+
+
+def _is_classifier(outputs: Sequence[_Output], index: int) -> bool:
+    """Whether this convolution gives a map for each class, which pooling turns into the scores."""
+    module, last = outputs[index].module, outputs[-1].shape
+    pointwise = all(n == 1 for n in getattr(module, "kernel_size", ()))
+    linear = any(isinstance(out.module, nn.Linear) for out in outputs[index:])
+    return pointwise and not linear and len(last) == 2 and last[1] == outputs[index].shape[1]
+
+
+def _refuse_transformers(root: nn.Module, outputs: Sequence[_Output], last: int) -> None:
+    """A convolution that cuts patches for attention is no convolution stage."""
+    leaves = [i for i, out in enumerate(outputs) if not list(out.module.children())]
+    later = [i for i in leaves if i > last and len(outputs[i].shape) > 2]
+    if len(later) > len(leaves) / 2:
+        raise ArgumentError(
+            f"model: the last convolution of {type(root).__name__}, {outputs[last].name!r}, comes "
+            "before most of the network, as in a vision transformer. Pass a late block's first "
+            "normalisation by name, with reshape_transform=tokens_to_map(...) or "
+            "channels_last_to_map where its layout is not recognised."
+        )
+
+
+def _stage_ends(outputs: Sequence[_Output], convolutions: Sequence[int]) -> list[LayerSuggestion]:
+    """For each resolution at which the network convolves: the module that ends its stage."""
+    found: list[LayerSuggestion] = []
+    end = len(outputs)
+    for index in reversed(convolutions):
+        positions = outputs[index].shape[2:]
+        if found and _size(outputs[index]) <= torch.Size(found[-1].shape[2:]).numel():
+            continue  # the same stage, or a shortcut that ran after the next one began
+        start = next(i for i in convolutions if outputs[i].shape[2:] == positions)
+        stage = _stage_end(outputs, convolutions, positions, range(start, end), bool(found))
+        grid = " x ".join(map(str, positions))
+        reason = (
+            f"ends an earlier stage: {stage.shape[1]} channels on {grid} positions, a finer map "
+            "of simpler features"
+            if found
+            else f"ends the last convolution stage: {stage.shape[1]} channels on {grid} positions, "
+            "the last before these are pooled or flattened away"
+        )
+        found.append(LayerSuggestion(stage.name, stage.shape, reason))
+        end = index + 1
+    return found
+
+
+def _stage_end(
+    outputs: Sequence[_Output],
+    convolutions: Sequence[int],
+    positions: tuple[int, ...],
+    calls: range,
+    earlier: bool,
+) -> _Output:
+    """The outermost module, but not most of the network, that gives the stage's last map."""
+
+    def part(name: str) -> bool:
+        inside = sum(_holds(name, outputs[i].name) or outputs[i].name == name for i in convolutions)
+        return inside <= len(convolutions) / 2
+
+    # modules that give another resolution: what is in them belongs to the step to the next stage
+    steps = [o.name for o in outputs if o.name and o.shape[2:] != positions and part(o.name)]
+    same = [
+        outputs[i]
+        for i in calls
+        if outputs[i].shape[2:] == positions
+        and outputs[i].name
+        and not isinstance(outputs[i].module, _INERT)
+    ]
+    outside = [o for o in same if not any(_holds(step, o.name) for step in steps)]
+    last = (outside if earlier and outside else same)[-1]
+    around = [o for o in same if o.name == last.name or _holds(o.name, last.name)]
+    inside = [o for o in same if _holds(last.name, o.name) and o.shape == last.shape]
+    candidates = [*reversed(around), *reversed(inside)]
+    return next((o for o in candidates if part(o.name)), candidates[-1])
+
+
+def _holds(outer: str, inner: str) -> bool:
+    return inner.startswith(f"{outer}.")

@@ -1,0 +1,8 @@
+"""Attributions and images at the resolution of the input.
+
+Backward passes with other rules (``guided_backprop.py``, ``deconvnet.py`` with
+``reconstructions.py``, ``full_grad.py``, ``guided_cam.py``), windows that are blanked
+(``occlusion.py`` with ``sliding_windows.py`` and ``window_losses.py``), images that are optimised
+(``activation_maximization.py``), and ``class_blindness.py``: whether such a picture depends on the
+class at all.
+"""

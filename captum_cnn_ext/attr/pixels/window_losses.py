@@ -1,0 +1,217 @@
+"""What the score loses when a window is blanked: through the tape, by running it, by the batch."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_cnn_ext._engine.incremental.changed_pass import Incremental, Recorded
+from captum_cnn_ext._engine.incremental.operation_tape import Refusal
+from captum_cnn_ext._engine.incremental.replaced_inputs import (
+    Example,
+    faint,
+    incremental_model,
+    judge,
+    mixes,
+    window_tile,
+)
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.captum_compat import TargetType
+from captum_cnn_ext._engine.judging.targets import select_score
+from captum_cnn_ext._engine.running.batching import in_chunks, out_of_memory
+from captum_cnn_ext._engine.running.forward import copies, run_forward
+from captum_cnn_ext._engine.to_device import to_device
+from captum_cnn_ext.attr.pixels.sliding_windows import Grid
+
+# windows in one pass: incremental ones hold less for each
+WHOLE_ROWS = {"cpu": 4, "cuda": 64}
+TILE_ROWS = {"cpu": 16, "cuda": 128}
+# a CPU is slower with more, except where so many positions leave its calls too little to do
+WHOLE_POSITIONS, TILE_POSITIONS = 2**14, 2**12
+FEWEST_WINDOWS = 8  # the recording costs six passes
+FEWEST_POSITIONS = 2**18  # of a signal, over all windows: a short one is run sooner than recorded
+
+
+class WindowLosses:
+    """One call of an occlusion: whose windows are scored, and how."""
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        tensors: tuple[Tensor, ...],
+        extra: tuple[Any, ...],
+        target: TargetType,
+        blanks: tuple[Tensor, ...],
+        most: int | None,
+        progress: dict[str, Any],
+    ) -> None:
+        self.forward_func, self.tensors, self.extra = forward_func, tensors, extra
+        self.target, self.blanks, self.most = target, blanks, most
+        self.progress = progress
+        self.model: Incremental | None = None
+        self._recorded: tuple[int, Recorded] | None = None
+
+    def example(self, n: int) -> Example:
+        return Example.of(self.forward_func, self.tensors, self.extra, self.target, n)
+
+    def by_example(
+        self, windows: list[Grid], clean: Any, incremental: bool | None, share: float | None
+    ) -> list[Tensor] | None:
+        """(N, windows) for each input, or None where a row of the output is not an example's
+        alone, or windows are so few that it does not matter."""
+        count = self.tensors[0].shape[:1]
+        outputs = (clean,) if isinstance(clean, Tensor) else ()
+        if isinstance(clean, (int, float)) or any(
+            t.shape[:1] != count for t in (*self.tensors, *outputs)
+        ):
+            return None
+        scores = select_score(clean, self.target)
+        wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        self.follow(windows, incremental)
+        if self.model is None and self._mixes(windows, wide):
+            return None
+        try:
+            return [
+                torch.stack([self.losses(i, n, grid, wide[n], share) for n in range(len(wide))])
+                for i, grid in enumerate(windows)
+            ]
+        except _OfTheBatch:
+            return None
+
+    def _mixes(self, windows: list[Grid], clean: Tensor) -> bool:
+        if sum(len(grid) for grid in windows) * len(clean) < FEWEST_WINDOWS:
+            return True
+        try:
+            return mixes(self.example(0), self.tensors[0][:1], self.blanks[0][:1], clean[:1])
+        except Exception as error:
+            # one row at a time has no others; or it counts on the user's own batch
+            return not out_of_memory(error)
+
+    def follow(self, windows: list[Grid], incremental: bool | None) -> None:
+        """Put the model on a tape, if it can be followed and is worth it."""
+        maps = [i for i, tensor in enumerate(self.tensors) if tensor.ndim > 2]
+        worth = sum(_is_worth_recording(self.tensors[i], windows[i]) for i in maps)
+        if incremental is False or (incremental is None and not worth):
+            return
+        try:
+            if torch.is_autocast_enabled(self.tensors[0].device.type):
+                raise Refusal("autocast is on, and would cast what is on the tape once more")
+            if not maps:
+                raise Refusal("no input is a signal, an image or a volume: (N, C, ...)")
+            if any(self.blanks[i].dtype != self.tensors[i].dtype for i in maps):
+                raise Refusal("the baselines change the dtype of the input")
+            place = maps[0]
+            image, blank = self.tensors[place][:1], self.blanks[place][:1]
+            grid, example = windows[place], self.example(0)
+            middle, other = torch.tensor([len(grid) // 2]), faint(image, blank)
+            replaced = torch.where(grid.masks(middle, image.device), blank, image)
+            model = incremental_model(example, place, torch.cat([replaced, other]))
+            recorded = model.recorded(example.rows())
+            tile = window_tile(image, blank, grid.starts(middle), grid.window)
+            judge(model, torch.cat([recorded.changed(place, part) for part in (tile, other)]))
+            self.model, self._recorded = model, (0, recorded)
+        except Refusal as why:
+            if incremental:
+                raise ArgumentError(f"incremental=True: {why}") from why
+
+    def losses(self, place: int, n: int, grid: Grid, clean: Tensor, share: float | None) -> Tensor:
+        """f(x) - f(x without the window) for every window of one example."""
+        if share is None or share == 1:
+            return self._losses(place, n, grid, torch.arange(len(grid)), clean)
+        numbers, matrices = grid.coarse()
+        coarse = self._losses(place, n, grid, numbers, clean)
+        losses = coarse.reshape(*(len(matrix) for matrix in matrices), 1)
+        with torch.autocast(losses.device.type, enabled=False):
+            for matrix in matrices:  # each moves its dimension behind the others
+                losses = torch.tensordot(losses, matrix.to(losses), ([0], [0]))
+        losses = losses.reshape(-1)
+        order = losses.abs().argsort(descending=True).cpu()
+        rest = order[~torch.isin(order, numbers)][: round(share * len(grid))]
+        losses[numbers.to(losses.device)] = coarse
+        if len(rest):
+            losses[rest.to(losses.device)] = self._losses(place, n, grid, rest, clean)
+        return losses
+
+    def _losses(self, place: int, n: int, grid: Grid, numbers: Tensor, clean: Tensor) -> Tensor:
+        tensor, example = self.tensors[place], self.example(n)
+        image, blank = tensor[n : n + 1], self.blanks[place][n : n + 1]
+        if self.model is not None and tensor.ndim > 2:
+            recorded = self._recording(n, example)
+            clean = example.scores(recorded.output)[0]
+            rows, order = TILE_ROWS, grid.by_border(numbers)
+        else:
+            recorded, rows, order = None, WHOLE_ROWS, torch.arange(len(numbers))
+        ordered = numbers[order]
+
+        def scores(part: slice) -> Tensor:
+            chosen = ordered[part]
+            if recorded is not None:
+                tile = window_tile(image, blank, grid.starts(chosen), grid.window)
+                return example.scores(recorded.changed(place, tile))
+            replaced = torch.where(grid.masks(chosen, image.device), blank, image)
+            try:
+                found = example.run(place, _channels_last(replaced))
+            except Exception as error:
+                if out_of_memory(error):
+                    raise
+                raise _OfTheBatch from error  # perhaps it counts on the user's own batch
+            if len(found) != len(chosen):
+                raise _OfTheBatch
+            return found
+
+        size = rows.get(tensor.device.type, rows["cuda"])
+        if tensor.device.type == "cpu":
+            most, one = (
+                (WHOLE_POSITIONS, grid.shape) if recorded is None else (TILE_POSITIONS, grid.window)
+            )
+            size = max(size, min(most // math.prod(one[1:]), rows["cuda"]))
+        size = min(self.most or size, len(ordered))
+        if size == len(tensor) > 1:
+            size -= 1  # an output of the batch would look like one for each window
+        found = in_chunks(scores, len(ordered), size, **self.progress)
+        return clean - torch.cat(found)[to_device(order.argsort(), tensor.device)]
+
+    def _recording(self, n: int, example: Example) -> Recorded:
+        assert self.model is not None
+        if self._recorded is None or self._recorded[0] != n:
+            self._recorded = None  # its memory is free before the next one takes some
+            self._recorded = n, self.model.recorded(example.rows())
+        return self._recorded[1]
+
+    def of_the_batch(self, place: int, grid: Grid, clean: Any) -> Tensor:
+        """(K, windows): what each of the whole batch's K numbers loses."""
+        tensor, blank = self.tensors[place], self.blanks[place]
+        scores = self._numbers(clean)
+
+        def loss(part: slice) -> Tensor:
+            mask = grid.masks(torch.arange(len(grid))[part], tensor.device)
+            values = list(copies((*self.tensors, *self.extra)))
+            values[place] = torch.where(mask, blank, tensor)
+            return scores - self._numbers(run_forward(self.forward_func, tuple(values)))
+
+        return torch.stack(in_chunks(loss, len(grid), 1, **self.progress), 1)
+
+    def _numbers(self, output: Any) -> Tensor:
+        """What the target selects from an output of the whole batch, (K,)."""
+        given = isinstance(output, (int, float)) or (
+            isinstance(output, Tensor) and self.target is None
+        )
+        found = torch.as_tensor(output) if given else select_score(output, self.target)
+        found = found.reshape(-1)
+        return found.to(torch.promote_types(found.dtype, torch.float32))
+
+
+def _is_worth_recording(tensor: Tensor, grid: Grid) -> bool:
+    windows = len(grid) * len(tensor)
+    long_enough = tensor.ndim > 3 or windows * tensor.shape[-1] >= FEWEST_POSITIONS
+    return windows >= FEWEST_WINDOWS and long_enough
+
+
+class _OfTheBatch(Exception):
+    """The forward does not give a row of its output for each row that it is given."""
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor

@@ -1,0 +1,126 @@
+"""What is audited: the model, and in words how it and its inputs were prepared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, runnable
+from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext._numbers import as_numbers
+from captum_cnn_ext.insights.inputs import Preprocess, normalisation
+from captum_cnn_ext.models import LoadedModel
+from captum_cnn_ext.models.loaded import ASSUMED, assumed
+
+DONE_BEFORE = "done before the audit"
+ClassNames = Sequence[str] | Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class AuditedModel:
+    """The audited model. ``mean`` and ``std`` undo the normalisation of its inputs."""
+
+    model: nn.Module
+    name: str
+    weights: str
+    notes: tuple[str, ...]
+    class_names: ClassNames | None
+    mean: list[float] | None
+    std: list[float] | None
+    preprocess: Preprocess | None
+    preprocessing: str
+
+    __repr__ = brief
+
+    @contextmanager
+    def first_pass(self) -> Iterator[None]:
+        """Where the model refuses its inputs, say that their preprocessing was only assumed."""
+        try:
+            yield
+        except ArgumentError as error:
+            guess = next((note for note in self.notes if note.startswith(ASSUMED)), None)
+            if guess is None or self.preprocessing == DONE_BEFORE:
+                raise
+            raise ArgumentError(
+                f"{error}; {guess}: pass preprocess=, from a PIL image to what the model takes "
+                "(to a command, a factory that returns the module and it)"
+            ) from error
+
+    def class_name(self, index: int) -> str:
+        """The name of a class, or its number where it has none."""
+        names = self.class_names
+        if isinstance(names, Mapping):
+            return str(names.get(index, f"class {index}"))
+        return str(names[index]) if names is not None and index < len(names) else f"class {index}"
+
+
+def audited_model(
+    model: nn.Module | LoadedModel,
+    *,
+    tensors: bool,
+    preprocess: Preprocess | None = None,
+    class_names: ClassNames | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    notes: Sequence[str] = (),
+) -> AuditedModel:
+    """Join what the model brings and what the user says; the user's word counts.
+
+    Raises:
+        TypeError: ``model`` is neither a module nor a loaded model, ``class_names`` is a text.
+    """
+    if class_names is not None and (
+        isinstance(class_names, str) or not hasattr(class_names, "__len__")
+    ):
+        raise TypeError(f"class_names={class_names!r}: expected a list of names, or a dict")
+    if isinstance(model, LoadedModel):
+        own = preprocess is None
+        return AuditedModel(
+            model.model,
+            f"{model.name or 'model'} ({type(model.model).__name__})",
+            model.weights or "not known",
+            (*model.notes, *notes),
+            model.class_names if class_names is None else class_names,
+            _floats("mean", mean) or (list(model.mean) if own else None),
+            _floats("std", std) or (list(model.std) if own else None),
+            model.preprocess if own else preprocess,
+            DONE_BEFORE if tensors else _described(preprocess or model.preprocess),
+        )
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model: expected a torch.nn.Module or a LoadedModel, got {type(model).__name__}"
+        )
+    if preprocess is None and not tensors:
+        loaded = assumed(model, "was given")
+        preprocess, notes = loaded.preprocess, (*notes, *loaded.notes)
+    found = normalisation(preprocess) or (None, None)
+    plain = runnable(model)  # compiled code does not call the hooks that Captum's methods need
+    assert isinstance(plain, nn.Module)
+    return AuditedModel(
+        plain,
+        type(plain).__name__,
+        "as they were in memory",
+        tuple(notes),
+        class_names,
+        _floats("mean", mean) or found[0],
+        _floats("std", std) or found[1],
+        preprocess,
+        DONE_BEFORE if tensors else _described(preprocess),
+    )
+
+
+def _floats(name: str, values: Sequence[float] | Tensor | None) -> list[float] | None:
+    return None if values is None else list(as_numbers(name, values))
+
+
+def _described(preprocess: Any) -> str:
+    """A preprocessing in words, without addresses in memory."""
+    text = repr(preprocess)
+    if text.startswith("<"):
+        text = getattr(preprocess, "__qualname__", type(preprocess).__qualname__)
+    return re.sub(r" at 0x[0-9a-f]+", "", text)

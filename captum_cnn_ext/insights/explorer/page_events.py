@@ -1,0 +1,180 @@
+"""The page: which handler answers what, and what is shown after it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from captum_cnn_ext.insights.explorer.computing.session import ExplorerSession
+from captum_cnn_ext.insights.explorer.handlers import Handlers
+from captum_cnn_ext.insights.explorer.page_layout import Layout
+from captum_cnn_ext.insights.explorer.views import Views
+
+LIGHT: dict[str, Any] = {
+    "concurrency_id": "light",
+    "concurrency_limit": 8,
+    "show_progress": "hidden",
+}
+SLOW: dict[str, Any] = {"concurrency_id": "slow", "concurrency_limit": 2, "show_progress": "hidden"}
+FRAME: dict[str, Any] = {
+    "concurrency_id": "frames",
+    "concurrency_limit": 2,
+    "show_progress": "hidden",
+}
+
+
+class Page:
+    """Lays the page out and connects it."""
+
+    def __init__(self, session: ExplorerSession, views: Views) -> None:
+        self.session, self.views = session, views
+        self.handlers = Handlers(session, views)
+
+    def build(self) -> gr.Blocks:
+        """The whole page."""
+        title = f"What does {self.session.subject.name} see?"
+        page: gr.Blocks
+        with gr.Blocks(analytics_enabled=False, title=title, delete_cache=(600, 3600)) as page:
+            self.ui = Layout(self.session, self.views)
+            self._connect(page)
+        return page
+
+    def _connect(self, page: gr.Blocks) -> None:
+        ui = self.ui
+        does = self.handlers
+        light: Any = partial(_on, **LIGHT)
+        begun = light(page.load, does.begin, None, [ui.photo, ui.image, ui.layer, ui.unit])
+        self._show_all(begun)
+        chosen = light(ui.samples.select, does.sample, [ui.whole], [ui.photo, ui.image])
+        sent = light(ui.image.input, does.upload, [ui.image, ui.whole], [ui.photo])
+        fitted = light(ui.whole.input, does.fit, [ui.photo, ui.whole], [ui.photo])
+        for step in (chosen, sent, fitted):
+            self._show_all(step)
+        self._layers(light)
+        self._looks(light)
+        self._work(light)
+        self._others(light)
+        page.unload(does.leave)
+
+    def _layers(self, light: Any) -> None:
+        ui = self.ui
+        does, place = self.handlers, [ui.layer, ui.unit, ui.page]
+        asked = [ui.photo, ui.unit]
+        ways = [light(ui.table.select, does.row, asked, place, trigger_mode="multiple")]
+        for button, step in ((ui.back, -1), (ui.ahead, 1)):
+            move = partial(does.neighbour, step=step)
+            ways.append(light(button.click, move, [ui.photo, ui.layer, ui.unit], place))
+        for step in ways:
+            self._show_layer(step)
+        for button, step in ((ui.former, -1), (ui.later, 1)):
+            turn = partial(does.turned, step=step)
+            self._show_grid(light(button.click, turn, [ui.layer, ui.page], [ui.page]))
+        for grid in (ui.grid, ui.live, ui.sides):
+            picked = light(grid.pick, does.picked, None, [ui.unit], trigger_mode="multiple")
+            self._show_unit(picked)
+
+    def _looks(self, light: Any) -> None:
+        ui = self.ui
+        for knob in (ui.sort, ui.scale, ui.gamma):
+            self._show_grid(light(knob.input, lambda: 0, None, [ui.page]))
+        for change in (ui.rule.change, ui.seed.change, ui.look.change):
+            self._show_reconstruction(change)
+        for change in (ui.recipe.change, ui.effort.change):
+            self._show_pattern(change)
+        frozen = light(
+            ui.freeze.click,
+            self.handlers.freeze,
+            [ui.origin, ui.layer, ui.unit],
+            [ui.origin, ui.freeze, ui.frozen],
+        )
+        self._show_grid(frozen)
+
+    def _work(self, light: Any) -> None:
+        ui = self.ui
+        does = self.handlers
+        slow: Any = partial(_on, **SLOW)
+        pattern = [ui.layer, ui.unit, ui.recipe, ui.effort]
+        slow(ui.make.click, does.make_pattern, pattern, [ui.pattern, ui.pattern_status])
+        shown = [ui.maps, ui.class_status, ui.class_code]
+        asked = [ui.photo, gr.State(), ui.methods, ui.target, ui.layer, ui.at]
+        slow(ui.explain.click, does.explain, [*asked, gr.State("class")], shown)
+        asked = [ui.photo, ui.other, ui.methods, ui.target, ui.layer, ui.at]
+        shown = [ui.pair_maps, ui.pair_status, ui.pair_maps_code]
+        slow(ui.explain_both.click, does.explain, [*asked, gr.State("pair")], shown)
+        buttons = {"pattern": ui.unmake, "class": ui.unexplain, "pair": ui.unexplain_both}
+        for kind, button in buttons.items():
+            light(button.click, does.cancel, [gr.State(kind)], None)
+
+    def _others(self, light: Any) -> None:
+        ui = self.ui
+        does = self.handlers
+        picked = light(ui.other_samples.select, does.sample, [ui.whole], [ui.other, ui.other_image])
+        sent = light(ui.other_image.input, does.upload, [ui.other_image, ui.whole], [ui.other])
+        for step in (picked, sent):
+            self._show_pair(step)
+        looks = [ui.layer, ui.unit, ui.sort, ui.scale, ui.gamma, ui.page]
+        ui.camera.stream(
+            does.frame,
+            [ui.camera, *looks],
+            [ui.live, ui.rate, ui.live_classes, ui.shot],
+            stream_every=0.1,
+            time_limit=600,
+            api_visibility="private",
+            **FRAME,
+        )
+        taken = light(
+            ui.take.click,
+            lambda shot: (shot, shot.picture) if shot else (gr.skip(), gr.skip()),
+            [ui.shot],
+            [ui.photo, ui.image],
+        )
+        self._show_all(taken)
+
+    # --- what follows what ------------------------------------------------------------------
+
+    def _show_all(self, step: Any) -> None:
+        ui = self.ui
+        says = _on(step.then, self.views.top_classes, [ui.photo], [ui.classes], **LIGHT)
+        self._show_layer(says)
+
+    def _show_layer(self, step: Any) -> None:
+        self._show_unit(self._show_grid(step))
+        self._show_pair(step)
+
+    def _show_grid(self, step: Any) -> Any:
+        ui = self.ui
+        looks = [ui.sort, ui.scale, ui.gamma, ui.page, ui.origin]
+        asked = [ui.photo, ui.layer, ui.unit, *looks]
+        shown = [ui.grid, ui.grid_code]
+        return _on(step.then, self.handlers.show_grid, asked, shown, **LIGHT)
+
+    def _show_unit(self, step: Any) -> None:
+        ui = self.ui
+        shown = [ui.facts, ui.map, ui.patches, ui.unit_code]
+        asked = [ui.photo, ui.layer, ui.unit]
+        found = _on(step.then, self.handlers.show_unit, asked, shown, **LIGHT)
+        self._show_reconstruction(found.then)
+        self._show_pattern(found.then)
+
+    def _show_reconstruction(self, event: Any) -> None:
+        ui = self.ui
+        asked = [ui.photo, ui.layer, ui.unit, ui.rule, ui.seed, ui.look]
+        shown = [ui.pixels, ui.remark, ui.pixels_code]
+        _on(event, self.handlers.show_reconstruction, asked, shown, **LIGHT)
+
+    def _show_pattern(self, event: Any) -> None:
+        ui = self.ui
+        asked = [ui.layer, ui.unit, ui.recipe, ui.effort]
+        shown = [ui.pattern, ui.pattern_status, ui.pattern_code]
+        _on(event, self.handlers.show_pattern, asked, shown, **LIGHT)
+
+    def _show_pair(self, step: Any) -> None:
+        ui = self.ui
+        asked = [ui.photo, ui.other, ui.layer]
+        _on(step.then, self.handlers.show_pair, asked, [ui.sides, ui.pair_code], **LIGHT)
+
+
+def _on(event: Any, function: Any, inputs: Any, outputs: Any, **options: Any) -> Any:
+    return event(function, inputs, outputs, api_visibility="private", **options)

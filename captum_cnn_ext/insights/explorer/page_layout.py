@@ -1,0 +1,284 @@
+"""What is where on the page."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+import gradio as gr
+
+from captum_cnn_ext.insights.explorer.computing.session import RULES, ExplorerSession
+from captum_cnn_ext.insights.explorer.computing.synthesized_units import RECIPES
+from captum_cnn_ext.insights.explorer.drawing import LOOKS
+from captum_cnn_ext.insights.explorer.handlers import PATTERN_STEPS
+from captum_cnn_ext.insights.explorer.views import HEAD, Views
+
+FIRST_METHODS = ("LayerHiResCam", "LayerLayerCam", "Saliency", "FullGrad")
+GAMMAS = [("as it is", 1.0), ("0.7", 0.7), ("0.5", 0.5), ("0.3", 0.3)]
+NO_CLASS = -1
+KEYS = (
+    "Keys in the grid: arrows move (with Shift by 3), **U** and **O** go to the layer before and "
+    "after, **B** to the next backward rule, **D** freezes the unit as origin."
+)
+
+
+def upload(**options: Any) -> gr.Image:
+    """An image input that gives the file as it came, unopened: our limits come first."""
+    image = gr.Image(type="filepath", image_mode=None, **options)
+    opened = image.preprocess
+
+    def unopened(payload: Any) -> Any:
+        plain = payload is not None and payload.path and not str(payload.url).startswith("data:")
+        return payload.path if plain else opened(payload)
+
+    # a subclass would have Gradio write a file beside this one
+    image.preprocess = unopened  # type: ignore[method-assign]
+    return image
+
+
+def asset(name: str) -> str:
+    """A file of ours that is part of the page."""
+    file = resources.files("captum_cnn_ext.insights").joinpath("templates", name)
+    return file.read_text(encoding="utf-8")
+
+
+def theme() -> gr.themes.Base:
+    """The look: fonts of the machine, so that none is asked for elsewhere."""
+    return gr.themes.Default(
+        primary_hue="orange",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )
+
+
+class Layout:
+    """Lays the page out, inside an open `gr.Blocks`; every part is an attribute."""
+
+    def __init__(self, session: ExplorerSession, views: Views) -> None:
+        self.session, self.views = session, views
+        gr.HTML(views.heading(), elem_classes="heading")
+        self.photo, self.origin = gr.State(), gr.State()
+        self.layer, self.unit, self.page = gr.State(""), gr.State(0), gr.State(0)
+        self.other, self.shot = gr.State(), gr.State()
+        with gr.Row():
+            with gr.Column(scale=1, min_width=300):
+                self._choices()
+            with gr.Column(scale=3, min_width=340), gr.Tabs():
+                with gr.Tab("Units", id="units"):
+                    self._units()
+                with gr.Tab("Classes", id="classes"):
+                    self._classes()
+                with gr.Tab("Compare", id="pair"):
+                    self._pair()
+                with gr.Tab("Camera", id="camera"):
+                    self._camera()
+
+    def _choices(self) -> None:
+        self.image = upload(
+            sources=["upload", "webcam", "clipboard"],
+            label="1 · Image",
+            height=250,
+            buttons=["fullscreen"],
+            elem_id="image",
+        )
+        self.samples = self._strip("Samples", "samples")
+        self.whole = gr.Checkbox(
+            label="Squeeze the whole image in, instead of the model's crop", elem_id="whole"
+        )
+        self.classes = gr.Label(
+            label="The network says", num_top_classes=5, show_heading=False, elem_id="says"
+        )
+        self.table = gr.Dataframe(
+            self.views.layer_rows(),
+            headers=list(HEAD),
+            datatype="str",
+            type="array",
+            label="2 · Layer (★ ends a stage)",
+            max_height=340,
+            interactive=False,
+            buttons=[],
+            show_search="search",
+            column_widths=["150px", "112px", "190px", "120px", "90px"],
+            elem_id="layers",
+        )
+
+    def _units(self) -> None:
+        with gr.Row():
+            self.back = gr.Button("◀ layer", size="sm", min_width=58, elem_id="back")
+            self.ahead = gr.Button("layer ▶", size="sm", min_width=58, elem_id="ahead")
+            self.former = gr.Button("◀ page", size="sm", min_width=58, elem_id="former")
+            self.later = gr.Button("page ▶", size="sm", min_width=58, elem_id="later")
+            self.freeze = gr.Button("Freeze as origin", size="sm", min_width=120, elem_id="freeze")
+        with gr.Row():
+            self.sort = gr.Dropdown(
+                [("strongest", "max"), ("by number", "index")],
+                value="max", label="Order", min_width=110, filterable=False,
+            )  # fmt: skip
+            self.scale = gr.Dropdown(
+                [("each map", "map"), ("whole layer", "layer")],
+                value="map", label="Scale", min_width=110, filterable=False,
+            )  # fmt: skip
+            self.gamma = gr.Dropdown(
+                GAMMAS, value=1.0, label="Gamma", min_width=110, filterable=False
+            )
+        self.frozen = gr.HTML(visible=False, elem_id="frozen")
+        with gr.Row():
+            with gr.Column(scale=3, min_width=330):
+                self.grid = gr.HTML(
+                    js_on_load=asset("explorer.js"), elem_id="grid", elem_classes="grid"
+                )
+                gr.Markdown(KEYS, elem_classes="note")
+                self.grid_code = self._code("code-grid")
+            with gr.Column(scale=2, min_width=330):
+                self._unit()
+
+    def _unit(self) -> None:
+        self.facts = gr.HTML(
+            js_on_load=asset("explorer_unit.js"), elem_id="facts", elem_classes="facts"
+        )
+        with gr.Tabs():
+            with gr.Tab("Map"):
+                self.map = self._picture("3 · The unit's map over the image", "map")
+                self.unit_code = self._code("code-unit")
+            with gr.Tab("Reconstruction"):
+                self.rule = gr.Radio(
+                    list(RULES), value="guided", label="Backward rule", elem_id="rule"
+                )
+                with gr.Row():
+                    self.seed = gr.Radio(
+                        [("strongest spot", "max"), ("whole map", "map")],
+                        value="max",
+                        label="Begin at",
+                    )
+                    self.look = gr.Dropdown(list(LOOKS), value="color", label="Look", min_width=120)
+                self.pixels = self._picture("What in the image drives it", "reconstruction")
+                self.remark = gr.HTML(elem_classes="note")
+                self.pixels_code = self._code("code-reconstruction")
+            with gr.Tab("Synthesis"):
+                with gr.Row():
+                    self.recipe = gr.Dropdown(
+                        list(RECIPES), value=RECIPES[0], label="Recipe", min_width=120
+                    )
+                    self.effort = gr.Radio(list(PATTERN_STEPS), value="quick", label="Effort")
+                with gr.Row():
+                    self.make = gr.Button("Synthesise", variant="primary", elem_id="synthesise")
+                    self.unmake = gr.Button("Cancel", elem_id="cancel-pattern")
+                self.pattern_status = gr.HTML(elem_id="pattern-status")
+                self.pattern = self._picture("Synthesised for this unit", "pattern")
+                self.pattern_code = self._code("code-pattern")
+            with gr.Tab("Patches", visible=bool(self.session.top_patches)):
+                self.patches = gr.Gallery(
+                    columns=3, label="What excites it most", elem_id="patches", buttons=[]
+                )
+
+    def _classes(self) -> None:
+        named = range(self.session.classes)
+        choices = [("the most probable class", NO_CLASS)]
+        choices += [(self.views.class_label(index), index) for index in named]
+        first = [name for name in FIRST_METHODS if name in self.session.methods]
+        with gr.Row():
+            self.target = gr.Dropdown(
+                choices, value=NO_CLASS, label="Class", filterable=True, elem_id="target"
+            )
+            self.at = gr.Radio(
+                [(f"the suggested one, {self.session.suggested[0]}", "suggested"),
+                 ("the one chosen on the left", "chosen")],
+                value="suggested", label="Layer, for the methods that take one",
+            )  # fmt: skip
+        self.methods = gr.Dropdown(
+            list(self.session.methods),
+            value=first,
+            multiselect=True,
+            label="Methods",
+            info="Occlusion, IntegratedGradients and those with Score in their name take longer; "
+            "captum-cnn-ext list-methods says what each asks and costs.",
+            elem_id="methods",
+        )
+        with gr.Row():
+            self.explain = gr.Button("Explain", variant="primary", elem_id="explain")
+            self.unexplain = gr.Button("Cancel", elem_id="cancel-class")
+        self.class_status = gr.HTML(elem_id="class-status")
+        self.maps = self._gallery("Maps of the class, strongest evidence bright", "maps", 3)
+        self.class_code = self._code("code-class")
+
+    def _pair(self) -> None:
+        with gr.Row():
+            self.other_samples = self._strip("Second image", "other-samples")
+            self.other_image = upload(
+                sources=["upload", "clipboard"],
+                label="or bring one",
+                height=140,
+                buttons=[],
+                elem_id="other-image",
+            )
+        self.sides = gr.HTML(
+            self.views.message("Pick a second image."),
+            js_on_load=asset("explorer.js"),
+            elem_id="pair",
+            elem_classes="grid",
+        )
+        self.pair_code = self._code("code-pair")
+        with gr.Row():
+            self.explain_both = gr.Button("Explain both", variant="primary", elem_id="explain-both")
+            self.unexplain_both = gr.Button("Cancel", elem_id="cancel-pair")
+        self.pair_status = gr.HTML(elem_id="pair-status")
+        self.pair_maps = self._gallery("By the methods of the tab Classes", "pair-maps", 2)
+        self.pair_maps_code = self._code("code-pair-maps")
+
+    def _camera(self) -> None:
+        with gr.Row():
+            with gr.Column(scale=1, min_width=260):
+                self.camera = upload(
+                    sources=["webcam"],
+                    streaming=True,
+                    label="Camera: its pictures stay on this machine",
+                    height=260,
+                    elem_id="camera",
+                )
+                self.rate = gr.HTML("Start the camera to see the layer live.", elem_id="rate")
+                self.live_classes = gr.Label(
+                    label="The network says", num_top_classes=5, show_heading=False
+                )
+                self.take = gr.Button("Explore the last frame", elem_id="take")
+            with gr.Column(scale=2, min_width=330):
+                self.live = gr.HTML(
+                    js_on_load=asset("explorer.js"), elem_id="live", elem_classes="grid"
+                )
+
+    def _strip(self, label: str, name: str) -> gr.Gallery:
+        """The given images, to choose one."""
+        return gr.Gallery(
+            [(photo.picture, photo.name) for photo in self.session.photos.values()],
+            columns=4,
+            allow_preview=False,
+            object_fit="cover",
+            height=84,
+            label=label,
+            show_label=False,
+            buttons=[],
+            interactive=False,
+            elem_id=name,
+        )
+
+    def _picture(self, label: str, name: str) -> gr.Image:
+        return gr.Image(
+            label=label, interactive=False, buttons=["download", "fullscreen"], elem_id=name
+        )
+
+    def _gallery(self, label: str, name: str, columns: int) -> gr.Gallery:
+        return gr.Gallery(
+            columns=columns, label=label, height="auto", object_fit="contain", elem_id=name,
+            buttons=["download", "fullscreen"],
+        )  # fmt: skip
+
+    def _code(self, name: str) -> gr.Code:
+        with gr.Accordion("Copy as code", open=False, elem_id=f"{name}-box"):
+            return gr.Code(
+                language="python",
+                label="Makes this picture",
+                interactive=False,
+                wrap_lines=True,
+                show_line_numbers=False,
+                buttons=["copy"],
+                elem_id=name,
+            )

@@ -1,0 +1,225 @@
+"""Two models, or two checkpoints of one, on the same photos."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.running.state import state_as_found
+from captum_cnn_ext.attr import LayerFeatureMaps
+from captum_cnn_ext.evidence import linear_cka
+from captum_cnn_ext.insights.report.blocks import (
+    Block,
+    Cell,
+    Column,
+    Facts,
+    Group,
+    SectionContent,
+    Table,
+    Text,
+)
+from captum_cnn_ext.insights.report.context import AuditContext, Rival
+from captum_cnn_ext.insights.report.provenance import fingerprint
+from captum_cnn_ext.insights.report.section import Section
+from captum_cnn_ext.insights.sections import two_models_maps as against_maps
+from captum_cnn_ext.insights.sections.summary import listed, percent, short
+from captum_cnn_ext.insights.sections.two_models_maps import HERE, KEY, THERE, same_outputs
+
+LAYERS = 12  # whose activations are compared
+PHOTOS = 8
+POSITIONS = 1024  # examples for the alignment
+
+
+def build(context: AuditContext) -> SectionContent:
+    """Predictions, maps, weights and activations beside each other."""
+    rival = context.rival
+    if rival is None:
+        return SectionContent([Text("There is no second model to compare with.", "note")])
+    with state_as_found(rival.subject.model, [rival.photos.inputs]):
+        with context.step("comparing predictions"):
+            blocks: list[Block] = [_both(context, rival), _predictions(context, rival)]
+        with context.step("comparing maps"):
+            blocks.append(Group("Maps", against_maps.blocks(context, rival)))
+        with context.step("comparing weights"):
+            blocks.append(Group("Weights", _weights(context, rival)))
+        with context.step("comparing activations"):
+            blocks.append(Group("What the layers see", _activations(context, rival)))
+    return SectionContent(blocks)
+
+
+def _both(context: AuditContext, rival: Rival) -> Facts:
+    subjects = context.subject, rival.subject
+    if rival.subject.weights.startswith("random"):
+        text = "The other model's weights are random: comparing with it says nothing."
+        context.find("wrong", f"{text} Load trained weights.", KEY)
+    context.keep("against/inputs", rival.photos.inputs, f"network inputs of {THERE}")
+    hashes = context.weights_sha256, fingerprint(rival.subject.model.state_dict())
+    rows = [
+        (word, f"{subject.name}, weights: {subject.weights}, SHA-256 {sha[:16]}…")
+        for word, subject, sha in zip((HERE, THERE), subjects, hashes, strict=True)
+    ]
+    notes = [("Notes on " + THERE, "; ".join(rival.subject.notes))] if rival.subject.notes else []
+    return Facts([*rows, *notes])
+
+
+def _predictions(context: AuditContext, rival: Rival) -> Group:
+    same = same_outputs(context, rival)
+    names = rival.subject if rival.subject.class_names is not None or not same else context.subject
+    rows: list[list[Cell]] = []
+    apart = []
+    for photo, name in enumerate(context.photos.names):
+        here, there = context.predicted.probabilities[photo], rival.predicted.probabilities[photo]
+        best, other = int(here.argmax()), int(there.argmax())
+        label, label_there = context.subject.class_name(best), names.class_name(other)
+        agree = best == other if same else label == label_there
+        shared = float(there[best]) if same else None
+        apart += [] if agree else [f"{short(name)} ({short(label)} or {short(label_there)})"]
+        rows.append(
+            [
+                *(name, label, float(here[best]), label_there, float(there[other]), shared),
+                "yes" if agree else "no",
+            ]
+        )
+    columns = [Column("photo"), Column(HERE), Column("probability", number=True)]
+    columns += [Column(THERE), Column("its probability", number=True)]
+    columns += [Column(f"{THERE}, for the class of {HERE}", number=True), Column("same class")]
+    count = len(rows)
+    numbers = {"photos": float(count), "same_class": float(count - len(apart))}
+    if apart:
+        text = f"The two models disagree on {len(apart)} of {count} photos: {listed(apart)}. Look "
+        context.find("unsure", f"{text}at these first.", KEY, **numbers)
+    else:
+        text = f"Both models name the same class for {count} of {count} photos."
+        context.find("fine", text, KEY, **numbers)
+    shown = [[_short(cell) for cell in row] for row in rows]
+    context.tabulate("against_predictions", "", columns, rows)
+    words = f"The same strongest class for {percent((count - len(apart)) / count)} of the photos."
+    text_columns = [Column(column.title) for column in columns]
+    return Group("Predictions", [Text(words), Table("", text_columns, shown)])
+
+
+def _short(cell: Cell) -> Cell:
+    return percent(cell) if isinstance(cell, float) else cell
+
+
+def _weights(context: AuditContext, rival: Rival) -> list[Block]:
+    own, other = context.model.state_dict(), rival.subject.model.state_dict()
+    shapes = [{name: tensor.shape for name, tensor in state.items()} for state in (own, other)]
+    if shapes[0] != shapes[1]:
+        shared = sum(shapes[1].get(name) == shape for name, shape in shapes[0].items())
+        text = f"The architectures differ: {shared} of {len(own)} tensors have the same name and "
+        return [Text(f"{text}shape. Weights are compared where all have.", "note")]
+    rows: list[list[Cell]] = []
+    for name, tensor in own.items():
+        if not tensor.is_floating_point():
+            continue
+        one, two = tensor.detach().double(), other[name].detach().to(tensor.device).double()
+        size, change = float(one.norm()), float((two - one).norm())
+        relative = change / size if size else None if change else 0.0
+        rows.append([name, tensor.numel(), relative, float((two - one).abs().max())])
+    rows.sort(key=lambda row: -_order(row[2]))
+    changed = [row for row in rows if row[3]]
+    numbers = {"tensors": float(len(rows)), "changed": float(len(changed))}
+    if changed:
+        text = f"{len(changed)} of {len(rows)} tensors of weights differ; most: {changed[0][0]}."
+        context.find("fine", text, KEY, **numbers)
+    else:
+        text = "All weights are the same: these are one model, and the comparison says nothing."
+        context.find("unsure", text, KEY, **numbers)
+    columns = [Column("tensor"), Column("values", number=True)]
+    columns += [Column("relative change", number=True), Column("largest change", number=True)]
+    words = (
+        "Relative change is the length of the difference over the length of the tensor in "
+        f"{HERE}: 0 is the same, 1 as far as zero is, √2 what two unrelated tensors of one size "
+        "have. Largest change is that of one value."
+    )
+    shown = [[_digits(cell) for cell in row] for row in rows]
+    context.tabulate("against_weights", "", columns, rows)
+    return [Text(words), Table(text, columns, shown)]
+
+
+def _order(value: Cell) -> float:
+    return float("inf") if not isinstance(value, (int, float)) else value
+
+
+def _digits(cell: Cell) -> Cell:
+    return float(f"{cell:.3g}") if isinstance(cell, float) else cell
+
+
+def _activations(context: AuditContext, rival: Rival) -> list[Block]:
+    pairs = _pairs(context, rival)
+    if not pairs:
+        return [Text("There are no layers with maps to compare.", "note")]
+    count = min(PHOTOS, len(context.photos))
+    first = _maps(context.model, context.inputs[:count], [one for one, _ in pairs])
+    second = _maps(rival.subject.model, rival.photos.inputs[:count], [two for _, two in pairs])
+    rows: list[list[Cell]] = []
+    for one, two in pairs:
+        a, b = first.get(one), second.get(two)
+        if a is None or b is None or a.ndim != 4 or b.ndim != 4:
+            continue
+        found = _examples(a, b, context.seed)
+        try:
+            rows.append([one, two, round(linear_cka(*found), 4), len(found[0])])
+        except ArgumentError:  # too few positions
+            continue
+    columns = [Column(f"layer of {HERE}"), Column(f"layer of {THERE}")]
+    columns += [Column("alignment", number=True), Column("positions", number=True)]
+    words = (
+        "Linear centred kernel alignment (Kornblith, Norouzi, Lee, Hinton, 2019, "
+        "arXiv:1905.00414; unbiased estimate): 1 where two layers see the same up to a rotation "
+        "of their channels, about 0 where they have nothing in common. Its examples are positions "
+        f"of the maps of {'the photo' if count == 1 else f'{count} photos'}, which depend on each "
+        "other: few photos make it rough."
+    )
+    if not rows:
+        return [Text("No pair of layers has enough positions to compare.", "note")]
+    return [Text(words), context.tabulate("against_activations", "", columns, rows)]
+
+
+def _pairs(context: AuditContext, rival: Rival) -> list[tuple[str, str]]:
+    """Layers of the same name where the models are built alike, else all chosen ones with all."""
+    there = {name: type(module) for name, module in rival.subject.model.named_modules()}
+    rows = [
+        row.name
+        for row in context.table
+        if row.calls == 1 and len(row.output_shapes) == 1 and len(row.output_shapes[0]) == 4
+    ]
+    kinds = dict(context.model.named_modules())
+    alike = [name for name in rows if name in there and isinstance(kinds[name], there[name])]
+    if rows and len(alike) == len(rows):
+        places = torch.linspace(0, len(alike) - 1, min(LAYERS, len(alike))).round().int().tolist()
+        return [(alike[place], alike[place]) for place in places]
+    return [(one.name, two.name) for one in context.layers for two in rival.layers]
+
+
+def _maps(model: nn.Module, inputs: Tensor, layers: list[str]) -> dict[str, Tensor]:
+    names = list(dict.fromkeys(layers))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a layer that runs twice is compared at its last call
+        found = LayerFeatureMaps(model, names).attribute(inputs)
+    return {n: maps for n, maps in zip(names, found, strict=True) if isinstance(maps, Tensor)}
+
+
+def _examples(one: Tensor, two: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Both maps' features (n, C) at the same positions, on the coarser grid, at most POSITIONS."""
+    size = min(one.shape[2], two.shape[2]), min(one.shape[3], two.shape[3])
+    parts = []
+    for maps in (one, two):
+        maps = maps if maps.shape[2:] == size else F.adaptive_avg_pool2d(maps, size)
+        parts.append(maps.permute(0, 2, 3, 1).flatten(0, 2))
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(parts[0]), generator=generator)[:POSITIONS]
+    first, second = (part[chosen.to(part.device)] for part in parts)
+    return first, second.to(first.device)
+
+
+def _steps(context: AuditContext) -> int:
+    return 4 if context.rival is not None else 1
+
+
+SECTION = Section(KEY, "Against another model", build, _steps)
