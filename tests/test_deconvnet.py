@@ -157,7 +157,7 @@ def test_fields_are_the_published_ones_and_the_gradients_support():
     model, x = nets.stack("vgg"), nets.photos(1, 65)
     trace = recorder.trace_of(model, [x])
     rows, _ = crops.cut_field(trace, trace.outputs[0])
-    assert (rows.low, rows.high, rows.step) == (-7, 10, 4)  # 18 pixels, as counted by hand
+    assert (rows.inputs(0, 0), rows.stride) == ((-7, 10), 4)  # 18 pixels, as counted by hand
     ones = nn.Sequential(*[m for m in model if not isinstance(m, (nn.ReLU, nn.BatchNorm2d))])
     for m in ones:
         if isinstance(m, nn.Conv2d):
@@ -168,6 +168,21 @@ def test_fields_are_the_published_ones_and_the_gradients_support():
     seen = x.grad[0, 0].nonzero()
     (top, left), (bottom, right) = seen.amin(0).tolist(), (seen.amax(0) + 1).tolist()
     assert crops.box((rows, rows), (6, 9), (65, 65)) == [[top, bottom], [left, right]]
+
+
+def test_one_position_spread_over_a_map_has_no_field():
+    """The filter of the whole image's size sees all of it, wherever its value is added."""
+
+    class Spread(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.near, self.far = nn.Conv2d(3, 2, 3, padding=1), nn.Conv2d(3, 2, 8)
+
+        def forward(self, x):
+            return self.near(x) + self.far(x)
+
+    trace = recorder.trace_of(Spread(), [torch.zeros(1, 3, 8, 8)])
+    assert crops.cut_field(trace, trace.outputs[0]) is None
 
 
 def test_the_strongest_channels_and_the_seeds():

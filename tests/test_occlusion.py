@@ -1,6 +1,10 @@
 """Occlusion against the literal loop, against Captum's, and against its own wrong versions."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import captum.attr
+import numpy as np
 import occlusion_models as zoo
 import pytest
 import torch
@@ -296,8 +300,36 @@ def test_not_a_number_stays_in_its_window():
     assert found[0, 0].tolist() == [[0] * 5, [0] * 5, [0, 0, 1, 0, 0], [0] * 5, [0] * 5]
 
 
+def test_a_batch_norm_of_cudnn_which_calls_its_epsilon_otherwise():
+    x, weight = zoo.images(1), torch.randn(4, 3, 3, 3).double()
+    mean, variance, scale, shift = torch.rand(4, 4).double()
+    maps = torch.conv2d(x, weight)
+    right = torch.batch_norm(maps, scale, shift, mean, variance, False, 0.0, 0.5, False)
+    given = {"weight": scale, "bias": shift, "running_mean": mean, "running_var": variance}
+    norm = changed_pass.Step(
+        torch.ops.aten.cudnn_batch_norm.default,
+        {"input": changed_pass.Ref(1), **given, "epsilon": 0.5},
+        (2, -1, -1, -1),
+    )
+    convolution = changed_pass.Step(
+        torch.ops.aten.convolution.default,
+        {"input": changed_pass.Ref(0), "weight": weight, "bias": None, "transposed": False},
+        (1,),
+    )
+    joined = changed_pass._norm_in_convolution(convolution, norm).args
+    torch.testing.assert_close(torch.conv2d(x, joined["weight"], joined["bias"]), right)
+    spans = (tiles.Span(np.zeros(1, np.int64), 1),) * 2
+    frame = SimpleNamespace(change=lambda _: tiles.Tile(maps, spans))
+    (tile,) = tile_rules._batch_norm(norm, frame)
+    torch.testing.assert_close(tile.data, right)
+
+
 MUTANTS = {
-    "off by one in the reach": (tiles.Span, "through", lambda r: lambda s, k, *a: r(s, k - 2, *a)),
+    "off by one in the reach": (
+        tiles.Span, "through", lambda r: lambda span, slide, n: r(
+            span, replace(slide, kernel=slide.kernel - 2), n
+        ),
+    ),
     "the patch one to the right": (
         tiles, "_paste_at",
         lambda r: lambda w, i, place, d: r(w, i, [*place[:-1], place[-1] + 1], d),

@@ -1,5 +1,7 @@
 """Receptive fields: published values, the support of gradients, NaN written into the image."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torch import nn
 from torchvision import models
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
-from captum_cnn_ext._engine.receptive_fields import crops, window_rules
+from captum_cnn_ext._engine.receptive_fields import crops, rules
 from captum_cnn_ext._engine.receptive_fields.nan_probe import measured_edges
 from captum_cnn_ext._engine.trace import trace_recorder as recorder
 from captum_cnn_ext.evidence import (
@@ -201,7 +203,17 @@ def circular(x):
     return F.pad(x, (1, 1, 1, 1), mode="circular")
 
 
+def signal_of_rows(x):
+    return x + F.conv1d(x.mean(3), torch.ones(4, 4, 3), stride=1, padding=1)[..., None]
+
+
+def video_of_one_image(x):
+    return F.conv3d(x[:, :, None], torch.ones(4, 4, 1, 3, 5), padding=(0, 1, 2)).squeeze(2)
+
+
 MIDDLES = {
+    "a signal": signal_of_rows,
+    "a video": video_of_one_image,
     "dilated": nn.Conv2d(4, 4, 3, dilation=(2, 3), padding=(1, 4)),
     "strided without padding": nn.Conv2d(4, 4, (3, 2), stride=(3, 2)),
     "transposed": nn.ConvTranspose2d(4, 4, 3, 2, 1),
@@ -265,6 +277,15 @@ def test_writing_into_a_part_of_a_tensor_is_noticed():
     found = receptive_field(model, "last", (3, 12, 12))
     assert found.how == "measured"
     assert found.box(3, 3) == nan_box(model, "last", (3, 12, 12), (3, 3))
+
+
+def test_what_is_summed_in_place_depends_on_all_before():
+    model = Wrapped(lambda x: x.clone().cumsum_(3)).eval()
+    found = receptive_field(model, "last", (3, 12, 12))
+    (top, bottom), (left, right) = nan_box(model, "last", (3, 12, 12), (6, 8))
+    assert found.box(6, 8)[0] == (top, bottom)
+    assert found.box(6, 8)[1][0] <= left
+    assert found.box(6, 8)[1][1] >= right
 
 
 def changed_boxes(model, image):
@@ -394,14 +415,13 @@ def test_agrees_with_the_fields_that_cut_images_for_reconstructions(zoo):
 
 @pytest.mark.parametrize("broken", ["kernel", "stride", "padding", "dilation"])
 def test_a_wrong_rule_would_be_seen(broken, monkeypatch):
-    right = window_rules.window_taps
+    right = rules.windows_of
 
-    def wrong(kernel, stride, padding, dilation):
-        given = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
-        given[broken] += 1
-        return right(**given)
+    def wrong(*args):
+        found = right(*args)
+        return {d: replace(w, **{broken: getattr(w, broken) + 1}) for d, w in found.items()}
 
-    monkeypatch.setattr(window_rules, "window_taps", wrong)
+    monkeypatch.setattr(rules, "windows_of", wrong)
     model = Wrapped(MIDDLES["dilated"]).eval()
     found = receptive_field(model, "last", (3, 22, 27))
     assert found.box(3, 4) != nan_box(model, "last", (3, 22, 27), (3, 4))

@@ -11,17 +11,12 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.incremental.operation_tape import Ref, Step
 from captum_cnn_ext._engine.incremental.tiles import Span, Tile, cut, joined, paste
+from captum_cnn_ext._engine.trace.window_arithmetic import Slide, is_pointwise, windows_of
 
 # A tile that covers this part of the map, cut out and pasted back, costs as much as the map.
 ALMOST_ALL = 0.85
 
 Change = Tile | Tensor  # part of a map, or whole maps
-ELEMENTWISE = {
-    *("relu", "hardtanh", "threshold", "clamp", "clamp_min", "leaky_relu", "elu", "celu", "selu"),
-    *("silu", "gelu", "hardswish", "hardsigmoid", "mish", "softplus", "sigmoid", "tanh", "neg"),
-    *("abs", "pow", "exp", "log", "sqrt", "rsqrt", "reciprocal", "clone", "alias", "detach"),
-    *("_to_copy", "add", "sub", "mul", "div", "rsub", "_prelu_kernel"),
-}
 
 
 class Frame(Protocol):
@@ -43,7 +38,7 @@ def through(step: Step, frame: Frame) -> list[Change] | None:
     changes = [frame.change(number) for number in step.reads()]
     if not any(isinstance(change, Tile) for change in changes):
         return None
-    rule = RULES.get(step.name) or (_elementwise if step.name in ELEMENTWISE else None)
+    rule = RULES.get(step.name) or (_elementwise if is_pointwise(step.func) else None)
     if rule is None or any(isinstance(change, Tensor) for change in changes):
         return None
     return rule(step, frame)
@@ -55,7 +50,7 @@ def needs_recorded(step: Step, shapes: Mapping[int, torch.Size]) -> bool:
     if len(reads) > 1:
         return True
     constants = [value for value in step.args.values() if isinstance(value, Tensor)]
-    if step.name in ELEMENTWISE:
+    if is_pointwise(step.func):
         return any(value.numel() > 1 for value in constants)
     if step.name == "constant_pad_nd":
         return min(step.args["pad"]) < 0 or len(step.args["pad"]) > 2 * len(shapes[reads[0]][2:])
@@ -67,48 +62,45 @@ def _tile(frame: Frame, ref: Any) -> Tile | None:
     return change if isinstance(change, Tile) else None
 
 
-def _each(value: Any, axes: int) -> tuple[int, ...]:
-    """A setting of a sliding operation, for each axis."""
-    values = tuple(value) if isinstance(value, (list, tuple)) else (value,)
-    return values * axes if len(values) == 1 else values
+def _slides(step: Step, frame: Frame, shape: torch.Size) -> list[Slide] | None:
+    """What the operation does along each axis, where nothing but windows slide along axes."""
+    windows = windows_of(step.name, step.args, shape, frame.shape(step.outputs[0]))
+    if windows is None or not windows.keys() <= set(range(2, len(shape))):
+        return None
+    slides = [windows.get(dim, Slide()) for dim in range(2, len(shape))]
+    plain = [slide for slide in slides if isinstance(slide, Slide)]
+    return plain if len(plain) == len(slides) else None
 
 
-def _sliding(
-    step: Step,
-    frame: Frame,
-    read: str,
-    kernel: tuple[int, ...],
-    stride: tuple[int, ...],
-    dilation: tuple[int, ...],
-    outside: float,
-) -> list[Change] | None:
-    """A convolution or pooling of argument ``read``, on what it reads for the outputs that change.
+def _sliding(step: Step, frame: Frame, read: str, outside: float) -> list[Change] | None:
+    """Convolution and pooling: the outputs that read the tile, from all that those read.
 
-    ``outside`` stands beyond the border of the map.
+    ``outside`` is the value beyond the border.
     """
     ref = step.args[read]
     tile = _tile(frame, ref)
     others_read = any(number >= 0 for number in step.outputs[1:])  # where a maximum lies
-    if tile is None or len(kernel) != tile.axes or others_read:
+    size = frame.shape(ref.index)
+    slides = None if tile is None or others_read else _slides(step, frame, size)
+    if tile is None or slides is None:
         return None
-    positions, size = frame.shape(step.outputs[0])[2:], frame.shape(ref.index)[2:]
-    padding = _each(step.args["padding"], tile.axes)
-    settings = list(zip(kernel, stride, padding, dilation, strict=True))
+    positions = frame.shape(step.outputs[0])[2:]
     spans = tuple(
-        span.through(*setting, count)
-        for span, setting, count in zip(tile.spans, settings, positions, strict=True)
+        span.through(slide, count)
+        for span, slide, count in zip(tile.spans, slides, positions, strict=True)
     )
     if _almost_all(spans, positions):
         return None
     windows = tile.data
-    if any(setting != (1, 1, 0, 1) for setting in settings):
+    if any(slide != Slide() for slide in slides):
         pads: tuple[int, ...] = ()  # after the last position: as far as the last output reads
-        for (k, s, p, d), count, length in zip(settings, positions, size, strict=True):
-            pads = (p, max(0, (count - 1) * s + d * (k - 1) + 1 - length - p), *pads)
-        needed = [span.needed(*setting) for span, setting in zip(spans, settings, strict=True)]
-        windows = cut(frame.padded(ref.index, pads, outside), needed)
-        moved = [span.shifted(p) for span, p in zip(tile.spans, padding, strict=True)]
-        paste(windows, needed, Tile(tile.data, tuple(moved)))
+        for slide, count, length in zip(slides, positions, size[2:], strict=True):
+            _, last = slide.inputs(0, count - 1)
+            pads = (slide.padding, max(0, last + 1 - length), *pads)
+        needed = [span.needed(slide) for span, slide in zip(spans, slides, strict=True)]
+        inside = [span.shifted(slide.padding) for span, slide in zip(needed, slides, strict=True)]
+        windows = cut(frame.padded(ref.index, pads, outside), inside)
+        paste(windows, needed, tile)
     changed = {read: windows, "padding": [0] * tile.axes, "ceil_mode": False}
     args = {k: changed.get(k, v) for k, v in step.args.items()}
     result = Step(step.func, args, ()).call(frame.base, frame.count)
@@ -120,43 +112,30 @@ def _almost_all(spans: Sequence[Span], sizes: Sequence[int]) -> bool:
 
 
 def _convolution(step: Step, frame: Frame) -> list[Change] | None:
-    a, weight = step.args, step.args["weight"]
-    if a["transposed"] or not isinstance(weight, Tensor) or isinstance(a["bias"], Ref):
+    if isinstance(step.args["weight"], Ref) or isinstance(step.args["bias"], Ref):
         return None
-    axes = weight.ndim - 2
-    stride, dilation = _each(a["stride"], axes), _each(a["dilation"], axes)
-    return _sliding(step, frame, "input", tuple(weight.shape[2:]), stride, dilation, 0.0)
+    return _sliding(step, frame, "input", 0.0)
 
 
 def _max_pool(step: Step, frame: Frame) -> list[Change] | None:
-    kernel, stride = _pooling(step, frame)
-    dilation = _each(step.args["dilation"], len(kernel))
-    return _sliding(step, frame, "self", kernel, stride, dilation, float("-inf"))
+    return _sliding(step, frame, "self", float("-inf"))
 
 
 def _average_pool(step: Step, frame: Frame) -> list[Change] | None:
     a = step.args
-    kernel, stride = _pooling(step, frame)
     # at the border an average over fewer positions; so is the last one of a ceil
-    if a["ceil_mode"] or (any(_each(a["padding"], 1)) and not a["count_include_pad"]):
+    if a["ceil_mode"] or (np.any(a["padding"]) and not a["count_include_pad"]):
         return None
-    return _sliding(step, frame, "self", kernel, stride, (1,) * len(kernel), 0.0)
-
-
-def _pooling(step: Step, frame: Frame) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Kernel and stride of a pooling."""
-    axes = len(frame.shape(step.outputs[0])) - 2
-    kernel, stride = step.args["kernel_size"], step.args["stride"]
-    return _each(kernel, axes), _each(stride or kernel, axes)
+    return _sliding(step, frame, "self", 0.0)
 
 
 def _pad(step: Step, frame: Frame) -> list[Change] | None:
-    tile, pad = _tile(frame, step.args["self"]), list(step.args["pad"])
-    if tile is None or any(pad[2 * tile.axes :]) or min(pad) < 0:
+    ref = step.args["self"]
+    tile, slides = _tile(frame, ref), _slides(step, frame, frame.shape(ref.index))
+    if tile is None or slides is None or min(step.args["pad"]) < 0:
         return None
-    before = [*pad[::2], *[0] * tile.axes][: tile.axes]  # the last axis first
-    spans = [span.shifted(by) for span, by in zip(tile.spans, before[::-1], strict=True)]
-    return [Tile(tile.data, tuple(spans))]
+    moved = (span.shifted(slide.padding) for span, slide in zip(tile.spans, slides, strict=True))
+    return [Tile(tile.data, tuple(moved))]
 
 
 def _unsqueeze(step: Step, frame: Frame) -> list[Change] | None:
@@ -187,7 +166,8 @@ def _batch_norm(step: Step, frame: Frame) -> list[Change] | None:
     if tile is None or any(isinstance(value, Ref) for value in statistics):
         return None
     mean, variance, weight, bias = statistics
-    data = F.batch_norm(tile.data, mean, variance, weight, bias, False, 0.0, a["eps"])
+    eps = a.get("eps", a.get("epsilon"))  # as cuDNN's is called
+    data = F.batch_norm(tile.data, mean, variance, weight, bias, False, 0.0, eps)
     return [tile.with_data(data)]
 
 

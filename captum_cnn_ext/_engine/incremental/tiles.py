@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.to_device import to_device
+from captum_cnn_ext._engine.trace.window_arithmetic import Ints, Slide
 
-Starts = npt.NDArray[np.int64]
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by a map's dimensions
 
 
@@ -25,23 +25,19 @@ _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by a map
 class Span:
     """Where the tiles of all rows begin along one axis, and how long each is."""
 
-    starts: Starts
+    starts: Ints
     length: int
 
-    def through(
-        self, kernel: int, stride: int, padding: int, dilation: int, positions: int
-    ) -> "Span":
-        """The positions of the output of a convolution or pooling that read any of these."""
-        reach = dilation * (kernel - 1)
-        first = -((reach - padding - self.starts) // stride)  # rounded up
-        last = (self.starts + self.length - 1 + padding) // stride
+    def through(self, slide: Slide, positions: int) -> "Span":
+        """The positions of the output of an operation that read any of these."""
+        first, last = slide.outputs(self.starts, self.starts + self.length - 1)
         first, last = first.clip(0, positions - 1), last.clip(0, positions - 1)
         return _inside(first, int((last - first).max()) + 1, positions)
 
-    def needed(self, kernel: int, stride: int, padding: int, dilation: int) -> "Span":
-        """What these outputs of a convolution or pooling read, counted in the padded input."""
-        length = (self.length - 1) * stride + dilation * (kernel - 1) + 1
-        return Span(self.starts * stride, length)
+    def needed(self, slide: Slide) -> "Span":
+        """What these outputs of an operation read of its input, border included."""
+        first, last = slide.inputs(self.starts, self.starts)
+        return Span(first, int((last - first)[0]) + (self.length - 1) * slide.stride + 1)
 
     def shifted(self, by: int) -> "Span":
         return Span(self.starts + by, self.length)
@@ -57,7 +53,7 @@ def joined(spans: Sequence[Span], positions: int) -> Span:
     return _inside(first, int((end - first).max()), positions)
 
 
-def _inside(starts: Starts, length: int, positions: int) -> Span:
+def _inside(starts: Ints, length: int, positions: int) -> Span:
     length = max(1, min(length, positions))
     return Span(starts.clip(0, positions - length), length)
 

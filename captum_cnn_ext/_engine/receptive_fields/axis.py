@@ -9,17 +9,12 @@ repeats after ``period`` positions, ``advance`` pixels further on.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
-# from output positions (n,) to the input positions (n, taps) that each reads, and which of them
-# it has; ``endless`` asks for the taps as they are far from every border
-Taps = Callable[[Ints, bool], tuple[Ints, npt.NDArray[np.bool_]]]
+from captum_cnn_ext._engine.trace.window_arithmetic import Ints, Windows
 
 FAR = 2**40  # the first pixel of a position that depends on none; its last one is -FAR
 LONGEST_PERIOD = 4096
@@ -80,9 +75,10 @@ class Axis:
         shift = turn * self.advance
         return self.first[place] + shift, self.last[place] + shift
 
-    def through(self, taps: Taps, length: int, rate: Fraction) -> Axis:
-        """After an operation with so many output positions and input positions per output one."""
-        read, have = taps(np.arange(length, dtype=np.int64), False)
+    def through(self, windows: Windows, length: int) -> Axis:
+        """After an operation with so many output positions."""
+        rate = windows.rate
+        read, have = windows.reads(np.arange(length, dtype=np.int64), False)
         have = have & (read >= 0) & (read < len(self.lows))
         read = read.clip(0, len(self.lows) - 1)
         lows = np.where(have, self.lows[read], FAR).min(1)
@@ -91,7 +87,7 @@ class Axis:
         period = scale // math.gcd(scale, repeat)
         if period > LONGEST_PERIOD:
             raise NotFollowed(f"repeats only after {period} positions")
-        read, have = taps(np.arange(period, dtype=np.int64), True)
+        read, have = windows.reads(np.arange(period, dtype=np.int64), True)
         first, last = self.endless(read)
         return Axis(
             lows,
@@ -125,78 +121,3 @@ class Axis:
     def at_once(self) -> tuple[int, int]:
         """First and last pixel that any position depends on."""
         return int(self.lows.min()), int(self.highs.max())
-
-
-def window_taps(kernel: int, stride: int, padding: int, dilation: int) -> Taps:
-    """Convolution and pooling: position q reads q stride - padding + t dilation."""
-    offsets = np.arange(kernel, dtype=np.int64) * dilation - padding
-
-    def taps(positions: Ints, endless: bool) -> tuple[Ints, npt.NDArray[np.bool_]]:
-        read = positions[:, None] * stride + offsets
-        return read, np.ones_like(read, dtype=bool)
-
-    return taps
-
-
-def transposed_taps(kernel: int, stride: int, padding: int, dilation: int) -> Taps:
-    """Transposed convolution: position q reads i where i stride - padding + t dilation = q."""
-    offsets = padding - np.arange(kernel, dtype=np.int64) * dilation
-
-    def taps(positions: Ints, endless: bool) -> tuple[Ints, npt.NDArray[np.bool_]]:
-        read, rest = np.divmod(positions[:, None] + offsets, stride)
-        return read, rest == 0
-
-    return taps
-
-
-def adaptive_taps(inputs: int, outputs: int) -> Taps:
-    """Adaptive pooling: position q reads floor(q inputs / outputs) up to the next one's start."""
-    widest = -(-inputs // outputs) + 1
-
-    def taps(positions: Ints, endless: bool) -> tuple[Ints, npt.NDArray[np.bool_]]:
-        start = positions * inputs // outputs
-        end = -(-(positions + 1) * inputs // outputs)
-        read = start[:, None] + np.arange(widest, dtype=np.int64)
-        return read, read < end[:, None]
-
-    return taps
-
-
-def resizing_taps(inputs: int, reach: tuple[int, int], source: Callable[[Ints], Ints]) -> Taps:
-    """Resizing: position q reads ``source(q) + reach``, held inside the map at its borders."""
-    offsets = np.arange(reach[0], reach[1] + 1, dtype=np.int64)
-
-    def taps(positions: Ints, endless: bool) -> tuple[Ints, npt.NDArray[np.bool_]]:
-        start = source(positions)
-        if not endless and reach[0] == 0:
-            start = start.clip(0, inputs - 1)
-        read = start[:, None] + offsets
-        read = read if endless else read.clip(0, inputs - 1)
-        return read, np.ones_like(read, dtype=bool)
-
-    return taps
-
-
-def moved_taps(start: int, step: int) -> Taps:
-    """Slices and zero padding: position q reads start + q step."""
-
-    def taps(positions: Ints, endless: bool) -> tuple[Ints, npt.NDArray[np.bool_]]:
-        read = (start + positions * step)[:, None]
-        return read, np.ones_like(read, dtype=bool)
-
-    return taps
-
-
-def mirrored_taps(inputs: int, before: int, reflect: bool) -> Taps:
-    """Padding with the map's own values, mirrored (``reflect``) or the border's repeated."""
-
-    def taps(positions: Ints, endless: bool) -> tuple[Ints, npt.NDArray[np.bool_]]:
-        read = positions - before
-        if not endless:
-            if reflect:
-                read = np.abs(read)
-                read = inputs - 1 - np.abs(inputs - 1 - read)
-            read = read.clip(0, inputs - 1)
-        return read[:, None], np.ones((len(read), 1), dtype=bool)
-
-    return taps

@@ -16,10 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.receptive_fields.axis import Axis, NotFollowed
-from captum_cnn_ext._engine.receptive_fields.branches import aligned, is_same, joined
-from captum_cnn_ext._engine.receptive_fields.crops import ELEMENTWISE
-from captum_cnn_ext._engine.receptive_fields.rules import RULES, SAME
-from captum_cnn_ext._engine.receptive_fields.window_rules import Call, Field
+from captum_cnn_ext._engine.receptive_fields.fields import Field, aligned, is_same, joined
+from captum_cnn_ext._engine.receptive_fields.rules import RULES, SAME, Call
 from captum_cnn_ext._engine.trace.forward_trace import (
     End,
     Left,
@@ -30,6 +28,7 @@ from captum_cnn_ext._engine.trace.forward_trace import (
 )
 from captum_cnn_ext._engine.trace.operation_follower import only_shaped_alike
 from captum_cnn_ext._engine.trace.trace_recorder import trace_of
+from captum_cnn_ext._engine.trace.window_arithmetic import is_pointwise
 
 Fields = tuple[Field, Field]
 _STOPS_NAN = {"nan_to_num", "nan_to_num_", "fmax", "fmin", "nansum", "nanmedian"}
@@ -182,7 +181,7 @@ def _after(
     if base in ("mm", "addmm", "bmm", "baddbmm"):
         return both(lambda a: _multiplied(a, operation.arguments, known, len(result)))
     masked = base == "index_put" and _under_one_mask(operation.arguments)
-    if masked or torch.Tag.pointwise in operation.func.tags or name in ELEMENTWISE:
+    if masked or is_pointwise(operation.func):
         return both(lambda a: joined([aligned(f[a], s, len(result)) for f, s in sources]))
     if name.startswith("_scaled_dot_product"):
         return both(lambda a: fields[a].everywhere("attention between all positions"))

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
-from captum_cnn_ext._engine.receptive_fields.axis import FAR, Ints
+from captum_cnn_ext._engine.receptive_fields.axis import FAR
 from captum_cnn_ext._engine.running.layer_recording import record
 from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext._engine.trace.model_copy import copy_structure
+from captum_cnn_ext._engine.trace.window_arithmetic import Ints
 
 AT_ONCE = 8  # probes in one forward pass
 

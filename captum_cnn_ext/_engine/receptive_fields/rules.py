@@ -7,30 +7,66 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from captum_cnn_ext._engine.receptive_fields.axis import Axis, NotFollowed
-from captum_cnn_ext._engine.receptive_fields.window_rules import (
-    Call,
-    Field,
-    adaptive_pool,
-    convolution,
-    dim_of,
-    flip,
-    pad,
-    pool,
-    resize,
-    shuffle_down,
-    shuffle_up,
-    sliced,
+from captum_cnn_ext._engine.receptive_fields.fields import Field
+from captum_cnn_ext._engine.trace.window_arithmetic import (
+    WINDOWED,
+    Adaptive,
+    is_fixed_norm,
+    windows_of,
 )
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of one operation: its name, arguments by name, its input's and output's shapes."""
+
+    name: str
+    arguments: dict[str, Any]
+    shape: tuple[int, ...]
+    result: tuple[int, ...]
+
+    def dim(self, name: str = "dim", default: int = 0) -> int:
+        """An argument that names a dimension of the input."""
+        dim = self.arguments.get(name)
+        return (default if dim is None else int(dim)) % max(len(self.shape), 1)
+
 
 Rule = Callable[[Field, Call], Field]
 
 
+def _read(field: Field, call: Call) -> Field:
+    """Where windows of positions are read, or parts of them."""
+    assert field.dim is not None
+    found = windows_of(call.name, call.arguments, call.shape, call.result) or {}
+    windows = found.get(field.dim)
+    if windows is None:
+        return field
+    if not field.is_plain(call.shape):
+        raise NotFollowed("reads windows of reshaped positions")
+    if isinstance(windows, Adaptive) and windows.results == 1 < windows.length:
+        return field.everywhere("pooling over all positions")
+    return replace(field, axis=field.axis.through(windows, call.result[field.dim]))
+
+
+def _convolution(field: Field, call: Call) -> Field:
+    if field.dim == 1:
+        return field.everywhere("a convolution over its channels")
+    return _read(field, call)
+
+
+def _shuffle(field: Field, call: Call) -> Field:
+    if field.dim == len(call.shape) - 3:
+        raise NotFollowed("shuffles positions")
+    return _read(field, call)
+
+
 def _select(field: Field, call: Call) -> Field:
     assert field.dim is not None
-    dim = dim_of(call, "dim", 0)
+    dim = call.dim()
     if dim == field.dim:
         if not field.is_plain(call.shape):
             raise NotFollowed("takes one of reshaped positions")
@@ -41,14 +77,14 @@ def _select(field: Field, call: Call) -> Field:
 
 
 def _split(field: Field, call: Call) -> Field:
-    if dim_of(call, "dim", 0) == field.dim:
+    if call.dim() == field.dim:
         raise NotFollowed("splits positions")
     return field
 
 
 def _unbind(field: Field, call: Call) -> Field:
     assert field.dim is not None
-    dim = dim_of(call, "dim", 0)
+    dim = call.dim()
     if dim == field.dim:
         raise NotFollowed("splits positions")
     return replace(field, dim=field.dim - (dim < field.dim))
@@ -76,7 +112,7 @@ def _permute(field: Field, call: Call) -> Field:
     else:
         first, second = (
             (0, count - 1) if call.name in ("t", "t_") else
-            (dim_of(call, "dim0", 0), dim_of(call, "dim1", 1))
+            (call.dim("dim0"), call.dim("dim1", 1))
         )  # fmt: skip
         order = list(range(count))
         order[first], order[second] = second, first
@@ -105,7 +141,7 @@ def _reduce(field: Field, call: Call) -> Field:
 
 def _along(field: Field, call: Call) -> Field:
     """Softmax and the like: within one dimension every value depends on all."""
-    if dim_of(call, "dim", -1) == field.dim:
+    if call.dim(default=-1) == field.dim:
         return field.everywhere(f"{call.name.lstrip('_')} over all positions")
     return field
 
@@ -122,10 +158,9 @@ def _group_norm(field: Field, call: Call) -> Field:
 
 
 def _batch_norm(field: Field, call: Call) -> Field:
-    training = call.arguments.get("training") or call.arguments.get("use_input_stats")
-    if (training or call.name == "_native_batch_norm_legit") and field.dim != 1:
-        return field.everywhere("a norm over all positions")
-    return field
+    if field.dim == 1 or is_fixed_norm(call.name, call.arguments):
+        return field
+    return field.everywhere("a norm over all positions")
 
 
 def _linear(field: Field, call: Call) -> Field:
@@ -134,21 +169,11 @@ def _linear(field: Field, call: Call) -> Field:
     return field
 
 
-def _channel_shuffle(field: Field, call: Call) -> Field:
-    if field.dim == len(call.shape) - 3:
-        raise NotFollowed("shuffles positions")
-    return field
-
-
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(("convolution", "_convolution"), convolution),
-    **dict.fromkeys(("max_pool2d_with_indices", "max_pool2d", "avg_pool2d"), pool),
-    **dict.fromkeys(("mkldnn_max_pool2d", "quantized_max_pool2d"), pool),
-    **dict.fromkeys(("_adaptive_avg_pool2d", "adaptive_avg_pool2d"), adaptive_pool),
-    "adaptive_max_pool2d": adaptive_pool,
-    **dict.fromkeys(("upsample_nearest2d", "_upsample_nearest_exact2d"), resize),
-    **dict.fromkeys(("upsample_bilinear2d", "upsample_bicubic2d"), resize),
-    **dict.fromkeys(("constant_pad_nd", "reflection_pad2d", "replication_pad2d"), pad),
+    **dict.fromkeys(WINDOWED, _read),
+    **dict.fromkeys(("convolution", "_convolution"), _convolution),
+    **dict.fromkeys(("pixel_shuffle", "pixel_unshuffle", "channel_shuffle"), _shuffle),
+    "native_channel_shuffle": _shuffle,
     **dict.fromkeys(("view", "_unsafe_view", "reshape", "unsqueeze", "squeeze"), _view),
     **dict.fromkeys(("flatten", "_reshape_alias", "unflatten"), _view),
     **dict.fromkeys(("permute", "transpose", "t"), _permute),
@@ -158,22 +183,10 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax", "cumsum", "sort"), _along),
     "topk": _along,
     **dict.fromkeys(("kthvalue", "median", "mode"), _reduce),
-    "native_layer_norm": _layer_norm,
-    "native_group_norm": _group_norm,
+    **{"native_layer_norm": _layer_norm, "native_group_norm": _group_norm},
     **dict.fromkeys(("native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"), _batch_norm),
     **dict.fromkeys(("_native_batch_norm_legit_no_training", "_native_batch_norm_legit"),
                     _batch_norm),
-    "pixel_shuffle": shuffle_up,
-    "pixel_unshuffle": shuffle_down,
-    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), _channel_shuffle),
-    "linear": _linear,
-    "slice": sliced,
-    "flip": flip,
-    "select": _select,
-    "unbind": _unbind,
-    "expand": _expand,
+    **{"linear": _linear, "select": _select, "unbind": _unbind, "expand": _expand},
 }  # fmt: skip
-SAME = {
-    *("clone", "detach", "alias", "_to_copy", "contiguous", "copy_", "lift_fresh", "lift"),
-    *("_prelu_kernel", "dropout", "native_dropout", "dropout_", "feature_dropout", "cumsum_"),
-}
+SAME = {"copy_", "lift", "native_dropout"}

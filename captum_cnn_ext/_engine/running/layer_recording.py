@@ -44,7 +44,7 @@ from captum_cnn_ext._engine.judging.arguments import (
 from captum_cnn_ext._engine.judging.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.judging.input_errors import check_rows, explained
 from captum_cnn_ext._engine.judging.inputs import check_devices
-from captum_cnn_ext._engine.receptive_fields.crops import Windows, cut_field
+from captum_cnn_ext._engine.receptive_fields.crops import CutField, cut_field
 from captum_cnn_ext._engine.running.forward import copies
 from captum_cnn_ext._engine.running.hooks import (
     Probe,
@@ -83,7 +83,7 @@ class Recording:
         self.find_end: Callable[[int | None], str] = lambda _: ""
         """Which operation ends the gradient at a site or (None) the inputs; "" for none."""
 
-    def cut_field(self, tensor: Tensor) -> Windows | None:
+    def cut_field(self, tensor: Tensor) -> CutField | None:
         """The pixels that a recorded tensor's positions see, as far as cuts of the image go."""
         assert self.recorder is not None, "record(..., follow=True) writes the operations down"
         value = self.recorder.known.get(tensor)

@@ -1,12 +1,37 @@
-"""Receptive fields where branches of a network meet, and whether two are one and the same."""
+"""An image axis in a tensor, and what becomes of two of them where branches of a network meet."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from captum_cnn_ext._engine.receptive_fields.axis import Axis
-from captum_cnn_ext._engine.receptive_fields.window_rules import Field
+
+
+@dataclass(frozen=True)
+class Field:
+    """An image axis in a tensor: what its positions depend on and where they are.
+
+    The position at index i of dimension ``dim`` is (i // inner) % (number of positions), so that
+    reshaped tensors are followed. ``dim`` None: all of the tensor depends on the same pixels, for
+    the ``reason`` given.
+    """
+
+    axis: Axis
+    dim: int | None
+    inner: int = 1
+    reason: str = ""
+
+    def everywhere(self, reason: str) -> Field:
+        """Each value depends on all positions."""
+        if self.dim is None:
+            return self
+        return Field(Axis.of_range(*self.axis.at_once()), None, 1, reason)
+
+    def is_plain(self, shape: Sequence[int]) -> bool:
+        """Whether a dimension of its own holds the positions."""
+        return self.dim is not None and shape[self.dim] == len(self.axis.lows) and self.inner == 1
 
 
 def aligned(field: Field, shape: tuple[int, ...], count: int) -> Field:
