@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from captum_cnn_ext import attr
-from captum_cnn_ext.attr.cams.base import GradientCam
+from captum_cnn_ext.attr.cams.gradient_base import GradientCam
 
 CLASSES = [
     cls

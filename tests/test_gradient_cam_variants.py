@@ -280,7 +280,7 @@ MUTANTS = {
     "smooth: last gradient": (
         LayerSmoothGradCamPlusPlus,
         "_added",
-        lambda left, right: [[tuple(SMOOTH["samples"] * t for t in ts) for ts in s] for s in right],
+        lambda left, right: [[SMOOTH["samples"] * t for t in site] for site in right],
     ),
     "smooth: no relu": (
         LayerSmoothGradCamPlusPlus,

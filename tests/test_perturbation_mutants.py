@@ -12,30 +12,30 @@ from captum_cnn_ext.attr import (
     LayerScoreCam,
 )
 from captum_cnn_ext.attr.cams import ablation_cam, averaged_score_cam, score_cam
-from captum_cnn_ext.attr.cams.perturbation_cam import PerturbationCam
+from captum_cnn_ext.attr.cams.perturbation_base import PerturbationCam
 
 
 def _softmax_over_channels(right):
-    return lambda self, maps, weights, *rest: right(self, maps, weights.softmax(1), *rest)
+    return lambda self, maps, weights: right(self, maps, weights.softmax(1))
 
 
 RECIPRO = ["recipro", "recipro, gaussian"]
 MUTANTS = {
     "sign": (
         PerturbationCam,
-        "_map",
+        "_parts",
         lambda right: lambda *a: -right(*a),
         [case for case in CASES if case not in RECIPRO],
     ),
     "sign of the map": (
         LayerReciproCam,
-        "_map",
+        "_parts",
         lambda right: lambda *a: -right(*a),
         RECIPRO,
     ),
     "softmax over channels": (
         PerturbationCam,
-        "_map",
+        "_parts",
         _softmax_over_channels,
         ["ablation", "score", "is", "ss", "opti"],
     ),

@@ -21,8 +21,9 @@ from captum_cnn_ext._engine.replay.affine_head import affine_gradients, used_ten
 from captum_cnn_ext._engine.replay.replay import Replay
 from captum_cnn_ext._engine.running.batching import Chunk
 from captum_cnn_ext._engine.running.layer_sites import Site
-from captum_cnn_ext.attr.cams.perturbation_cam import PerturbationCam, repeated, wide
-from captum_cnn_ext.attr.layers.reshape_transform import ReshapeTransform, channel_maps, flat
+from captum_cnn_ext.attr.cams.base import Evidence, Request
+from captum_cnn_ext.attr.cams.perturbation_base import PerturbationCam, repeated, wide
+from captum_cnn_ext.attr.layers.reshape_transform import ReshapeTransform, flat
 
 
 def ablation_weights(scores: Tensor, ablated: Tensor, signed: bool = False) -> Tensor:
@@ -46,14 +47,7 @@ def neighbourhood(positions: Sequence[int], part: slice, falls: Sequence[float])
 class ReplayCam(PerturbationCam):
     """Abstract: the scores of changes of the layer's own tensor, from replays of the tail."""
 
-    def _scored(
-        self,
-        site: Site,
-        chunk: Chunk,
-        reshape: ReshapeTransform | None,
-        size: int | None,
-        chunks: Callable[..., list[Tensor]],
-    ) -> list[tuple[Tensor, Tensor]]:
+    def _scored(self, site: Site, chunk: Chunk, request: Request) -> list[Evidence]:
         replay = Replay(self.forward_func, site, chunk.inputs, chunk.extra, self.device_ids)
         scores = select_score(replay.output, chunk.target)
         rounding = 64 * torch.finfo(scores.dtype).eps if scores.is_floating_point() else 0
@@ -62,26 +56,29 @@ class ReplayCam(PerturbationCam):
         gradients = affine_gradients(replay, score)
         found = []
         for i, tensor in enumerate(replay.activation):
-            maps = channel_maps(tensor, chunk.inputs, site.name, reshape)
-            where = _element_indices(tensor, maps, site.name, reshape)
+            transform = request.transform(tensor, chunk, site)
+            maps = transform(tensor)
+            where = _element_indices(tensor, maps, site.name, request.reshape_transform)
             total = self._passes(maps.shape)
             if gradients is not None:
-                slopes = channel_maps(gradients[i], chunk.inputs, site.name, reshape)
-                changed = _affine(maps, slopes, scores, self._factors(maps.shape, slice(0, total)))
+                factors = self._factors(maps.shape, slice(0, total))
+                changed = _affine(maps, transform(gradients[i]), scores, factors)
             else:
                 run = partial(self._changed, replay, chunk.target, i, where, maps.shape)
-                rows = size or replay.rows_at_once
-                passes = [chunks(partial(run, n), total, rows) for n in range(replay.length)]
-                changed = torch.stack([torch.cat(parts) for parts in passes])
+                rows = request.internal_batch_size or replay.rows_at_once
+                changed = torch.stack(
+                    [
+                        torch.cat(request.in_rows(partial(run, n), total, rows))
+                        for n in range(replay.length)
+                    ]
+                )
             weights = self._weigh(scores, changed)
-            if _all_near(
-                changed, scores, rounding
-            ):  # the tensor may have no part in the score at all
+            if _all_near(changed, scores, rounding):  # the tensor may have no part in the score
                 used = used_tensors(replay, score, observed_module(self.forward_func))
                 if not any(used):
                     raise ArgumentError(not_used(site.name))
                 weights = weights * used[i]
-            found.append((maps, weights))
+            found.append(Evidence(maps, (weights,), channels_second=True))
         return found
 
     def _changed(
@@ -219,9 +216,8 @@ class LayerReciproCam(ReplayCam):
     def _weigh(self, scores: Tensor, changed: Tensor) -> Tensor:
         return changed
 
-    def _map(self, maps: Tensor, weights: Tensor, relu: bool, summation: bool) -> Tensor:
-        scores = weights.relu() if relu else weights
-        return scores.reshape(len(maps), 1, *maps.shape[2:]).to(maps.dtype)
+    def _parts(self, activations: Tensor, scores: Tensor) -> Tensor:
+        return scores.transpose(1, 2)
 
 
 def _score_of(target: TargetType, length: int, output: Any) -> Tensor:

@@ -1,29 +1,81 @@
-"""The abstract bases of class activation maps: activation x weight, summed over channels."""
+"""The one driver of maps of a layer.
+
+A subclass of :class:`ActivationMap` fills in two methods: ``_evidence`` runs the model and says
+what it found at each layer, ``_parts`` makes each channel's part of the map from that. Everything
+else is done here: judging arguments, chunks of the batch, layouts of layers, precision, sums over
+channels, the form of the result.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar, final
 
 import torch
-from captum.attr import GradientAttribution
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import Layer
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.captum_compat import TargetType, log_usage
-from captum_cnn_ext._engine.judging.targets import as_target, select_score, target_columns
-from captum_cnn_ext._engine.running.batching import Chunk, layer_results
-from captum_cnn_ext._engine.running.layer_recording import Recording, record
+from captum_cnn_ext._engine.judging.inputs import as_tensors, check_examples
+from captum_cnn_ext._engine.judging.targets import as_target
+from captum_cnn_ext._engine.running.batching import (
+    Chunk,
+    in_chunks,
+    layer_results,
+    tuples_for_tuples,
+)
 from captum_cnn_ext._engine.running.layer_sites import Site, layer_sites
 from captum_cnn_ext.attr.layers.base import LayerMap
 from captum_cnn_ext.attr.layers.reshape_transform import ReshapeTransform, channel_transform, flat
 
-Evidence = list[list[tuple[Tensor, ...]]]
-"""For each site its tensors, each as (activation, whatever the method makes its map from, ...)."""
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What a run of the model left for the map of one tensor of a layer.
+
+    Args:
+        activation: the tensor.
+        others: what its map is made from besides: gradients, scores. Those of the activation's
+            shape have its layout.
+        channels_second: whether it has been brought to ``(N, C, *positions)``.
+    """
+
+    activation: Tensor
+    others: tuple[Tensor, ...] = ()
+    channels_second: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one call of ``attribute`` asks for, besides inputs and targets."""
+
+    sites: list[Site]
+    description: str
+    relu: bool = False
+    summation: bool = True
+    grad_kwargs: dict[str, Any] | None = None
+    reshape_transform: ReshapeTransform | None = None
+    internal_batch_size: int | None = None
+    show_progress: bool = False
+
+    def transform(self, tensor: Tensor, chunk: Chunk, site: Site) -> ReshapeTransform:
+        """What brings tensors with this one's layout to ``(N, C, *positions)``."""
+        return channel_transform(tensor, chunk.inputs, site.name, self.reshape_transform)
+
+    def channels_second(self, tensor: Tensor, chunk: Chunk, site: Site) -> Tensor:
+        """The tensor as ``(N, C, *positions)``."""
+        return self.transform(tensor, chunk, site)(tensor)
+
+    def in_rows(self, run: Callable[[slice], T], length: int, rows: int) -> list[T]:
+        """``run`` over slices of ``length`` further passes, at most so many rows at once."""
+        progress, description = self.show_progress, self.description
+        return in_chunks(run, length, rows, show_progress=progress, description=description)
+
+
 class ActivationMap(LayerMap, ABC):
-    """What every family of maps from a layer's activations shares: layers in, maps out.
+    """Abstract: maps of layers, made from their activations and what else a run of the model gives.
 
     Args:
         forward_func: the model, or any function of the inputs that runs it.
@@ -31,6 +83,12 @@ class ActivationMap(LayerMap, ABC):
         device_ids: the replicas' devices, where ``forward_func`` runs a ``DataParallel`` model.
     """
 
+    _counts_rows = False  # whether further passes are counted by a progress bar, not the examples
+    _joins_chunks = False  # whether the map of an example depends on the examples beside it
+    _sums_channels = True  # whether the parts are channels', which attr_dim_summation is about
+    _why_one_map = ""  # why channels cannot be had one by one, where that is so
+
+    @final
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     def attribute(
         self,
@@ -59,12 +117,15 @@ class ActivationMap(LayerMap, ABC):
             attribute_to_layer_input: explain the layer's input instead of its output.
             relu_attributions: keep the positive part only, as most papers draw it.
             attr_dim_summation: sum over channels; False keeps each channel's part.
-            grad_kwargs: passed to ``torch.autograd.grad``.
+            grad_kwargs: passed to ``torch.autograd.grad``, by methods that take gradients.
             call: which call of a layer that runs several times; None is the last, as in Captum.
             reshape_transform: from the layer's tensor to ``(N, C, *positions)``, for tokens and
-                channels-last layers.
-            internal_batch_size: at most so many examples at once; None is all of them.
-            show_progress: draw a progress bar over the examples.
+                channels-last layers. Where changed elements are put back into the layer
+                (Ablation-CAM, Recipro-CAM) it may move and leave out elements, not compute.
+            internal_batch_size: at most so many examples at once, and so many rows of further
+                passes; None is all examples, and as many rows as fit well in the device's memory.
+            show_progress: draw a progress bar over the examples, or over further passes where a
+                method makes many for each example.
 
         Returns:
             (N, 1, H, W), or (N, C, H, W) without summation, detached, in the layer's dtype and on
@@ -76,215 +137,139 @@ class ActivationMap(LayerMap, ABC):
                 tokens; a ``ValueError`` and an ``AssertionError``.
             TargetError: the output has no such target; an ``IndexError`` besides.
         """
-        sites = layer_sites(self.forward_func, self.layer, attribute_to_layer_input, call)
-
-        def maps(chunk: Chunk) -> list[tuple[Tensor, ...]]:
-            evidence = self._evidence(chunk, sites, grad_kwargs)
-            return self._maps(
-                evidence, chunk, sites, reshape_transform, relu_attributions, attr_dim_summation
-            )
-
-        return layer_results(
-            maps,
-            inputs,
-            as_target(target),
-            additional_forward_args,
-            several_layers=self._several_layers,
+        request = self._request(
+            attribute_to_layer_input,
+            call,
+            relu=relu_attributions,
+            summation=attr_dim_summation,
+            grad_kwargs=grad_kwargs,
+            reshape_transform=reshape_transform,
             internal_batch_size=internal_batch_size,
             show_progress=show_progress,
-            description=self.get_name(),
+        )
+        given = inputs, as_target(target), additional_forward_args
+        if self._joins_chunks:
+            return self._of_all(lambda tensor: self._map((tensor,), request), request, *given)
+
+        def maps(chunk: Chunk) -> list[tuple[Tensor, ...]]:
+            return self._maps(self._evidence(chunk, request), chunk, request)
+
+        return self._results(maps, request, *given)
+
+    @abstractmethod
+    def _evidence(self, chunk: Chunk, request: Request) -> list[list[Evidence]]:
+        """Run the model: for each site, the evidence of each of its tensors."""
+
+    @abstractmethod
+    def _parts(self, activations: Tensor, *others: Any, **_: Any) -> Tensor:
+        """Each channel's part of the map: (n, k, p) and the evidence's others -> (n, k, p)."""
+
+    @final
+    def _request(self, at_input: bool, call: int | None, **options: Any) -> Request:
+        sites = layer_sites(self.forward_func, self.layer, at_input, call)
+        request = Request(sites, self.get_name(), **options)
+        if self._why_one_map and not request.summation:
+            why = self._why_one_map.format(type(self).__name__)
+            raise ArgumentError(f"attr_dim_summation=False: {why}")
+        return request
+
+    @final
+    def _results(
+        self,
+        run: Callable[[Chunk], list[tuple[Tensor, ...]]],
+        request: Request,
+        *given: Any,
+        form: Callable[[tuple[Tensor, ...], Any], Any] = tuples_for_tuples,
+    ) -> Any:
+        """``run`` over chunks of inputs, targets and more, joined, in the form users expect."""
+        return layer_results(
+            run,
+            *given,
+            several_layers=self._several_layers,
+            form=form,
+            internal_batch_size=request.internal_batch_size,
+            show_progress=request.show_progress and not self._counts_rows,
+            description=request.description,
         )
 
-    @abstractmethod
-    def _evidence(
-        self, chunk: Chunk, sites: list[Site], grad_kwargs: dict[str, Any] | None
-    ) -> Evidence:
-        """Run the model: for each site its activations, each with what the map is made from."""
+    @final
+    def _of_all(self, make: Callable[[Tensor], Any], request: Request, *given: Any) -> Any:
+        """What ``make`` makes of each tensor of the layers, all chunks of the batch joined."""
+        check_examples(as_tensors(given[0]))
 
-    @abstractmethod
-    def _parts(self, activations: Tensor, *evidence: Any, **_: Any) -> Tensor:
-        """Each channel's part of the map: (n, k, p) and evidence -> (n, k, p)."""
+        def activations(chunk: Chunk) -> list[tuple[Tensor, ...]]:
+            found = zip(request.sites, self._evidence(chunk, request), strict=True)
+            return [
+                tuple(request.channels_second(e.activation, chunk, site) for e in evidence)
+                for site, evidence in found
+            ]
 
+        def form(tensors: tuple[Tensor, ...], inputs: Any) -> Any:
+            return tuples_for_tuples(tuple(map(make, tensors)), inputs)
+
+        return self._results(activations, request, *given, form=form)
+
+    @final
     def _maps(
-        self,
-        evidence: Evidence,
-        chunk: Chunk,
-        sites: list[Site],
-        reshape_transform: ReshapeTransform | None,
-        relu: bool,
-        summation: bool,
+        self, evidence: list[list[Evidence]], chunk: Chunk, request: Request
     ) -> list[tuple[Tensor, ...]]:
         """relu?(sum_k part_k) of every tensor at every site, positions as its activation has."""
-        return [
-            tuple(
-                self._map(
-                    _channels_second(tensors, chunk, site, reshape_transform), relu, summation
-                )
-                for tensors in found
-            )
-            for site, found in zip(sites, evidence, strict=True)
+        found = [
+            tuple(self._map(_channels_second(e, chunk, site, request), request) for e in each)
+            for site, each in zip(request.sites, evidence, strict=True)
         ]
+        return self._of_layers(found, request.sites)
 
-    def _map(self, tensors: Sequence[Tensor], relu: bool, summation: bool) -> Tensor:
+    @final
+    def _map(self, tensors: Sequence[Tensor], request: Request) -> Tensor:
         # half precision would underflow in products of gradients
         dtype = torch.promote_types(tensors[0].dtype, torch.float32)
         maps = self._parts(*(flat(tensor).to(dtype) for tensor in tensors))
-        maps = maps.sum(1, keepdim=True) if summation else maps
-        maps = maps.relu() if relu else maps
+        maps = maps.sum(1, keepdim=True) if request.summation and self._sums_channels else maps
+        maps = maps.relu() if request.relu else maps
         maps = maps.reshape(*maps.shape[:2], *tensors[0].shape[2:])
         return maps.to(tensors[0].dtype)
 
+    def _of_layers(
+        self, maps: list[tuple[Tensor, ...]], sites: Sequence[Site]
+    ) -> list[tuple[Tensor, ...]]:
+        """The layers' maps as they are returned: one by one, but for ``JoinedLayers``."""
+        return maps
 
-class ClassActivationMap(ActivationMap, ABC):
-    """Abstract: a map that is activation x weight, summed over channels."""
+
+class JoinedLayers(ActivationMap, ABC):
+    """Abstract: one map from the maps of several layers, whatever their number."""
+
+    _why_one_map = "channels of different layers do not correspond, so {} has one map only"
+
+    @property
+    def _several_layers(self) -> bool:
+        return False
 
     @abstractmethod
-    def _weights(self, activations: Tensor, *evidence: Any, **_: Any) -> Tensor:
-        """The method's formula: (n, k, p) and evidence -> weights (n, k, 1) or (n, k, p)."""
+    def _joined(self, maps: list[Tensor]) -> Tensor:
+        """One map (N, 1, *positions) from that of each layer."""
 
-    def _parts(self, activations: Tensor, *evidence: Any, **_: Any) -> Tensor:
-        return self._weights(activations, *evidence) * activations
-
-
-class GradientCam(ClassActivationMap, GradientAttribution, ABC):
-    """Abstract: a class activation map from one forward pass and one backward pass of its tail."""
-
-    _twice = False  # whether second derivatives are taken
-
-    def __init__(
-        self,
-        forward_func: Callable[..., Any],
-        layer: Layer | Sequence[Layer],
-        device_ids: list[int] | None = None,
-    ) -> None:
-        ClassActivationMap.__init__(self, forward_func, layer, device_ids)
-        GradientAttribution.__init__(self, forward_func)
-
-    def attribute_targets(
-        self,
-        inputs: Tensor | tuple[Tensor, ...],
-        targets: Sequence[int | tuple[int, ...] | list[int]] | Tensor,
-        additional_forward_args: Any = None,
-        attribute_to_layer_input: bool = False,
-        relu_attributions: bool = False,
-        attr_dim_summation: bool = True,
-        grad_kwargs: dict[str, Any] | None = None,
-        *,
-        call: int | None = None,
-        reshape_transform: ReshapeTransform | None = None,
-        internal_batch_size: int | None = None,
-        show_progress: bool = False,
-    ) -> Any:
-        """The maps of T targets of each input: what T calls of ``attribute`` give, in one forward.
-
-        Cost: the forward pass of one ``attribute`` and T backward passes, which go no further
-        down than the (first) layer.
-
-        Args:
-            inputs: one tensor (N, ...) or a tuple of them.
-            targets: T targets that all inputs share, as a list or a tensor (T,) of class indices
-                (a list of tuples where the output has more dimensions); or each input's own T,
-                as a tensor (N, T) or a list of N lists.
-            additional_forward_args: as in ``attribute``, and so is every argument after it.
-
-        Returns:
-            (N, T, 1, H, W), or (N, T, C, H, W) without summation; a tuple or list of these where
-            ``attribute`` gives one.
-
-        Raises:
-            ArgumentError: as ``attribute``; or ``targets`` is empty or of another form.
-
-        Example::
-
-            >>> import torch
-            >>> from torchvision.models import resnet18
-            >>> from captum_cnn_ext.attr import LayerHiResCam
-            >>> cam = LayerHiResCam(resnet18().eval(), "layer4")
-            >>> cam.attribute_targets(torch.randn(2, 3, 64, 64), [1, 5, 7]).shape
-            torch.Size([2, 3, 1, 2, 2])
-        """
-        sites = layer_sites(self.forward_func, self.layer, attribute_to_layer_input, call)
-        columns = target_columns(targets, inputs)
-
-        def maps(chunk: Chunk) -> list[tuple[Tensor, ...]]:
-            def use(evidence: Evidence) -> list[tuple[Tensor, ...]]:
-                return self._maps(
-                    evidence, chunk, sites, reshape_transform, relu_attributions, attr_dim_summation
+    @final
+    def _of_layers(
+        self, maps: list[tuple[Tensor, ...]], sites: Sequence[Site]
+    ) -> list[tuple[Tensor, ...]]:
+        for site, found in zip(sites, maps, strict=True):
+            if len(found) != 1 or found[0].ndim < 3:
+                raise ArgumentError(
+                    f"layer {site.name!r}: {type(self).__name__} joins layers with one tensor (N, "
+                    f"C, *positions) each; this gives {[tuple(m.shape) for m in found]}"
                 )
-
-            each = columns.of(chunk.target)
-            found = self._each_target(chunk, sites, each, grad_kwargs, use)
-            return [
-                tuple(torch.stack(tensors, 1) for tensors in zip(*site, strict=True))
-                for site in zip(*found, strict=True)
-            ]
-
-        return layer_results(
-            maps,
-            inputs,
-            columns.own,
-            additional_forward_args,
-            several_layers=self._several_layers,
-            internal_batch_size=internal_batch_size,
-            show_progress=show_progress,
-            description=self.get_name(),
-        )
-
-    def _evidence(
-        self, chunk: Chunk, sites: list[Site], grad_kwargs: dict[str, Any] | None
-    ) -> Evidence:
-        return self._each_target(chunk, sites, [chunk.target], grad_kwargs, lambda found: found)[0]
-
-    def _each_target(
-        self,
-        chunk: Chunk,
-        sites: list[Site],
-        targets: Sequence[TargetType],
-        grad_kwargs: dict[str, Any] | None,
-        use: Callable[[Evidence], T],
-    ) -> list[T]:
-        """Run the model once; what ``use`` makes of each target's evidence, one after another."""
-        keep = {**(grad_kwargs or {}), "retain_graph": True}
-        with record(
-            self.forward_func,
-            sites,
-            chunk.inputs,
-            chunk.extra,
-            gradients=True,
-            differentiable_twice=self._twice,
-            device_ids=self.device_ids,
-        ) as recording:
-            return [
-                use(self._found(recording, sites, target, grad_kwargs if left == 0 else keep))
-                for left, target in zip(reversed(range(len(targets))), targets, strict=True)
-            ]
-
-    def _found(
-        self,
-        recording: Recording,
-        sites: list[Site],
-        target: TargetType,
-        grad_kwargs: dict[str, Any] | None,
-    ) -> Evidence:
-        """One target's evidence: activations and gradients."""
-        gradients = recording.gradients(self._score(recording.output, target), grad_kwargs)
-        return [
-            list(zip(recording.activations(i), gradients[i], strict=True))
-            for i in range(len(sites))
-        ]
-
-    def _score(self, output: Any, target: TargetType) -> Tensor:
-        """What is explained: the target's score of each example."""
-        return select_score(output, target)
+        return [(self._joined([found[0] for found in maps]),)]
 
 
 def _channels_second(
-    tensors: tuple[Tensor, ...],
-    chunk: Chunk,
-    site: Site,
-    reshape_transform: ReshapeTransform | None,
+    evidence: Evidence, chunk: Chunk, site: Site, request: Request
 ) -> list[Tensor]:
-    """A site's tensors with channels second; what is not shaped as the activation stays."""
-    first = tensors[0]
-    transform = channel_transform(first, chunk.inputs, site.name, reshape_transform)
+    """The evidence's tensors with channels second; what is not shaped as the activation stays."""
+    first = evidence.activation
+    tensors = [first, *evidence.others]
+    if evidence.channels_second:
+        return tensors
+    transform = request.transform(first, chunk, site)
     return [transform(t) if t.shape == first.shape else t for t in tensors]

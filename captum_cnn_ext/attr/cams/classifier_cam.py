@@ -11,9 +11,9 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_
 from captum_cnn_ext._engine.judging.captum_compat import TargetType
 from captum_cnn_ext._engine.judging.targets import select_score
 from captum_cnn_ext._engine.running.batching import Chunk
-from captum_cnn_ext._engine.running.layer_recording import Recording, record
-from captum_cnn_ext._engine.running.layer_sites import Site
-from captum_cnn_ext.attr.cams.base import Evidence, GradientCam, T
+from captum_cnn_ext._engine.running.layer_recording import Recording
+from captum_cnn_ext.attr.cams.base import Evidence, Request
+from captum_cnn_ext.attr.cams.gradient_base import GradientCam, T
 
 _POOL = (*AVERAGING, "Div")
 
@@ -73,30 +73,25 @@ class LayerCam(GradientCam):
     def _each_target(
         self,
         chunk: Chunk,
-        sites: list[Site],
+        request: Request,
         targets: Sequence[TargetType],
-        grad_kwargs: dict[str, Any] | None,
-        use: Callable[[Evidence], T],
+        use: Callable[[list[list[Evidence]]], T],
     ) -> list[T]:
         if self.classifier is None:
-            return super()._each_target(chunk, sites, targets, grad_kwargs, use)
-        with record(
-            self.forward_func, sites, chunk.inputs, chunk.extra, device_ids=self.device_ids
-        ) as recording:
-            found = [recording.activations(i) for i in range(len(sites))]
-        return [use([[(a, self._rows(a, t)) for a in site] for site in found]) for t in targets]
+            return super()._each_target(chunk, request, targets, use)
+        found = self._activations(chunk, request.sites)
+        return [
+            use([[Evidence(a, (self._rows(a, target),)) for a in site] for site in found])
+            for target in targets
+        ]
 
     def _found(
-        self,
-        recording: Recording,
-        sites: list[Site],
-        target: TargetType,
-        grad_kwargs: dict[str, Any] | None,
-    ) -> Evidence:
+        self, recording: Recording, target: TargetType, request: Request
+    ) -> list[list[Evidence]]:
         scores = self._score(recording.output, target)
-        for i, site in enumerate(sites):
+        for i, site in enumerate(request.sites):
             _check_linear_head(recording.operations_after(i, scores), site.name)
-        return super()._found(recording, sites, target, grad_kwargs)
+        return super()._found(recording, target, request)
 
     def _rows(self, activation: Tensor, target: TargetType) -> Tensor:
         """The classifier's weights for each example's target class, shape (N, K)."""

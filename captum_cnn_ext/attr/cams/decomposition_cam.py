@@ -6,16 +6,14 @@ so that these classes stand in a loop with Captum's and ours: there is no class 
 
 from abc import ABC
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, final
 
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose
 from captum_cnn_ext._engine.running.batching import Chunk
-from captum_cnn_ext._engine.running.layer_recording import record
-from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext._numbers import as_number
-from captum_cnn_ext.attr.cams.base import ActivationMap, Evidence
+from captum_cnn_ext.attr.cams.base import ActivationMap, Evidence, Request
 from captum_cnn_ext.attr.cams.principal_components import first_direction, kernel_projection
 
 # --- the formulas: A of shape (n, k, p) -> each channel's part of the map ----------------------
@@ -39,13 +37,10 @@ def fem_parts(activations: Tensor, deviations: float = 2.0) -> Tensor:
 class DecompositionCam(ActivationMap, ABC):
     """Abstract: a map from one forward pass that stops at the layer."""
 
-    def _evidence(
-        self, chunk: Chunk, sites: list[Site], grad_kwargs: dict[str, Any] | None
-    ) -> Evidence:
-        with record(
-            self.forward_func, sites, chunk.inputs, chunk.extra, device_ids=self.device_ids
-        ) as recording:
-            return [[(a,) for a in recording.activations(i)] for i in range(len(sites))]
+    @final
+    def _evidence(self, chunk: Chunk, request: Request) -> list[list[Evidence]]:
+        found = self._activations(chunk, request.sites)
+        return [[Evidence(activation) for activation in site] for site in found]
 
 
 class LayerEigenCam(DecompositionCam):
@@ -168,6 +163,8 @@ class LayerKPCACam(DecompositionCam):
         torch.Size([2, 1, 4, 4])
     """
 
+    _why_one_map = "a kernel's principal component has no channels; LayerEigenCam has"
+
     def __init__(
         self,
         forward_func: Callable[..., Any],
@@ -180,14 +177,6 @@ class LayerKPCACam(DecompositionCam):
         DecompositionCam.__init__(self, forward_func, layer, device_ids)
         self.kernel = choose("kernel", kernel, ["sigmoid", "rbf", "linear"])
         self.gamma = None if gamma is None else as_number("gamma", gamma, above=0)
-
-    def _map(self, tensors: Sequence[Tensor], relu: bool, summation: bool) -> Tensor:
-        if not summation:
-            raise ArgumentError(
-                "attr_dim_summation=False: a kernel's principal component has no channels; "
-                "LayerEigenCam has"
-            )
-        return super()._map(tensors, relu, summation)
 
     def _parts(self, activations: Tensor) -> Tensor:
         return kernel_projection(activations, self.kernel, self.gamma)

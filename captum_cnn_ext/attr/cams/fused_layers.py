@@ -8,12 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose
-from captum_cnn_ext._engine.running.batching import Chunk
-from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext._numbers import as_count
-from captum_cnn_ext.attr.cams.base import Evidence, GradientCam
+from captum_cnn_ext.attr.cams.base import JoinedLayers
+from captum_cnn_ext.attr.cams.gradient_base import GradientCam
 from captum_cnn_ext.attr.cams.gradient_cam import BASES, base_weights
-from captum_cnn_ext.attr.layers.reshape_transform import ReshapeTransform
 
 _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 _SCALE = 2.0  # of the tanh: Jiang 2021, section III-D
@@ -101,7 +99,7 @@ def _resized(maps: Tensor, positions: list[int]) -> Tensor:
     return F.interpolate(maps, positions, mode=_MODES[maps.ndim - 2], align_corners=False)
 
 
-class LayerRefineCam(GradientCam):
+class LayerRefineCam(JoinedLayers, GradientCam):
     r"""RefineCAM: the product of the maps of several layers, from one forward and backward pass.
 
     .. math:: L = \prod_l U\,\frac{\mathrm{relu}(M_l) - \min}{\max - \min}
@@ -143,32 +141,8 @@ class LayerRefineCam(GradientCam):
         GradientCam.__init__(self, forward_func, layer, device_ids)
         self.base, self.size = choose("base", base, list(BASES)), size
 
-    @property
-    def _several_layers(self) -> bool:
-        return False  # whatever their number, one map comes out
-
-    def _maps(
-        self,
-        evidence: Evidence,
-        chunk: Chunk,
-        sites: list[Site],
-        reshape_transform: ReshapeTransform | None,
-        relu: bool,
-        summation: bool,
-    ) -> list[tuple[Tensor, ...]]:
-        if not summation:
-            raise ArgumentError(
-                "attr_dim_summation=False: channels of different layers do not correspond, so "
-                "LayerRefineCam has one map only"
-            )
-        layers = super()._maps(evidence, chunk, sites, reshape_transform, relu, summation)
-        for site, found in zip(sites, layers, strict=True):
-            if len(found) != 1 or found[0].ndim < 3:
-                raise ArgumentError(
-                    f"layer {site.name!r}: LayerRefineCam joins layers with one tensor (N, C, "
-                    f"*positions) each; this gives {[tuple(m.shape) for m in found]}"
-                )
-        return [(fuse([found[0] for found in layers], "product", self.size),)]
+    def _joined(self, maps: list[Tensor]) -> Tensor:
+        return fuse(maps, "product", self.size)
 
     def _weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
         return base_weights(self.base, activations, gradients, type(self).__name__)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import Layer
-from captum_cnn_ext.attr.cams.base import GradientCam
+from captum_cnn_ext.attr.cams.gradient_base import GradientCam
 
 # --- the formulas: (A, g) of shape (n, k, p) -> weights (n, k, 1) or (n, k, p) -----------------
 

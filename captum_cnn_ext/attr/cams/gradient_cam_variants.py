@@ -15,10 +15,10 @@ from captum_cnn_ext._engine.judging.captum_compat import TargetType
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.targets import select_score
 from captum_cnn_ext._engine.running.batching import Chunk
-from captum_cnn_ext._engine.running.layer_recording import Recording, record
-from captum_cnn_ext._engine.running.layer_sites import Site
+from captum_cnn_ext._engine.running.layer_recording import Recording
 from captum_cnn_ext._numbers import as_count, as_number, as_seed
-from captum_cnn_ext.attr.cams.base import Evidence, GradientCam, T
+from captum_cnn_ext.attr.cams.base import Evidence, Request
+from captum_cnn_ext.attr.cams.gradient_base import GradientCam, T
 from captum_cnn_ext.attr.cams.gradient_cam import BASES, base_weights, warn_where_ill_posed
 from captum_cnn_ext.attr.cams.principal_components import first_direction
 
@@ -108,32 +108,27 @@ class LayerSmoothGradCamPlusPlus(GradientCam):
     def _each_target(
         self,
         chunk: Chunk,
-        sites: list[Site],
+        request: Request,
         targets: Sequence[TargetType],
-        grad_kwargs: dict[str, Any] | None,
-        use: Callable[[Evidence], T],
+        use: Callable[[list[list[Evidence]]], T],
     ) -> list[T]:
-        with record(
-            self.forward_func, sites, chunk.inputs, chunk.extra, device_ids=self.device_ids
-        ) as recording:
-            clean = [recording.activations(i) for i in range(len(sites))]
-        moments: list[Any] = [None] * len(targets)
+        clean = self._activations(chunk, request.sites)
+        totals: list[list[list[Tensor]]] = []
         for inputs in self._noisy(chunk.inputs):
             noisy = replace(chunk, inputs=inputs)
-            found = super()._each_target(noisy, sites, targets, grad_kwargs, self._powers)
-            for i, powers in enumerate(found):
-                moments[i] = powers if moments[i] is None else _added(moments[i], powers)
+            found = super()._each_target(noisy, request, targets, _powers)
+            totals = list(map(_added, totals, found)) if totals else found
         return [
             use(
                 [
                     [
-                        (a, *(total / self.samples for total in m))
-                        for a, m in zip(*pair, strict=True)
+                        Evidence(a, (powers / self.samples).unbind())
+                        for a, powers in zip(*site, strict=True)
                     ]
-                    for pair in zip(clean, moment, strict=True)
+                    for site in zip(clean, total, strict=True)
                 ]
             )
-            for moment in moments
+            for total in totals
         ]
 
     def _noisy(self, inputs: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
@@ -152,15 +147,6 @@ class LayerSmoothGradCamPlusPlus(GradientCam):
 
         for _ in range(self.samples):
             yield tuple(disturbed(x) for x in inputs)
-
-    @staticmethod
-    def _powers(evidence: Evidence) -> Evidence:
-        """g, g^2, g^3 in at least single precision, where cubes of small numbers survive."""
-        wide = [
-            [g.to(torch.promote_types(g.dtype, torch.float32)) for _, g in site]
-            for site in evidence
-        ]
-        return [[(g, g**2, g**3) for g in site] for site in wide]
 
     def _weights(self, activations: Tensor, first: Tensor, second: Tensor, third: Tensor) -> Tensor:
         warn_where_ill_posed(activations, type(self).__name__)
@@ -257,17 +243,13 @@ class LayerShapleyCam(GradientCam):
     _twice = True
 
     def _found(
-        self,
-        recording: Recording,
-        sites: list[Site],
-        target: TargetType,
-        grad_kwargs: dict[str, Any] | None,
-    ) -> Evidence:
+        self, recording: Recording, target: TargetType, request: Request
+    ) -> list[list[Evidence]]:
         scores = self._score(recording.output, target)
-        found = recording.gradients_and_curvature(scores, grad_kwargs)
+        curved = recording.gradients_and_curvature(scores, request.grad_kwargs)
         return [
-            [(a, *pair) for a, pair in zip(recording.activations(i), found[i], strict=True)]
-            for i in range(len(sites))
+            [Evidence(a, pair) for a, pair in zip(recording.activations(i), found, strict=True)]
+            for i, found in enumerate(curved)
         ]
 
     def _weights(self, activations: Tensor, gradients: Tensor, hessian_product: Tensor) -> Tensor:
@@ -303,9 +285,13 @@ class LayerEigenGradCam(GradientCam):
         return eigen_grad_cam_weights(activations, gradients)
 
 
-def _added(left: Evidence, right: Evidence) -> Evidence:
+def _powers(evidence: list[list[Evidence]]) -> list[list[Tensor]]:
+    """g, g^2, g^3 in at least single precision, where cubes of small numbers survive."""
+    gradients = [[each.others[0] for each in site] for site in evidence]
+    wide = [[g.to(torch.promote_types(g.dtype, torch.float32)) for g in site] for site in gradients]
+    return [[torch.stack((g, g**2, g**3)) for g in site] for site in wide]
+
+
+def _added(left: list[list[Tensor]], right: list[list[Tensor]]) -> list[list[Tensor]]:
     """Sums of tensors at the same places."""
-    return [
-        [tuple(a + b for a, b in zip(*both, strict=True)) for both in zip(*sites, strict=True)]
-        for sites in zip(left, right, strict=True)
-    ]
+    return [[a + b for a, b in zip(*both, strict=True)] for both in zip(left, right, strict=True)]

@@ -13,12 +13,11 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choos
 from captum_cnn_ext._engine.judging.targets import select_score
 from captum_cnn_ext._engine.running.batching import Chunk
 from captum_cnn_ext._engine.running.forward import copies, run_forward
-from captum_cnn_ext._engine.running.layer_recording import record
 from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext._numbers import as_count, as_number
-from captum_cnn_ext.attr.cams.perturbation_cam import wide
+from captum_cnn_ext.attr.cams.base import Evidence, Request
+from captum_cnn_ext.attr.cams.perturbation_base import wide
 from captum_cnn_ext.attr.cams.score_cam import MaskedInputCam, mask_at, times_mask, unit_range
-from captum_cnn_ext.attr.layers.reshape_transform import ReshapeTransform, channel_maps
 
 
 def combined(logits: Tensor, maps: Tensor) -> Tensor:
@@ -82,28 +81,19 @@ class LayerOptiCam(MaskedInputCam):
     def samples(self) -> int:
         return 1
 
-    def _scored(
-        self,
-        site: Site,
-        chunk: Chunk,
-        reshape: ReshapeTransform | None,
-        size: int | None,
-        chunks: Callable[..., list[Tensor]],
-    ) -> list[tuple[Tensor, Tensor]]:
+    def _scored(self, site: Site, chunk: Chunk, request: Request) -> list[Evidence]:
         with torch.inference_mode(False):
-            with record(
-                self.forward_func, [site], chunk.inputs, chunk.extra, device_ids=self.device_ids
-            ) as recording:
-                tensors = recording.activations(0)
+            (tensors,) = self._activations(chunk, [site])
             found = []
             for tensor in tensors:
-                maps = channel_maps(tensor, chunk.inputs, site.name, reshape).clone()
+                maps = request.channels_second(tensor, chunk, site).clone()
                 self._check_masks(maps, chunk, site)
                 _check_start(maps, site)
-                found.append((maps, self._optimised(chunk, maps, chunks)))
+                weights = self._optimised(chunk, maps, request)
+                found.append(Evidence(maps, (weights,), channels_second=True))
         return found
 
-    def _optimised(self, chunk: Chunk, maps: Tensor, chunks: Callable[..., list[Tensor]]) -> Tensor:
+    def _optimised(self, chunk: Chunk, maps: Tensor, request: Request) -> Tensor:
         dtype = torch.promote_types(maps.dtype, torch.float32)
         logits = torch.zeros(maps.shape[:2], dtype=dtype, device=maps.device, requires_grad=True)
         adam = torch.optim.Adam([logits], lr=self.lr)
@@ -132,7 +122,7 @@ class LayerOptiCam(MaskedInputCam):
             adam.step()
             return logits
 
-        chunks(step, self.steps, 1)
+        request.in_rows(step, self.steps, 1)
         return logits.detach().softmax(1)
 
     def _score(self, output: Any, chunk: Chunk) -> Tensor:

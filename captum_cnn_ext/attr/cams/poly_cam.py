@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose
-from captum_cnn_ext._engine.running.layer_sites import Site
+from captum_cnn_ext._engine.judging.arguments import Layer, choose
 from captum_cnn_ext._engine.to_device import to_device
+from captum_cnn_ext.attr.cams.base import JoinedLayers
 from captum_cnn_ext.attr.cams.score_cam import MaskedInputCam, mask_at
 
 _VARIANTS = ("+", "-", "+-")
@@ -29,7 +29,7 @@ def refined(maps: Sequence[Tensor]) -> Tensor:
     return product
 
 
-class LayerPolyCam(MaskedInputCam):
+class LayerPolyCam(JoinedLayers, MaskedInputCam):
     r"""Poly-CAM: a late layer's map, refined through earlier layers to a high resolution.
 
     .. math::
@@ -90,10 +90,6 @@ class LayerPolyCam(MaskedInputCam):
         self.variant = choose("variant", variant, _VARIANTS)
 
     @property
-    def _several_layers(self) -> bool:
-        return False  # whatever their number, one map comes out
-
-    @property
     def samples(self) -> int:
         return len(self.variant)
 
@@ -108,22 +104,6 @@ class LayerPolyCam(MaskedInputCam):
         lost = unmasked - scores[:, -1]
         return (lost if self.variant == "-" else scores[:, 0] + lost).relu()
 
-    def _map(self, maps: Tensor, weights: Tensor, relu: bool, summation: bool) -> Tensor:
-        if not summation:
-            raise ArgumentError(
-                "attr_dim_summation=False: channels of different layers do not correspond, so "
-                "LayerPolyCam has one map only"
-            )
-        return super()._map(maps, weights, True, True)
-
-    def _joined(
-        self, found: list[tuple[Tensor, ...]], sites: Sequence[Site]
-    ) -> list[tuple[Tensor, ...]]:
-        for site, maps in zip(sites, found, strict=True):
-            if len(maps) != 1 or maps[0].ndim < 3:
-                raise ArgumentError(
-                    f"layer {site.name!r}: LayerPolyCam joins layers with one tensor (N, C, "
-                    f"*positions) each; this gives {[tuple(m.shape) for m in maps]}"
-                )
-        coarse_first = sorted(reversed(found), key=lambda maps: maps[0].shape[1:].numel())
-        return [(refined([maps[0] for maps in coarse_first]),)]
+    def _joined(self, maps: list[Tensor]) -> Tensor:
+        coarse_first = sorted(reversed(maps), key=lambda each: each.shape[1:].numel())
+        return refined([each.relu() for each in coarse_first])

@@ -16,12 +16,11 @@ from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.targets import select_score
 from captum_cnn_ext._engine.running.batching import Chunk
 from captum_cnn_ext._engine.running.forward import run_forward
-from captum_cnn_ext._engine.running.layer_recording import record
 from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext._engine.to_device import to_device
 from captum_cnn_ext._numbers import as_count_or_none
-from captum_cnn_ext.attr.cams.perturbation_cam import PerturbationCam, repeated, wide
-from captum_cnn_ext.attr.layers.reshape_transform import ReshapeTransform, channel_maps
+from captum_cnn_ext.attr.cams.base import Evidence, Request
+from captum_cnn_ext.attr.cams.perturbation_base import PerturbationCam, repeated, wide
 
 CPU_ROWS, CUDA_ROWS = 8, 64  # masked inputs in one pass; a CPU is slower with more
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -108,29 +107,17 @@ class MaskedInputCam(PerturbationCam):
         self.score = choose("score", score, ("probability", "logit"))
         self.top_channels = as_count_or_none("top_channels", top_channels)
 
-    def _scored(
-        self,
-        site: Site,
-        chunk: Chunk,
-        reshape: ReshapeTransform | None,
-        size: int | None,
-        chunks: Callable[..., list[Tensor]],
-    ) -> list[tuple[Tensor, Tensor]]:
-        with record(
-            self.forward_func,
-            [site],
-            chunk.inputs,
-            chunk.extra,
-            need_output=True,
-            device_ids=self.device_ids,
-        ) as recording:
+    def _scored(self, site: Site, chunk: Chunk, request: Request) -> list[Evidence]:
+        with self._recorded(chunk, [site], need_output=True) as recording:
             tensors = recording.activations(0)
             unmasked = wide(select_score(self._scale(recording.output), chunk.target))
         found = []
         for tensor in tensors:
-            maps = channel_maps(tensor, chunk.inputs, site.name, reshape)
+            maps = request.channels_second(tensor, chunk, site)
             self._check_masks(maps, chunk, site)
-            rows = size or (CPU_ROWS if tensor.device.type == "cpu" else CUDA_ROWS)
+            rows = request.internal_batch_size or (
+                CPU_ROWS if tensor.device.type == "cpu" else CUDA_ROWS
+            )
             weights = wide(torch.zeros(maps.shape[:2], dtype=maps.dtype, device=maps.device))
             for n, live in enumerate(varying_channels(maps, self.top_channels)):
                 variants = live.repeat_interleave(self.samples)
@@ -141,10 +128,10 @@ class MaskedInputCam(PerturbationCam):
                     return self._scores(chunk, n, maps, variants[part], part)
 
                 if len(live):
-                    every = torch.cat(chunks(scores, len(variants), rows))
+                    every = torch.cat(request.in_rows(scores, len(variants), rows))
                     weighed = self._weigh(every.reshape(-1, self.samples), unmasked[n])
                     weights[n, to_device(live, maps.device)] = weighed.to(weights.dtype)
-            found.append((maps, weights))
+            found.append(Evidence(maps, (weights,), channels_second=True))
         return found
 
     def _check_masks(self, maps: Tensor, chunk: Chunk, site: Site) -> None:

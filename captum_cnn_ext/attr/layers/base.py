@@ -2,11 +2,16 @@
 
 from abc import ABC
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, final
 
 from captum.attr import LayerAttribution
+from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import Layer, find_layers
+from captum_cnn_ext._engine.running.batching import Chunk
+from captum_cnn_ext._engine.running.layer_recording import Recording, record
+from captum_cnn_ext._engine.running.layer_sites import Site
 
 
 class LayerMap(LayerAttribution, ABC):
@@ -30,3 +35,17 @@ class LayerMap(LayerAttribution, ABC):
     def _several_layers(self) -> bool:
         """Whether the result is a list with one entry for each layer."""
         return isinstance(self.layer, list)
+
+    @final
+    def _recorded(
+        self, chunk: Chunk, sites: Sequence[Site], **options: Any
+    ) -> AbstractContextManager[Recording]:
+        """One forward pass of the chunk; ``options`` are those of ``record``."""
+        given = {"device_ids": self.device_ids, **options}
+        return record(self.forward_func, sites, chunk.inputs, chunk.extra, **given)
+
+    @final
+    def _activations(self, chunk: Chunk, sites: Sequence[Site]) -> list[tuple[Tensor, ...]]:
+        """The tensors of every site, detached, from a forward pass that stops at the last."""
+        with self._recorded(chunk, sites) as recording:
+            return [recording.activations(i) for i in range(len(sites))]

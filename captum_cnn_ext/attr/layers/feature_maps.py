@@ -6,8 +6,7 @@ from captum.attr import LayerActivation
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.captum_compat import log_usage
-from captum_cnn_ext._engine.running.batching import Chunk, captums_form, layer_results
-from captum_cnn_ext._engine.running.layer_recording import record
+from captum_cnn_ext._engine.running.batching import captums_form, layer_results
 from captum_cnn_ext._engine.running.layer_sites import layer_sites
 from captum_cnn_ext.attr.layers.base import LayerMap
 
@@ -68,14 +67,8 @@ class LayerFeatureMaps(LayerMap, LayerActivation):
         """
         sites = layer_sites(self.forward_func, self.layer, attribute_to_layer_input, call)
 
-        def maps(chunk: Chunk) -> list[tuple[Tensor, ...]]:
-            with record(
-                self.forward_func, sites, chunk.inputs, chunk.extra, device_ids=self.device_ids
-            ) as recording:
-                return [recording.activations(i) for i in range(len(sites))]
-
         return layer_results(
-            maps,
+            lambda chunk: self._activations(chunk, sites),
             inputs,
             None,
             additional_forward_args,
