@@ -10,6 +10,7 @@ from captum_cnn_ext.evidence.filter_similarity import (
     FilterSimilarity,
     filter_similarity,
 )
+from captum_cnn_ext.evidence.image_records import image_records
 from captum_cnn_ext.evidence.layer_rows import LayerRow, LayerTable
 from captum_cnn_ext.evidence.model_graph import ModelGraph, model_graph, tensorboard_graph
 from captum_cnn_ext.evidence.patch_result import Recheck, TopPatches
@@ -18,6 +19,7 @@ from captum_cnn_ext.evidence.receptive_field import (
     receptive_field,
     receptive_fields,
 )
+from captum_cnn_ext.evidence.record_result import ImageRecords
 from captum_cnn_ext.evidence.representation_similarity import linear_cka
 from captum_cnn_ext.evidence.structure import layer_table
 from captum_cnn_ext.evidence.top_patches import top_patches
@@ -28,6 +30,7 @@ __all__ = [
     "EffectiveField",
     "Family",
     "FilterSimilarity",
+    "ImageRecords",
     "LayerRow",
     "LayerTable",
     "ModelGraph",
@@ -38,6 +41,7 @@ __all__ = [
     "activation_similarity",
     "effective_receptive_field",
     "filter_similarity",
+    "image_records",
     "layer_table",
     "linear_cka",
     "model_graph",

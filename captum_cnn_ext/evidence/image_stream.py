@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +38,23 @@ class ImageFiles(Dataset[Any]):
 
 @dataclass(frozen=True)
 class Batch:
-    """One numbered batch: groups of images of one size with their ids, and what failed."""
+    """One numbered batch: groups of images of one size with their ids, and what failed.
+
+    ``beside`` is what came with each image besides, by its id.
+    """
 
     number: int
     groups: Sequence[tuple[list[int], Tensor]]
     failed: Sequence[tuple[int, str]]
+    beside: Mapping[int, Any] = field(default_factory=dict)
 
     def pin_memory(self) -> Batch:
         """What the loader calls so that copies to an accelerator need not wait."""
         groups = [(ids, images.pin_memory()) for ids, images in self.groups]
-        return Batch(self.number, groups, self.failed)
+        return Batch(self.number, groups, self.failed, self.beside)
+
+
+Sample = tuple[int, "Tensor | str", Any]
 
 
 class Images(Dataset[Any]):
@@ -59,16 +67,25 @@ class Images(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> tuple[int, Tensor | str]:
+    def __getitem__(self, index: int) -> Sample:
         try:
-            return index, self.image(index)
+            sample = self.dataset[index]
+            image = self.prepared(sample)
+            return index, image, self.beside(index, sample, image)
         except Exception as error:  # a broken file can raise anything; each is reported
             text = " ".join(str(error).split())
-            return index, f"{type(error).__name__}: {text}" if text else type(error).__name__
+            return index, f"{type(error).__name__}: {text}" if text else type(error).__name__, None
 
     def image(self, index: int) -> Tensor:
         """The network input (C, H, W) of one sample; raises what reading it raises."""
-        sample = self.dataset[index]
+        return self.prepared(self.dataset[index])
+
+    def beside(self, index: int, sample: Any, image: Tensor) -> Any:
+        """What else of a sample is needed; raises where it cannot be used."""
+        return None
+
+    def prepared(self, sample: Any) -> Tensor:
+        """A sample's image as the network takes it."""
         image = sample[0] if isinstance(sample, (tuple, list)) else sample
         image = self.preprocess(image) if self.preprocess is not None else image
         if not isinstance(image, Tensor) or image.ndim != 3:
@@ -79,7 +96,9 @@ class Images(Dataset[Any]):
 
     def name(self, index: int) -> str:
         """The file of an image, where the data set has files."""
-        return self.dataset.names[index] if isinstance(self.dataset, ImageFiles) else ""
+        names = getattr(self.dataset, "names", None)
+        one_each = isinstance(names, Sequence) and len(names) == len(self.dataset)
+        return str(names[index]) if names is not None and one_each else ""
 
 
 class _Numbered:
@@ -96,17 +115,18 @@ class _Numbered:
         return len(self.numbers)
 
 
-def _grouped(samples: Sequence[tuple[int, Tensor | str]]) -> Batch:
-    failed = [(index, image) for index, image in samples if isinstance(image, str)]
+def _grouped(samples: Sequence[Sample]) -> Batch:
+    failed = [(index, image) for index, image, _ in samples if isinstance(image, str)]
+    beside = {index: other for index, _, other in samples if other is not None}
     sizes: dict[Any, list[tuple[int, Tensor]]] = {}
-    for index, image in samples:
+    for index, image, _ in samples:
         if isinstance(image, Tensor):
             sizes.setdefault((image.shape, image.dtype), []).append((index, image))
     groups = [
         ([index for index, _ in group], default_collate([image for _, image in group]))
         for group in sizes.values()
     ]
-    return Batch(-1, groups, failed)
+    return Batch(-1, groups, failed, beside)
 
 
 def images_of(dataset: Any, preprocess: Preprocess | None) -> Images:
@@ -148,4 +168,4 @@ def batches(
         generator=torch.Generator(),  # the loader draws a seed; not from the user's
     )
     for number, batch in zip(numbers, loader, strict=True):
-        yield Batch(number, batch.groups, batch.failed)
+        yield dataclasses.replace(batch, number=number)

@@ -1,105 +1,57 @@
-"""One shard's stream of a top-patches job: batches in, a ranking and checkpoints out."""
+"""One shard's stream of a top-patches job: a ranking of what was seen."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from tqdm.auto import tqdm
+from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
-from captum_cnn_ext._engine.running.layer_sites import layer_sites
-from captum_cnn_ext._engine.running.streaming import home_of, streamed
-from captum_cnn_ext._engine.whole_files import write_whole
-from captum_cnn_ext.evidence.image_stream import Batch, Images, batches
-from captum_cnn_ext.evidence.patch_files import judge_settings, packed, unpacked
+from captum_cnn_ext._engine.running.layer_sites import Site, layer_sites
+from captum_cnn_ext._engine.running.streaming import streamed
+from captum_cnn_ext.evidence.image_stream import Batch
+from captum_cnn_ext.evidence.patch_files import Arrays
 from captum_cnn_ext.evidence.patch_ranking import NOBODY, Ranking
 from captum_cnn_ext.evidence.patch_result import TopPatches
 from captum_cnn_ext.evidence.receptive_field import ReceptiveField, receptive_field
+from captum_cnn_ext.evidence.stream_job import Run, StreamJob, tensors_of
 
 
 @dataclass
-class Job:
-    """One shard's stream, and what is kept of it between batches."""
+class PatchJob(StreamJob):
+    """One shard's stream, and the ranking of what it saw."""
 
-    model: nn.Module
-    module: nn.Module
-    images: Images
-    settings: dict[str, Any]
-    shard: tuple[int, int]
-    checkpoint: Path | None
     reshape: Callable[[Tensor], Tensor] | None = None
     ranking: Ranking | None = None
     channels: Tensor | None = None
-    done: int = 0
-    seen: int = 0
-    skipped: list[tuple[int, str]] = field(default_factory=list)
     fields: dict[tuple[int, int], ReceptiveField | str] = field(default_factory=dict)
-
-    @property
-    def device(self) -> torch.device:
-        return home_of(self.model)[0]
 
     def run(
         self, autocast: torch.dtype | None, workers: int, every: int, show_progress: bool
     ) -> TopPatches:
         """Stream the batches that are not done yet."""
-        size, (index, count) = self.settings["batch_size"], self.shard
-        total = -(-len(self.images) // size)
-        mine = range(index, total, count)
-        self._resume()
-        (site,) = layer_sites(self.model, self.module, False, self.settings["call"])
-        ours = sum(min(size, len(self.images) - number * size) for number in mine)
-        before = sum(min(size, len(self.images) - n * size) for n in mine[: self.done])
-        bar = tqdm(
-            total=ours,
-            initial=before,
-            unit="image",
-            desc=self.settings["layer"],
-            disable=not show_progress or index > 0,
-        )
-        stream = batches(self.images, size, mine[self.done :], workers, self.device.type == "cuda")
-        with bar, streamed(self.model, site, autocast) as activations:
-            try:
-                for batch in stream:
-                    self._see(batch, activations)
-                    bar.update(sum(len(ids) for ids, _ in batch.groups) + len(batch.failed))
-                    if self.checkpoint is not None and self.done % every == 0:
-                        self._write()
-            finally:
-                if self.checkpoint is not None and self.ranking is not None:
-                    self._write()
-        if self.ranking is None and self.done == len(mine) and not self.skipped and count > 1:
+        self.stream(autocast, workers, every, show_progress, self.settings["layer"])
+        if self.ranking is None and self.done == len(self.mine) and not self.skipped:
             # more processes than batches: nothing for this one
             return self._result(self._layout())
         if self.ranking is None:
-            reasons = "; ".join(f"image {n}: {why}" for n, why in self.skipped[:3])
-            raise ArgumentError(f"dataset: no image could be ranked ({reasons})")
+            raise self.nothing("ranked")
         return self._result(self.ranking)
 
-    def _see(self, batch: Batch, activations: Callable[[Tensor], Tensor]) -> None:
-        """Rank one batch; of a batch that stops the job nothing is kept."""
-        ranking, seen, skipped = self.ranking, self.seen, len(self.skipped)
-        before = ranking.copy() if ranking is not None else None
-        try:
-            self._rank(batch, activations)
-            self.done += 1
-        except BaseException:
-            self.ranking, self.seen = before, seen
-            del self.skipped[skipped:]
-            raise
+    @property
+    def site(self) -> Site:
+        return layer_sites(self.model, self.module, False, self.settings["call"])[0]
 
-    def _rank(self, batch: Batch, activations: Callable[[Tensor], Tensor]) -> None:
-        for number, why in batch.failed:
-            self._failed(number, why)
+    def running(self, autocast: torch.dtype | None) -> AbstractContextManager[Run]:
+        return streamed(self.model, self.site, autocast)
+
+    def take(self, batch: Batch, run: Run) -> int:
+        taken = 0
         for ids, images in batch.groups:
-            maps = activations(images)
+            maps = run(images)
             with torch.inference_mode():
                 maps = self.reshape(maps) if self.reshape else maps
                 self._judge(maps, images)
@@ -109,21 +61,36 @@ class Job:
                 extent = (images.shape[-2], images.shape[-1])
                 bad = self.ranking.see(maps, ids, extent)
             for row in bad:
-                self._failed(ids[row], f"layer {self.settings['layer']!r} gives NaN")
-            self.seen += len(ids) - len(bad)
+                self.fail(ids[row], f"layer {self.settings['layer']!r} gives NaN")
+            taken += len(ids) - len(bad)
+        return taken
+
+    def snapshot(self) -> Callable[[], None]:
+        before = self.ranking.copy() if self.ranking is not None else None
+
+        def undo() -> None:
+            self.ranking = before
+
+        return undo
+
+    def state(self) -> Arrays | None:
+        if self.ranking is None:
+            return None
+        names = ("values", "images", "places")
+        return {name: getattr(self.ranking, name).cpu().numpy() for name in names}
+
+    def restore(self, arrays: Arrays) -> None:
+        tensors = tensors_of(arrays, "values", "images", "places")
+        if self.settings["channels"] is not None:
+            self.channels = torch.tensor(self.settings["channels"], device=self.device)
+        s = self.settings
+        self.ranking = Ranking(
+            s["k"], s["unit"], s["one_per_image"], *(t.to(self.device) for t in tensors)
+        )
 
     def _empty(self, maps: Tensor) -> Ranking:
         s = self.settings
         return Ranking.empty(maps.shape[1], s["k"], s["unit"], s["one_per_image"], maps)
-
-    def _failed(self, number: int, why: str) -> None:
-        if self.settings["on_error"] == "raise":
-            name = self.images.name(number)
-            raise ArgumentError(
-                f"dataset: image {number}{f' ({name})' if name else ''} cannot be used: {why}; "
-                "on_error='skip' leaves such images out and lists them"
-            )
-        self.skipped.append((number, why))
 
     def _judge(self, maps: Tensor, images: Tensor) -> None:
         """Refuse a layer without channels, once."""
@@ -154,8 +121,7 @@ class Job:
 
     def _layout(self) -> Ranking:
         """An empty ranking of the right width, for a process without a batch."""
-        (site,) = layer_sites(self.model, self.module, False, self.settings["call"])
-        with streamed(self.model, site) as activations:
+        with streamed(self.model, self.site) as activations:
             image = next(self.images.image(n) for n in range(len(self.images)))[None]
             maps = activations(image)
         maps = self.reshape(maps) if self.reshape else maps
@@ -172,47 +138,6 @@ class Job:
             except (ValueError, RuntimeError) as error:
                 self.fields[extent] = f"field unknown, so boxes are whole images: {error}"
         return self.fields[extent]
-
-    def _resume(self) -> None:
-        if self.checkpoint is None or not self.checkpoint.exists():
-            return
-        arrays = unpacked(self.checkpoint, "checkpoint")
-        try:
-            about = json.loads(str(arrays["about"]))
-            judge_settings(self.checkpoint, about["settings"], self.settings)
-            judge_settings(self.checkpoint, about, {"shard": list(self.shard)})
-            tensors = [torch.from_numpy(arrays[n]) for n in ("values", "images", "places")]
-            done, seen = int(about["done"]), int(about["seen"])
-            skipped = [(int(number), str(why)) for number, why in about["skipped"]]
-        except ArgumentError:
-            raise
-        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-            raise ArgumentError(
-                f"checkpoint {self.checkpoint.name!r}: no checkpoint of this function"
-            ) from error
-        self.done, self.seen, self.skipped = done, seen, skipped
-        if self.settings["channels"] is not None:
-            self.channels = torch.tensor(self.settings["channels"], device=self.device)
-        s = self.settings
-        self.ranking = Ranking(
-            s["k"], s["unit"], s["one_per_image"], *(t.to(self.device) for t in tensors)
-        )
-
-    def _write(self) -> None:
-        assert self.checkpoint is not None
-        assert self.ranking is not None
-        about = {
-            "settings": self.settings,
-            "shard": list(self.shard),
-            "done": self.done,
-            "seen": self.seen,
-            "skipped": [list(item) for item in self.skipped],
-        }
-        arrays = {
-            name: getattr(self.ranking, name).cpu().numpy()
-            for name in ("values", "images", "places")
-        }
-        write_whole(self.checkpoint, packed({**arrays, "about": np.array(json.dumps(about))}))
 
     def _result(self, ranking: Ranking) -> TopPatches:
         values, images, places = (

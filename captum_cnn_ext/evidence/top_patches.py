@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from captum_cnn_ext._engine.judging.arguments import (
@@ -21,11 +21,11 @@ from captum_cnn_ext._engine.judging.arguments import (
 from captum_cnn_ext._numbers import as_count, as_indices
 from captum_cnn_ext.evidence.image_stream import Preprocess, images_of
 from captum_cnn_ext.evidence.patch_files import fingerprint
-from captum_cnn_ext.evidence.patch_job import Job
+from captum_cnn_ext.evidence.patch_job import PatchJob
 from captum_cnn_ext.evidence.patch_result import TopPatches
+from captum_cnn_ext.evidence.stream_job import ON_ERROR, gathered, part_path, processes
 
 UNITS = ("max", "min", "mean")
-ON_ERROR = ("raise", "skip")
 
 
 def top_patches(
@@ -114,10 +114,7 @@ def top_patches(
     k, batch_size = as_count("k", k), as_count("batch_size", batch_size)
     num_workers = as_count("num_workers", num_workers, 0)
     checkpoint_every = as_count("checkpoint_every", checkpoint_every)
-    group = distributed.is_available() and distributed.is_initialized() and shard is None
-    if group:
-        shard = (distributed.get_rank(), distributed.get_world_size())
-    index, count = (0, 1) if shard is None else _shard(shard)
+    part_of, group = processes(shard)
     wanted = None if channels is None else as_indices("channels", channels)
     settings = {
         "model": fingerprint(model),
@@ -132,7 +129,7 @@ def top_patches(
         "on_error": on_error,
         "call": call,
     }
-    job = Job(model, module, images, settings, (index, count), checkpoint_path(checkpoint, shard))
+    job = PatchJob(model, module, images, settings, part_of, checkpoint_path(checkpoint, part_of))
     job.reshape = reshape_transform
     failure: Exception | None = None
     part: TopPatches | None = None
@@ -141,24 +138,15 @@ def top_patches(
     except Exception as error:
         failure = error
     if group:
-        return _gathered(part, failure)
+        return TopPatches.merged(gathered(part, failure, "top_patches"))
     if failure is not None:
         raise failure
     assert part is not None
     return part
 
 
-def _shard(shard: tuple[int, int]) -> tuple[int, int]:
-    found = as_indices("shard", shard)
-    if len(found) != 2 or not 0 <= found[0] < found[1]:
-        raise ArgumentError(f"shard={shard!r}: expected (index, count) with 0 <= index < count")
-    return found[0], found[1]
-
-
-def checkpoint_path(
-    path: str | os.PathLike[str] | None, shard: tuple[int, int] | None
-) -> Path | None:
-    """Each shard has a file of its own: ``job.npz``, ``job.part-0-of-2.npz``."""
+def checkpoint_path(path: str | os.PathLike[str] | None, shard: tuple[int, int]) -> Path | None:
+    """Where the checkpoint of a shard is."""
     if path is None:
         return None
     target = Path(path)
@@ -166,19 +154,4 @@ def checkpoint_path(
         raise ArgumentError(f"checkpoint={target.name!r}: expected a file name that ends in .npz")
     if not target.parent.is_dir():
         raise ArgumentError(f"checkpoint: the folder of {target.name!r} does not exist")
-    if shard is None or shard[1] == 1:
-        return target
-    return target.with_suffix(f".part-{shard[0]}-of-{shard[1]}.npz")
-
-
-def _gathered(part: TopPatches | None, failure: Exception | None) -> TopPatches:
-    """Every process's part, merged in every process; one process's failure is everybody's."""
-    results: list[Any] = [None] * distributed.get_world_size()
-    said = f"{type(failure).__name__}: {failure}" if failure is not None else ""
-    distributed.all_gather_object(results, (part, said))
-    if failure is not None:
-        raise failure
-    broken = [f"process {rank}: {text}" for rank, (_, text) in enumerate(results) if text]
-    if broken:
-        raise RuntimeError(f"top_patches failed in another process ({'; '.join(broken)})")
-    return TopPatches.merged(part for part, _ in results)
+    return part_path(target, shard)

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, runnable
 from captum_cnn_ext._engine.judging.input_errors import explained
+from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.running.hooks import Probe, Stop, check_reached, observed, probes_for
 from captum_cnn_ext._engine.running.layer_sites import Site
+from captum_cnn_ext._engine.running.recording import record
 from captum_cnn_ext._engine.running.state import state_as_found
 
 
@@ -18,6 +20,20 @@ def home_of(model: nn.Module) -> tuple[torch.device, torch.dtype]:
     """Where a model's floating parameters are, and their type; the CPU and float32 without any."""
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
     return like.device, like.dtype
+
+
+def refuse_training(model: nn.Module) -> None:
+    """Refuse a model whose values for an image depend on its batch.
+
+    Raises:
+        ArgumentError: a module is in training mode.
+    """
+    training = [name or "the model" for name, module in model.named_modules() if module.training]
+    if training:
+        raise ArgumentError(
+            f"model: {training[0]!r} is in training mode, where values depend on chance and on the "
+            "rest of the batch; call model.eval() first"
+        )
 
 
 @contextmanager
@@ -32,12 +48,7 @@ def streamed(
         ArgumentError: a module is in training mode, or the layer is not reached or gives several
             tensors.
     """
-    training = [name or "the model" for name, module in model.named_modules() if module.training]
-    if training:
-        raise ArgumentError(
-            f"model: {training[0]!r} is in training mode, where values depend on chance and on the "
-            "rest of the batch; call model.eval() first"
-        )
+    refuse_training(model)
     device, dtype = home_of(model)
     counts: list[int | None] = []
 
@@ -62,6 +73,42 @@ def streamed(
                 f"layer {site.name!r}: gives {1 + len(more)} tensors; choose a layer that gives one"
             )
         return first
+
+    with state_as_found(model, [torch.zeros((), device=device)]):
+        yield run
+
+
+@contextmanager
+def streamed_gradients(
+    model: nn.Module,
+    site: Site,
+    score: Callable[[Tensor], Tensor],
+    autocast: torch.dtype | None = None,
+) -> Iterator[Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]]:
+    """A function from a batch to outputs, the layer's output, and the scores' gradient there.
+
+    ``score`` makes one score for each image of the outputs. No graph is built before the layer.
+
+    Raises:
+        ArgumentError: a module is in training mode, or the layer is not reached, gives several
+            tensors, or has no gradient.
+    """
+    refuse_training(model)
+    device, dtype = home_of(model)
+
+    def run(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        images = images.to(device, dtype, non_blocking=True)
+        mixed: Any = torch.autocast(device.type, autocast) if autocast else nullcontext()
+        with mixed, record(model, [site], (images,), gradients=True) as recording:
+            outputs = output_tensor(recording.output, "model")
+            (gradients,) = recording.gradients(score(outputs))
+            activations = recording.activations(0)
+        if len(activations) > 1:
+            raise ArgumentError(
+                f"layer {site.name!r}: gives {len(activations)} tensors; choose a layer that "
+                "gives one"
+            )
+        return outputs.detach(), activations[0], gradients[0]
 
     with state_as_found(model, [torch.zeros((), device=device)]):
         yield run
