@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import distributed
 
-from captum_cnn_ext._engine.brief import brief
+from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext.evidence.record_job import FIXED, MOST_REMARKS, Array, RecordJob
 
 CHUNK = 4096  # rows joined at once

@@ -11,8 +11,8 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError, runnable
 from captum_cnn_ext._engine.judging.input_errors import explained
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.running.hooks import Probe, Stop, check_reached, observed, probes_for
+from captum_cnn_ext._engine.running.layer_recording import record
 from captum_cnn_ext._engine.running.layer_sites import Site
-from captum_cnn_ext._engine.running.recording import record
 from captum_cnn_ext._engine.running.state import state_as_found
 
 
