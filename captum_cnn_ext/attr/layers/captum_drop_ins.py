@@ -11,7 +11,7 @@ from captum.attr import LayerFeatureAblation as CaptumLayerFeatureAblation
 from captum.attr import LayerIntegratedGradients as CaptumLayerIntegratedGradients
 from torch import Tensor
 
-from captum_cnn_ext._engine.backward.saved_tensors import through_hidden_writes
+from captum_cnn_ext._engine.backward.saved_tensors import tensors_in
 from captum_cnn_ext._engine.judging.arguments import Layer, choose, find_layers
 from captum_cnn_ext._engine.judging.captum_compat import (
     QUADRATURES,
@@ -23,7 +23,13 @@ from captum_cnn_ext._engine.judging.captum_compat import (
 from captum_cnn_ext._engine.judging.inputs import as_baselines, as_tensors
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.targets import as_target, select_score
-from captum_cnn_ext._engine.running.batching import captums_form
+from captum_cnn_ext._engine.running.batching import (
+    Chunk,
+    captums_form,
+    check_by_example,
+    fitting,
+    layer_results,
+)
 from captum_cnn_ext._engine.running.forward import copies
 from captum_cnn_ext._engine.running.layer_recording import record
 from captum_cnn_ext._engine.running.layer_sites import layer_sites
@@ -223,42 +229,62 @@ class LayerIntegratedGradients(ConvergenceDelta, CaptumLayerIntegratedGradients)
         target = as_target(target)
         tensors, starts = as_tensors(inputs), as_baselines(baselines, as_tensors(inputs))
         sites = layer_sites(self.forward_func, self.layer, attribute_to_layer_input, call)
-        with record(
-            self.forward_func, sites, starts, additional_forward_args, device_ids=self.device_ids
-        ) as recording:
-            start = [recording.activations(i) for i in range(len(sites))]
-        tail = TailForward(
-            self.forward_func,
-            self.layer,
-            tensors,
+        n_steps = as_count("n_steps", n_steps)
+        method = choose("method", method, QUADRATURES)
+        most = as_count_or_none("internal_batch_size", internal_batch_size)
+
+        def run(chunk: Chunk) -> list[tuple[Tensor, ...]]:
+            ends, begins = chunk.inputs[: len(tensors)], chunk.inputs[len(tensors) :]
+            with record(
+                self.forward_func, sites, begins, chunk.extra, device_ids=self.device_ids
+            ) as recording:
+                start = [recording.activations(i) for i in range(len(sites))]
+            tail = TailForward(
+                self.forward_func,
+                self.layer,
+                ends,
+                chunk.extra,
+                attribute_to_layer_input=attribute_to_layer_input,
+                call=call,
+                device_ids=self.device_ids,
+            )
+            if len(ends[0]) < len(tensors[0]):
+                names = ", ".join(repr(site.name) for site in sites)
+                check_by_example(tail.activations, len(ends[0]), f"layer {names}")
+            scores = output_tensor(tail.output)
+            if chunk.target is not None:
+                select_score(scores, chunk.target)  # a wrong target is named before the work
+            ig = IntegratedGradients(tail, self.multiplies_by_inputs)
+            ig.gradient_func = partial(_gradients, grad_kwargs=grad_kwargs)
+            rows = len(tail.activations[0])
+
+            def integrate(points: int) -> Any:
+                return ig.attribute(
+                    tail.activations,
+                    baselines=tuple(tensor for each in start for tensor in each),
+                    target=chunk.target,
+                    additional_forward_args=(tail.rows,),
+                    n_steps=n_steps,
+                    method=method,
+                    internal_batch_size=None if points == n_steps else points * rows,
+                )
+
+            points = n_steps if most is None else min(n_steps, max(1, most // rows))
+            parts = iter([tensor.detach() for tensor in fitting(integrate, points)[0]])
+            return [tuple(islice(parts, len(each))) for each in start]
+
+        result = layer_results(
+            run,
+            (*tensors, *starts),
+            target,
             additional_forward_args,
-            attribute_to_layer_input=attribute_to_layer_input,
-            call=call,
-            device_ids=self.device_ids,
+            several_layers=isinstance(self.layer, list),
+            form=lambda found, _: captums_form(found, inputs),
         )
-        scores = output_tensor(tail.output)
-        if target is not None:
-            select_score(scores, target)  # a wrong target is named before the work
-        ig = IntegratedGradients(tail, self.multiplies_by_inputs)
-        ig.gradient_func = partial(_gradients, grad_kwargs=grad_kwargs)
-        integrate = partial(
-            ig.attribute,
-            tail.activations,
-            baselines=tuple(tensor for each in start for tensor in each),
-            target=target,
-            additional_forward_args=(tail.rows,),
-            n_steps=as_count("n_steps", n_steps),
-            method=choose("method", method, QUADRATURES),
-            internal_batch_size=as_count_or_none("internal_batch_size", internal_batch_size),
-        )
-        found = through_hidden_writes(integrate)
-        parts = iter([tensor.detach() for tensor in found])
-        results = [captums_form(tuple(islice(parts, len(each))), inputs) for each in start]
-        result = results if isinstance(self.layer, list) else results[0]
         if not return_convergence_delta:
             return result
         return result, self.compute_convergence_delta(
-            found,
+            tuple(tensors_in(result)),
             copies(starts),
             copies(tensors),
             target=target,

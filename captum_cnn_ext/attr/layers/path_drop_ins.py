@@ -5,6 +5,7 @@ at point i, g_i = the score's gradient there.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from captum.attr import InternalInfluence as CaptumInternalInfluence
 from captum.attr import LayerConductance as CaptumLayerConductance
 from torch import Tensor
 
-from captum_cnn_ext._engine.backward.saved_tensors import through_hidden_writes
+from captum_cnn_ext._engine.backward.saved_tensors import tensors_in
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose, find_layer
 from captum_cnn_ext._engine.judging.captum_compat import (
     QUADRATURES,
@@ -23,7 +24,12 @@ from captum_cnn_ext._engine.judging.captum_compat import (
 )
 from captum_cnn_ext._engine.judging.inputs import as_baselines, as_tensors
 from captum_cnn_ext._engine.judging.targets import as_target, select_score
-from captum_cnn_ext._engine.running.batching import captums_form
+from captum_cnn_ext._engine.running.batching import (
+    Chunk,
+    captums_form,
+    chunk_by_chunk,
+    layer_results,
+)
 from captum_cnn_ext._engine.running.forward import copies
 from captum_cnn_ext._engine.running.layer_recording import record
 from captum_cnn_ext._engine.running.layer_sites import Site, layer_sites
@@ -115,19 +121,24 @@ class LayerConductance(ConvergenceDelta, CaptumLayerConductance):
         _, positions = quadrature(method, as_count("n_steps", n_steps) + 1)
         path = as_baselines(baselines, as_tensors(inputs)), as_tensors(inputs)
         (site,) = layer_sites(self.forward_func, self.layer, attribute_to_layer_input, call)
+
+        def total(points: Iterator[list[Pair]]) -> list[Tensor]:
+            before = next(points)
+            found = [torch.zeros_like(activation) for activation, _ in before]
+            for now in points:
+                for i, ((a, g), (b, _)) in enumerate(zip(before, now, strict=True)):
+                    found[i] = found[i] + g * (b - a)
+                before = now
+            return found
+
+        walk = _Walk(self, site, positions, internal_batch_size, grad_kwargs)
         rows = target, format_additional_forward_args(additional_forward_args)
-        points = _along(self, site, path, positions, rows, internal_batch_size, grad_kwargs)
-        before = next(points)
-        total = [torch.zeros_like(activation) for activation, _ in before]
-        for now in points:
-            for i, ((a, g), (b, _)) in enumerate(zip(before, now, strict=True)):
-                total[i] = total[i] + g * (b - a)
-            before = now
-        result = captums_form(tuple(total), inputs)
+        result = walk.totals(total, path, rows, inputs)
         if not return_convergence_delta:
             return result
         start, end = map(copies, path)
-        return result, self.compute_convergence_delta(tuple(total), start, end, *rows)
+        found = tuple(tensors_in(result))
+        return result, self.compute_convergence_delta(found, start, end, *rows)
 
 
 class InternalInfluence(CaptumInternalInfluence):
@@ -212,59 +223,84 @@ class InternalInfluence(CaptumInternalInfluence):
         sizes, positions = quadrature(method, as_count("n_steps", n_steps))
         path = as_baselines(baselines, as_tensors(inputs)), as_tensors(inputs)
         (site,) = layer_sites(self.forward_func, self.layer, attribute_to_layer_input, call)
+
+        def total(points: Iterator[list[Pair]]) -> list[Tensor]:
+            found: list[Tensor] = []
+            for size, now in zip(sizes, points, strict=True):
+                parts = [g * size for _, g in now]
+                found = [t + p for t, p in zip(found, parts, strict=True)] if found else parts
+            return found
+
+        walk = _Walk(self, site, positions, internal_batch_size, grad_kwargs)
         rows = target, format_additional_forward_args(additional_forward_args)
-        points = _along(self, site, path, positions, rows, internal_batch_size, grad_kwargs)
-        total: list[Tensor] = []
-        for size, now in zip(sizes, points, strict=True):
-            parts = [g * size for _, g in now]
-            total = [t + p for t, p in zip(total, parts, strict=True)] if total else parts
-        return captums_form(tuple(total), inputs)
+        return walk.totals(total, path, rows, inputs)
 
 
-def _along(
-    method: CaptumLayerConductance | CaptumInternalInfluence,
-    site: Site,
-    path: tuple[Sequence[Tensor], Sequence[Tensor]],
-    positions: Sequence[float],
-    rows: tuple[TargetType, tuple[Any, ...]],
-    internal_batch_size: int | None,
-    grad_kwargs: dict[str, Any] | None,
-) -> Iterator[list[Pair]]:
-    """At each point of the path, for each of the layer's tensors: activation and gradient."""
-    (starts, ends), (target, extra) = path, rows
-    count = len(ends[0])
-    chunk = as_count_or_none("internal_batch_size", internal_batch_size)
-    at_once = len(positions) if chunk is None else max(1, chunk // count)
-    for begin in range(0, len(positions), at_once):
-        part = positions[begin : begin + at_once]
-        points = tuple(_cat_points(a, b, part) for a, b in zip(starts, ends, strict=True))
-        args = tuple(_repeated(value, len(part), count) for value in extra)
-        targets = _repeated_target(target, len(part), count)
+@dataclass(frozen=True)
+class _Walk:
+    """How a layer is followed along a path of inputs: what is taken at each of its points."""
 
-        def run(
-            points: Any = points, args: Any = args, targets: TargetType = targets
-        ) -> list[Pair]:
+    method: CaptumLayerConductance | CaptumInternalInfluence
+    site: Site
+    positions: Sequence[float]
+    internal_batch_size: int | None
+    grad_kwargs: dict[str, Any] | None
+
+    def totals(
+        self,
+        total: Callable[[Iterator[list[Pair]]], list[Tensor]],
+        path: tuple[Sequence[Tensor], Sequence[Tensor]],
+        rows: tuple[TargetType, tuple[Any, ...]],
+        inputs: Any,
+    ) -> Any:
+        """What ``total`` makes of the points, in Captum's form; by parts where memory runs out."""
+        starts, ends = path
+        target, extra = rows
+        return layer_results(
+            lambda chunk: [tuple(total(self._points(chunk, len(ends))))],
+            (*ends, *starts),
+            target,
+            extra,
+            several_layers=False,
+            form=lambda found, _: captums_form(found, inputs),
+        )
+
+    def _points(self, chunk: Chunk, inputs: int) -> Iterator[list[Pair]]:
+        """At each point of the path, for each of the layer's tensors: activation and gradient."""
+        ends, starts = chunk.inputs[:inputs], chunk.inputs[inputs:]
+        count, most = (
+            len(ends[0]),
+            as_count_or_none("internal_batch_size", self.internal_batch_size),
+        )
+
+        def run(points: slice) -> tuple[int, list[Pair]]:
+            part = self.positions[points]
+            along = tuple(_cat_points(a, b, part) for a, b in zip(starts, ends, strict=True))
+            args = tuple(_repeated(value, len(part), count) for value in chunk.extra)
             with record(
-                method.forward_func,
-                [site],
-                points,
+                self.method.forward_func,
+                [self.site],
+                along,
                 args,
                 gradients=True,
-                device_ids=method.device_ids,
+                device_ids=self.method.device_ids,
             ) as recording:
+                targets = _repeated_target(chunk.target, len(part), count)
                 scores = select_score(recording.output, targets)
-                (gradients,) = recording.gradients(scores, grad_kwargs)
-                return list(zip(recording.activations(0), gradients, strict=True))
+                (gradients,) = recording.gradients(scores, self.grad_kwargs)
+                return len(part), list(zip(recording.activations(0), gradients, strict=True))
 
-        found = through_hidden_writes(run)
-        if any(len(a) != count * len(part) for a, _ in found):
-            raise ArgumentError(
-                f"layer {site.name!r}: its first dimension is not the batch, so the points of the "
-                "path cannot be told apart; pass internal_batch_size=1 with one example"
-            )
-        for i in range(len(part)):
-            one = slice(i * count, (i + 1) * count)
-            yield [(a[one], g[one]) for a, g in found]
+        at_once = None if most is None else max(1, most // count)
+        for points, found in chunk_by_chunk(run, len(self.positions), at_once):
+            if any(len(a) != count * points for a, _ in found):
+                raise ArgumentError(
+                    f"layer {self.site.name!r}: its first dimension is not the batch, so the "
+                    "points of the path cannot be told apart; pass internal_batch_size=1 with one "
+                    "example"
+                )
+            for i in range(points):
+                one = slice(i * count, (i + 1) * count)
+                yield [(a[one], g[one]) for a, g in found]
 
 
 def _cat_points(start: Tensor, end: Tensor, positions: Sequence[float]) -> Tensor:
