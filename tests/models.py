@@ -177,6 +177,22 @@ def build(kind: type[nn.Module]) -> nn.Module:
     return _seeded(kind())
 
 
+def as_detector(model: nn.Module):
+    """Detections in torchvision's form from a network's five numbers: three boxes, two classes."""
+
+    def detect(*args: Tensor) -> list[dict[str, Tensor]]:
+        found = []
+        for row in model(*args):
+            part = row.sigmoid()
+            x, y = part[:3], part[1:4]
+            boxes = torch.stack([x, y, x + 2 + part[2:5], y + 3], 1)
+            labels = torch.tensor([0, 1, 0], device=row.device)
+            found.append({"boxes": boxes, "labels": labels, "scores": part[:3]})
+        return found
+
+    return detect
+
+
 def image_batch(n: int = 3) -> Tensor:
     generator = torch.Generator().manual_seed(3)
     return torch.randn(n, 2, 5, 6, generator=generator).double()
