@@ -86,8 +86,10 @@ class RandomMasks:
                 stretched = _stretched(cells, math.ceil(length / cells), masks)
                 rows = shifts[:, axis, None] + torch.arange(length, device=masks.device)
                 left = masks.shape[2:]
-                along = stretched[rows] @ masks.reshape(len(masks), cells, -1)
-                masks = along.reshape(-1, length, *left).movedim(1, -1)
+                cut = stretched[rows].transpose(1, 2)  # (m, cells, length)
+                # each product puts its axis last, so that in the end they are in order again
+                along = masks.reshape(len(masks), cells, -1).transpose(1, 2) @ cut
+                masks = along.reshape(-1, *left, length)
         return masks
 
     def weighted(self, scores: Tensor) -> Tensor:
