@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from captum_cnn_ext._engine.judging.outputs import output_tensor
+
 
 class GapLinear(nn.Module):
     """conv -> ReLU -> global average -> linear, every weight written down."""
@@ -182,11 +184,11 @@ def as_detector(model: nn.Module):
 
     def detect(*args: Tensor) -> list[dict[str, Tensor]]:
         found = []
-        for row in model(*args):
+        for row in output_tensor(model(*args)):
             part = row.sigmoid()
             x, y = part[:3], part[1:4]
             boxes = torch.stack([x, y, x + 2 + part[2:5], y + 3], 1)
-            labels = torch.tensor([0, 1, 0], device=row.device)
+            labels = torch.arange(3, device=row.device) % 2
             found.append({"boxes": boxes, "labels": labels, "scores": part[:3]})
         return found
 
