@@ -79,20 +79,10 @@ class DRise(RandomlyMasked):
 
         Args:
             inputs: images (N, C, H, W), or a tuple of them.
-            baselines: what stands where nothing is shown: a number, or a tensor that broadcasts to
-                the input; a tuple of these for a tuple of inputs; None is 0.
             target: which object is explained: the number of a detection in what the detector gives
                 for the whole image, None is 0, for torchvision's the one of the highest score; or
                 an object of your own, {"boxes": (left, top, right, bottom), "labels": class}, that
                 the detector may have missed. A list has one of these for each example.
-            additional_forward_args: further arguments of ``forward_func``.
-            n_samples: M, the number of masks.
-            perturbations_per_eval: above 1, at most so many masked inputs in one pass; 1, Captum's
-                default, leaves it to us.
-            show_progress: draw a progress bar over the masks of each example.
-            cells: s, how many cells a mask has along each axis, or a tuple of one for each.
-            probability: p_1, with which a cell is shown.
-            seed: of the masks.
 
         Returns:
             (N, 1, H, W), in the input's floating-point type; a tuple of these when ``inputs`` is a
@@ -133,7 +123,6 @@ class DRise(RandomlyMasked):
         """The maps of T objects in each input, from the passes of one ``attribute``.
 
         Args:
-            inputs: as in ``attribute``, and so is every other argument.
             targets: T objects, each as ``attribute``'s ``target``, as a list or a tensor (T,) that
                 all inputs share; or each input's own T, as a tensor (N, T) or a list of N lists.
 

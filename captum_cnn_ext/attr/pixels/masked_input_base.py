@@ -20,6 +20,7 @@ from captum_cnn_ext._engine.judging.inputs import (
 )
 from captum_cnn_ext._engine.running.batching import in_chunks
 from captum_cnn_ext._numbers import as_count, as_number, as_seed
+from captum_cnn_ext.attr.argument_docs import Documented
 from captum_cnn_ext.attr.pixels.random_masks import RandomMasks
 
 ROWS = {"cpu": 8, "cuda": 64}  # masked inputs in one pass
@@ -67,11 +68,20 @@ Scorer = Callable[[tuple[Any, ...]], Tensor]
 """From a model's arguments, rows of one masked example, to their scores (rows, T)."""
 
 
-class RandomlyMasked(PerturbationAttribution, ABC):
+class RandomlyMasked(Documented, PerturbationAttribution, ABC):
     """Abstract: masks, weighted by what the network scores when it sees only what they show.
 
     Args:
-        forward_func: the model, or any function of the inputs.
+        baselines: what stands where nothing is shown: a number, or a tensor that broadcasts to
+            the input; a tuple of these for a tuple of inputs; None is 0.
+        n_samples: M, the number of masks.
+        perturbations_per_eval: above 1, at most so many masked inputs in one pass; 1, Captum's
+            default, leaves it to us.
+        show_progress: draw a progress bar over the masks of each example.
+        cells: s, how many cells a mask has along each axis, or a tuple of one for each: finer
+            ones show smaller things and need more masks.
+        probability: p_1, with which a cell is shown.
+        seed: of the masks.
     """
 
     def __init__(self, forward_func: Callable[..., Any]) -> None:

@@ -37,7 +37,6 @@ class Rise(RandomlyMasked):
     Models*, 2018, arXiv:1806.07421.
 
     Args:
-        forward_func: the model, or any function of the inputs.
         score: "probability" (softmax over classes, as in the paper) or "logit" (the output as the
             model gives it).
 
@@ -75,19 +74,8 @@ class Rise(RandomlyMasked):
 
         Args:
             inputs: signals, images or volumes (N, C, *positions), or a tuple of them.
-            baselines: what stands where nothing is shown: a number, or a tensor that broadcasts to
-                the input; a tuple of these for a tuple of inputs; None is 0.
-            target: what is explained, in any of Captum's forms (int, tuple, tensor, list).
-            additional_forward_args: further arguments of ``forward_func``.
             n_samples: M, the number of masks; the paper takes 4,000 to 8,000. The noise of the map
                 falls with its square root.
-            perturbations_per_eval: above 1, at most so many masked inputs in one pass; 1, Captum's
-                default, leaves it to us.
-            show_progress: draw a progress bar over the masks of each example.
-            cells: s, how many cells a mask has along each axis, or a tuple of one for each: finer
-                ones show smaller things and need more masks.
-            probability: p_1, with which a cell is shown.
-            seed: of the masks.
 
         Returns:
             (N, 1, *positions), in the input's floating-point type; a tuple of these when
@@ -123,7 +111,6 @@ class Rise(RandomlyMasked):
         """The maps of T targets of each input, from the passes of one ``attribute``.
 
         Args:
-            inputs: as in ``attribute``, and so is every other argument.
             targets: T targets that all inputs share, as a list or a tensor (T,) of class indices;
                 or each input's own T, as a tensor (N, T) or a list of N lists.
 
