@@ -1,5 +1,8 @@
 """Every public attribution class as a function of nothing, on one model and input."""
 
+from functools import partial
+
+import oracles
 import test_contract
 
 from captum_cnn_ext import attr
@@ -8,20 +11,17 @@ KIND = "residual, in-place add"
 
 
 def calls(model, layer, x, target=1):
-    """By class name: a call of it; few steps where the class takes many."""
-    found = {}
-    for cls in test_contract.CLASSES:
-        found[cls.__name__] = lambda cls=cls: test_contract.attribute(cls, model, layer, x, target)
-    found["LayerOptiCam"] = lambda: attr.LayerOptiCam(model, layer, steps=2).attribute(x, target)
-    for name, make in test_contract.PIXELS.items():
+    """By class name: a call of it, as its row among the oracles says."""
 
-        def pixels(name=name, make=make):
-            method, kwargs = make(model, layer)
-            kwargs |= {"steps": 1} if name == "ActivationMaximization" else {}
-            return method.attribute(x, **kwargs)
+    def pixels(name):
+        oracle = oracles.oracle_of(getattr(attr, name))
+        return oracle.method(model, layer).attribute(x, **oracle.keywords(target))
 
-        found[name] = pixels
-    return found
+    found = {
+        cls.__name__: partial(test_contract.attribute, cls, model, layer, x, target)
+        for cls in test_contract.CLASSES
+    }
+    return found | {name: partial(pixels, name) for name in test_contract.PIXELS}
 
 
 NAMES = [*(cls.__name__ for cls in test_contract.CLASSES), *test_contract.PIXELS]

@@ -1,11 +1,9 @@
 """Affine tails in closed form: the literal values, no passes, nothing else taken for one."""
 
-from functools import partial
-
 import models
 import pytest
-import references_scores as references
 import torch
+from oracles import score_cams
 from torch import nn
 
 from captum_cnn_ext._engine.replay import affine_head as affine_tail
@@ -47,18 +45,7 @@ OTHER = {
     "second moments": nn.Sequential(Product(), nn.Linear(16, 5)),
     "probabilities": nn.Sequential(nn.Flatten(), nn.Linear(120, 5), nn.Softmax(1)),
 }
-METHODS = {
-    "ablation": (LayerAblationCam, references.ablation_cam),
-    "signed": (
-        partial(LayerAblationCam, signed=True),
-        partial(references.ablation_cam, signed=True),
-    ),
-    "recipro": (LayerReciproCam, references.recipro_cam),
-    "gaussian": (
-        partial(LayerReciproCam, gaussian=True),
-        partial(references.recipro_cam, gaussian=True),
-    ),
-}
+METHODS = [o for o in score_cams.ORACLES if o.cls in (LayerAblationCam, LayerReciproCam)]
 
 
 def network(head):
@@ -72,14 +59,10 @@ def gradients(model, x):
 
 
 @pytest.mark.parametrize("tail", [*AFFINE, *OTHER])
-@pytest.mark.parametrize("method", METHODS)
-def test_equals_the_literal_reference(tail, method):
-    model, x = network({**AFFINE, **OTHER}[tail]), models.image_batch()
-    cls, reference = METHODS[method]
-    found = cls(model, "relu").attribute(x, TARGETS)
-    expected = reference(model, model.relu, x, TARGETS)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9 * float(expected.abs().max()))
-    assert expected.any()
+@pytest.mark.parametrize("oracle", METHODS, ids=lambda o: o.name)
+def test_equals_the_literal_reference(tail, oracle):
+    model = network({**AFFINE, **OTHER}[tail])
+    oracle.compare(model, "relu", models.image_batch(), TARGETS, tolerance=1e-9)
 
 
 @pytest.mark.parametrize("tail", AFFINE)
@@ -135,4 +118,4 @@ def test_a_break_is_seen(wrong, monkeypatch):
 
     monkeypatch.setattr(ablation_cam, "affine_gradients", broken)
     with pytest.raises(AssertionError, match="Tensor-likes"):
-        test_equals_the_literal_reference("every position its own weight", "recipro")
+        test_equals_the_literal_reference("every position its own weight", METHODS[2])

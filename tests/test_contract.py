@@ -3,16 +3,16 @@
 A class that is added to ``captum_cnn_ext.attr`` is tested by existing.
 """
 
-import functools
 import inspect
 import warnings
 
 import captum.attr
 import models
+import oracles
+import oracles.pixels
 import pytest
 import torch
 from captum.attr import (
-    Attribution,
     InputXGradient,
     LayerActivation,
     LayerGradCam,
@@ -23,63 +23,16 @@ from snapshots import nothing_left_behind
 from torch import nn
 
 import captum_cnn_ext.attr as attr
-from captum_cnn_ext import synthesis
 
-# classes with maps in pixels: how each is made and called
-PIXELS = {
-    "Deconvolution": lambda m, layer: (attr.Deconvolution(m), {"target": 1}),
-    "GuidedBackprop": lambda m, layer: (attr.GuidedBackprop(m), {"target": 1}),
-    "GuidedCam": lambda m, layer: (
-        attr.GuidedCam(attr.LayerHiResCam(m, layer)),
-        {"target": 1, "call": 0},
-    ),
-    "NeuronDeconvolution": lambda m, layer: (
-        attr.NeuronDeconvolution(m, layer),
-        {"neuron_selector": (1, 2, 3), "call": 0},
-    ),
-    "NeuronGuidedBackprop": lambda m, layer: (
-        attr.NeuronGuidedBackprop(m, layer),
-        {"neuron_selector": (1, 2, 3), "call": 0},
-    ),
-    "Occlusion": lambda m, layer: (
-        attr.Occlusion(m),
-        {"sliding_window_shapes": (2, 2, 2), "strides": (2, 1, 2), "target": 1},
-    ),
-    "Rise": lambda m, layer: (attr.Rise(m), {"target": 1, "n_samples": 20, "cells": 2}),
-    "DRise": lambda m, layer: (
-        attr.DRise(models.as_detector(m)),
-        {"target": 1, "n_samples": 20, "cells": 2},
-    ),
-    "ActivationMaximization": lambda m, layer: (
-        attr.ActivationMaximization(m, layer),
-        {
-            "neuron_selector": lambda a: a.flatten(1).sum(1),  # one unit may be dead
-            "call": 0,
-            "steps": 3,
-            "transforms": [],
-            "parameterization": functools.partial(synthesis.Pixels, clip=False),
-        },
-    ),
-    "DeconvNet": lambda m, layer: (
-        attr.DeconvNet(m, layer),
-        {"channels": [1, 2], "rule": "guided", "call": 0},
-    ),
-}
-CLASSES = [
-    value
-    for name in attr.__all__
-    if name not in PIXELS
-    and inspect.isclass(value := getattr(attr, name))
-    and issubclass(value, Attribution)
+# how each is called is in its row
+PIXELS = [
+    cls.__name__
+    for cls in oracles.public_classes()
+    if cls is not attr.FullGrad and any(oracle.cls is cls for oracle in oracles.pixels.ORACLES)
 ]
+CLASSES = [cls for cls in oracles.public_classes() if cls.__name__ not in PIXELS]
 EVERY_PIXEL_CLASS = pytest.mark.parametrize("name", PIXELS)
 TARGETED = [c for c in CLASSES if "target" in inspect.signature(c.attribute).parameters]
-WITHOUT_CLASS = [
-    attr.LayerDeepFeatureFactorization,
-    attr.LayerEigenCam,
-    attr.LayerFem,
-    attr.LayerKPCACam,
-]  # they take Captum's target, and ignore it
 ONE_LAYER = [attr.InternalInfluence, attr.LayerConductance]  # as in Captum
 ONE_MAP = [attr.LayerPolyCam, attr.LayerRefineCam]
 KINDS = {
@@ -108,22 +61,24 @@ def build(kind):
 
 def place(cls, model, layer):
     """CAM looks at what the pooling receives; every other class at any layer."""
-    if cls is attr.LayerCam:
-        return model.head[0], {"attribute_to_layer_input": True}
-    return layer, {}
+    return model.head[0] if cls is attr.LayerCam else layer
 
 
 def construct(cls, model, layer):
-    return cls(model) if cls is attr.FullGrad else cls(model, layer)
+    return oracles.oracle_of(cls).method(model, layer)
 
 
 def attribute(cls, model, layer, x, target=1, everywhere=False):
-    layer, kwargs = (layer, {}) if everywhere else place(cls, model, layer)
-    if cls in TARGETED:
-        kwargs["target"] = target
+    layer = layer if everywhere else place(cls, model, layer)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*(ill-posed|is called 2 times)")
-        return construct(cls, model, layer).attribute(x, **kwargs)
+        return oracles.oracle_of(cls).attribute(model, layer, x, target)
+
+
+def pixels(name, model, layer):
+    """The method and what it is called with; the first call of a layer that has two."""
+    oracle = oracles.oracle_of(getattr(attr, name))
+    return oracle.method(model, layer), oracle.keywords(call=0)
 
 
 def skip_where_undefined(cls, kind):
@@ -200,7 +155,7 @@ def test_failures_leave_nothing_behind(cls, kind, mode):
     x, target, error = models.image_batch(), 1, None
     if mode == "bad target":
         target, error = 99, AssertionError
-        if cls not in TARGETED or cls in WITHOUT_CLASS:
+        if cls not in TARGETED or cls in oracles.WITHOUT_CLASS:
             pytest.skip("takes no target")
     elif mode == "not reached":
         if cls is attr.FullGrad:
@@ -247,43 +202,40 @@ def test_noise_tunnel_around_it(cls):
         pytest.skip("one factorization for the whole batch, and NoiseTunnel's is larger")
     model, layer = build("residual, in-place add")
     x = models.image_batch()
-    place_, kwargs = place(cls, model, layer)
+    kwargs = oracles.oracle_of(cls).keywords([0, 4, 2])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*ill-posed")
-        tunnel = NoiseTunnel(construct(cls, model, place_))
-        found = tunnel.attribute(x, target=[0, 4, 2], nt_samples=4, stdevs=0.0, **kwargs)
+        tunnel = NoiseTunnel(construct(cls, model, place(cls, model, layer)))
+        found = tunnel.attribute(x, nt_samples=4, stdevs=0.0, **kwargs)
     torch.testing.assert_close(found, attribute(cls, model, layer, x, [0, 4, 2]))
 
 
 @EVERY_CLASS
 def test_maps_without_a_class_ignore_the_target(cls):
-    if cls not in WITHOUT_CLASS:
+    if cls not in oracles.WITHOUT_CLASS:
         pytest.skip("the class counts")
     model, layer = build("functional")
     x = models.image_batch()
-    plain = cls(model, layer).attribute(x)
+    plain = construct(cls, model, layer).attribute(x)
     assert all(torch.equal(attribute(cls, model, layer, x, t), plain) for t in (0, [4, 2, 99]))
 
 
 @EVERY_LAYER_CLASS
 def test_a_layer_by_name_and_a_list_of_layers(cls):
-    model, _ = build("functional")
-    if cls in ONE_LAYER:
-        with pytest.raises(TypeError, match=r"Module or its dotted name, got list"):
-            cls(model, ["block"])
-        x = models.image_batch()
-        by_module = attribute(cls, model, model.block, x)
-        assert torch.equal(cls(model, "block").attribute(x, target=1), by_module)
-        return
+    model, layer = build("functional")
     x = models.image_batch()
-    kwargs = {"target": 1} if cls in TARGETED else {}
+    by_module = attribute(cls, model, layer, x)
     name = "head.0" if cls is attr.LayerCam else "block"
-    by_module = attribute(cls, model, model.get_submodule(name), x) if name == "block" else None
+    kwargs = oracles.oracle_of(cls).keywords()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*ill-posed")
-        by_name = cls(model, name).attribute(x, **kwargs)
-        listed = cls(model, [name]).attribute(x, **kwargs)
-    assert by_module is None or torch.equal(by_name, by_module)
+        by_name = construct(cls, model, name).attribute(x, **kwargs)
+        assert torch.equal(by_name, by_module)
+        if cls in ONE_LAYER:
+            with pytest.raises(TypeError, match=r"Module or its dotted name, got list"):
+                cls(model, ["block"])
+            return
+        listed = construct(cls, model, [name]).attribute(x, **kwargs)
     if cls in ONE_MAP:  # one map, however many layers
         listed = [listed]
     assert isinstance(listed, list)
@@ -361,12 +313,6 @@ def test_a_training_step_interleaved_with_attribution():
         assert torch.equal(serial, interleaved)
 
 
-def test_every_public_attribution_class_is_in_this_file():
-    public = [value for name in attr.__all__ if inspect.isclass(value := getattr(attr, name))]
-    attributions = [value for value in public if issubclass(value, Attribution)]
-    assert {c.__name__ for c in attributions} == {*(c.__name__ for c in CLASSES), *PIXELS}
-
-
 @pytest.mark.parametrize(
     "name",
     ["Deconvolution", "GuidedBackprop", "NeuronDeconvolution", "NeuronGuidedBackprop", "Occlusion"],
@@ -389,7 +335,7 @@ def test_a_pixel_class_is_documented_and_fits_into_captums_tunnel(name):
     assert hasattr(cls.attribute, "__wrapped__"), "NoiseTunnel calls attribute.__wrapped__"
     model, layer = build("residual, in-place add")
     x = models.image_batch()
-    method, kwargs = PIXELS[name](model, layer)
+    method, kwargs = pixels(name, model, layer)
     found = NoiseTunnel(method).attribute(x, nt_samples=2, stdevs=0.0, **kwargs)
     torch.testing.assert_close(found, method.attribute(x, **kwargs))
 
@@ -402,12 +348,11 @@ def test_pixels_leave_nothing_behind_and_do_not_mix_examples(name, kind):
     x.grad = torch.ones_like(x)
     next(model.parameters()).grad = torch.ones_like(next(model.parameters()))
     model.norm.weight.requires_grad_(False)
-    method, kwargs = PIXELS[name](model, layer)
+    method, kwargs = pixels(name, model, layer)
     with nothing_left_behind(model, x):
         found = method.attribute(x, **kwargs)
     assert not found.requires_grad
-    shapes = {"DeconvNet": (3, 2, 2, 5, 6), "Rise": (3, 1, 5, 6), "DRise": (3, 1, 5, 6)}
-    assert found.shape == shapes.get(name, x.shape)
+    assert found.shape == (x.shape if name != "DeconvNet" else (3, 2, 2, 5, 6))
     assert found.dtype == x.dtype
     with nothing_left_behind(model, x):
         assert torch.equal(method.attribute(x, **kwargs), found)
@@ -420,7 +365,7 @@ def test_pixels_leave_nothing_behind_and_do_not_mix_examples(name, kind):
 def test_failing_pixels_leave_nothing_behind(name, mode):
     model, layer = build("batch norm, in-place")
     x = models.image_batch()
-    method, kwargs = PIXELS[name](model, layer)
+    method, kwargs = pixels(name, model, layer)
     if mode == "training":
         model.train()
         with nothing_left_behind(model, x):

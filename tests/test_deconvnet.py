@@ -13,7 +13,6 @@ from snapshots import nothing_left_behind
 from torch import nn
 
 from captum_cnn_ext import attr
-from captum_cnn_ext._engine.backward import rules
 from captum_cnn_ext._engine.receptive_fields import crops
 from captum_cnn_ext._engine.trace import trace_recorder as recorder
 from captum_cnn_ext.attr.pixels import deconvnet as module
@@ -23,38 +22,6 @@ STACKS = pytest.mark.parametrize("name", ["alexnet", "vgg"])
 
 def net(model, layer=None):
     return attr.DeconvNet(model, model[-1] if layer is None else layer)
-
-
-def assert_is_the_papers(name, seed):
-    model, x = nets.stack(name), nets.photos()
-    channels = [k for k in range(8) if (model(x)[:, k].amax((1, 2)) > 0).all()][:3]
-    found = net(model).attribute(x, channels, seed)
-    for k, channel in enumerate(channels):
-        expected = reference.deconvnet_of_a_stack(model, x, channel, seed)
-        assert float(expected.abs().max()) > 0, "an empty picture proves nothing"
-        atol = 1e-10 * float(expected.abs().max())
-        torch.testing.assert_close(found[:, k], expected, rtol=0, atol=atol)
-
-
-@STACKS
-@pytest.mark.parametrize("seed", ["max", "map"])
-def test_equals_the_literal_deconvnet(name, seed):
-    assert_is_the_papers(name, seed)
-
-
-@pytest.mark.parametrize("mutant", ["rule", "sign", "seed of one"])
-def test_a_wrong_deconvnet_is_seen(mutant, monkeypatch):
-    right = rules.rectified
-    if mutant == "seed of one":
-        seeded = module.seeded_units
-        monkeypatch.setattr(
-            module, "seeded_units", lambda a, c, s: seeded(torch.ones_like(a) * (a > 0), c, s)
-        )
-    else:
-        wrong = {"rule": lambda rule, *a: right("guided", *a), "sign": lambda *a: -right(*a)}
-        monkeypatch.setattr(rules, "rectified", wrong[mutant])
-    with pytest.raises(AssertionError, match="not close"):
-        assert_is_the_papers("vgg", "map")
 
 
 @STACKS

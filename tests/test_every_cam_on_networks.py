@@ -5,32 +5,23 @@ through a whole network with, by a few 1e-5.
 """
 
 import copy
-from functools import partial
 
 import networks
 import pytest
-import references_scores as references
 import torch
-from test_perturbation_cam import CASES
+from oracles import oracle_of, score_cams
 
-from captum_cnn_ext.attr import LayerPolyCam
+from captum_cnn_ext.attr import LayerISCam, LayerPolyCam, LayerReciproCam, LayerSSCam
 
-MAPS = {
-    name: case
-    for name, case in CASES.items()
-    if name not in ("ss", "is", "ablation, signed", "score, logit")
-}
-MAPS["opti"] = tuple(
-    partial(each, steps=2) for each in (CASES["opti"][0].func, references.opti_cam)
-)
+MAPS = [
+    oracle
+    for oracle in score_cams.ORACLES
+    if oracle.cls not in (LayerISCam, LayerPolyCam, LayerSSCam)
+    and oracle.variant not in ("signed", "logit")
+]
+EACH = pytest.mark.parametrize("oracle", MAPS, ids=lambda o: o.name)
 
 pytestmark = pytest.mark.slow
-
-
-def assert_close(found, expected):
-    atol = 1e-10 * float(expected.abs().max())
-    torch.testing.assert_close(found, expected, rtol=0, atol=atol)
-    assert expected.abs().max() > 0, "an empty map proves nothing"
 
 
 @pytest.fixture(scope="module")
@@ -51,32 +42,23 @@ def wide_lite0(lite0):
     return copy.deepcopy(lite0).double()
 
 
-def place(name, positions, channels):
+def place(oracle, positions, channels):
     """Recipro-CAM costs passes by the positions, the others by the channels."""
-    return positions if name.startswith("recipro") else channels
+    return positions if oracle.cls is LayerReciproCam else channels
 
 
-@pytest.mark.parametrize("name", MAPS)
-def test_resnet18(name, resnet18):
+@EACH
+def test_resnet18(oracle, resnet18):
     model, x = resnet18
-    cls, reference = MAPS[name]
-    layer = place(name, "layer4.1.bn2", "layer1.1.bn2")
-    found = cls(model, layer).attribute(x, [3])
-    assert_close(found, reference(model, model.get_submodule(layer), x, [3]))
+    oracle.compare(model, place(oracle, "layer4.1.bn2", "layer1.1.bn2"), x, [3])
 
 
-@pytest.mark.parametrize("name", MAPS)
-def test_efficientnet_lite0(name, wide_lite0, small_photo):
-    cls, reference = MAPS[name]
-    layer = place(name, "_blocks.10", "_blocks.0")
-    found = cls(wide_lite0, layer).attribute(small_photo, [967])
-    assert_close(found, reference(wide_lite0, wide_lite0.get_submodule(layer), small_photo, [967]))
+@EACH
+def test_efficientnet_lite0(oracle, wide_lite0, small_photo):
+    layer = place(oracle, "_blocks.10", "_blocks.0")
+    oracle.compare(wide_lite0, layer, small_photo, [967])
 
 
 def test_poly_cam(wide_lite0, small_photo):
-    layers = ["_blocks.0", "_blocks.2"]
-    found = LayerPolyCam(wide_lite0, layers, variant="-").attribute(small_photo, [967])
-    modules = [wide_lite0.get_submodule(layer) for layer in layers]
-    expected = references.poly_cam(wide_lite0, modules, small_photo, [967], "-")
-    atol = 1e-8 * float(expected.abs().max())  # quotients of small numbers
-    torch.testing.assert_close(found, expected, rtol=0, atol=atol)
+    oracle = oracle_of(LayerPolyCam, "-")  # its quotients are of small numbers
+    oracle.compare(wide_lite0, ["_blocks.0", "_blocks.2"], small_photo, [967], tolerance=1e-8)

@@ -5,8 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from captum_cnn_ext.attr import LayerLayerCam, LayerRefineCam, fuse
-from captum_cnn_ext.attr.cams import fused_layers as fusion
+from captum_cnn_ext.attr import LayerRefineCam, fuse
 
 FIRST = torch.tensor([[[[2.0, -1.0], [0.0, 1.0]]]])
 SECOND = torch.tensor([[[[1.0, 4.0], [2.0, 3.0]]]])
@@ -82,19 +81,6 @@ def test_wrong_arguments_are_named(maps, kwargs, message):
         fuse(maps, **kwargs)
 
 
-def test_refine_cam_is_the_product_over_layers_of_its_base():
-    model, x = models.build(models.Residual), models.image_batch()
-    maps = LayerLayerCam(model, ["stem", "block"]).attribute(x, [0, 4, 2])
-    refined = LayerRefineCam(model, ["stem", "block"], base="layer-cam")
-    expected = torch.ones(3, 1, 5, 6, dtype=torch.float64)
-    for layer in maps:
-        for n in range(3):
-            positive = layer[n].relu()
-            expected[n] *= (positive - positive.min()) / (positive.max() - positive.min())
-    assert expected.any()
-    torch.testing.assert_close(refined.attribute(x, [0, 4, 2]), expected)
-
-
 def test_refine_cam_refuses_what_has_no_product():
     model, x = models.build(models.TupleOutput), models.image_batch()
     with pytest.raises(ValueError, match=r"'split': LayerRefineCam joins layers with one tensor"):
@@ -103,12 +89,3 @@ def test_refine_cam_refuses_what_has_no_product():
         LayerRefineCam(model, "block", base="layer-cam").attribute(x, 1, attr_dim_summation=False)
     with pytest.raises(ValueError, match="base='eigen': expected one of"):
         LayerRefineCam(model, "block", base="eigen")
-
-
-@pytest.mark.parametrize(
-    "wrong", [lambda m, how: m.relu(), lambda m, how: m / m.abs().amax()], ids=["raw", "no relu"]
-)
-def test_a_wrong_scale_is_seen(wrong, monkeypatch):
-    monkeypatch.setattr(fusion, "_scaled", wrong)
-    with pytest.raises(AssertionError, match="not close"):
-        test_worked_out_by_hand("product")

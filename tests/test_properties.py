@@ -8,6 +8,7 @@ import warnings
 
 import every_class
 import models
+import oracles
 import pytest
 import references
 import test_contract
@@ -46,10 +47,10 @@ MODEL, LAYER = test_contract.build(every_class.KIND)
 
 def run(cls, x, model=MODEL, layer=LAYER, **kwargs):
     kwargs |= {"target": kwargs.get("target", 1)} if cls in test_contract.TARGETED else {}
-    place, at = test_contract.place(cls, model, layer)
+    place, at = test_contract.place(cls, model, layer), oracles.oracle_of(cls).arguments
     options = {"steps": 2} if cls is attr.LayerOptiCam else {}
     options |= {"top_channels": 2} if issubclass(cls, attr.LayerScoreCam) else {}
-    return cls(model, place, **options).attribute(x, **at, **kwargs)
+    return cls(model, place, **options).attribute(x, **(at | kwargs))
 
 
 def close(found, expected):

@@ -7,11 +7,19 @@ import pytest
 import references
 import torch
 from captum.attr import LayerActivation, LayerGradCam
-from oracles import REFERENCES, assert_equals_reference
+from oracles import oracle_of
 from snapshots import nothing_left_behind
 
-from captum_cnn_ext.attr import LayerCam, LayerFeatureMaps, LayerHiResCam
+from captum_cnn_ext.attr import (
+    LayerCam,
+    LayerFeatureMaps,
+    LayerGradCamPlusPlus,
+    LayerHiResCam,
+    LayerLayerCam,
+    LayerXGradCam,
+)
 
+FORMULAS = [LayerGradCamPlusPlus, LayerXGradCam, LayerHiResCam, LayerLayerCam]
 FOOTBALL_HELMET, ESPRESSO = 560, 967
 LAST = {"call": 1}  # the network's one ReLU6 module runs after the stem and before the pooling
 
@@ -21,7 +29,7 @@ def double(lite0):
     return copy.deepcopy(lite0).double()
 
 
-@pytest.mark.parametrize("cls", REFERENCES, ids=lambda c: c.__name__)
+@pytest.mark.parametrize("cls", FORMULAS, ids=lambda c: c.__name__)
 @pytest.mark.parametrize("layer", ["_swish", "_blocks.12._depthwise_conv"])
 @pytest.mark.filterwarnings("ignore:LayerGradCamPlusPlus. the layer has channels")
 def test_equals_reference(cls, layer, lite0, double, photos):
@@ -29,9 +37,10 @@ def test_equals_reference(cls, layer, lite0, double, photos):
         target = lite0(photos).argmax(1).tolist()
     call = LAST["call"] if layer == "_swish" else None
     # where channels sum to almost nothing, weights that divide by the sum need the digits
-    assert_equals_reference(cls, double, layer, photos.double(), target, 1e-9, call=call)
+    oracle = oracle_of(cls)
+    oracle.compare(double, layer, photos.double(), target, call, 1e-9)
     if layer == "_swish":
-        assert_equals_reference(cls, lite0, layer, photos, target, 1e-5, call=call)
+        oracle.compare(lite0, layer, photos, target, call, 1e-5)
 
 
 def test_cam_is_the_logit(lite0, photos):
@@ -53,7 +62,7 @@ def test_grad_cam_equals_captums_and_hires_at_the_last_layer(lite0, photos):
     torch.testing.assert_close(ours, captum, rtol=0, atol=1e-5 * captum.abs().max())
 
 
-@pytest.mark.parametrize("cls", [*REFERENCES, LayerCam], ids=lambda c: c.__name__)
+@pytest.mark.parametrize("cls", [*FORMULAS, LayerCam], ids=lambda c: c.__name__)
 def test_the_helmet_and_the_cup_are_found(cls, lite0, photos):
     """The strongest tenth of the map lies on the object, given as a box by hand."""
     boxes = {

@@ -4,7 +4,6 @@ import models
 import pytest
 import torch
 from captum.attr import LayerGradCam, NoiseTunnel
-from oracles import REFERENCES
 from snapshots import nothing_left_behind
 from torch import nn
 from torchvision.models import resnet18, resnet50
@@ -14,13 +13,15 @@ from captum_cnn_ext.attr import (
     LayerFeatureMaps,
     LayerGradCamPlusPlus,
     LayerHiResCam,
+    LayerLayerCam,
+    LayerXGradCam,
 )
 
 pytestmark = [
     pytest.mark.cuda,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
-CLASSES = [*REFERENCES, LayerCam]
+CLASSES = [LayerGradCamPlusPlus, LayerXGradCam, LayerHiResCam, LayerLayerCam, LayerCam]
 
 
 @pytest.fixture(scope="module")

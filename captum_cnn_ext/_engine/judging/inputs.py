@@ -1,7 +1,6 @@
 """Judge the tensors that a model is given."""
 
 from collections.abc import Sequence
-from itertools import chain
 from numbers import Real
 from typing import Any
 
@@ -99,7 +98,7 @@ def check_devices(root: nn.Module | None, tensors: Sequence[Tensor]) -> None:
         return
     device, others = tensors[0].device, []
     check_initialised(root)
-    for tensor in chain(root.parameters(), root.buffers()):  # mostly the first is there
+    for tensor in (*root.parameters(), *root.buffers()):
         if tensor.device == device:
             return
         others.append(tensor.device)

@@ -27,9 +27,14 @@ class LayerSSCam(MaskedInputCam):
     Localization*, 2020, arXiv:2006.14255.
 
     Args:
-        samples: noisy copies of each mask, m in the formula.
+        forward_func: the model, or any function of the inputs that runs it.
+        layer: a module, its dotted name, or a list of these.
+        device_ids: the replicas' devices, with ``DataParallel``.
+        score: "probability" (softmax over classes) or "logit" (the output as the model gives it).
+        top_channels: only so many channels of the highest variance; None is all of them.
+        samples: m.
         stdev: the noise's standard deviation, where masks are in [0, 1].
-        seed: of each copy's noise.
+        seed: of the noise.
 
     Example::
 
@@ -87,7 +92,12 @@ class LayerISCam(MaskedInputCam):
     explanations*, 2020, arXiv:2010.03023.
 
     Args:
-        samples: strengths of each mask, m in the formula.
+        forward_func: the model, or any function of the inputs that runs it.
+        layer: a module, its dotted name, or a list of these.
+        device_ids: the replicas' devices, with ``DataParallel``.
+        score: "probability" (softmax over classes) or "logit" (the output as the model gives it).
+        top_channels: only so many channels of the highest variance; None is all of them.
+        samples: m.
 
     Example::
 
