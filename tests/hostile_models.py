@@ -7,6 +7,8 @@ seem to; the rest hide something in another way.
 
 import math
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -244,6 +246,35 @@ class Buffered(Hostile):
         return x / (x.amax((2, 3), keepdim=True) + 0.1)
 
 
+class InAThread(Hostile):
+    """The first map is blurred by a thread of its own."""
+
+    def between(self, a):
+        found = []
+        thread = threading.Thread(target=lambda: found.append(F.avg_pool2d(a, 5, 1, 2)))
+        thread.start()
+        thread.join()
+        return found[0]
+
+
+class InAPool(Hostile):
+    """The same by a pool whose worker is already there, in a module of its own."""
+
+    class Blur(nn.Module):
+        pool = ThreadPoolExecutor(1)
+        pool.submit(int).result()
+
+        def forward(self, a):
+            return self.pool.submit(F.avg_pool2d, a, 5, 1, 2).result()
+
+    def __init__(self):
+        super().__init__()
+        self.blur = self.Blur()
+
+    def between(self, a):
+        return self.blur(a)
+
+
 # --- nothing is hidden ------------------------------------------------------------------------
 
 
@@ -344,7 +375,9 @@ LEAVES = [
     SortedAtTheEnd, Masked,
     Memory, InAFunction, Inside, Stashed,
 ]  # fmt: skip
-HIDDEN = [KeptTensor, MaskAfterRoll, NoNumber, ThroughAView, ThroughData, ViewMadeBefore, Buffered]
+THREADED = [InAThread, InAPool]
+HIDDEN = [KeptTensor, MaskAfterRoll, NoNumber, ThroughAView, ThroughData, ViewMadeBefore, Buffered,
+          *THREADED]  # fmt: skip
 HARMLESS = [ByShape, ConstantItem]
 RANDOM = [Dropout, Noise, OneNumber, PythonsRandom, NumpysRandom]
 MIXING = [LargestOfAll, LargestInTorch, MeanOfAll]

@@ -66,6 +66,30 @@ def test_edges_are_the_forward_pass():
     }
 
 
+def test_a_buffer_filled_through_views_has_the_edges_of_what_fills_it():
+    class Filled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.left, self.right = nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 1)
+            self.head = nn.Conv2d(4, 2, 1)
+
+        def forward(self, x):
+            both = torch.zeros(len(x), 4, *x.shape[2:], device=x.device)
+            both[:, :2] = self.left(x)
+            both[:, 2:] = self.right(x)
+            return self.head(both)
+
+    assert by_name(model_graph(Filled(), (3, 8, 8))) == {
+        ("input", "left"),
+        ("input", "right"),
+        ("left", "copy"),
+        ("right", "copy"),
+        ("copy", "copy"),  # the second writes into what the first wrote into
+        ("copy", "head"),
+        ("head", "output"),
+    }
+
+
 def test_deeper_modules_are_one_box():
     graph = model_graph(Net(), (3, 16, 16), depth=1)
     edges = by_name(graph)

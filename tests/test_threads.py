@@ -6,6 +6,7 @@
 import os
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import every_class
 import models
@@ -13,6 +14,8 @@ import pytest
 import test_contract
 import torch
 from snapshots import nothing_left_behind
+
+from captum_cnn_ext._engine.trace.other_threads import handed_over
 
 REPEATS = int(os.environ.get("THREAD_REPEATS", "3"))
 NAMES = ["LayerHiResCam", "LayerAblationCam", "LayerScoreCam", "LayerShapleyCam", "FullGrad",
@@ -79,3 +82,30 @@ def test_training_in_one_thread_and_attribution_in_another():
     thread.join()
     assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
     assert all(torch.equal(each, expected) for each in found)
+
+
+def test_only_work_of_the_own_thread_is_noticed_and_everything_is_put_back():
+    """Two overlapping watches in two threads, left in the order in which they began."""
+    own = threading.Thread.start, ThreadPoolExecutor.submit
+    mine, theirs, begun, left = [], [], threading.Event(), threading.Event()
+
+    def other():
+        with handed_over(lambda: theirs.append(1)):
+            begun.set()
+            threading.Thread(target=int).start()
+            left.wait()
+            threading.Thread(target=int).start()
+
+    thread = threading.Thread(target=other)
+    pool = ThreadPoolExecutor(1)
+    with handed_over(lambda: mine.append(1)):
+        thread.start()
+        begun.wait()
+        pool.submit(int).result()
+    count = len(mine)
+    threading.Thread(target=int).start()
+    left.set()
+    thread.join()
+    assert count == len(mine) == 3  # the thread, the task, and the pool's own worker
+    assert len(theirs) == 2
+    assert (threading.Thread.start, ThreadPoolExecutor.submit) == own

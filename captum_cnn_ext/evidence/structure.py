@@ -69,7 +69,13 @@ def layer_table(model: nn.Module, input_size: InputSize) -> LayerTable:
         parameters=sum(p.numel() for p in parameters),
         trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
         multiply_adds=sum(costs.values()),
-        note=f"{trace.left}: other inputs may be computed in another way" if trace.left else "",
+        note=(
+            f"{trace.elsewhere}, whose layers are not seen here"
+            if trace.elsewhere
+            else f"{trace.left}: other inputs may be computed in another way"
+            if trace.left
+            else ""
+        ),
     )
 
 

@@ -59,9 +59,11 @@ def flow_of(model: nn.Module, image: Tensor, depth: int | None) -> Flow:
     """The graph of a forward pass; modules nested deeper than ``depth`` are drawn as one.
 
     Raises:
-        ValueError: the model cannot run on such an image.
+        ValueError: the model cannot run on such an image, or runs in several threads.
     """
     trace = trace_of(model, [image])
+    if trace.elsewhere:
+        raise ValueError(f"model: {trace.elsewhere}, where its operations are not followed")
     flow = Flow()
     origin: dict[Value, FlowNode] = {}  # of every value that the image has a part in
     for value in trace.inputs:
@@ -84,7 +86,9 @@ def flow_of(model: nn.Module, image: Tensor, depth: int | None) -> Flow:
                     text = f"{event.name}: leaves the graph"
                     flow.connect(source, flow.add("operation", path, text))
         elif isinstance(event, Operation) and event.outputs:
-            sources = [origin[value] for value in event.reads if value in origin]
+            # and what was written into the memory that it reads, through a view
+            written = (new for writer in event.stale for _, new in writer.written)
+            sources = [origin[value] for value in (*event.reads, *written) if value in origin]
             if sources:
                 node = _node(flow, event, whole, nodes, sources)
                 for value in event.outputs:

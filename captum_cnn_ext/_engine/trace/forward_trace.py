@@ -94,7 +94,7 @@ class Left:
     """From here on operations do not tell everything.
 
     A value leaves torch, from ``sources`` by ``name``; or, ``hidden``, memory that depends on the
-    inputs is read by a way that is not followed.
+    inputs is read by a way that is not followed, or work goes on in another thread (``elsewhere``).
     """
 
     why: str
@@ -102,6 +102,7 @@ class Left:
     sources: tuple[Value, ...] = ()
     module: ModuleCall | None = None
     hidden: bool = False
+    elsewhere: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -117,6 +118,12 @@ class Trace:
         """By what, and where, a value first leaves torch; an empty string where none does."""
         left = (event.why for event in self.events if isinstance(event, Left) and not event.hidden)
         return next(left, "")
+
+    @property
+    def elsewhere(self) -> str:
+        """Where work first goes on in another thread, which the trace does not have; or empty."""
+        found = (event.why for event in self.events if isinstance(event, Left) and event.elsewhere)
+        return next(found, "")
 
     @property
     def operations(self) -> Iterator[Operation]:

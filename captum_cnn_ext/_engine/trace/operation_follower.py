@@ -20,6 +20,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
+from captum_cnn_ext._engine.trace.other_threads import handed_over
+
 # methods of a tensor that give its values or its memory to somebody else; not all are operations
 _READS = {
     *("numpy", "tolist", "item", "__array__", "__float__", "__int__", "__index__", "__bool__"),
@@ -86,12 +88,12 @@ class Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.reads = Reads(self._note_read)
         self._memory: dict[int, Any] = {}  # the known tensors by the memory they look at
         # memory that a known tensor looked at, perhaps gone since: a view that was written through
-        self._held: dict[int, StorageWeakRef] = {}
+        self._held: dict[int | None, StorageWeakRef] = {}
 
     @contextmanager
     def following(self) -> Iterator[None]:
         """Operations, and values that are read otherwise, are noticed in the block."""
-        with self.reads, self:
+        with self.reads, self, handed_over(self.elsewhere):
             yield
 
     @abstractmethod
@@ -113,6 +115,10 @@ class Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """An operation meets a tensor that shares its memory with a known one, and is not known."""
         self.lose(f"{name} reads or writes a known tensor through a view that was not followed")
 
+    def elsewhere(self) -> None:
+        """Work is handed to another thread, where it is not followed."""
+        self.lose("work is handed to another thread")
+
     def where(self) -> str:
         """Which layer runs now, such as " in layer 'stem'", where that is known."""
         return ""
@@ -123,10 +129,10 @@ class Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         place = _place(tensor)
         if place is not None:
             self._memory.setdefault(place, WeakIdKeyDictionary())[tensor] = True
-            storage = tensor.untyped_storage()
-            if storage._cdata not in self._held:  # once it is there, nothing else has its number
-                weak = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
-                self._held[storage._cdata] = weak
+            memory = memory_of(tensor)
+            if memory not in self._held:  # once it is there, nothing else has its number
+                weak = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
+                self._held[memory] = weak
 
     def beside(self, tensor: Tensor) -> list[Tensor]:
         """Other known tensors that look at the same memory."""
@@ -136,9 +142,8 @@ class Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _shares(self, tensor: Tensor) -> bool:
         """Whether a tensor that is not known looks at memory that a known one has looked at."""
-        if _place(tensor) is None:
-            return False
-        return tensor.untyped_storage()._cdata in self._held or bool(self.beside(tensor))
+        memory = memory_of(tensor)
+        return memory is not None and (memory in self._held or bool(self.beside(tensor)))
 
     def _note_read(self, name: str, tensors: Sequence[Tensor]) -> None:
         sources = [tensor for tensor in tensors if tensor in self.known]
@@ -209,13 +214,18 @@ def _by_values(name: str, given: Sequence[Tensor]) -> bool:
     return name != "index" or any(tensor.dtype in masks for tensor in given[1:])
 
 
-def _place(tensor: Tensor) -> int | None:
-    """The memory that holds a tensor."""
+def memory_of(tensor: Tensor) -> int | None:
+    """A number for the memory that holds a tensor; another's too once that memory is gone."""
     try:
-        storage = tensor.untyped_storage()
-        return storage.data_ptr() or int(storage._cdata)
+        return int(tensor.untyped_storage()._cdata)
     except (NotImplementedError, RuntimeError):  # sparse and wrapped tensors have none
         return None
+
+
+def _place(tensor: Tensor) -> int | None:
+    """Where the memory begins that holds a tensor, which several may share without a view."""
+    memory = memory_of(tensor)
+    return memory if memory is None else tensor.untyped_storage().data_ptr() or memory
 
 
 def random_state() -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ weights runs once for real. The model is never touched. A `Recorder` follows any
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ from captum_cnn_ext._engine.trace.model_copy import copy_structure
 from captum_cnn_ext._engine.trace.operation_follower import (
     Follower,
     in_layer,
+    memory_of,
     only_shaped_alike,
     tensors_in,
 )
@@ -95,11 +97,14 @@ class Recorder(Follower):
     def __init__(self, inputs: Sequence[Tensor], keep_constants: bool = False) -> None:
         super().__init__()
         self._keep_constants = keep_constants
+        self._thread = threading.get_ident()
         self.trace = Trace()
         self.running: list[ModuleCall] = []
         self.constants: Any = WeakIdKeyDictionary()  # values of tensors that no input has a part in
         self._calls: dict[str, int] = {}
         self._stale: Any = WeakIdKeyDictionary()  # who wrote behind a tensor's back
+        # and, by its memory, behind the backs of those that are not known
+        self._writers: dict[int | None, tuple[Operation, ...]] = {}
         for tensor in inputs:
             self.note(tensor, _value(tensor))
         self.trace.inputs = self.values(list(inputs))
@@ -113,7 +118,9 @@ class Recorder(Follower):
 
     def stale(self, tensor: Tensor) -> tuple[Operation, ...]:
         """The operations that wrote into its memory through another tensor since it was made."""
-        return self._stale.get(tensor, ())  # type: ignore[no-any-return]
+        if tensor in self.known:
+            return self._stale.get(tensor, ())  # type: ignore[no-any-return]
+        return self._writers.get(memory_of(tensor), ())
 
     def values(self, given: Any) -> tuple[Value, ...]:
         """The values of the tensors in anything nested."""
@@ -121,9 +128,8 @@ class Recorder(Follower):
 
     def leaves(self, name: str, sources: Sequence[Tensor]) -> None:
         super().leaves(name, sources)
-        event = self.trace.events[-1]
-        assert isinstance(event, Left)
-        event.name, event.sources = name, self.values(list(sources))
+        left = self._last_left
+        left.name, left.sources = name, self.values(list(sources))
 
     def lose(self, why: str) -> None:
         super().lose(why)
@@ -135,6 +141,16 @@ class Recorder(Follower):
         self.left = self.left or why
         self.trace.events.append(Left(why, hidden=True))
 
+    def elsewhere(self) -> None:
+        super().elsewhere()
+        self._last_left.hidden = self._last_left.elsewhere = True
+
+    @property
+    def _last_left(self) -> Left:
+        event = self.trace.events[-1]
+        assert isinstance(event, Left)
+        return event
+
     def where(self) -> str:
         return in_layer(self.running[-1].path if self.running else "")
 
@@ -142,6 +158,8 @@ class Recorder(Follower):
         """A forward pre-hook, with keyword arguments, of the module at ``path``."""
 
         def hook(_: nn.Module, args: Any, kwargs: Any) -> None:
+            if threading.get_ident() != self._thread:
+                return
             index = self._calls.get(path, 0)
             self._calls[path] = index + 1
             call = ModuleCall(path, module, index, self.values((args, kwargs)))
@@ -154,6 +172,8 @@ class Recorder(Follower):
         """A forward hook of the module at ``path``."""
 
         def hook(_: nn.Module, __: Any, output: Any) -> None:
+            if threading.get_ident() != self._thread:
+                return
             while (call := self.running.pop()).path != path:
                 pass  # the model caught an exception of a module inside this one
             call.outputs = self.values(output)
@@ -177,6 +197,8 @@ class Recorder(Follower):
             self._stale.pop(tensor, None)
             for other in self.beside(tensor):
                 self._stale[other] = (*self.stale(other), operation)
+            if sources and (here := memory_of(tensor)) is not None:
+                self._writers[here] = (*self._writers.get(here, ()), operation)
         fresh = [*written, *(t for t in tensors_in(result) if not any(t is w for w in written))]
         for tensor in fresh:
             value = _value(tensor)
