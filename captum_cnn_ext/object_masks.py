@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
-import xml.etree.ElementTree as ElementTree
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from captum_cnn_ext.annotations import Box, read_annotations
 from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.photos import picture_files
 
 if TYPE_CHECKING:
     from PIL import Image
 
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom in pixels of the photo."""
 RATIO = 0.02  # how far a mask's shape may be from its photo's to be taken for the same, resized
 
 
@@ -115,52 +112,8 @@ def object_masks(
         return MaskPictures(Path(masks))
     if boxes is None:
         return None
-    source = Path(boxes)
-    if source.is_dir():
-        return Boxes(_voc(source))
-    if not source.is_file():
-        raise ArgumentError(f"boxes: there is no file or folder {str(boxes)!r}")
-    return Boxes(_coco(source))
-
-
-def _coco(file: Path) -> dict[str, list[Box]]:
-    try:
-        content: Any = json.loads(file.read_text(encoding="utf-8"))
-        names = {image["id"]: str(image["file_name"]) for image in content["images"]}
-        found: dict[str, list[Box]] = {}
-        for entry in content["annotations"]:
-            left, top, width, height = map(float, entry["bbox"])
-            box = (left, top, left + width, top + height)
-            found.setdefault(names[entry["image_id"]], []).append(box)
-        return found
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise ArgumentError(
-            f"boxes {file.name!r}: expected COCO's form, images with id and file_name and "
-            f"annotations with image_id and bbox ({type(error).__name__}: {error})"
-        ) from error
-
-
-def _voc(folder: Path) -> dict[str, list[Box]]:
-    files = sorted(folder.rglob("*.xml"))
-    if not files:
-        raise ArgumentError(f"boxes: no XML file in the folder {folder.name!r}")
-    found: dict[str, list[Box]] = {}
-    for file in files:
-        try:
-            root = ElementTree.parse(file).getroot()
-            boxes = []
-            for box in root.iter("bndbox"):
-                left, top, right, bottom = (
-                    float(box.findtext(side) or "") for side in ("xmin", "ymin", "xmax", "ymax")
-                )
-                boxes.append((left - 1, top - 1, right, bottom))  # VOC counts from 1, both ends in
-        except (ElementTree.ParseError, ValueError) as error:
-            raise ArgumentError(
-                f"boxes {file.name!r}: expected Pascal VOC's form, bndbox with xmin, ymin, xmax "
-                f"and ymax ({error})"
-            ) from error
-        found[file.relative_to(folder).as_posix()] = boxes
-    return found
+    found = read_annotations(boxes, parameter="boxes")
+    return Boxes({name: [one.box for one in objects] for name, objects in found.items()})
 
 
 def _stem(name: str) -> str:

@@ -22,7 +22,9 @@ ALLOWED = {
     "models": {"_engine", "models", "photos"},
     "photos": {"_engine", "photos"},
     "labelled": {"_engine", "labelled", "object_masks", "photos"},
-    "object_masks": {"_engine", "object_masks", "photos"},
+    "object_masks": {"_engine", "annotations", "object_masks", "photos"},
+    "annotations": {"_engine", "annotations", "coco_masks"},
+    "coco_masks": set(),
     "methods": {"methods", "_engine"},  # classes by their paths
     "insights": {"attr", "evidence", "metrics", "synthesis", "render", "models", "photos",
                  "methods", "insights", "labelled", "_engine"},

@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SURFACE = Path(__file__).parent / "public_surface.txt"
-MODULES = ["attr", "bench", "evidence", "insights", "labelled", "methods", "metrics", "models",
-           "photos", "render", "synthesis"]  # fmt: skip
+MODULES = ["annotations", "attr", "bench", "evidence", "insights", "labelled", "methods", "metrics",
+           "models", "photos", "render", "synthesis"]  # fmt: skip
 
 
 def signature(value):
