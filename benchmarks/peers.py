@@ -1,6 +1,7 @@
 """Peers as methods of ``captum-cnn-ext bench --adapters benchmarks/peers.py``.
 
-Each takes (subject, image (1, C, H, W), class) and gives a map at any resolution.
+Each takes (subject, images (N, C, H, W), classes) and gives maps at any resolution. ``at`` says
+that the map is of a layer: where truths are known, they come at two layers.
 """
 
 from typing import Any
@@ -10,20 +11,26 @@ from torch import Tensor
 
 METHODS: dict[str, Any] = {}
 
+
+def _classes(x: Tensor, target: Any) -> list[int]:
+    return torch.as_tensor(target).expand(len(x)).tolist()
+
+
 try:
     import pytorch_grad_cam
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     def _grad_cam(name: str) -> Any:
-        def run(subject: Any, x: Tensor, target: int) -> Tensor:
+        def run(subject: Any, x: Tensor, target: Any) -> Tensor:
             kind = getattr(pytorch_grad_cam, name)
             with kind(model=subject.model, target_layers=[subject.module]) as cam:
-                found = cam(input_tensor=x, targets=[ClassifierOutputTarget(target)])
+                found = cam(x, [ClassifierOutputTarget(t) for t in _classes(x, target)])
             return torch.from_numpy(found).to(x)
 
+        run.at = "layer"
         return run
 
-    for _name in ("GradCAM", "GradCAMPlusPlus", "EigenCAM"):
+    for _name in ("GradCAM", "GradCAMPlusPlus", "LayerCAM", "XGradCAM", "EigenCAM"):
         METHODS[f"grad-cam {_name}"] = _grad_cam(_name)
 except ImportError:
     pass
@@ -32,14 +39,15 @@ try:
     import torchcam.methods
 
     def _torchcam(name: str) -> Any:
-        def run(subject: Any, x: Tensor, target: int) -> Tensor:
+        def run(subject: Any, x: Tensor, target: Any) -> Tensor:
             with getattr(torchcam.methods, name)(subject.model, subject.module) as extractor:
-                found = extractor(target, subject.model(x.requires_grad_()))
+                found = extractor(_classes(x, target), subject.model(x.requires_grad_()))
             return found[0].detach()
 
+        run.at = "layer"
         return run
 
-    for _name in ("GradCAM", "LayerCAM"):
+    for _name in ("GradCAM", "GradCAMpp", "LayerCAM"):
         METHODS[f"torchcam {_name}"] = _torchcam(_name)
 except ImportError:
     pass

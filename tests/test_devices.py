@@ -262,6 +262,14 @@ def _noise(x):
 
 
 METRICS = {
+    "arcc": lambda m, x, a: metrics.arcc(m, lambda i: i[:, 0], x, 1, shares=(0.5,)).score,
+    "earth_movers_distance": lambda m, x, a: metrics.earth_movers_distance(a, _boxes(x), x, grid=4),
+    "mask_iou": lambda m, x, a: metrics.mask_iou(a, _boxes(x), x),
+    "patch_drops": lambda m, x, a: metrics.patch_drops(m, x, 1, grid=2),
+    "random_logit": lambda m, x, a: metrics.random_logit(lambda i, t: i, x, 1, classes=3),
+    "relevance_mass_accuracy": lambda m, x, a: metrics.relevance_mass_accuracy(a, _boxes(x), x),
+    "relevance_rank_accuracy": lambda m, x, a: metrics.relevance_rank_accuracy(a, _boxes(x), x),
+    "single_deletion": lambda m, x, a: metrics.single_deletion(m, x, a, 1, grid=2),
     "agreement": lambda m, x, a: metrics.agreement({"one": a, "two": a.square()}, x),
     "as_maps": lambda m, x, a: metrics.as_maps(a, x),
     "average_drop": lambda m, x, a: metrics.average_drop(m, x, a, 1),

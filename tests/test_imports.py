@@ -30,7 +30,7 @@ ALLOWED = {
                  "methods", "insights", "labelled", "_engine"},
     "cli": {"insights", "attr", "evidence", "metrics", "models", "photos", "render", "cli",
             "synthesis", "bench", "methods", "labelled", "_engine"},
-    "bench": {"methods", "metrics", "models", "render", "bench", "_engine"},
+    "bench": {"methods", "metrics", "models", "photos", "render", "bench", "_engine"},
     "__main__": {"cli"},
     "__init__": set(),
     "errors": set(),

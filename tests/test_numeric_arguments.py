@@ -24,7 +24,7 @@ VALUES = (0, -1, 1.5, math.nan, math.inf, True, "1")
 # classes and neurons, sizes and what may be a tensor have tests of their own
 ELSEWHERE = {"target", "targets", "neuron_selector", "device_ids", "baselines", "boxes", "values",
              "sliding_window_shapes", "strides", "input_size", "cost", "quality", "inputs",
-             "layers", "start_point", "end_point"}  # fmt: skip
+             "layers", "start_point", "end_point", "scores", "chance", "best"}  # fmt: skip
 # what the functions give back
 RESULTS = {"LayerSuggestion", "Reconstructions", "Results", "Subject", "Atlas", "Dream", "Step",
            "Synthesis", "ImageParam", "TailForward"}  # fmt: skip
@@ -196,6 +196,14 @@ CALLS = {
     "metrics.deletion": judged("deletion", steps=1),
     "metrics.insertion": judged("insertion", steps=1),
     "metrics.insertion_and_deletion": judged("insertion_and_deletion", steps=1),
+    "metrics.arcc": plain(metrics.arcc, model(), lambda x: x, X, 1, shares=[0.5]),
+    "metrics.earth_movers_distance": plain(
+        metrics.earth_movers_distance, MAPS, torch.ones(2, 8, 8, dtype=torch.bool), X
+    ),
+    "metrics.mask_iou": plain(metrics.mask_iou, MAPS, torch.ones(2, 8, 8, dtype=torch.bool), X),
+    "metrics.patch_drops": plain(metrics.patch_drops, model(), X, 1, grid=2),
+    "metrics.random_logit": plain(metrics.random_logit, lambda x, t: x, X, 0, classes=3),
+    "metrics.single_deletion": judged("single_deletion", grid=2),
     "metrics.road": judged("road", shares=[0.5]),
     "metrics.gaussian_map": plain(metrics.gaussian_map, X),
     "metrics.random_map": plain(metrics.random_map, X),

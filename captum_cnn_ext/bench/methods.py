@@ -9,16 +9,20 @@ from typing import Any
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.one_line_repr import brief
-from captum_cnn_ext.methods import KnownMethod, call_of, find_methods
+from captum_cnn_ext.methods import LAYERS, KnownMethod, call_of, find_methods
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is explained: a network, the layer that CAMs look at, and a seed."""
+    """What is explained: a network, the layer that CAMs look at, and a seed.
+
+    ``middle`` is an earlier layer for methods that join several, where there is one.
+    """
 
     model: nn.Module
     layer: str
     seed: int = 0
+    middle: str = ""
 
     __repr__ = brief
 
@@ -27,16 +31,19 @@ class Subject:
         return self.model.get_submodule(self.layer)
 
 
-Method = Callable[[Subject, Tensor, int], Any]
+Method = Callable[[Subject, Tensor, Any], Any]
 
 
 def function_of(known: KnownMethod) -> Method:
     """A known method at the subject's layer, with the settings that it has everywhere."""
 
-    def run(subject: Subject, x: Tensor, target: int) -> Any:
-        call = call_of(known, subject.model, x, [subject.layer], subject.seed)
+    def run(subject: Subject, x: Tensor, target: Any) -> Any:
+        joined = known.at == LAYERS and subject.middle
+        layers = [subject.middle, subject.layer] if joined else [subject.layer]
+        call = call_of(known, subject.model, x, layers, subject.seed)
         return call.attribute(x, target)
 
+    run.at = known.at  # type: ignore[attr-defined]
     return run
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -98,53 +99,90 @@ def run(
         >>> sorted(results.cells["LayerHiResCam"]["noise"])[:3]
         ['average_drop', 'class', 'deletion']
     """
-    for number, name in enumerate(tqdm(images, disable=not show_progress, desc="bench")):
-        missing = [m for m in methods if not results.has(m, name)]
-        if not missing or not only(number):
-            continue
+
+    def prepare(number: int, name: str) -> Callable[[Method], Cell]:
         x = images[name]().unsqueeze(0).to(device)
         subject = Subject(model, settings.layer, settings.seed + number)
-        forward = partial(_scores, model, x)
-        target = int(forward().argmax())
-        passes = [timed(forward, device)[1] for _ in range(3)]
+        target = int(scores(model, x).argmax())
+        one = forward_seconds(model, x)
+
+        def cell(method: Method) -> Cell:
+            explain = partial(method, subject, x.clone(), target)
+            try:
+                maps, seconds, peak = explained(explain, x, peak=number == 0)
+            except MethodError as error:
+                return {"class": target, "error": str(error)}
+            judged = _judged(subject, maps, x, target, settings)
+            return {
+                "class": target,
+                "seconds": seconds,
+                "forward_seconds": one,
+                "peak_bytes": peak,
+                **{name: float(value) for name, value in judged.items()},
+            }
+
+        return cell
+
+    fill(results, methods, images, prepare, save=save, show_progress=show_progress, only=only)
+
+
+def fill(
+    results: Results,
+    methods: Mapping[str, Method],
+    items: Iterable[str],
+    prepare: Callable[[int, str], Callable[[Method], Cell]],
+    *,
+    save: Callable[[Results], None],
+    show_progress: bool = False,
+    only: Callable[[int], bool] = lambda number: True,
+) -> None:
+    """Add the cells that are missing; ``save`` after every item.
+
+    ``prepare(number, item)`` gives what makes an item's cell from a method; it is called for items
+    that have something missing and are this process's part.
+    """
+    for number, item in enumerate(tqdm(items, disable=not show_progress, desc="bench")):
+        missing = [m for m in methods if not results.has(m, item)]
+        if not missing or not only(number):
+            continue
+        cell = prepare(number, item)
         for method in missing:
-            explain = partial(methods[method], subject, x.clone(), target)
-            cell = _cell(explain, subject, x, target, settings, passes, number)
-            results.add(method, name, cell)
+            results.add(method, item, cell(methods[method]))
         save(results)
 
 
-def _scores(model: torch.nn.Module, x: Tensor) -> Tensor:
-    with torch.no_grad():
-        return output_tensor(run_forward(model, (x.clone(),)))
+class MethodError(Exception):
+    """What a method raised, in its words: it does not work here, and that is a result."""
 
 
-def _cell(
-    explain: Callable[[], Any],
-    subject: Subject,
-    x: Tensor,
-    target: int,
-    settings: Settings,
-    passes: list[float],
-    number: int,
-) -> Cell:
+def explained(
+    explain: Callable[[], Any], x: Tensor, *, peak: bool = False
+) -> tuple[Tensor, float, int | None]:
+    """The maps (N, H, W) of images x, the seconds that they took, and the memory where asked.
+
+    Raises:
+        MethodError: whatever the method raises, or something that is no map.
+    """
     try:
         with warnings.catch_warnings(), one_image_norms([x]):
             warnings.simplefilter("ignore")
             given, seconds = timed(explain, x.device)
-            peak = peak_bytes(explain, x.device) if number == 0 else None
-        maps = metrics.as_maps(given, x)
-    except Exception as error:  # whatever a method raises is a result: it does not work here
-        return {"class": target, "error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
-    judged = _judged(subject, maps, x, target, settings)
-    one = sorted(passes)[len(passes) // 2]
-    return {
-        "class": target,
-        "seconds": seconds,
-        "forward_seconds": one,
-        "peak_bytes": peak,
-        **{name: float(value) for name, value in judged.items()},
-    }
+            held = peak_bytes(explain, x.device) if peak else None
+        return metrics.as_maps(given, x), seconds, held
+    except Exception as error:
+        words = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise MethodError(words) from error
+
+
+def scores(model: torch.nn.Module, x: Tensor) -> Tensor:
+    """The model's scores of images, without gradients."""
+    with torch.no_grad():
+        return output_tensor(run_forward(model, (x.clone(),)))
+
+
+def forward_seconds(model: torch.nn.Module, x: Tensor) -> float:
+    """The median time of a forward pass."""
+    return statistics.median(timed(partial(scores, model, x), x.device)[1] for _ in range(3))
 
 
 def _judged(

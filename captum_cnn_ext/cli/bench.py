@@ -6,9 +6,6 @@ import argparse
 import os
 import re
 import runpy
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +22,10 @@ from captum_cnn_ext.cli.arguments import (
     read_photos,
     split,
 )
+from captum_cnn_ext.cli.results import results_in, saved_by, workers_of, write
+from captum_cnn_ext.errors import nearest
 
 if TYPE_CHECKING:
-    from captum_cnn_ext.bench import Results
     from captum_cnn_ext.models import LoadedModel
 
 EXAMPLES = f"""examples:
@@ -35,10 +33,14 @@ EXAMPLES = f"""examples:
   {PROGRAM} bench --methods gaussian,LayerHiResCam,Occlusion --images photos/ --variants 1
   {PROGRAM} bench --model torchvision:resnet50 --weights DEFAULT --layer layer4 --device cuda
   {PROGRAM} bench --adapters benchmarks/peers.py
+  {PROGRAM} bench --truth quick
+  {PROGRAM} bench --truth --tasks triggers --methods gradcam,layercam,occlusion
   torchrun --nproc-per-node 4 -m captum_cnn_ext bench --device cuda
 
 A run that was interrupted goes on where it stopped when it is started again with the same --out.
+With --truth, networks are kept in a folder beside the results.
 """
+TRUTH = {"full": (5, 32), "quick": (1, 16)}  # seeds, images of a task
 
 
 def add(commands: Any) -> None:
@@ -58,23 +60,30 @@ def add(commands: Any) -> None:
         help="crops and mirror images of each photo, 1 to 10 (default: 10)")  # fmt: skip
     add("--methods", metavar="A,B", help="names as in the table or as list-methods prints them "
         "(default: those of the table in benchmarks/)")  # fmt: skip
-    add("--adapters", metavar="FILE", help="a Python file with more METHODS; runs that code")
+    add("--adapters", metavar="FILE", help="a Python file with more METHODS, or TASKS of --truth; "
+        "runs that code")  # fmt: skip
     add("--layer", metavar="NAME", help="dotted name of the layer for CAMs (default: chosen)")
     add("--steps", type=integer(1), default=24, metavar="N", help="of insertion and deletion (24)")
     add("--road-shares", default="0.2,0.4,0.6,0.8", metavar="A,B", help="removed by ROAD")
     add("--seed", type=int, default=0, metavar="N", help="for random numbers (default: 0)")
-    add("--out", default="bench.json", metavar="FILE", help="results (default: bench.json)")
+    add("--out", metavar="FILE", help="results (default: bench.json; with --truth truth.json)")
+    add("--truth", nargs="?", const="full", choices=sorted(TRUTH), metavar="quick",
+        help="judge methods where the truth is known, on networks of its own")  # fmt: skip
+    add("--tasks", metavar="A,B", help="of --truth (default: all)")
+    add("--seeds", type=integer(1), metavar="N", help="of --truth (default: 5; quick: 1)")
     add("--no-progress", action="store_true", help="no progress bar")
     bench.set_defaults(run=_bench)
 
 
 def _bench(options: argparse.Namespace) -> int:
-    out = Path(options.out)
+    out = Path(options.out or ("truth.json" if options.truth else "bench.json"))
     if out.suffix != ".json" or not out.parent.is_dir():
         raise UsageError(f"--out {options.out}: expected a name that ends in .json, in a folder")
     shares = _shares(options.road_shares)
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own lines, for each map
-    with _workers(options) as (rank, workers):
+    with workers_of(options) as (rank, workers):
+        if options.truth:
+            return _truth(options, out, rank, workers)
         return _run(options, out, shares, rank, workers)
 
 
@@ -84,9 +93,6 @@ def _run(
     import torch
 
     from captum_cnn_ext import bench
-    from captum_cnn_ext._engine.judging.arguments import ArgumentError
-    from captum_cnn_ext.bench.cost import machine
-    from captum_cnn_ext.bench.results import joined
 
     loaded = load(options)
     methods = _methods(options)
@@ -96,84 +102,81 @@ def _run(
     settings = bench.Settings(
         loaded.name, loaded.weights, layer, options.steps, shares, options.seed
     )
-    parts = sorted(out.parent.glob(f"{out.stem}.part*.json"))
-    try:
-        results = joined(settings.to_dict(), [out, *parts])
-    except ArgumentError as error:
-        raise UsageError(f"--out {out}: {one_line(error)}") from error
-    done = len(results)
-    if done and rank == 0:
-        print(f"{PROGRAM}: {done} maps are there already", file=sys.stderr)
-    results.machine = results.machine or machine(device)
-    own = out if workers == 1 else out.with_name(f"{out.stem}.part{rank}.json")
-    bench.run(
-        loaded.model,
-        methods,
-        images,
-        settings,
-        results,
-        device=device,
-        save=lambda found: found.save(own),
-        show_progress=rank == 0 and not options.no_progress,
-        only=lambda number: number % workers == rank,
-    )
-    if workers > 1:
-        torch.distributed.barrier()
-        if rank:
-            return DONE
-        parts = sorted(out.parent.glob(f"{out.stem}.part*.json"))
-        results.merge(joined(settings.to_dict(), parts))
-    _write(results.in_order(list(methods), list(images)), out)
-    for part in parts:
-        part.unlink()
+    with results_in(out, settings.to_dict(), device, rank, workers) as results:
+        bench.run(
+            loaded.model,
+            methods,
+            images,
+            settings,
+            results,
+            device=device,
+            save=saved_by(out, rank, workers),
+            show_progress=rank == 0 and not options.no_progress,
+            only=lambda number: number % workers == rank,
+        )
+    if rank == 0:
+        kept = results.in_order(list(methods), list(images))
+        write(kept, out, bench.markdown(kept), lambda: bench.draw(kept))
     return DONE
 
 
-def _write(results: Results, out: Path) -> None:
-    from captum_cnn_ext._engine.whole_files import write_together
-    from captum_cnn_ext.bench import draw, markdown
-
-    table = markdown(results)
-    results.save(out)
-    figure = draw(results)
-    write_together(
-        {
-            out.with_suffix(".md"): table.encode(),
-            out.with_suffix(".png"): lambda file: figure.savefig(file, dpi=130, format="png"),
-        }
-    )
-    print(table)
-    print(f"written: {out}, {out.with_suffix('.md')}, {out.with_suffix('.png')}")
-
-
-@contextmanager
-def _workers(options: argparse.Namespace) -> Iterator[tuple[int, int]]:
-    """This process's number and how many there are, as torchrun says."""
-    workers = int(os.environ.get("WORLD_SIZE", "1"))
-    if workers == 1:
-        yield 0, 1
-        return
+def _truth(options: argparse.Namespace, out: Path, rank: int, workers: int) -> int:
     import torch
 
-    if options.device == "cuda":
-        options.device = f"cuda:{os.environ['LOCAL_RANK']}"
-    torch.distributed.init_process_group("gloo")
-    try:
-        yield torch.distributed.get_rank(), workers
-    finally:
-        torch.distributed.destroy_process_group()
+    from captum_cnn_ext.bench import truths
+
+    seeds, images = TRUTH[options.truth]
+    seeds = seeds if options.seeds is None else options.seeds
+    tasks = {**truths.TASKS, **_adapters(options, "TASKS")}
+    for name in split(options.tasks) or ():
+        if name not in tasks:
+            raise UsageError(f"--tasks: {name!r} is no task{nearest(name, list(tasks))}")
+    tasks = {name: tasks[name] for name in split(options.tasks) or tasks}
+    methods = truths.contenders(_adapters(options, "METHODS"))
+    if options.methods is not None:
+        chosen = _chosen(options.methods, methods)
+        methods = {m: f for m, f in methods.items() if m in {*chosen, *truths.CONTROLS}}
+    settings = truths.TruthSettings(images)
+    order = truths.items(tasks, range(seeds))
+    with results_in(out, settings.to_dict(), torch.device("cpu"), rank, workers) as results:
+        truths.run_truths(
+            tasks,
+            range(seeds),
+            methods,
+            settings,
+            results,
+            training=truths.Training(out.with_name(f"{out.stem}.networks")),
+            save=saved_by(out, rank, workers),
+            show_progress=rank == 0 and not options.no_progress,
+            only=lambda number: number % workers == rank,
+        )
+    if rank == 0:
+        kept = results.in_order(list(methods), order)
+        write(kept, out, truths.markdown(kept, tasks), lambda: truths.draw(kept))
+    return DONE
+
+
+def _chosen(asked: str, methods: dict[str, Any]) -> list[str]:
+    """Names as in the table, or as `list-methods` prints them: then at both layers."""
+    from captum_cnn_ext.methods import find_methods
+
+    found = []
+    for name in re.split(r",(?!\s*\d|\s*middle)", asked):
+        name = name.strip()
+        if name not in methods:
+            try:
+                name = find_methods([name])[0].name
+            except ValueError as error:
+                raise UsageError(f"--{one_line(error)}") from error
+        found += [m for m in methods if m == name or m == f"{name}, middle layer"]
+    return found
 
 
 def _methods(options: argparse.Namespace) -> dict[str, Any]:
     from captum_cnn_ext.bench.methods import METHODS, function_of
     from captum_cnn_ext.methods import find_methods
 
-    adapters = {}
-    if options.adapters:
-        try:
-            adapters = runpy.run_path(options.adapters)["METHODS"]
-        except Exception as error:  # the user's code can raise anything
-            raise UsageError(f"--adapters {options.adapters}: {one_line(error)}") from error
+    adapters = _adapters(options, "METHODS")
     if options.methods is None:
         return {**METHODS, **adapters}
     found = {"gaussian": METHODS["gaussian"]}  # what all are compared with
@@ -186,6 +189,17 @@ def _methods(options: argparse.Namespace) -> dict[str, Any]:
         except ValueError as error:
             raise UsageError(f"--{one_line(error)}") from error
         found[known.name] = function_of(known)
+    return found
+
+
+def _adapters(options: argparse.Namespace, kind: str) -> dict[str, Any]:
+    """What the user's file has under this name."""
+    if not options.adapters:
+        return {}
+    try:
+        found: dict[str, Any] = runpy.run_path(options.adapters).get(kind, {})
+    except Exception as error:  # the user's code can raise anything
+        raise UsageError(f"--adapters {options.adapters}: {one_line(error)}") from error
     return found
 
 

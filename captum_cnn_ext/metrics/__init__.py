@@ -3,6 +3,7 @@
 from captum.metrics import infidelity, sensitivity_max
 
 from captum_cnn_ext.metrics.agreement import agreement, rank_correlation
+from captum_cnn_ext.metrics.arcc import Arcc, arcc
 from captum_cnn_ext.metrics.confidence import (
     Confidence,
     average_drop,
@@ -13,24 +14,35 @@ from captum_cnn_ext.metrics.controls import gaussian_map, random_map
 from captum_cnn_ext.metrics.curves import Curve, deletion, insertion, insertion_and_deletion
 from captum_cnn_ext.metrics.localization import box_masks, energy_in_box, pointing_game
 from captum_cnn_ext.metrics.maps import as_maps
+from captum_cnn_ext.metrics.random_logit import random_logit
 from captum_cnn_ext.metrics.randomization import Randomization, parameter_randomization
+from captum_cnn_ext.metrics.relevance import (
+    earth_movers_distance,
+    mask_iou,
+    relevance_mass_accuracy,
+    relevance_rank_accuracy,
+)
 from captum_cnn_ext.metrics.road import Road, impute, road
+from captum_cnn_ext.metrics.single_deletion import patch_drops, single_deletion
 from captum_cnn_ext.metrics.sparseness import sparseness
 from captum_cnn_ext.metrics.statistics import Interval, bootstrap
 
 __all__ = [
+    "Arcc",
     "Confidence",
     "Curve",
     "Interval",
     "Randomization",
     "Road",
     "agreement",
+    "arcc",
     "as_maps",
     "average_drop",
     "bootstrap",
     "box_masks",
     "confidence",
     "deletion",
+    "earth_movers_distance",
     "energy_in_box",
     "gaussian_map",
     "impute",
@@ -38,11 +50,17 @@ __all__ = [
     "infidelity",
     "insertion",
     "insertion_and_deletion",
+    "mask_iou",
     "parameter_randomization",
+    "patch_drops",
     "pointing_game",
+    "random_logit",
     "random_map",
     "rank_correlation",
+    "relevance_mass_accuracy",
+    "relevance_rank_accuracy",
     "road",
     "sensitivity_max",
+    "single_deletion",
     "sparseness",
 ]

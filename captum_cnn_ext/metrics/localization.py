@@ -43,7 +43,7 @@ def _size(size: int | Sequence[int]) -> tuple[int, int]:
     return as_count("size", listed[0]), as_count("size", listed[1])
 
 
-def _masks(masks: Tensor, maps: Tensor) -> Tensor:
+def object_masks(masks: Tensor, maps: Tensor) -> Tensor:
     if not isinstance(masks, Tensor) or masks.shape != maps.shape:
         found = tuple(masks.shape) if isinstance(masks, Tensor) else type(masks).__name__
         raise ArgumentError(
@@ -84,7 +84,7 @@ def pointing_game(
         [0.0, 1.0]
     """
     maps, reach = as_maps(attributions, as_image(inputs)), as_number("tolerance", tolerance, 0)
-    objects = _masks(masks, maps)
+    objects = object_masks(masks, maps)
     width = maps.shape[2]
     peak = maps.flatten(1).argmax(1)
     y = torch.arange(maps.shape[1], device=maps.device)[:, None]
@@ -117,4 +117,4 @@ def energy_in_box(attributions: Any, masks: Tensor, inputs: Any) -> Tensor:
     """
     maps = as_maps(attributions, as_image(inputs)).relu()
     total = maps.sum((1, 2))
-    return torch.where(total > 0, (maps * _masks(masks, maps)).sum((1, 2)) / total, 0)
+    return torch.where(total > 0, (maps * object_masks(masks, maps)).sum((1, 2)) / total, 0)

@@ -9,6 +9,7 @@ from captum_cnn_ext.render.images import to_rgb
 from captum_cnn_ext.render.patches import show_patches
 from captum_cnn_ext.render.receptive_fields import show_receptive_fields
 from captum_cnn_ext.render.reconstructions import show_reconstructions
+from captum_cnn_ext.render.score_table import show_score_table
 from captum_cnn_ext.render.signals import show_signals
 from captum_cnn_ext.render.synthesis import save_film, show_images
 from captum_cnn_ext.render.volumes import show_volumes
@@ -26,6 +27,7 @@ __all__ = [
     "show_patches",
     "show_receptive_fields",
     "show_reconstructions",
+    "show_score_table",
     "show_signals",
     "show_volumes",
     "to_rgb",

@@ -1,0 +1,182 @@
+"""The league as a table for people and as a picture."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+
+from matplotlib.figure import Figure
+
+from captum_cnn_ext.bench.results import Results
+from captum_cnn_ext.bench.truths.contenders import CONTROLS, TRUTH
+from captum_cnn_ext.bench.truths.ranks import Column, Ranking, columns, ranking
+from captum_cnn_ext.bench.truths.task import Task
+from captum_cnn_ext.render import show_score_table
+
+
+def markdown(results: Results, tasks: Mapping[str, Task]) -> str:
+    """A row a method, a column a task: means with intervals and ranks, cost beside.
+
+    Cost: no pass of a model.
+
+    Example::
+
+        >>> from captum_cnn_ext.bench import Results, truths
+        >>> settings = truths.TruthSettings(images=4)
+        >>> results = Results(settings.to_dict())
+        >>> chosen = {n: m for n, m in truths.contenders().items() if n in ("the truth", "random")}
+        >>> truths.run_truths({"built": truths.TASKS["built"]}, [0], chosen, settings, results)
+        >>> print(truths.markdown(results, truths.TASKS).splitlines()[0])
+        # Attribution methods judged where the truth is known
+    """
+    found = columns(results)
+    order = _order(results, found)
+    lines = [*_head(results, tasks, found), *_main(results, found, order)]
+    lines += _details(results, found, order)
+    lines += _networks(results)
+    for method, cells in results.cells.items():
+        failed = [f"{item}: {c['error']}" for item, c in cells.items() if "error" in c]
+        if failed:
+            lines += ["", f"{method} does not work on {len(failed)} item(s): {failed[0]}"]
+    return "\n".join(lines) + "\n"
+
+
+def _ranked(found: Mapping[str, Column]) -> Ranking | None:
+    return ranking(found, [TRUTH]) if found else None
+
+
+def _order(results: Results, found: Mapping[str, Column]) -> list[str]:
+    """By mean rank, what did not work everywhere last; the truth leads."""
+    ranked = _ranked(found)
+    ranks = ranked.ranks if ranked else {}
+    working = [m for m in results.cells if any(m in c.methods for c in found.values())]
+    return sorted(working, key=lambda m: (m != TRUTH, ranks.get(m, math.inf)))
+
+
+def _head(results: Results, tasks: Mapping[str, Task], found: Mapping[str, Column]) -> list[str]:
+    machine, ranked = results.machine, _ranked(found)
+    lines = [
+        "# Attribution methods judged where the truth is known",
+        "",
+        f"{len(results.cells)} methods and controls, {len(found)} tasks, {results.settings}. On "
+        f"{machine.get('device')}, {machine.get('threads')} CPU thread(s), Python "
+        f"{machine.get('python')}, {machine.get('versions')}, commit {machine.get('commit')}.",
+        "",
+        "Means with 95 % intervals from resampled seeds and images (of one seed: images only), and "
+        "the rank within the task in brackets. There is no total: rows stand in the order of their "
+        "mean rank, as something has to come first. *Passes*: median time of a map in forward "
+        "passes of the same images. *The truth* is what a perfect method gives, *controls* know "
+        "nothing of the network.",
+    ]
+    if ranked and not math.isnan(ranked.critical):
+        lines += [
+            "",
+            f"Friedman's test over tasks: p = {ranked.p:.2g}. Two mean ranks differ for sure (5 %, "
+            f"Nemenyi) where they are {ranked.critical:.1f} apart.",
+        ]
+    for name, column in found.items():
+        if name in tasks:
+            seeds, images = column.values.shape[1:]
+            about = tasks[name]
+            lines += ["", f"- **{name}**: {about.question} Score: {about.score}. {seeds} seed(s) "
+                      f"of {images} images."]  # fmt: skip
+    return lines
+
+
+def _main(results: Results, found: Mapping[str, Column], order: list[str]) -> list[str]:
+    ranked = _ranked(found)
+    ranks = {task: column.ranks() for task, column in found.items()}
+    lines = ["", f"| method | passes | mean rank | {' | '.join(found)} |",
+             "|---" * (len(found) + 3) + "|"]  # fmt: skip
+    for method in order:
+        cells = []
+        for task, column in found.items():
+            if method not in column.methods:
+                cells.append("does not work")
+                continue
+            place = "" if method == TRUTH else f" ({ranks[task][method] - 1:.0f})"
+            cells.append(f"{column.interval(method)}{place}")
+        name = f"*{method}*" if method in CONTROLS else method
+        mean = ranked.ranks.get(method) if ranked else None
+        lines.append(
+            f"| {name} | {_passes(results, method):.1f} | {'' if mean is None else f'{mean:.1f}'} "
+            f"| {' | '.join(cells)} |"
+        )
+    return lines
+
+
+def _passes(results: Results, method: str) -> float:
+    """The median over items that worked."""
+    known = [c["passes"] for c in results.cells[method].values() if "passes" in c]
+    return statistics.median(known) if known else math.nan
+
+
+def _details(results: Results, found: Mapping[str, Column], order: list[str]) -> list[str]:
+    """For each task, every score of every trial: means only."""
+    lines: list[str] = []
+    for task, column in found.items():
+        trials: dict[str, dict[str, list[float]]] = {}
+        for method in order:
+            if method not in column.methods:
+                continue
+            for item, cell in results.cells[method].items():
+                if item.rsplit("/", 1)[0] == task:
+                    for trial, scores in cell["scores"].items():
+                        for name, values in scores.items():
+                            key = f"{trial}: {name}"
+                            trials.setdefault(key, {}).setdefault(method, []).extend(values)
+        lines += ["", f"## {task}: every score", "", f"| method | {' | '.join(trials)} |",
+                  "|---" * (len(trials) + 1) + "|"]  # fmt: skip
+        for method in order:
+            if method in column.methods:
+                means = (statistics.mean(values[method]) for values in trials.values())
+                lines.append(f"| {method} | {' | '.join(f'{mean:.3f}' for mean in means)} |")
+    return lines
+
+
+def _networks(results: Results) -> list[str]:
+    """What was judged: accuracy and hashes."""
+    lines = []
+    for item, cell in results.cells.get(TRUTH, {}).items():
+        for trial, about in cell.get("about", {}).items():
+            said = ", ".join(f"{name} {value}" for name, value in about.items())
+            lines.append(f"- {item}, {trial}: {said}")
+    return ["", "## Networks and images", "", *lines] if lines else []
+
+
+def draw(results: Results) -> Figure:
+    """A row a method, a column a task; from a random map (white) to the truth (dark).
+
+    Cost: no pass of a model.
+
+    Raises:
+        ValueError: there are no results.
+    """
+    found = columns(results)
+    order = [m for m in _order(results, found) if m != TRUTH]
+    means = {m: {t: c.interval(m).mean for t, c in found.items() if m in c.methods} for m in order}
+    chance = {t: c.interval("random").mean for t, c in found.items() if "random" in c.methods}
+    best = {t: c.interval(TRUTH).mean for t, c in found.items() if TRUTH in c.methods}
+    top = {
+        t: max((m for m in order if m in c.methods), key=lambda m: c.interval(m).mean)
+        for t, c in found.items()
+    }
+    leaders = {
+        (m, t)
+        for t, c in found.items()
+        for m in order
+        if m in c.methods and (m == top[t] or c.difference(top[t], m).low <= 0)
+    }
+    figure, _ = show_score_table(
+        means,
+        cost={m: _passes(results, m) for m in order},
+        chance=chance,
+        best=best,
+        marked=leaders,
+        grey=CONTROLS,
+        title="Methods judged where the truth is known",
+        note="White: a random map. Dark blue: the truth. Red: worse than random. Bold: the best, "
+        "and what it is not told apart from.\nRows in the order of mean ranks over tasks.",
+    )
+    return figure

@@ -1,0 +1,87 @@
+"""Results of many cells in a file: shared out over processes, whole whenever one looks."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from captum_cnn_ext.cli.arguments import PROGRAM, UsageError, one_line
+
+if TYPE_CHECKING:
+    from captum_cnn_ext.bench import Results
+
+
+@contextmanager
+def results_in(
+    out: Path, settings: dict[str, Any], device: Any, rank: int, workers: int
+) -> Iterator[Results]:
+    """What the file and its parts hold; after the block, on the first process, what all made."""
+    import torch
+
+    from captum_cnn_ext._engine.judging.arguments import ArgumentError
+    from captum_cnn_ext.bench.cost import machine
+    from captum_cnn_ext.bench.results import joined
+
+    def parts() -> list[Path]:
+        return sorted(out.parent.glob(f"{out.stem}.part*.json"))
+
+    before = parts()
+    try:
+        results = joined(settings, [out, *before])
+    except ArgumentError as error:
+        raise UsageError(f"--out {out}: {one_line(error)}") from error
+    if len(results) and rank == 0:
+        print(f"{PROGRAM}: {len(results)} maps are there already", file=sys.stderr)
+    results.machine = results.machine or machine(device)
+    yield results
+    if workers > 1:
+        torch.distributed.barrier()
+    if rank == 0:
+        results.merge(joined(settings, parts()))
+        results.save(out)
+        for part in {*before, *parts()}:
+            part.unlink()
+
+
+def saved_by(out: Path, rank: int, workers: int) -> Callable[[Results], None]:
+    """How a process keeps what it made: alone in the file itself, else in a part of its own."""
+    own = out if workers == 1 else out.with_name(f"{out.stem}.part{rank}.json")
+    return lambda found: found.save(own)
+
+
+def write(results: Results, out: Path, table: str, draw: Callable[[], Any]) -> None:
+    from captum_cnn_ext._engine.whole_files import write_together
+
+    results.save(out)
+    figure = draw()
+    write_together(
+        {
+            out.with_suffix(".md"): table.encode(),
+            out.with_suffix(".png"): lambda file: figure.savefig(file, dpi=130, format="png"),
+        }
+    )
+    print(table)
+    print(f"written: {out}, {out.with_suffix('.md')}, {out.with_suffix('.png')}")
+
+
+@contextmanager
+def workers_of(options: argparse.Namespace) -> Iterator[tuple[int, int]]:
+    """This process's number and how many there are, as torchrun says."""
+    workers = int(os.environ.get("WORLD_SIZE", "1"))
+    if workers == 1:
+        yield 0, 1
+        return
+    import torch
+
+    if options.device == "cuda":
+        options.device = f"cuda:{os.environ['LOCAL_RANK']}"
+    torch.distributed.init_process_group("gloo")
+    try:
+        yield torch.distributed.get_rank(), workers
+    finally:
+        torch.distributed.destroy_process_group()
