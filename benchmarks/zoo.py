@@ -29,6 +29,7 @@ from captum.attr import Attribution
 from torch import Tensor
 from zoo_cells import (
     CHECKS,
+    MASKS,
     REFERENCES,
     TARGETS,
     Sight,
@@ -72,7 +73,9 @@ MAY_BE_ZERO = [
 CLASSES = [
     name
     for name in attr.__all__
-    if inspect.isclass(value := getattr(attr, name)) and issubclass(value, Attribution)
+    if inspect.isclass(value := getattr(attr, name))
+    and issubclass(value, Attribution)
+    and name != "DRise"  # detectors give no score
 ]
 OTHERS: dict[str, Callable[[Sight], str]] = {
     "TailForward": lambda s: check_tail(s),
@@ -97,6 +100,8 @@ def attribute(name: str, s: Sight, x: Tensor, targets: list[int]) -> Tensor:
         return cls(model).attribute(x, target=targets)
     if name == "Occlusion":
         return cls(model).attribute(x, target=targets, **windows(s))
+    if name == "Rise":
+        return cls(model).attribute(x, target=targets, n_samples=MASKS)
     if name == "ActivationMaximization":
         images = cls(model).attribute(x, target=targets, steps=2, transforms=[])
         return images

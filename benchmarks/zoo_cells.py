@@ -21,10 +21,12 @@ from references_more import eigen_cam, finer_cam
 from references_scores import activation, masks_of
 
 from captum_cnn_ext import attr, evidence
+from captum_cnn_ext.attr.pixels.random_masks import RandomMasks
 
 TARGETS = [1, 3]
 CLOSE = 2e-3  # of the largest value; float32 through a hundred layers
 ROUNDING = 1e-13  # what exact zeros become in float64
+MASKS = 3  # of RISE
 PATH = [float(p) for p in (np.polynomial.legendre.leggauss(3)[0] + 1) / 2]
 WEIGHTS = [float(w) / 2 for w in np.polynomial.legendre.leggauss(3)[1]]
 
@@ -196,6 +198,17 @@ def check_occlusion(s: Sight, found: Tensor) -> None:
     )
 
 
+def check_rise(s: Sight, found: Tensor) -> None:
+    generator = torch.Generator().manual_seed(0)
+    masks = RandomMasks.drawn(s.x.shape[2:], 7, 0.5, MASKS, generator, s.x)
+    total = torch.zeros_like(s.x[:, :1])
+    for mask in masks.of(slice(0, MASKS)):
+        with torch.no_grad():
+            p = s.model(s.x * mask).softmax(1)[range(len(TARGETS)), TARGETS]
+        total += p[:, None, None, None] * mask
+    same(found, total / (0.5 * MASKS), "the masked inputs' probabilities")
+
+
 def check_deconvnet(s: Sight, found: Tensor) -> None:
     x = s.x.clone().requires_grad_()
     kept: list[Tensor] = []
@@ -257,6 +270,7 @@ CHECKS: dict[str, Callable[[Sight, Tensor], None]] = {
     "LayerReciproCam": check_recipro,
     "LayerScoreCam": check_score,
     "Occlusion": check_occlusion,
+    "Rise": check_rise,
     "DeconvNet": check_deconvnet,
     "FullGrad": check_full_grad,
     "LayerIntegratedGradients": check_integrated,

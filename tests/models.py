@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from captum_cnn_ext._engine.judging.outputs import output_tensor
+
 
 class GapLinear(nn.Module):
     """conv -> ReLU -> global average -> linear, every weight written down."""
@@ -175,6 +177,22 @@ class Noisy(Net):
 def build(kind: type[nn.Module]) -> nn.Module:
     """A seeded float64 network of that kind, in evaluation mode."""
     return _seeded(kind())
+
+
+def as_detector(model: nn.Module):
+    """Detections in torchvision's form from a network's five numbers: three boxes, two classes."""
+
+    def detect(*args: Tensor) -> list[dict[str, Tensor]]:
+        found = []
+        for row in output_tensor(model(*args)):
+            part = row.sigmoid()
+            x, y = part[:3], part[1:4]
+            boxes = torch.stack([x, y, x + 2 + part[2:5], y + 3], 1)
+            labels = torch.arange(3, device=row.device) % 2
+            found.append({"boxes": boxes, "labels": labels, "scores": part[:3]})
+        return found
+
+    return detect
 
 
 def image_batch(n: int = 3) -> Tensor:

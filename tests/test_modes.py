@@ -18,8 +18,9 @@ THRESHOLD = "LayerFem"  # rounding moves a value over its threshold
 QUOTIENT = "LayerXGradCam"  # divides by sums near 0
 TOGETHER = "LayerDeepFeatureFactorization"  # one factorization for the whole batch
 REFUSE_NO_EXAMPLES = {
-    "ActivationMaximization", "DeconvNet", "LayerAblationCam", "LayerDeepFeatureFactorization",
-    "LayerFeatureAblation", "LayerIntegratedGradients", "LayerReciproCam", "Occlusion",
+    "ActivationMaximization", "DRise", "DeconvNet", "LayerAblationCam",
+    "LayerDeepFeatureFactorization", "LayerFeatureAblation", "LayerIntegratedGradients",
+    "LayerReciproCam", "Occlusion", "Rise",
 }  # fmt: skip
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*(sum to less than 0|is called 2 times|ill-posed)"),

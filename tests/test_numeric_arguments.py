@@ -51,13 +51,21 @@ MAPS = X[:, :1]
 LAYERS = {"LayerPolyCam": ["0", "1"], "LayerRefineCam": ["0", "1"], "LayerCam": "1"}
 FEW = {"LayerOptiCam": {"steps": 1}, "LayerIntegratedGradients": {"n_steps": 2},
        "LayerConductance": {"n_steps": 2}, "InternalInfluence": {"n_steps": 2},
-       "LayerSSCam": {"samples": 1}, "LayerISCam": {"samples": 1}}  # fmt: skip
+       "LayerSSCam": {"samples": 1}, "LayerISCam": {"samples": 1},
+       "Rise": {"n_samples": 2}, "DRise": {"n_samples": 2, "cells": 2}}  # fmt: skip
+
+
+def detected(row):
+    boxes = torch.tensor([[0.0, 0, 4, 4], [2, 2, 8, 8]])
+    return {"boxes": boxes, "labels": torch.tensor([0, 1]), "scores": row[:2].sigmoid()}
 
 
 def construct(name, **changed):
     cls = getattr(attr, name)
     few = {k: v for k, v in FEW.get(name, {}).items() if k in inspect.signature(cls).parameters}
-    if name in ("Deconvolution", "FullGrad", "GuidedBackprop", "Occlusion"):
+    if name == "DRise":
+        return cls(lambda x: [detected(row) for row in model()(x)], **changed)
+    if name in ("Deconvolution", "FullGrad", "GuidedBackprop", "Occlusion", "Rise"):
         return cls(model(), **changed)
     if name == "GuidedCam":
         return cls(attr.LayerHiResCam(model(), "0"), **changed)

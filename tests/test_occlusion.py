@@ -87,6 +87,21 @@ def test_a_tape_that_lies_is_not_used(monkeypatch):
         Occlusion(model).attribute(x, (3, 4, 4), (3, 4, 4), target=1, incremental=True)
 
 
+@pytest.mark.parametrize(("dtype", "factor"), [(torch.float16, 1.02), (torch.bfloat16, 1.04)])
+def test_a_tape_of_short_types_is_held_to_their_precision(dtype, factor, monkeypatch):
+    model, x = zoo.build(zoo.Pools).to(dtype), zoo.images(1).to(dtype)
+    window = (3, 4, 4)
+    right = Occlusion(model).attribute(x, window, window, target=1, incremental=False)
+    found = Occlusion(model).attribute(x, window, window, target=1, incremental=True)
+    largest = model(x).abs().max()
+    assert (found - right).abs().max() <= 4 * torch.finfo(dtype).eps * largest
+    own = changed_pass.Recorded.changed
+    monkeypatch.setattr(changed_pass.Recorded, "changed", lambda *a: own(*a) * factor)
+    assert torch.equal(Occlusion(model).attribute(x, window, window, target=1), right)
+    with pytest.raises(ValueError, match="the tape gives other values than the model"):
+        Occlusion(model).attribute(x, window, window, target=1, incremental=True)
+
+
 @pytest.mark.parametrize(
     "target", [2, torch.tensor(2), torch.tensor([2, 0, 4]), [2, 0, 4], [(2,), (0,), (4,)], (2,)]
 )

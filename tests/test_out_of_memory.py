@@ -7,6 +7,7 @@ import test_contract
 import torch
 from reports import small, small_images
 from snapshots import nothing_left_behind
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from captum_cnn_ext import attr, evidence, metrics
@@ -17,10 +18,7 @@ WHOLE_BATCH = {
     "Deconvolution",
     "GuidedBackprop",
     "GuidedCam",
-    "InternalInfluence",
-    "LayerConductance",
     "LayerFeatureAblation",
-    "LayerIntegratedGradients",
     "NeuronDeconvolution",
     "NeuronGuidedBackprop",
     "Occlusion",
@@ -41,6 +39,11 @@ class LittleMemory(TorchDispatchMode):
                 raise torch.OutOfMemoryError(f"{len(args[0])} rows")
             self.largest = max(self.largest, len(args[0]))
         return func(*args, **(kwargs or {}))
+
+
+class TokensFirst(nn.Module):
+    def forward(self, x):
+        return x.flatten(2).permute(2, 0, 1)
 
 
 def check_halves(call, model, *tensors, rows=3):
@@ -84,6 +87,27 @@ def test_what_fits_is_kept_for_the_rest():
     with LittleMemory(2) as memory:
         attr.LayerHiResCam(model, "block").attribute(x, 1)
     assert memory.refused == 2
+
+
+@pytest.mark.parametrize(
+    "cls", [attr.LayerConductance, attr.InternalInfluence, attr.LayerIntegratedGradients]
+)
+@pytest.mark.parametrize(("count", "rows"), [(1, 5), (4, 2)])
+def test_a_path_is_walked_in_parts(cls, count, rows):
+    """Points of one example, and examples of one point, where the whole path does not fit."""
+    model, x = small().double(), small_images(count).double()
+    target = [2, 0, 1, 2][:count]
+    options = {"n_steps": 10, "attribute_to_layer_input": True}
+    call = lambda: cls(model, "block").attribute(x, x.flip(3), target, **options)  # noqa: E731
+    check_halves(call, model, x, rows=rows)
+
+
+def test_a_layer_whose_rows_are_no_examples_is_not_taken_in_parts():
+    model = nn.Sequential(nn.Conv2d(3, 2, 3), TokensFirst(), nn.Linear(2, 2)).double()
+    ig = attr.LayerIntegratedGradients(lambda x: model(x).mean(0), model[1])
+    x = torch.rand(4, 3, 6, 6).double()
+    with LittleMemory(3), pytest.raises(ValueError, match=r"'1' is not the batch.*fewer examples"):
+        ig.attribute(x, target=1, n_steps=3)
 
 
 @pytest.mark.parametrize("chunk", [None, 1])

@@ -41,6 +41,7 @@ from captum_cnn_ext.attr.layers.suggest_layers import LayerSuggestion, suggest_l
 from captum_cnn_ext.attr.layers.tail_forward import TailForward
 from captum_cnn_ext.attr.pixels.activation_maximization import ActivationMaximization
 from captum_cnn_ext.attr.pixels.class_blindness import class_blindness
+from captum_cnn_ext.attr.pixels.d_rise import DRise
 from captum_cnn_ext.attr.pixels.deconvnet import DeconvNet
 from captum_cnn_ext.attr.pixels.full_grad import FullGrad
 from captum_cnn_ext.attr.pixels.guided_backprop import (
@@ -52,9 +53,11 @@ from captum_cnn_ext.attr.pixels.guided_backprop import (
 from captum_cnn_ext.attr.pixels.guided_cam import GuidedCam
 from captum_cnn_ext.attr.pixels.occlusion import Occlusion
 from captum_cnn_ext.attr.pixels.reconstructions import Reconstructions
+from captum_cnn_ext.attr.pixels.rise import Rise
 
 __all__ = [
     "ActivationMaximization",
+    "DRise",
     "DeconvNet",
     "Deconvolution",
     "FullGrad",
@@ -91,6 +94,7 @@ __all__ = [
     "NeuronGuidedBackprop",
     "Occlusion",
     "Reconstructions",
+    "Rise",
     "TailForward",
     "channels_last_to_map",
     "class_blindness",

@@ -16,6 +16,7 @@ WINDOW_SHARE = 4  # an occluding window covers a quarter of each side
 STRIDES_PER_WINDOW = 2
 STEPS = 50  # of an integral
 ROWS_AT_ONCE = 16
+MASKS = 500  # random ones
 NOISE_SAMPLES = 8
 NOISE_SAMPLES_AT_ONCE = 2
 # noise of 15 % of the input's range, the middle of what Smilkov et al. recommend for SmoothGrad
@@ -28,6 +29,11 @@ def windows(inputs: Tensor, seed: int) -> dict[str, Any]:
     window = [max(1, -(-side // WINDOW_SHARE)) for side in size]
     strides = [max(1, side // STRIDES_PER_WINDOW) for side in window]
     return {"sliding_window_shapes": (channels, *window), "strides": (channels, *strides)}
+
+
+def random_masks(inputs: Tensor, seed: int) -> dict[str, Any]:
+    """Fewer than the papers' 4,000 and more, so that a comparison ends."""
+    return {"n_samples": MASKS, "seed": seed}
 
 
 def path_steps(inputs: Tensor, seed: int) -> dict[str, Any]:

@@ -232,7 +232,7 @@ def _norm_in_convolution(convolution: Step, norm: Step) -> Step | None:
         torch.tensor(default, device=weight.device) if value is None else value.detach()
         for value, default in zip(statistics, (0.0, 1.0, 1.0, 0.0), strict=True)
     )
-    eps = norm.args.get("eps", norm.args.get("epsilon"))  # as cuDNN's is called
+    eps = norm.args["eps" if "eps" in norm.args else "epsilon"]  # the second is cuDNN's name
     factor = scale.double() / (variance.double() + eps).sqrt()
     offset = (0.0 if bias is None else bias.double()) - mean.double()
     offset = offset * factor + shift.double()

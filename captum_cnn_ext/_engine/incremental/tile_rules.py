@@ -166,7 +166,7 @@ def _batch_norm(step: Step, frame: Frame) -> list[Change] | None:
     if tile is None or any(isinstance(value, Ref) for value in statistics):
         return None
     mean, variance, weight, bias = statistics
-    eps = a.get("eps", a.get("epsilon"))  # as cuDNN's is called
+    eps = a["eps" if "eps" in a else "epsilon"]  # the second is cuDNN's name
     data = F.batch_norm(tile.data, mean, variance, weight, bias, False, 0.0, eps)
     return [tile.with_data(data)]
 

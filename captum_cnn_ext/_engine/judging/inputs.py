@@ -1,6 +1,7 @@
 """Judge the tensors that a model is given."""
 
 from collections.abc import Sequence
+from itertools import chain
 from numbers import Real
 from typing import Any
 
@@ -98,7 +99,7 @@ def check_devices(root: nn.Module | None, tensors: Sequence[Tensor]) -> None:
         return
     device, others = tensors[0].device, []
     check_initialised(root)
-    for tensor in (*root.parameters(), *root.buffers()):
+    for tensor in chain(root.parameters(), root.buffers()):  # mostly the first is there
         if tensor.device == device:
             return
         others.append(tensor.device)

@@ -1,6 +1,6 @@
 """Long work in pieces: chunks of a batch, less memory when it runs out, a progress bar."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -9,6 +9,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from captum_cnn_ext._engine.backward.saved_tensors import through_hidden_writes
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.captum_compat import TargetType, format_additional_forward_args
 from captum_cnn_ext._engine.judging.inputs import as_tensors
 from captum_cnn_ext._numbers import as_count_or_none
@@ -73,6 +74,20 @@ def in_chunks(
     show_progress: bool = False,
     description: str = "",
 ) -> list[T]:
+    """What ``run`` gives for each part of ``range(length)``; see ``chunk_by_chunk``."""
+    return list(
+        chunk_by_chunk(run, length, chunk, show_progress=show_progress, description=description)
+    )
+
+
+def chunk_by_chunk(
+    run: Callable[[slice], T],
+    length: int,
+    chunk: int | None = None,
+    *,
+    show_progress: bool = False,
+    description: str = "",
+) -> Iterator[T]:
     """``run`` over ``range(length)`` in slices of at most ``chunk`` (None: all at once).
 
     When memory runs out the chunk is halved and the slice tried again; what fitted is kept for
@@ -80,22 +95,37 @@ def in_chunks(
     """
     chunk = as_count_or_none("internal_batch_size", chunk)
     size, start = min(chunk or length, length), 0
-    results: list[T] = []
     with tqdm(total=length, desc=description, disable=not show_progress) as bar:
-        while start < length or not results:
-            rows = slice(start, min(start + size, length))
-            try:
-                results.append(run(rows))
-            except RuntimeError as error:
-                if size <= 1 or not out_of_memory(error):
-                    raise
-                size = max(1, size // 2)
-            else:
-                bar.update(rows.stop - rows.start)
-                start = rows.stop
-                continue
-            torch.cuda.empty_cache()  # outside the handler: the failed run's tensors are free now
-    return results
+        while start < length or not start:
+
+            def part(size: int, start: int = start) -> T:
+                return run(slice(start, min(start + size, length)))
+
+            found, size = fitting(part, size)
+            bar.update(min(size, length - start))
+            start += max(1, size)
+            yield found
+
+
+def fitting(run: Callable[[int], T], size: int) -> tuple[T, int]:
+    """``run(size)``, by halves of the size where memory runs out; and the size that fitted."""
+    while True:
+        try:
+            return run(size), size
+        except RuntimeError as error:
+            if size <= 1 or not out_of_memory(error):
+                raise
+        size = size // 2
+        torch.cuda.empty_cache()  # outside the handler: the failed run's tensors are free now
+
+
+def check_by_example(tensors: Sequence[Tensor], count: int, layer: str) -> None:
+    """Refuse to take a batch in parts where a layer's rows are not those of its examples."""
+    if any(tensor.shape[:1] != (count,) for tensor in tensors):
+        raise ArgumentError(
+            f"inputs: the batch does not fit into memory, and the first dimension of {layer} is "
+            "not the batch, so it cannot be taken in parts; pass fewer examples at once"
+        )
 
 
 def out_of_memory(error: Exception) -> bool:

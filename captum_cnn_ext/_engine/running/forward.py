@@ -19,10 +19,15 @@ def copies(args: Iterable[Any]) -> tuple[Any, ...]:
 
 
 def run_forward(forward_func: Callable[..., Any], args: tuple[Any, ...]) -> Tensor | float:
+    """What ``run_model`` gives: the tensor of scores in it, or one number for the whole batch."""
+    output = run_model(forward_func, args)
+    return output if isinstance(output, (int, float)) else output_tensor(output)
+
+
+def run_model(forward_func: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """What ``forward_func(*args)`` gives, with buffers and random numbers put back afterwards.
 
-    The tensor of scores in it, or one number for the whole batch. The arguments' tensors are the
-    caller's own copies: a model may write into its input.
+    The arguments' tensors are the caller's own copies: a model may write into its input.
     """
     tensors = [arg for arg in args if isinstance(arg, Tensor)]
     root = observed_module(forward_func)
@@ -31,4 +36,4 @@ def run_forward(forward_func: Callable[..., Any], args: tuple[Any, ...]) -> Tens
         with explained(root, args):
             output = without_reducer(forward_func)(*args)
     check_rows(root, args, output)
-    return output if isinstance(output, (int, float)) else output_tensor(output)
+    return output

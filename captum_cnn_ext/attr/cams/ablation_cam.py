@@ -130,9 +130,6 @@ class LayerAblationCam(ReplayCam):
     via Gradient-free Localization*, WACV 2020.
 
     Args:
-        forward_func: the model, or any function of the inputs that runs it.
-        layer: a module, its dotted name, or a list of these.
-        device_ids: the replicas' devices, with ``DataParallel``.
         signed: divide by y as the paper does, not by its absolute value.
 
     Example::
@@ -180,9 +177,6 @@ class LayerReciproCam(ReplayCam):
     neural networks*, 2022, arXiv:2209.14074.
 
     Args:
-        forward_func: the model, or any function of the inputs that runs it.
-        layer: a module, its dotted name, or a list of these.
-        device_ids: the replicas' devices, with ``DataParallel``.
         gaussian: keep a 3 x 3 neighbourhood, weighted 1/4 at the position, 1/8 beside it and 1/16
             at the corners, as in the authors' code; not the position alone.
 

@@ -27,14 +27,9 @@ class LayerSSCam(MaskedInputCam):
     Localization*, 2020, arXiv:2006.14255.
 
     Args:
-        forward_func: the model, or any function of the inputs that runs it.
-        layer: a module, its dotted name, or a list of these.
-        device_ids: the replicas' devices, with ``DataParallel``.
-        score: "probability" (softmax over classes) or "logit" (the output as the model gives it).
-        top_channels: only so many channels of the highest variance; None is all of them.
-        samples: m.
+        samples: noisy copies of each mask, m in the formula.
         stdev: the noise's standard deviation, where masks are in [0, 1].
-        seed: of the noise.
+        seed: of each copy's noise.
 
     Example::
 
@@ -92,12 +87,7 @@ class LayerISCam(MaskedInputCam):
     explanations*, 2020, arXiv:2010.03023.
 
     Args:
-        forward_func: the model, or any function of the inputs that runs it.
-        layer: a module, its dotted name, or a list of these.
-        device_ids: the replicas' devices, with ``DataParallel``.
-        score: "probability" (softmax over classes) or "logit" (the output as the model gives it).
-        top_channels: only so many channels of the highest variance; None is all of them.
-        samples: m.
+        samples: strengths of each mask, m in the formula.
 
     Example::
 

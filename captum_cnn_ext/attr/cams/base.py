@@ -75,13 +75,7 @@ class Request:
 
 
 class ActivationMap(LayerMap, ABC):
-    """Abstract: maps of layers, made from their activations and what else a run of the model gives.
-
-    Args:
-        forward_func: the model, or any function of the inputs that runs it.
-        layer: a module of the model, its dotted name, or a list of these.
-        device_ids: the replicas' devices, where ``forward_func`` runs a ``DataParallel`` model.
-    """
+    """Abstract: maps of layers, made from activations and what else a run of the model gives."""
 
     _counts_rows = False  # whether further passes are counted by a progress bar, not the examples
     _joins_chunks = False  # whether the map of an example depends on the examples beside it
@@ -111,14 +105,9 @@ class ActivationMap(LayerMap, ABC):
         and backward passes is in the class's own text.
 
         Args:
-            inputs: one tensor (N, ...) or a tuple of them.
-            target: what is explained, in any of Captum's forms (int, tuple, tensor, list).
-            additional_forward_args: further arguments of ``forward_func``.
-            attribute_to_layer_input: explain the layer's input instead of its output.
             relu_attributions: keep the positive part only, as most papers draw it.
             attr_dim_summation: sum over channels; False keeps each channel's part.
             grad_kwargs: passed to ``torch.autograd.grad``, by methods that take gradients.
-            call: which call of a layer that runs several times; None is the last, as in Captum.
             reshape_transform: from the layer's tensor to ``(N, C, *positions)``, for tokens and
                 channels-last layers. Where changed elements are put back into the layer
                 (Ablation-CAM, Recipro-CAM) it may move and leave out elements, not compute.

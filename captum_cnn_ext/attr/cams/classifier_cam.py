@@ -34,9 +34,7 @@ class LayerCam(GradientCam):
     Discriminative Localization*, 2016, arXiv:1512.04150.
 
     Args:
-        forward_func: the model, or any function of the inputs that runs it.
         layer: the layer whose output is pooled: a module or its dotted name.
-        device_ids: the replicas' devices, with ``DataParallel``.
         classifier: the ``Linear`` or 1x1 convolution whose weights are used, as a module or dotted
             name; None finds it in the forward pass.
 

@@ -87,9 +87,6 @@ class LayerFem(DecompositionCam):
     CNNs for Actions Recognition in Video*, 2020.
 
     Args:
-        forward_func: the model, or any function of the inputs that runs it.
-        layer: a module, its dotted name, or a list of these.
-        device_ids: the replicas' devices, with ``DataParallel``.
         deviations: standard deviations above the mean that count as unusual; 2 in the paper.
             Of P positions none is more than sqrt(P - 1) above it; a map that can only be 0 is an
             ``ArgumentError``.
@@ -147,9 +144,6 @@ class LayerKPCACam(DecompositionCam):
     Deep Computer Vision Models using Kernel PCA*, 2024, arXiv:2410.00267.
 
     Args:
-        forward_func: the model, or any function of the inputs that runs it.
-        layer: a module, its dotted name, or a list of these.
-        device_ids: the replicas' devices, with ``DataParallel``.
         kernel: "sigmoid" as the authors' code, "rbf" or "linear".
         gamma: of the sigmoid and rbf kernels; None is 1 / channels.
 

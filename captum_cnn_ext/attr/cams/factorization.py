@@ -73,9 +73,6 @@ class LayerDeepFeatureFactorization(DecompositionCam):
     2018, arXiv:1806.10206.
 
     Args:
-        forward_func: the model, or any function of the inputs that runs it.
-        layer: a module, its dotted name, or a list of these.
-        device_ids: the replicas' devices, with ``DataParallel``.
         components: the number of parts.
         seed: of the factorization's start.
 

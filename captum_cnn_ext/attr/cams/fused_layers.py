@@ -113,9 +113,7 @@ class LayerRefineCam(JoinedLayers, GradientCam):
     Reference: *How to Evaluate and Refine your CAM*, 2026, arXiv:2605.14641.
 
     Args:
-        forward_func: the model, or any function of the inputs that runs it.
         layer: a list of modules or dotted names, in any order.
-        device_ids: the replicas' devices, with ``DataParallel``.
         base: "grad-cam++" as in the paper, "grad-cam", "x-grad-cam", "hires-cam" or "layer-cam".
         size: positions of the result; None takes the largest layer's.
 

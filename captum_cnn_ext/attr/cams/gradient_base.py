@@ -56,11 +56,9 @@ class GradientCam(ActivationMap, GradientAttribution, ABC):
         down than the (first) layer.
 
         Args:
-            inputs: one tensor (N, ...) or a tuple of them.
             targets: T targets that all inputs share, as a list or a tensor (T,) of class indices
                 (a list of tuples where the output has more dimensions); or each input's own T,
                 as a tensor (N, T) or a list of N lists.
-            additional_forward_args: as in ``attribute``, and so is every argument after it.
 
         Returns:
             (N, T, 1, H, W), or (N, T, C, H, W) without summation; a tuple or list of these where

@@ -103,9 +103,7 @@ class LayerGradCamPlusPlus(GradientCam):
     Explanations for Deep Convolutional Networks*, 2018, arXiv:1710.11063, equation 19.
 
     Args:
-        forward_func: the model, or any function of the inputs that runs it.
         layer: a module, its dotted name, or a list of these; usually the last convolution stage.
-        device_ids: the replicas' devices, with ``DataParallel``.
         normalize_alphas: divide each channel's alphas by their sum over positive gradients, as
             the authors' code does and the paper does not.
 

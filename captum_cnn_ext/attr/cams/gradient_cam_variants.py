@@ -74,9 +74,6 @@ class LayerSmoothGradCamPlusPlus(GradientCam):
     arXiv:1908.01224.
 
     Args:
-        forward_func: the model, or any function of the inputs that runs it.
-        layer: a module, its dotted name, or a list of these.
-        device_ids: the replicas' devices, with ``DataParallel``.
         samples: the number n of noisy copies.
         noise: the noise's standard deviation, as a fraction of each input's range (max - min).
         seed: of the noise.
@@ -171,8 +168,6 @@ class LayerFinerCam(GradientCam):
     Args:
         forward_func: the model, or any function of the inputs that runs it; its output is (N,
             classes).
-        layer: a module, its dotted name, or a list of these.
-        device_ids: the replicas' devices, with ``DataParallel``.
         gamma: how much of the similar classes is taken away; 1 in the authors' code.
         references: how many similar classes; 3 in the authors' code.
         base: "grad-cam", "grad-cam++", "x-grad-cam", "hires-cam" or "layer-cam".

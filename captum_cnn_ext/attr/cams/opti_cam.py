@@ -41,9 +41,6 @@ class LayerOptiCam(MaskedInputCam):
     interpretability*, 2023, arXiv:2301.07002.
 
     Args:
-        forward_func: the model, or any function of the inputs that runs it.
-        layer: a module, its dotted name, or a list of these.
-        device_ids: the replicas' devices, with ``DataParallel``.
         score: "logit" (the output as the model gives it) or "probability" (softmax over classes).
         steps: of Adam.
         lr: Adam's step size.

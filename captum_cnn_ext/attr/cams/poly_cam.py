@@ -55,13 +55,9 @@ class LayerPolyCam(JoinedLayers, MaskedInputCam):
     for convolutional neural networks*, 2022, arXiv:2204.13359.
 
     Args:
-        forward_func: the model, or any function of the inputs that runs it.
         layer: a list of modules or dotted names, in any order: the maps are joined from the
             coarsest to the finest; of two with the same size the one named later comes first.
-        device_ids: the replicas' devices, with ``DataParallel``.
         variant: "+" (what a channel's region scores), "-" (what is lost without it) or "+-".
-        score: "probability" (softmax over classes) or "logit" (the output as the model gives it).
-        top_channels: only so many channels of the highest variance; None is all of them.
 
     Example::
 

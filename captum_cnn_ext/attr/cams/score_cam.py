@@ -87,9 +87,6 @@ class MaskedInputCam(PerturbationCam):
     """Abstract: a channel weighs what the network scores when it sees only that channel's region.
 
     Args:
-        forward_func: the model, or any function of the inputs that runs it.
-        layer: a module, its dotted name, or a list of these.
-        device_ids: the replicas' devices, with ``DataParallel``.
         score: "probability" (softmax over classes) or "logit" (the output as the model gives it).
         top_channels: only so many channels of the highest variance; None is all of them.
     """
@@ -199,13 +196,6 @@ class LayerScoreCam(MaskedInputCam):
 
     Reference: Wang, Wang, Du, Yang, Zhang, Ding, Mardziel, Hu, *Score-CAM: Score-Weighted Visual
     Explanations for Convolutional Neural Networks*, 2020, arXiv:1910.01279.
-
-    Args:
-        forward_func: the model, or any function of the inputs that runs it.
-        layer: a module, its dotted name, or a list of these.
-        device_ids: the replicas' devices, with ``DataParallel``.
-        score: "probability" (softmax over classes) or "logit" (the output as the model gives it).
-        top_channels: only so many channels of the highest variance; None is all of them.
 
     Example::
 

@@ -12,16 +12,11 @@ from captum_cnn_ext._engine.judging.arguments import Layer, find_layers
 from captum_cnn_ext._engine.running.batching import Chunk
 from captum_cnn_ext._engine.running.layer_recording import Recording, record
 from captum_cnn_ext._engine.running.layer_sites import Site
+from captum_cnn_ext.attr.argument_docs import Documented
 
 
-class LayerMap(LayerAttribution, ABC):
-    """Abstract: one layer, or a list of layers, of a model.
-
-    Args:
-        forward_func: the model, or any function of the inputs that runs it.
-        layer: a module of the model, its dotted name, or a list of these.
-        device_ids: the replicas' devices, where ``forward_func`` runs a ``DataParallel`` model.
-    """
+class LayerMap(Documented, LayerAttribution, ABC):
+    """Abstract: one layer, or a list of layers, of a model."""
 
     def __init__(
         self,
@@ -29,7 +24,7 @@ class LayerMap(LayerAttribution, ABC):
         layer: Layer | Sequence[Layer],
         device_ids: list[int] | None = None,
     ) -> None:
-        LayerAttribution.__init__(self, forward_func, find_layers(forward_func, layer), device_ids)
+        super().__init__(forward_func, find_layers(forward_func, layer), device_ids)
 
     @property
     def _several_layers(self) -> bool:

@@ -1,9 +1,11 @@
 """Captum's layer methods, with their signatures and values, computing only the layer's tail."""
 
+from abc import ABC
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, final
 
 import torch
 from captum.attr import IntegratedGradients
@@ -11,7 +13,7 @@ from captum.attr import LayerFeatureAblation as CaptumLayerFeatureAblation
 from captum.attr import LayerIntegratedGradients as CaptumLayerIntegratedGradients
 from torch import Tensor
 
-from captum_cnn_ext._engine.backward.saved_tensors import through_hidden_writes
+from captum_cnn_ext._engine.backward.saved_tensors import tensors_in
 from captum_cnn_ext._engine.judging.arguments import Layer, choose, find_layers
 from captum_cnn_ext._engine.judging.captum_compat import (
     QUADRATURES,
@@ -23,16 +25,45 @@ from captum_cnn_ext._engine.judging.captum_compat import (
 from captum_cnn_ext._engine.judging.inputs import as_baselines, as_tensors
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.targets import as_target, select_score
-from captum_cnn_ext._engine.running.batching import captums_form
+from captum_cnn_ext._engine.running.batching import (
+    Chunk,
+    captums_form,
+    check_by_example,
+    fitting,
+    layer_results,
+)
 from captum_cnn_ext._engine.running.forward import copies
-from captum_cnn_ext._engine.running.layer_recording import record
 from captum_cnn_ext._engine.running.layer_sites import layer_sites
 from captum_cnn_ext._numbers import as_count, as_count_or_none
+from captum_cnn_ext.attr.layers.base import LayerMap
 from captum_cnn_ext.attr.layers.convergence_delta import ConvergenceDelta
 from captum_cnn_ext.attr.layers.tail_forward import TailForward
 
 
-class LayerFeatureAblation(CaptumLayerFeatureAblation):
+class TailMethod(LayerMap, ABC):
+    """Abstract: an input method of Captum, run on what follows the layer."""
+
+    @final
+    def _tail(
+        self, layer: Layer | list[Layer], chunk: Chunk, at_input: bool, call: int | None
+    ) -> TailForward:
+        """What follows the layer, where the output has such a target."""
+        tail = TailForward(
+            self.forward_func,
+            layer,
+            chunk.inputs,
+            chunk.extra,
+            attribute_to_layer_input=at_input,
+            call=call,
+            device_ids=self.device_ids,
+        )
+        scores = output_tensor(tail.output)
+        if chunk.target is not None:
+            select_score(scores, chunk.target)  # a wrong target is named before the work
+        return tail
+
+
+class LayerFeatureAblation(TailMethod, CaptumLayerFeatureAblation):
     r"""Captum's ``LayerFeatureAblation`` with its values, computing only what follows the layer.
 
     .. math:: a_i = f(A) - f(A \text{ with group } i \text{ at its baseline})
@@ -45,9 +76,7 @@ class LayerFeatureAblation(CaptumLayerFeatureAblation):
     for PyTorch*, 2020, arXiv:2009.07896.
 
     Args:
-        forward_func: the model, or any function of the inputs that runs it.
         layer: a module, its dotted name, or a list of these (explained one by one).
-        device_ids: the replicas' devices, with ``DataParallel``.
 
     Example::
 
@@ -60,16 +89,6 @@ class LayerFeatureAblation(CaptumLayerFeatureAblation):
         >>> ablation.attribute(x, target=3, layer_mask=channel, perturbations_per_eval=64).shape
         torch.Size([1, 512, 2, 2])
     """
-
-    def __init__(
-        self,
-        forward_func: Callable[..., Any],
-        layer: Layer | list[Layer],
-        device_ids: list[int] | None = None,
-    ) -> None:
-        CaptumLayerFeatureAblation.__init__(
-            self, forward_func, find_layers(forward_func, layer), device_ids
-        )
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     @torch.no_grad()  # type: ignore[untyped-decorator]
@@ -88,14 +107,10 @@ class LayerFeatureAblation(CaptumLayerFeatureAblation):
         """The change of the target's score when features of the layer are put at their baselines.
 
         Args:
-            inputs: one tensor (N, ...) or a tuple of them.
             layer_baselines: the layer's values that stand for absence; None is 0.
-            target: what is explained, in any of Captum's forms.
-            additional_forward_args: further arguments of ``forward_func``.
             layer_mask: integers that group the layer's features; None ablates each alone.
             attribute_to_layer_input: ablate what the layer receives instead of what it gives.
             perturbations_per_eval: how many groups go through the network at once.
-            call: which call of a layer that runs several times; None is the last.
 
         Returns:
             A tensor of the layer's shape; a tuple where the layer has several tensors, and for a
@@ -107,21 +122,10 @@ class LayerFeatureAblation(CaptumLayerFeatureAblation):
         """
         target = as_target(target)
         per_eval = as_count("perturbations_per_eval", perturbations_per_eval)
-        modules = self.layer if isinstance(self.layer, list) else [self.layer]
-        found = []
-        for module in modules:
-            tail = TailForward(
-                self.forward_func,
-                module,
-                inputs,
-                additional_forward_args,
-                attribute_to_layer_input=attribute_to_layer_input,
-                call=call,
-                device_ids=self.device_ids,
-            )
-            scores = output_tensor(tail.output)
-            if target is not None:
-                select_score(scores, target)  # a wrong target is named before the work
+        extra = format_additional_forward_args(additional_forward_args)
+        whole, found = Chunk(as_tensors(inputs), target, extra), []
+        for module in self.layer if isinstance(self.layer, list) else [self.layer]:
+            tail = self._tail(module, whole, attribute_to_layer_input, call)
             found.append(
                 Ablation(tail).attribute(
                     tail.activations,
@@ -133,10 +137,10 @@ class LayerFeatureAblation(CaptumLayerFeatureAblation):
                 )
             )
         results = [captums_form(tensors, inputs) for tensors in found]
-        return results if isinstance(self.layer, list) else results[0]
+        return results if self._several_layers else results[0]
 
 
-class LayerIntegratedGradients(ConvergenceDelta, CaptumLayerIntegratedGradients):
+class LayerIntegratedGradients(TailMethod, ConvergenceDelta, CaptumLayerIntegratedGradients):
     r"""Captum's ``LayerIntegratedGradients`` with its values, computing only the layer's tail.
 
     .. math:: (A - A') \int_0^1 \frac{\partial f(A' + \alpha (A - A'))}{\partial A}\, d\alpha
@@ -151,9 +155,6 @@ class LayerIntegratedGradients(ConvergenceDelta, CaptumLayerIntegratedGradients)
     arXiv:1703.01365.
 
     Args:
-        forward_func: the model, or any function of the inputs that runs it.
-        layer: a module, its dotted name, or a list of these.
-        device_ids: the replicas' devices, with ``DataParallel``.
         multiply_by_inputs: False leaves out the factor A - A'.
 
     Example::
@@ -198,18 +199,8 @@ class LayerIntegratedGradients(ConvergenceDelta, CaptumLayerIntegratedGradients)
         """Gradients at the layer, integrated from the baselines' activation to the inputs'.
 
         Args:
-            inputs: one tensor (N, ...) or a tuple of them.
-            baselines: inputs that stand for absence: a number, or a tensor that broadcasts to the
-                input; a tuple of these for a tuple of inputs; None is 0.
-            target: what is explained, in any of Captum's forms.
-            additional_forward_args: further arguments of ``forward_func``.
-            n_steps: points of the quadrature.
-            method: the quadrature rule, by Captum's names.
             internal_batch_size: at most so many points at once; None is all.
-            return_convergence_delta: also how far the sum is from f(inputs) - f(baselines).
             attribute_to_layer_input: at what the layer receives instead of what it gives.
-            grad_kwargs: passed to ``torch.autograd.grad``.
-            call: which call of a layer that runs several times; None is the last.
 
         Returns:
             A tensor of the layer's shape; a tuple where the layer has several tensors, and for a
@@ -223,42 +214,50 @@ class LayerIntegratedGradients(ConvergenceDelta, CaptumLayerIntegratedGradients)
         target = as_target(target)
         tensors, starts = as_tensors(inputs), as_baselines(baselines, as_tensors(inputs))
         sites = layer_sites(self.forward_func, self.layer, attribute_to_layer_input, call)
-        with record(
-            self.forward_func, sites, starts, additional_forward_args, device_ids=self.device_ids
-        ) as recording:
-            start = [recording.activations(i) for i in range(len(sites))]
-        tail = TailForward(
-            self.forward_func,
-            self.layer,
-            tensors,
+        n_steps = as_count("n_steps", n_steps)
+        method = choose("method", method, QUADRATURES)
+        most = as_count_or_none("internal_batch_size", internal_batch_size)
+
+        def run(chunk: Chunk) -> list[tuple[Tensor, ...]]:
+            ends, begins = chunk.inputs[: len(tensors)], chunk.inputs[len(tensors) :]
+            start = self._activations(replace(chunk, inputs=begins), sites)
+            tail = self._tail(
+                self.layer, replace(chunk, inputs=ends), attribute_to_layer_input, call
+            )
+            if len(ends[0]) < len(tensors[0]):
+                names = ", ".join(repr(site.name) for site in sites)
+                check_by_example(tail.activations, len(ends[0]), f"layer {names}")
+            ig = IntegratedGradients(tail, self.multiplies_by_inputs)
+            ig.gradient_func = partial(_gradients, grad_kwargs=grad_kwargs)
+            rows = len(tail.activations[0])
+
+            def integrate(points: int) -> Any:
+                return ig.attribute(
+                    tail.activations,
+                    baselines=tuple(tensor for each in start for tensor in each),
+                    target=chunk.target,
+                    additional_forward_args=(tail.rows,),
+                    n_steps=n_steps,
+                    method=method,
+                    internal_batch_size=None if points == n_steps else points * rows,
+                )
+
+            points = n_steps if most is None else min(n_steps, max(1, most // rows))
+            parts = iter([tensor.detach() for tensor in fitting(integrate, points)[0]])
+            return [tuple(islice(parts, len(each))) for each in start]
+
+        result = layer_results(
+            run,
+            (*tensors, *starts),
+            target,
             additional_forward_args,
-            attribute_to_layer_input=attribute_to_layer_input,
-            call=call,
-            device_ids=self.device_ids,
+            several_layers=self._several_layers,
+            form=lambda found, _: captums_form(found, inputs),
         )
-        scores = output_tensor(tail.output)
-        if target is not None:
-            select_score(scores, target)  # a wrong target is named before the work
-        ig = IntegratedGradients(tail, self.multiplies_by_inputs)
-        ig.gradient_func = partial(_gradients, grad_kwargs=grad_kwargs)
-        integrate = partial(
-            ig.attribute,
-            tail.activations,
-            baselines=tuple(tensor for each in start for tensor in each),
-            target=target,
-            additional_forward_args=(tail.rows,),
-            n_steps=as_count("n_steps", n_steps),
-            method=choose("method", method, QUADRATURES),
-            internal_batch_size=as_count_or_none("internal_batch_size", internal_batch_size),
-        )
-        found = through_hidden_writes(integrate)
-        parts = iter([tensor.detach() for tensor in found])
-        results = [captums_form(tuple(islice(parts, len(each))), inputs) for each in start]
-        result = results if isinstance(self.layer, list) else results[0]
         if not return_convergence_delta:
             return result
         return result, self.compute_convergence_delta(
-            found,
+            tuple(tensors_in(result)),
             copies(starts),
             copies(tensors),
             target=target,

@@ -8,9 +8,10 @@ from torch import Tensor
 from captum_cnn_ext._engine.judging.captum_compat import TargetType
 from captum_cnn_ext._engine.judging.outputs import tensor_forward
 from captum_cnn_ext._engine.judging.targets import as_target
+from captum_cnn_ext.attr.argument_docs import Documented
 
 
-class ConvergenceDelta(GradientAttribution):
+class ConvergenceDelta(Documented, GradientAttribution):
     """Abstract: Captum's convergence delta, also of a model whose output is a collection."""
 
     def compute_convergence_delta(
@@ -21,7 +22,13 @@ class ConvergenceDelta(GradientAttribution):
         target: TargetType = None,
         additional_forward_args: Any = None,
     ) -> Tensor:
-        """As in Captum: how far the attributions' sum is from the scores' difference, (N,)."""
+        """As in Captum: how far the attributions' sum is from the scores' difference, (N,).
+
+        Args:
+            attributions: one tensor (N, ...) or a tuple of them, as ``attribute`` gives them.
+            start_point: the baselines, tensors of the inputs' shapes.
+            end_point: the inputs.
+        """
         delta = GradientAttribution(tensor_forward(self.forward_func)).compute_convergence_delta
         found = delta(
             attributions, start_point, end_point, as_target(target), additional_forward_args

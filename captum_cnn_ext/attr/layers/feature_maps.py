@@ -20,11 +20,6 @@ class LayerFeatureMaps(LayerMap, LayerActivation):
     layer may be called again later (``forward_func`` is a plain function, or its control flow
     depends on values) the whole forward is run, unless ``call=`` says which call is meant.
 
-    Args:
-        forward_func: the model, or any function of the inputs that runs it.
-        layer: a module, its dotted name, or a list of these.
-        device_ids: the replicas' devices, with ``DataParallel``.
-
     Example::
 
         >>> import torch
@@ -50,12 +45,7 @@ class LayerFeatureMaps(LayerMap, LayerActivation):
         """The layers' outputs (or inputs), detached, in the layers' dtype and on their device.
 
         Args:
-            inputs: one tensor (N, ...) or a tuple of them.
-            additional_forward_args: further arguments of ``forward_func``.
             attribute_to_layer_input: give the layers' inputs instead of their outputs.
-            call: which call of a layer that runs several times; None is the last, as in Captum.
-            internal_batch_size: at most so many examples at once; None is all of them.
-            show_progress: draw a progress bar over the examples.
 
         Returns:
             The tensor that the layer gives; a tuple when it gives several tensors, and for a tuple

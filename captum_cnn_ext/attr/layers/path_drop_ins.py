@@ -4,15 +4,17 @@ Letters: m points on the path from the baselines x' to the inputs x; A_i = the l
 at point i, g_i = the score's gradient there.
 """
 
+from abc import ABC
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 import torch
 from captum.attr import InternalInfluence as CaptumInternalInfluence
 from captum.attr import LayerConductance as CaptumLayerConductance
 from torch import Tensor
 
-from captum_cnn_ext._engine.backward.saved_tensors import through_hidden_writes
+from captum_cnn_ext._engine.backward.saved_tensors import tensors_in
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose, find_layer
 from captum_cnn_ext._engine.judging.captum_compat import (
     QUADRATURES,
@@ -23,17 +25,123 @@ from captum_cnn_ext._engine.judging.captum_compat import (
 )
 from captum_cnn_ext._engine.judging.inputs import as_baselines, as_tensors
 from captum_cnn_ext._engine.judging.targets import as_target, select_score
-from captum_cnn_ext._engine.running.batching import captums_form
+from captum_cnn_ext._engine.running.batching import (
+    Chunk,
+    captums_form,
+    chunk_by_chunk,
+    layer_results,
+)
 from captum_cnn_ext._engine.running.forward import copies
-from captum_cnn_ext._engine.running.layer_recording import record
 from captum_cnn_ext._engine.running.layer_sites import Site, layer_sites
 from captum_cnn_ext._numbers import as_count, as_count_or_none
+from captum_cnn_ext.attr.layers.base import LayerMap
 from captum_cnn_ext.attr.layers.convergence_delta import ConvergenceDelta
 
 Pair = tuple[Tensor, Tensor]
 
 
-class LayerConductance(ConvergenceDelta, CaptumLayerConductance):
+@dataclass(frozen=True)
+class _Path:
+    """From baselines to inputs, and what the score of each point is."""
+
+    site: Site
+    starts: tuple[Tensor, ...]
+    ends: tuple[Tensor, ...]
+    target: TargetType
+    extra: tuple[Any, ...]
+    grad_kwargs: dict[str, Any] | None
+
+
+class PathMethod(LayerMap, ABC):
+    """Abstract: made from a layer's activations and gradients at points between baseline and input.
+
+    Args:
+        layer: a module of the model, or its dotted name.
+        internal_batch_size: at most so many points of all examples at once; None is all.
+        attribute_to_layer_input: at what the layer receives instead of what it gives, as far as it
+            acts through the layer; Captum counts other uses of that tensor (a skip connection
+            around the layer) too.
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        layer: Layer,
+        device_ids: list[int] | None = None,
+    ) -> None:
+        LayerMap.__init__(self, forward_func, find_layer(forward_func, layer), device_ids)
+
+    @final
+    def _path(
+        self,
+        inputs: Any,
+        baselines: Any,
+        target: TargetType,
+        additional_forward_args: Any,
+        at_input: bool,
+        grad_kwargs: dict[str, Any] | None,
+        call: int | None,
+    ) -> _Path:
+        target, ends = as_target(target), as_tensors(inputs)
+        starts = as_baselines(baselines, ends)
+        (site,) = layer_sites(self.forward_func, self.layer, at_input, call)
+        extra = format_additional_forward_args(additional_forward_args)
+        return _Path(site, starts, ends, target, extra, grad_kwargs)
+
+    @final
+    def _totals(
+        self,
+        total: Callable[[Iterator[list[Pair]]], list[Tensor]],
+        path: _Path,
+        positions: Sequence[float],
+        internal_batch_size: int | None,
+        inputs: Any,
+    ) -> Any:
+        """What ``total`` makes of the points, in Captum's form; by parts where memory runs out."""
+        most = as_count_or_none("internal_batch_size", internal_batch_size)
+        return layer_results(
+            lambda chunk: [tuple(total(self._points(chunk, path, positions, most)))],
+            (*path.ends, *path.starts),
+            path.target,
+            path.extra,
+            several_layers=False,
+            form=lambda found, _: captums_form(found, inputs),
+        )
+
+    @final
+    def _points(
+        self, chunk: Chunk, path: _Path, positions: Sequence[float], most: int | None
+    ) -> Iterator[list[Pair]]:
+        """At each point of the path, for each of the layer's tensors: activation and gradient."""
+        ends, starts = chunk.inputs[: len(path.ends)], chunk.inputs[len(path.ends) :]
+        count = len(ends[0])
+
+        def run(points: slice) -> tuple[int, list[Pair]]:
+            part = positions[points]
+            along = Chunk(
+                tuple(_cat_points(a, b, part) for a, b in zip(starts, ends, strict=True)),
+                _repeated_target(chunk.target, len(part), count),
+                tuple(_repeated(value, len(part), count) for value in chunk.extra),
+            )
+            with self._recorded(along, [path.site], gradients=True) as recording:
+                scores = select_score(recording.output, along.target)
+                (gradients,) = recording.gradients(scores, path.grad_kwargs)
+                return len(part), list(zip(recording.activations(0), gradients, strict=True))
+
+        at_once = None if most is None else max(1, most // count)
+        for points, found in chunk_by_chunk(run, len(positions), at_once):
+            if any(len(a) != count * points for a, _ in found):
+                raise ArgumentError(
+                    f"layer {path.site.name!r}: its first dimension is not the batch, so the "
+                    "points of the path cannot be told apart; pass internal_batch_size=1 with one "
+                    "example"
+                )
+            for i in range(points):
+                one = slice(i * count, (i + 1) * count)
+                yield [(a[one], g[one]) for a, g in found]
+
+
+class LayerConductance(PathMethod, ConvergenceDelta, CaptumLayerConductance):
     r"""Captum's ``LayerConductance`` with its values, without a graph before the layer.
 
     .. math:: \sum_i g_i \odot (A_{i+1} - A_i)
@@ -45,11 +153,6 @@ class LayerConductance(ConvergenceDelta, CaptumLayerConductance):
 
     Reference: Dhamdhere, Sundararajan, Yan, *How Important Is a Neuron?*, 2018, arXiv:1805.12233.
 
-    Args:
-        forward_func: the model, or any function of the inputs that runs it.
-        layer: a module or its dotted name.
-        device_ids: the replicas' devices, with ``DataParallel``.
-
     Example::
 
         >>> import torch
@@ -59,15 +162,6 @@ class LayerConductance(ConvergenceDelta, CaptumLayerConductance):
         >>> LayerConductance(model, "layer4").attribute(x, target=[3, 7], n_steps=8).shape
         torch.Size([2, 512, 2, 2])
     """
-
-    def __init__(
-        self,
-        forward_func: Callable[..., Any],
-        layer: Layer,
-        device_ids: list[int] | None = None,
-    ) -> None:
-        layer = find_layer(forward_func, layer)
-        CaptumLayerConductance.__init__(self, forward_func, layer, device_ids)
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     def attribute(
@@ -88,20 +182,7 @@ class LayerConductance(ConvergenceDelta, CaptumLayerConductance):
         """The conductance of each value of the layer.
 
         Args:
-            inputs: one tensor (N, ...) or a tuple of them.
-            baselines: inputs that stand for absence: a number, or a tensor that broadcasts to the
-                input; a tuple of these for a tuple of inputs; None is 0.
-            target: what is explained, in any of Captum's forms.
-            additional_forward_args: further arguments of ``forward_func``.
             n_steps: how many steps the path is cut into.
-            method: the quadrature rule, by Captum's names.
-            internal_batch_size: at most so many points of all examples at once; None is all.
-            return_convergence_delta: also how far the sum is from f(inputs) - f(baselines).
-            attribute_to_layer_input: at what the layer receives instead of what it gives, as far
-                as it acts through the layer; Captum counts other uses of that tensor (a skip
-                connection around the layer) too.
-            grad_kwargs: passed to ``torch.autograd.grad``.
-            call: which call of a layer that runs several times; None is the last, as in Captum.
 
         Returns:
             A tensor of the layer's shape; a tuple where the layer has several tensors, and for a
@@ -111,26 +192,29 @@ class LayerConductance(ConvergenceDelta, CaptumLayerConductance):
             ArgumentError: the layer is not reached, or the target does not depend on it.
             TargetError: the output has no such target.
         """
-        target, method = as_target(target), choose("method", method, QUADRATURES)
+        method = choose("method", method, QUADRATURES)
         _, positions = quadrature(method, as_count("n_steps", n_steps) + 1)
-        path = as_baselines(baselines, as_tensors(inputs)), as_tensors(inputs)
-        (site,) = layer_sites(self.forward_func, self.layer, attribute_to_layer_input, call)
-        rows = target, format_additional_forward_args(additional_forward_args)
-        points = _along(self, site, path, positions, rows, internal_batch_size, grad_kwargs)
-        before = next(points)
-        total = [torch.zeros_like(activation) for activation, _ in before]
-        for now in points:
-            for i, ((a, g), (b, _)) in enumerate(zip(before, now, strict=True)):
-                total[i] = total[i] + g * (b - a)
-            before = now
-        result = captums_form(tuple(total), inputs)
+        given = inputs, baselines, target, additional_forward_args
+        path = self._path(*given, attribute_to_layer_input, grad_kwargs, call)
+
+        def total(points: Iterator[list[Pair]]) -> list[Tensor]:
+            before = next(points)
+            found = [torch.zeros_like(activation) for activation, _ in before]
+            for now in points:
+                for i, ((a, g), (b, _)) in enumerate(zip(before, now, strict=True)):
+                    found[i] = found[i] + g * (b - a)
+                before = now
+            return found
+
+        result = self._totals(total, path, positions, internal_batch_size, inputs)
         if not return_convergence_delta:
             return result
-        start, end = map(copies, path)
-        return result, self.compute_convergence_delta(tuple(total), start, end, *rows)
+        between = copies(path.starts), copies(path.ends)
+        found = tuple(tensors_in(result))
+        return result, self.compute_convergence_delta(found, *between, path.target, path.extra)
 
 
-class InternalInfluence(CaptumInternalInfluence):
+class InternalInfluence(PathMethod, CaptumInternalInfluence):
     r"""Captum's ``InternalInfluence`` with its values, without a graph before the layer.
 
     .. math:: \sum_i s_i\, g_i
@@ -144,11 +228,6 @@ class InternalInfluence(CaptumInternalInfluence):
     Reference: Leino, Sen, Datta, Fredrikson, Li, *Influence-Directed Explanations for Deep
     Convolutional Networks*, 2018, arXiv:1802.03788.
 
-    Args:
-        forward_func: the model, or any function of the inputs that runs it.
-        layer: a module or its dotted name.
-        device_ids: the replicas' devices, with ``DataParallel``.
-
     Example::
 
         >>> import torch
@@ -158,15 +237,6 @@ class InternalInfluence(CaptumInternalInfluence):
         >>> InternalInfluence(model, "layer4").attribute(x, target=[3, 7], n_steps=8).shape
         torch.Size([2, 512, 2, 2])
     """
-
-    def __init__(
-        self,
-        forward_func: Callable[..., Any],
-        layer: Layer,
-        device_ids: list[int] | None = None,
-    ) -> None:
-        layer = find_layer(forward_func, layer)
-        CaptumInternalInfluence.__init__(self, forward_func, layer, device_ids)
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     def attribute(
@@ -185,21 +255,6 @@ class InternalInfluence(CaptumInternalInfluence):
     ) -> Any:
         """The influence of each value of the layer.
 
-        Args:
-            inputs: one tensor (N, ...) or a tuple of them.
-            baselines: inputs that stand for absence: a number, or a tensor that broadcasts to the
-                input; a tuple of these for a tuple of inputs; None is 0.
-            target: what is explained, in any of Captum's forms.
-            additional_forward_args: further arguments of ``forward_func``.
-            n_steps: points of the quadrature.
-            method: the quadrature rule, by Captum's names.
-            internal_batch_size: at most so many points of all examples at once; None is all.
-            attribute_to_layer_input: at what the layer receives instead of what it gives, as far
-                as it acts through the layer; Captum counts other uses of that tensor (a skip
-                connection around the layer) too.
-            grad_kwargs: passed to ``torch.autograd.grad``.
-            call: which call of a layer that runs several times; None is the last, as in Captum.
-
         Returns:
             A tensor of the layer's shape; a tuple where the layer has several tensors, and for a
             tuple of one input.
@@ -208,63 +263,19 @@ class InternalInfluence(CaptumInternalInfluence):
             ArgumentError: the layer is not reached, or the target does not depend on it.
             TargetError: the output has no such target.
         """
-        target, method = as_target(target), choose("method", method, QUADRATURES)
+        method = choose("method", method, QUADRATURES)
         sizes, positions = quadrature(method, as_count("n_steps", n_steps))
-        path = as_baselines(baselines, as_tensors(inputs)), as_tensors(inputs)
-        (site,) = layer_sites(self.forward_func, self.layer, attribute_to_layer_input, call)
-        rows = target, format_additional_forward_args(additional_forward_args)
-        points = _along(self, site, path, positions, rows, internal_batch_size, grad_kwargs)
-        total: list[Tensor] = []
-        for size, now in zip(sizes, points, strict=True):
-            parts = [g * size for _, g in now]
-            total = [t + p for t, p in zip(total, parts, strict=True)] if total else parts
-        return captums_form(tuple(total), inputs)
+        given = inputs, baselines, target, additional_forward_args
+        path = self._path(*given, attribute_to_layer_input, grad_kwargs, call)
 
+        def total(points: Iterator[list[Pair]]) -> list[Tensor]:
+            found: list[Tensor] = []
+            for size, now in zip(sizes, points, strict=True):
+                parts = [g * size for _, g in now]
+                found = [t + p for t, p in zip(found, parts, strict=True)] if found else parts
+            return found
 
-def _along(
-    method: CaptumLayerConductance | CaptumInternalInfluence,
-    site: Site,
-    path: tuple[Sequence[Tensor], Sequence[Tensor]],
-    positions: Sequence[float],
-    rows: tuple[TargetType, tuple[Any, ...]],
-    internal_batch_size: int | None,
-    grad_kwargs: dict[str, Any] | None,
-) -> Iterator[list[Pair]]:
-    """At each point of the path, for each of the layer's tensors: activation and gradient."""
-    (starts, ends), (target, extra) = path, rows
-    count = len(ends[0])
-    chunk = as_count_or_none("internal_batch_size", internal_batch_size)
-    at_once = len(positions) if chunk is None else max(1, chunk // count)
-    for begin in range(0, len(positions), at_once):
-        part = positions[begin : begin + at_once]
-        points = tuple(_cat_points(a, b, part) for a, b in zip(starts, ends, strict=True))
-        args = tuple(_repeated(value, len(part), count) for value in extra)
-        targets = _repeated_target(target, len(part), count)
-
-        def run(
-            points: Any = points, args: Any = args, targets: TargetType = targets
-        ) -> list[Pair]:
-            with record(
-                method.forward_func,
-                [site],
-                points,
-                args,
-                gradients=True,
-                device_ids=method.device_ids,
-            ) as recording:
-                scores = select_score(recording.output, targets)
-                (gradients,) = recording.gradients(scores, grad_kwargs)
-                return list(zip(recording.activations(0), gradients, strict=True))
-
-        found = through_hidden_writes(run)
-        if any(len(a) != count * len(part) for a, _ in found):
-            raise ArgumentError(
-                f"layer {site.name!r}: its first dimension is not the batch, so the points of the "
-                "path cannot be told apart; pass internal_batch_size=1 with one example"
-            )
-        for i in range(len(part)):
-            one = slice(i * count, (i + 1) * count)
-            yield [(a[one], g[one]) for a, g in found]
+        return self._totals(total, path, positions, internal_batch_size, inputs)
 
 
 def _cat_points(start: Tensor, end: Tensor, positions: Sequence[float]) -> Tensor:

@@ -70,6 +70,9 @@ def tokens_to_map(
 def channels_last_to_map(tensor: Tensor) -> Tensor:
     """``(N, *positions, C)`` as ``(N, C, *positions)``: for layers with their channels last.
 
+    Args:
+        tensor: what the layer gives.
+
     Raises:
         ArgumentError: the tensor has no positions.
 

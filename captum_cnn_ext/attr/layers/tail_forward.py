@@ -21,9 +21,10 @@ from captum_cnn_ext._engine.judging.outputs import OutputError, output_tensor
 from captum_cnn_ext._engine.replay.joint_replay import JointReplay
 from captum_cnn_ext._engine.replay.replay import Replay
 from captum_cnn_ext._engine.running.layer_sites import layer_sites
+from captum_cnn_ext.attr.argument_docs import Documented
 
 
-class TailForward:
+class TailForward(Documented):
     r"""What follows a layer, as a ``forward_func`` of the layer's activation.
 
     .. math:: \mathrm{tail}(A(x), n) = f(x_n), \quad f = \mathrm{tail} \circ A
@@ -39,14 +40,11 @@ class TailForward:
     compiled in place), and, with a warning, where they come in another order than recorded.
 
     Args:
-        forward_func: the model, or any function of the inputs that runs it.
         layer: a module of the model or its dotted name; or a list of these, none of which feeds
             another: their tensors are replaced together, one layer after another, and the whole
             forward runs.
         inputs: one tensor (N, ...) or a tuple of them: the examples to explain.
-        additional_forward_args: further arguments of ``forward_func``.
         attribute_to_layer_input: replace what the layer receives instead of what it gives.
-        call: which call of a layer that runs several times; None is the last, as in Captum.
         device_ids: the replicas' devices, where ``forward_func`` is a function around a
             ``DataParallel`` model.
 

@@ -15,12 +15,13 @@ from captum_cnn_ext._engine.judging.input_sizes import input_shape
 from captum_cnn_ext._engine.judging.inputs import as_tensors, check_devices, check_examples
 from captum_cnn_ext._engine.judging.targets import NeuronSelector, select_neuron
 from captum_cnn_ext._numbers import as_numbers
+from captum_cnn_ext.attr.argument_docs import Documented
 from captum_cnn_ext.synthesis import Objective, Recipe, Synthesis, Target, maximize
 from captum_cnn_ext.synthesis.objective_algebra import Place
 from captum_cnn_ext.synthesis.spatial_axes import KINDS
 
 
-class ActivationMaximization(NeuronAttribution, GradientAttribution):
+class ActivationMaximization(Documented, NeuronAttribution, GradientAttribution):
     r"""Inputs that a unit or a class answers most to: :math:`\arg\max_x f(x)`, by gradient ascent.
 
     In contrast to an attribution it explains the network and not an input: the result is what the
@@ -34,7 +35,6 @@ class ActivationMaximization(NeuronAttribution, GradientAttribution):
     Network*, 2009; the default recipe is :func:`captum_cnn_ext.synthesis.presets.transferable`.
 
     Args:
-        forward_func: the model, or any function of the inputs that runs it.
         layer: a module of the model, or its dotted name; None is the model's output.
         device_ids: as in Captum; not used.
 
@@ -88,15 +88,12 @@ class ActivationMaximization(NeuronAttribution, GradientAttribution):
                 (N, C, D, H, W) are taken as well.
             neuron_selector: an index after the batch (int or tuple; slices are summed), or a
                 function of the layer's output that returns one value per example.
-            additional_forward_args: further arguments of the model.
-            attribute_to_neuron_input: take the neuron from the layer's input.
             target: instead of a neuron, a class in any of Captum's forms.
             size: of the images where ``inputs`` is None: 224, (224, 224), (3, 224, 224) or
                 (1, 3, 224, 224).
             recipe, steps: how, see :func:`captum_cnn_ext.synthesis.maximize`.
             mean, std: the normalisation that the network's inputs have; None where they are in
                 [0, 1].
-            call: which call of a layer that runs several times; None is the last, as in Captum.
             seed: for all random numbers.
             show_progress: draw a progress bar.
             options: further arguments of ``maximize``, such as ``transforms``, or ``grey=True`` for
@@ -148,7 +145,8 @@ class ActivationMaximization(NeuronAttribution, GradientAttribution):
     ) -> Synthesis:
         """The same with images in [0, 1], what they reached, and the history.
 
-        Takes the arguments of :meth:`attribute`.
+        Args:
+            options: further arguments of :meth:`attribute`.
         """
         start: Any
         if inputs is None:

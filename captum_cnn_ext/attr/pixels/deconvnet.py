@@ -19,6 +19,7 @@ from captum_cnn_ext._engine.running.layer_recording import record
 from captum_cnn_ext._engine.running.layer_sites import Site, layer_sites
 from captum_cnn_ext._numbers import as_count_or_none
 from captum_cnn_ext._renamed import renamed
+from captum_cnn_ext.attr.argument_docs import Documented
 from captum_cnn_ext.attr.layers.reshape_transform import ReshapeTransform, channel_maps
 from captum_cnn_ext.attr.pixels.reconstructions import (
     Reconstructions,
@@ -33,7 +34,7 @@ from captum_cnn_ext.attr.pixels.reconstructions import (
 _WORTH_CUTTING = 0.5
 
 
-class DeconvNet(NeuronAttribution, GradientAttribution):
+class DeconvNet(Documented, NeuronAttribution, GradientAttribution):
     r"""What in the image each feature map responds to: K maps of a layer taken back to pixels.
 
     From the layer down: poolings put values back where their maxima were, convolutions are
@@ -60,9 +61,7 @@ class DeconvNet(NeuronAttribution, GradientAttribution):
     The All Convolutional Net*, 2015, arXiv:1412.6806.
 
     Args:
-        forward_func: the model, or any function of the inputs that runs it.
         layer: a module of the model, or its dotted name; usually a rectifier or a pooling.
-        device_ids: the replicas' devices, with ``DataParallel``.
 
     Example::
 
@@ -101,7 +100,8 @@ class DeconvNet(NeuronAttribution, GradientAttribution):
     ) -> Tensor:
         """The pictures alone: ``reconstruct(...).attributions``, (N, K, C, H, W).
 
-        Takes the arguments of :meth:`reconstruct`.
+        Args:
+            options: further arguments of :meth:`reconstruct`.
         """
         return self.reconstruct(
             inputs,
@@ -143,14 +143,8 @@ class DeconvNet(NeuronAttribution, GradientAttribution):
                 (before a rectifier); or a tensor of values broadcast to ``(N, K, *positions)``.
             top: only each example's so many channels with the largest maxima, strongest first.
             rule: ``"deconvnet"``, ``"guided"`` or ``"gradient"``.
-            additional_forward_args: further arguments of the model.
             attribute_to_neuron_input: take the maps from the layer's input.
-            smooth: what smooth activations do: ``"gate"`` takes each for a ReLU, ``"slope"``
-                rectifies the true gradient.
-            call: which call of a layer that runs several times; None is the last, as in Captum.
             crop: reconstruct units on cuts of the image where that is exact and saves work.
-            reshape_transform: from the layer's tensor to ``(N, C, *positions)``, for tokens and
-                channels-last layers.
             internal_batch_size: process at most this many examples per forward pass, and this many
                 units per backward pass; by default all examples, and as many units as fit.
             show_progress: draw a progress bar over the units.

@@ -21,6 +21,7 @@ from captum_cnn_ext._engine.judging.targets import as_target, select_score, targ
 from captum_cnn_ext._engine.running.batching import Chunk, layer_results
 from captum_cnn_ext._engine.running.layer_recording import record
 from captum_cnn_ext._engine.running.layer_sites import Site
+from captum_cnn_ext.attr.argument_docs import Documented
 
 T = TypeVar("T")
 Terms = tuple[tuple[Tensor, ...], dict[str, tuple[Tensor, ...]]]
@@ -47,7 +48,7 @@ def full_grad_map(image_term: Tensor, layer_terms: Sequence[Tensor]) -> Tensor:
     return total
 
 
-class FullGrad(GradientAttribution):
+class FullGrad(Documented, GradientAttribution):
     r"""FullGrad: what the input and each layer's biases add to the score, in one picture.
 
     .. math::
@@ -115,10 +116,6 @@ class FullGrad(GradientAttribution):
 
         Args:
             inputs: images ``(N, C, *positions)``, or a tuple of them.
-            target: what is explained, in any of Captum's forms (int, tuple, tensor, list).
-            additional_forward_args: further arguments of ``forward_func``.
-            internal_batch_size: at most so many examples at once; None is all of them.
-            show_progress: draw a progress bar over the examples.
 
         Returns:
             ``(N, 1, *positions)``, detached; a tuple of these when ``inputs`` is a tuple.
@@ -148,7 +145,6 @@ class FullGrad(GradientAttribution):
         """The maps of T targets of each input, from one forward pass and T backward passes.
 
         Args:
-            inputs: as in ``attribute``, and so are the other arguments.
             targets: T targets that all inputs share, as a list or a tensor (T,); or each input's
                 own, as a tensor (N, T) or a list of N lists.
 

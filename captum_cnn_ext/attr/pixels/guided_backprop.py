@@ -17,6 +17,7 @@ from captum_cnn_ext._engine.judging.inputs import as_tensors
 from captum_cnn_ext._engine.judging.targets import NeuronSelector, select_neuron, select_score
 from captum_cnn_ext._engine.running.layer_recording import Recording, record
 from captum_cnn_ext._engine.running.layer_sites import Site, layer_sites
+from captum_cnn_ext.attr.argument_docs import Documented
 
 Select = Callable[[Recording], Tensor]
 
@@ -51,7 +52,7 @@ def ruled_attribution(
     return through_hidden_writes(run)
 
 
-class _RuledBackprop(GradientAttribution, ABC):
+class _RuledBackprop(Documented, GradientAttribution, ABC):
     """What the two classes of a whole model share."""
 
     _rule: str
@@ -75,14 +76,6 @@ class _RuledBackprop(GradientAttribution, ABC):
 
         Cost: one forward pass and one backward pass. Warns when an operation may be a rectifier
         that the rule does not know.
-
-        Args:
-            inputs: one tensor (N, ...) or a tuple of them; not modified.
-            target: what is explained, in any of Captum's forms (int, tuple, tensor, list).
-            additional_forward_args: further arguments of the model.
-            smooth: what smooth activations (SiLU, GELU, ELU, leaky ReLU, ...) do, which the
-                papers do not define: ``"gate"`` takes each for a ReLU, ``"slope"`` rectifies the
-                true gradient.
 
         Returns:
             A tensor of the inputs' shape, detached; a tuple when ``inputs`` is a tuple. Inputs
@@ -138,9 +131,6 @@ class Deconvolution(_RuledBackprop, captum.attr.Deconvolution):
     arXiv:1311.2901; as a backward rule: Springenberg, Dosovitskiy, Brox, Riedmiller, *Striving for
     Simplicity: The All Convolutional Net*, 2015, arXiv:1412.6806.
 
-    Args:
-        model: the model, or any function of the inputs that runs it.
-
     Example::
 
         >>> import torch
@@ -172,9 +162,6 @@ class GuidedBackprop(_RuledBackprop, captum.attr.GuidedBackprop):
     Reference: Springenberg, Dosovitskiy, Brox, Riedmiller, *Striving for Simplicity: The All
     Convolutional Net*, 2015, arXiv:1412.6806.
 
-    Args:
-        model: the model, or any function of the inputs that runs it.
-
     Example::
 
         >>> import torch
@@ -188,8 +175,12 @@ class GuidedBackprop(_RuledBackprop, captum.attr.GuidedBackprop):
     _rule = "guided"
 
 
-class _NeuronRuledBackprop(NeuronAttribution, GradientAttribution, ABC):
-    """What the two classes of one neuron share."""
+class _NeuronRuledBackprop(Documented, NeuronAttribution, GradientAttribution, ABC):
+    """What the two classes of one neuron share.
+
+    Args:
+        layer: the neuron's layer, a module of the model or its dotted name.
+    """
 
     _rule: str
 
@@ -215,14 +206,9 @@ class _NeuronRuledBackprop(NeuronAttribution, GradientAttribution, ABC):
         Cost: one forward pass up to the layer and one backward pass from it.
 
         Args:
-            inputs: one tensor (N, ...) or a tuple of them; not modified.
             neuron_selector: an index after the batch (int or tuple; slices are summed), or a
                 function of the layer's output that returns one value per example (a vector of
                 another length is summed, as in Captum).
-            additional_forward_args: further arguments of the model.
-            attribute_to_neuron_input: take the neuron from the layer's input.
-            smooth: ``"gate"`` or ``"slope"``, see :meth:`Deconvolution.attribute`.
-            call: which call of a layer that runs several times; None is the last, as in Captum.
 
         Returns:
             A tensor of the inputs' shape, detached; a tuple when ``inputs`` is a tuple.
@@ -258,11 +244,6 @@ class NeuronDeconvolution(_NeuronRuledBackprop, captum.attr.NeuronDeconvolution)
     Reference: Zeiler, Fergus, *Visualizing and Understanding Convolutional Networks*, 2014,
     arXiv:1311.2901.
 
-    Args:
-        model: the model, or any function of the inputs that runs it.
-        layer: a module of the model, or its dotted name.
-        device_ids: the replicas' devices, with ``DataParallel``.
-
     Example::
 
         >>> import torch
@@ -293,11 +274,6 @@ class NeuronGuidedBackprop(_NeuronRuledBackprop, captum.attr.NeuronGuidedBackpro
 
     Reference: Springenberg, Dosovitskiy, Brox, Riedmiller, *Striving for Simplicity: The All
     Convolutional Net*, 2015, arXiv:1412.6806.
-
-    Args:
-        model: the model, or any function of the inputs that runs it.
-        layer: a module of the model, or its dotted name.
-        device_ids: the replicas' devices, with ``DataParallel``.
 
     Example::
 

@@ -13,6 +13,7 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
 from captum_cnn_ext._engine.judging.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.judging.inputs import as_tensors
 from captum_cnn_ext._engine.judging.targets import select_score
+from captum_cnn_ext.attr.argument_docs import Documented
 from captum_cnn_ext.attr.pixels.guided_backprop import GuidedBackprop, ruled_attribution
 
 
@@ -23,7 +24,7 @@ def guided_map(cam: Tensor, pixels: Tensor, interpolate_mode: str) -> Tensor:
     return pixels * up
 
 
-class GuidedCam(GradientAttribution):
+class GuidedCam(Documented, GradientAttribution):
     r"""Guided Grad-CAM with any layer attribution in Grad-CAM's place.
 
     .. math::
@@ -81,8 +82,6 @@ class GuidedCam(GradientAttribution):
 
         Args:
             inputs: one tensor (N, C, H, W) or a tuple of them; not modified.
-            target: what is explained, in any of Captum's forms.
-            additional_forward_args: further arguments of the model.
             interpolate_mode: how the map is upsampled: "nearest" as in Captum, "bilinear", ...
             attribute_to_layer_input: take the map at the layer's input.
             cam_arguments: further arguments of the map's ``attribute``.

@@ -16,11 +16,12 @@ from captum_cnn_ext._engine.judging.captum_compat import (
 from captum_cnn_ext._engine.judging.inputs import as_baselines, as_tensors, check_examples
 from captum_cnn_ext._engine.running.forward import copies, run_forward
 from captum_cnn_ext._numbers import as_count, as_number
+from captum_cnn_ext.attr.argument_docs import Documented
 from captum_cnn_ext.attr.pixels.sliding_windows import grids
 from captum_cnn_ext.attr.pixels.window_losses import WindowLosses
 
 
-class Occlusion(CaptumOcclusion):
+class Occlusion(Documented, CaptumOcclusion):
     r"""What each part of the input is worth: the score lost when a window over it is blanked.
 
     .. math:: a_p = \frac{1}{|\{W : p \in W\}|} \sum_{W \ni p} f(x) - f(x_{W \to b})
@@ -88,7 +89,6 @@ class Occlusion(CaptumOcclusion):
         """The mean score lost over the windows that hold each element.
 
         Args:
-            inputs: one tensor (N, ...) or a tuple of them; not modified.
             sliding_window_shapes: the window over the dimensions after the batch, such as
                 (3, 16, 16); a tuple of these for a tuple of inputs.
             strides: steps between windows, an int or one for each dimension; a tuple of these for
@@ -96,8 +96,6 @@ class Occlusion(CaptumOcclusion):
             baselines: what stands in a window: a number, or a tensor that broadcasts to the input,
                 such as (3, 1, 1) with each channel's mean; a tuple of these for a tuple of inputs;
                 None is 0.
-            target: what is explained, in any of Captum's forms (int, tuple, tensor, list).
-            additional_forward_args: further arguments of ``forward_func``.
             perturbations_per_eval: above 1, at most so many windows in one pass; 1, Captum's
                 default, leaves it to us.
             show_progress: draw a progress bar over the windows.

@@ -190,8 +190,8 @@ class Layout:
             value=first,
             multiselect=True,
             label="Methods",
-            info="Occlusion, IntegratedGradients and those with Score in their name take longer; "
-            "captum-cnn-ext list-methods says what each asks and costs.",
+            info="Occlusion, Rise, IntegratedGradients and those with Score in their name take "
+            "longer; captum-cnn-ext list-methods says what each asks and costs.",
             elem_id="methods",
         )
         with gr.Row():
