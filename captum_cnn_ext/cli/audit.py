@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from captum_cnn_ext.cli import audit_data
 from captum_cnn_ext.cli.arguments import (
     DONE,
     INCOMPLETE,
@@ -45,6 +46,8 @@ EXAMPLES = f"""examples:
   {PROGRAM} audit --quick
   {PROGRAM} audit --model torchvision:resnet50 --weights old.pt --against new.pt
   {PROGRAM} audit --against torchvision:resnet34 --quick
+  {PROGRAM} audit --data demo
+  {PROGRAM} audit --data FOLDER --model path/net.py:build --weights w.pt --against old.pt
 """
 
 
@@ -53,8 +56,9 @@ def add(commands: Any) -> None:
     audit = add_command(
         commands,
         "audit",
-        help="write one HTML report on a network and photos",
-        description="Write one self-contained HTML report; beside it the arrays behind its "
+        help="write one HTML report on a network and photos, or a labelled data set",
+        description="Write one self-contained HTML report on what a network does with some photos, "
+        "or (--data) with a labelled data set; beside it the arrays behind its "
         "pictures (.npz), its record and tables (.manifest.json), and the tables as CSV.",
         epilog=EXAMPLES,
     )
@@ -82,16 +86,20 @@ def add(commands: Any) -> None:
     add("--seed", type=int, default=0, metavar="N", help="for random numbers (default: 0)")
     add("--no-progress", action="store_true", help="no progress bar")
     add_old_spelling(audit, "--layers", "--layer")
+    audit_data.add_arguments(audit)
     audit.set_defaults(run=_audit)
 
 
 def _audit(options: argparse.Namespace) -> int:
     """Judge everything that can be judged without work, then do the work."""
     begin = time.perf_counter()
+    audit_data.judge(options)
     _judge_before_model(options)
+    if options.data is not None:
+        return audit_data.audit_data(options, _rival)
     loaded = load(options, options.class_names)
     layers = _judge_layers(options.layer, loaded)
-    rival = None if options.against is None else _rival(options)
+    rival = None if options.against is None else _rival(options, "against")
     photos, notes = read_photos(options)
 
     from captum_cnn_ext._engine.judging.arguments import ArgumentError
@@ -145,17 +153,17 @@ def _print_files(saved: SavedAudit) -> None:
         print(f"images: {saved.images} ({_file_size(size)}); hand it on together with the report")
 
 
-def _rival(options: argparse.Namespace) -> LoadedModel:
+def _rival(options: argparse.Namespace, argument: str) -> LoadedModel:
     """The second model: another spec, or the same spec with other weights."""
-    other = argparse.Namespace(**vars(options))
-    if Path(options.against).suffix.lower() in SUFFIXES:
-        other.weights = options.against
+    other, given = argparse.Namespace(**vars(options)), getattr(options, argument)
+    if Path(given).suffix.lower() in SUFFIXES:
+        other.weights = given
     else:
-        other.model, other.weights = options.against, None
+        other.model, other.weights = given, None
     try:
         return load(other, options.class_names)
     except UsageError as error:
-        raise UsageError(f"--against {options.against}: {error}") from error
+        raise UsageError(f"--{argument} {given}: {error}") from error
 
 
 @contextmanager
@@ -234,6 +242,8 @@ DEFAULTS = {
     "seed": 0,
     "max_images": MOST_IMAGES,
     "on_error": "skip",
+    "batch_size": 32,
+    "workers": 0,
 }
 
 

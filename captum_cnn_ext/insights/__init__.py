@@ -5,6 +5,8 @@ Pieces for sections of your own: `Text`, `Listing`, `Facts`, `Table`, `Picture`,
 """
 
 from captum_cnn_ext.insights.comparison import Comparison, compare
+from captum_cnn_ext.insights.dataset.audit import audit_dataset
+from captum_cnn_ext.insights.dataset.result import DatasetAudit, SavedDatasetAudit
 from captum_cnn_ext.insights.explorer import Explorer, explore, unit_gradients
 from captum_cnn_ext.insights.pictures import figure_picture
 from captum_cnn_ext.insights.report.audit import audit
@@ -32,6 +34,7 @@ __all__ = [
     "Block",
     "Column",
     "Comparison",
+    "DatasetAudit",
     "Explorer",
     "Facts",
     "Group",
@@ -42,11 +45,13 @@ __all__ = [
     "Problem",
     "SECTIONS",
     "SavedAudit",
+    "SavedDatasetAudit",
     "Section",
     "SectionContent",
     "Table",
     "Text",
     "audit",
+    "audit_dataset",
     "compare",
     "explore",
     "figure_picture",

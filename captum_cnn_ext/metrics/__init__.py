@@ -25,7 +25,12 @@ from captum_cnn_ext.metrics.relevance import (
 from captum_cnn_ext.metrics.road import Road, impute, road
 from captum_cnn_ext.metrics.single_deletion import patch_drops, single_deletion
 from captum_cnn_ext.metrics.sparseness import sparseness
-from captum_cnn_ext.metrics.statistics import Interval, bootstrap
+from captum_cnn_ext.metrics.statistics import (
+    Interval,
+    bootstrap,
+    share_difference,
+    wilson,
+)
 
 __all__ = [
     "Arcc",
@@ -61,6 +66,8 @@ __all__ = [
     "relevance_rank_accuracy",
     "road",
     "sensitivity_max",
+    "share_difference",
     "single_deletion",
     "sparseness",
+    "wilson",
 ]

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import torch
@@ -78,3 +79,74 @@ def bootstrap(
     tail = (1 - confidence) / 2
     low, high = torch.quantile(means, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
     return Interval(float(given.mean()), low, high)
+
+
+def wilson(hits: int, count: int, *, confidence: float = 0.95) -> Interval:
+    """A share of ``count`` with Wilson's interval, which holds at 0 and 1 and for few images too.
+
+    Cost: no pass of the model.
+
+    Reference: Wilson, *Probable Inference, the Law of Succession, and Statistical Inference*,
+    1927.
+
+    Args:
+        hits: how many of them count, from 0 to ``count``.
+        count: how many there are; of none the share is nan and its interval [0, 1].
+        confidence: how often such intervals hold the true share.
+
+    Raises:
+        ArgumentError: more hits than ``count``, or numbers out of range.
+
+    Example::
+
+        >>> from captum_cnn_ext.metrics import wilson
+        >>> print(wilson(8, 10))
+        0.800 [0.490, 0.943]
+    """
+    hits, count = as_count("hits", hits, 0), as_count("count", count, 0)
+    if hits > count:
+        raise ArgumentError(f"hits={hits}: expected at most count={count}")
+    confidence = as_number("confidence", confidence, above=0, below=1)
+    if not count:
+        return Interval(math.nan, 0.0, 1.0)
+    z = NormalDist().inv_cdf(1 - (1 - confidence) / 2)
+    share, scale = hits / count, 1 + z * z / count
+    middle = (share + z * z / (2 * count)) / scale
+    half = z / scale * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    low = 0.0 if not hits else max(0.0, middle - half)
+    high = 1.0 if hits == count else min(1.0, middle + half)
+    return Interval(share, low, high)
+
+
+def share_difference(
+    hits: int, count: int, other_hits: int, other_count: int, *, confidence: float = 0.95
+) -> Interval:
+    """The difference of two shares of different images, with Newcombe's interval.
+
+    Cost: no pass of the model.
+
+    Reference: Newcombe, *Interval Estimation for the Difference Between Independent Proportions:
+    Comparison of Eleven Methods*, 1998 (method 10, from two Wilson intervals).
+
+    Args:
+        hits, count: of the first share.
+        other_hits, other_count: of the share that is subtracted.
+        confidence: how often such intervals hold the true difference.
+
+    Raises:
+        ArgumentError: as `wilson`.
+
+    Example::
+
+        >>> from captum_cnn_ext.metrics import share_difference
+        >>> print(share_difference(56, 70, 48, 80))
+        0.200 [0.052, 0.334]
+    """
+    a = wilson(hits, count, confidence=confidence)
+    b = wilson(other_hits, other_count, confidence=confidence)
+    if math.isnan(a.mean) or math.isnan(b.mean):
+        return Interval(math.nan, -1.0, 1.0)
+    below = math.hypot(a.mean - a.low, b.high - b.mean)
+    above = math.hypot(a.high - a.mean, b.mean - b.low)
+    difference = a.mean - b.mean
+    return Interval(difference, difference - below, difference + above)

@@ -14,24 +14,38 @@ Verdict = Literal["wrong", "unsure", "fine"]
 class Finding:
     """One thing that was checked: how it came out, in words, and the section that shows it.
 
-    ``numbers`` are what the verdict was taken from, for the manifest.
+    ``numbers`` are what the verdict was taken from, for the manifest. ``subject`` is what it is
+    about, such as a class; ``interval`` that of the first number; ``next_step`` what to do now;
+    ``evidence`` where the report and the files beside it show it.
     """
 
     verdict: Verdict
     text: str
     section: str
     numbers: tuple[tuple[str, float], ...] = ()
+    id: str = ""
+    subject: str = ""
+    interval: tuple[float, float] | None = None
+    next_step: str = ""
+    evidence: tuple[str, ...] = ()
 
     __repr__ = brief
 
 
 @dataclass(frozen=True)
 class Overview:
-    """The top of the report: what the network saw, what was found, what was not looked at."""
+    """The top of the report: what the network saw, what was found, what was not looked at.
+
+    The headings over these, and the sentence on top, are for photos unless others are given.
+    """
 
     saw: tuple[str, ...]
     findings: tuple[Finding, ...]
     unchecked: tuple[str, ...]
+    saw_title: str = "What the network saw"
+    wrong_title: str = "Looks wrong"
+    unsure_title: str = "Doubtful"
+    first_sentence: str = ""
 
     __repr__ = brief
 
@@ -42,6 +56,8 @@ class Overview:
     @property
     def headline(self) -> str:
         """All findings in one sentence."""
+        if self.first_sentence:
+            return self.first_sentence
         wrong, unsure = len(self.of("wrong")), len(self.of("unsure"))
         if not self.findings:
             return "Nothing was checked in this report."

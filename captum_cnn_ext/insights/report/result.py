@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import io
 import json
@@ -52,7 +53,7 @@ class Audit:
     ``problems`` lists what failed and is missing; empty in a complete report. ``arrays`` has the
     numbers behind the pictures by name, such as ``attributions/layer4/LayerGradCam``. ``tables``
     has the report's tables by name, ``overview`` what stands on its top, ``manifest`` the record
-    for machines, as JSON has it.
+    for machines, as JSON has it. ``more`` are further files to save, by the ending of their names.
     """
 
     title: str
@@ -65,6 +66,7 @@ class Audit:
     overview: Overview
     manifest: dict[str, Any]
     model_code: str
+    more: dict[str, bytes] = dataclasses.field(default_factory=dict)
 
     __repr__ = brief
 
@@ -165,6 +167,9 @@ class Audit:
         files = {paths.report.name: html, paths.arrays.name: packed.getvalue()}
         files |= {f"{paths.tables.name}/{name}": data for name, data in tables.items()}
         files |= {f"{paths.images.name}/{name}": data for name, data in images.files.items()}
+        stem = paths.report.stem
+        more = {paths.report.with_name(stem + end): data for end, data in self.more.items()}
+        files |= {file.name: data for file, data in more.items()}
         record = self.manifest | {
             "files": {
                 name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
@@ -173,7 +178,7 @@ class Audit:
         }
         text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False).encode()
         write_together(
-            {paths.arrays: packed.getvalue(), paths.manifest: text, paths.report: html},
+            {**more, paths.arrays: packed.getvalue(), paths.manifest: text, paths.report: html},
             {paths.tables: tables, paths.images: images.files},
         )
         return SavedAudit(

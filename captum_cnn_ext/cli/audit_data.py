@@ -1,0 +1,146 @@
+"""``captum-cnn-ext audit --data``: one HTML report on a network and a labelled data set."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from captum_cnn_ext.cli.arguments import (
+    DONE,
+    INCOMPLETE,
+    PROGRAM,
+    UsageError,
+    integer,
+    load,
+    one_line,
+    split,
+)
+
+if TYPE_CHECKING:
+    from captum_cnn_ext.models import LoadedModel
+
+FOR_PHOTOS = ("images", "methods", "target", "sections", "quick")
+FOR_DATA = ("labels", "masks", "boxes", "twin", "checkpoint")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What names a labelled data set."""
+    group = parser.add_argument_group("a labelled data set instead of photos")
+    add = group.add_argument
+    add(
+        "--data",
+        metavar="FOLDER",
+        help="a folder with a folder for each class; or demo, which makes a small set and a model",
+    )
+    add("--labels", metavar="CSV", help="a table path,label[,group] instead of class folders")
+    add("--masks", metavar="FOLDER", help="pictures named as the photos, not 0 on the object")
+    add("--boxes", metavar="PATH", help="COCO JSON file, or folder of Pascal VOC's XML files")
+    add("--twin", metavar="FILE", help="the same model trained again, beside --against")
+    add("--batch-size", type=integer(1), default=32, metavar="N", help="images at once (32)")
+    add("--workers", type=integer(0), default=0, metavar="N", help="processes that read ahead (0)")
+    add("--checkpoint", metavar="FOLDER", help="keep the pass there, and go on from it")
+
+
+def judge(options: argparse.Namespace) -> None:
+    """Refuse arguments that belong to the other kind of audit."""
+    wrong = FOR_DATA if options.data is None else FOR_PHOTOS
+    given = [name for name in wrong if getattr(options, name) not in (None, False)]
+    if given and options.data is None:
+        raise UsageError(f"--{given[0]}: is for a labelled data set; name one with --data")
+    if given:
+        raise UsageError(f"--{given[0]}: is for photos (--images), not for --data")
+    if options.data is not None and len(split(options.layer) or [""]) > 1:
+        raise UsageError(f"--layer {options.layer!r}: expected one layer with --data")
+    if options.twin is not None and options.against is None:
+        raise UsageError("--twin: stands beside --against, which is missing")
+
+
+def audit_data(
+    options: argparse.Namespace, rival: Callable[[argparse.Namespace, str], LoadedModel]
+) -> int:
+    """Load, stream, write; ``rival`` loads a second model."""
+    from torch import distributed
+
+    from captum_cnn_ext._engine.judging.arguments import ArgumentError
+    from captum_cnn_ext.insights import audit_dataset
+
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized()
+    if several:
+        distributed.init_process_group("gloo")
+    try:
+        loaded, photos = _demo(options) if options.data == "demo" else _given(options)
+        others = {
+            name: None if getattr(options, name) is None else rival(options, name)
+            for name in ("against", "twin")
+        }
+        done = audit_dataset(
+            loaded,
+            photos,
+            layer=next(iter(split(options.layer) or ()), None),
+            class_names=photos.classes,
+            batch_size=options.batch_size,
+            num_workers=options.workers,
+            on_error=options.on_error,
+            checkpoint=options.checkpoint,
+            seed=options.seed,
+            title=options.title,
+            show_progress=not options.no_progress,
+            against=others["against"],
+            twin=others["twin"],
+        )
+        if several and distributed.get_rank():
+            return DONE
+        saved = done.save(options.out)
+    except ArgumentError as error:
+        raise UsageError(one_line(error)) from error
+    except OSError as error:
+        raise UsageError(f"--out {options.out}: cannot be written ({one_line(error)})") from error
+    finally:
+        if several:
+            distributed.destroy_process_group()
+    return _said(done, saved, loaded)
+
+
+def _given(options: argparse.Namespace) -> tuple[LoadedModel, Any]:
+    from captum_cnn_ext.labelled import labelled_photos
+
+    loaded = load(options, options.class_names)
+    photos = labelled_photos(
+        options.data,
+        labels=options.labels,
+        masks=options.masks,
+        boxes=options.boxes,
+        class_names=loaded.class_names,
+    )
+    return loaded, photos
+
+
+def _demo(options: argparse.Namespace) -> tuple[LoadedModel, Any]:
+    from captum_cnn_ext.insights.dataset.demo import demo
+
+    if options.model != "demo" or options.labels or options.masks or options.boxes:
+        raise UsageError("--data demo: brings its own model and labels")
+    print("making pictures and training a small network on them ...", file=sys.stderr)
+    return demo(options.seed)
+
+
+def _said(done: Any, saved: Any, loaded: LoadedModel) -> int:
+    for what in ("report", "findings", "arrays", "manifest", "tables", "images"):
+        if getattr(saved, what) is not None:
+            print(f"{what}: {getattr(saved, what)}")
+    print(done.page.overview.headline)
+    for finding in done.findings:
+        if finding.verdict != "fine":
+            print(f"- {finding.text} {finding.next_step}".rstrip())
+    for note in loaded.notes:
+        print(f"{PROGRAM}: note: {note}", file=sys.stderr)
+    for problem in done.page.problems:
+        traceback.print_exception(problem.error)
+    if done.page.problems:
+        failed = "; ".join(str(problem) for problem in done.page.problems)
+        print(f"{PROGRAM}: the report is not complete: {failed}", file=sys.stderr)
+    return INCOMPLETE if done.page.problems else DONE

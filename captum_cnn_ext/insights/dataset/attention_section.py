@@ -1,0 +1,237 @@
+"""Where the model looks: mean maps, border, concentration, and the object where masks are given."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from captum_cnn_ext.insights.dataset.attention import border_area, mean_map
+from captum_cnn_ext.insights.dataset.context import DatasetContext, percent, rounded, shown
+from captum_cnn_ext.insights.dataset.pictures import mean_picture
+from captum_cnn_ext.insights.pictures import heat_scale
+from captum_cnn_ext.insights.report.blocks import (
+    Block,
+    Cell,
+    Column,
+    Group,
+    Panels,
+    SectionContent,
+    Text,
+)
+from captum_cnn_ext.metrics import Interval, bootstrap, wilson
+
+KEY, TITLE = "attention", "Where does it look?"
+CLASSES = 24  # with pictures
+FEW = 10  # images under which a class is not compared
+MARGIN = 0.1  # of the evidence or the image: a difference below it is not worth a word
+WORDS = {
+    "border_share": ("in the border", "of its evidence in the border of the image"),
+    "half_area": ("half the evidence in", "of the image to hold half of its evidence"),
+}
+
+
+def build(context: DatasetContext) -> SectionContent:
+    """Mean maps by predicted class, what stands out, and the objects."""
+    named = np.array(context.records.predictions)
+    counts = np.bincount(named, minlength=context.records.classes)
+    blocks: list[Block] = [
+        Text(
+            f"The evidence for what the model says, at its layer {context.records.layer}: gradient "
+            "times activation, summed over channels, which is exact where pooling and one linear "
+            "layer follow. Classes here are what the model names an image, right or not."
+        )
+    ]
+    rows = _rows(context, named)
+    odd = _stand_out(context, named, rows)
+    order = sorted(np.flatnonzero(counts).tolist(), key=lambda c: (c not in odd, -counts[c], c))
+    blocks += [Group("Mean maps", _maps(context, named, counts, order))]
+    columns = [Column("predicted class"), Column("images", number=True)]
+    columns += [Column("in the border", number=True), Column("half the evidence in", number=True)]
+    columns += [Column("centre, across", number=True), Column("centre, down", number=True)]
+    columns += [Column("moves across", number=True), Column("moves down", number=True)]
+    caption = (
+        f"In the border: the share of the evidence in the outer eighth on each side; an even map "
+        f"has {border_area():.3f} there. Half the evidence in: the smallest share of the image "
+        "that holds half of it. Centre: from 0 (left, top) to 1; it moves by the standard "
+        "deviation over images."
+    )
+    table = context.tabulate("attention", caption, columns, [rows[c] for c in sorted(rows)])
+    blocks.append(Group("In numbers", [table]))
+    if context.masked:
+        blocks.append(Group("On the object", _objects(context)))
+    else:
+        context.unchecked.append(
+            "Whether the evidence lies on the objects: there are no masks or boxes (--masks, "
+            "--boxes)."
+        )
+    return SectionContent(blocks)
+
+
+def _rows(context: DatasetContext, named: np.ndarray) -> dict[int, list[Cell]]:
+    """A row of the table for each predicted class."""
+    found: dict[int, list[Cell]] = {}
+    for c in np.unique(named).tolist():
+        mine = named == c
+        values = {name: stat[mine] for name, stat in context.statistics.items()}
+        known = {name: v[np.isfinite(v)] for name, v in values.items()}
+        means = [float(v.mean()) if len(v) else np.nan for v in known.values()]
+        centers = [known[name] for name in ("center_x", "center_y")]
+        moves = [float(v.std()) if len(v) else np.nan for v in centers]
+        numbers = [rounded(value) for value in (*means, *moves)]
+        found[c] = [context.name(c), int(mine.sum()), *numbers]
+    return found
+
+
+def _stand_out(context: DatasetContext, named: np.ndarray, rows: dict[int, list[Cell]]) -> set[int]:
+    """Classes whose maps lie elsewhere than those of the other classes, beyond chance."""
+    odd: set[int] = set()
+    tested = [c for c in rows if (named == c).sum() >= FEW]
+    for name, (_, words) in WORDS.items():
+        values = context.statistics[name]
+        means = {c: float(np.nanmean(values[named == c])) for c in tested}
+        if len(tested) < 3:
+            continue
+        for c in tested:
+            others = [m for other, m in means.items() if other != c]
+            spread = values[named == c]
+            spread = spread[np.isfinite(spread)]
+            interval = bootstrap(
+                torch.from_numpy(spread.astype(np.float64)),
+                confidence=1 - 0.05 / (len(tested) * len(WORDS)), resamples=1000,
+                seed=context.seed,
+            )  # fmt: skip
+            more = interval.low > max(others) + MARGIN
+            less = interval.high < min(others) - MARGIN
+            if not (more or less):
+                continue
+            odd.add(c)
+            label = context.short(c)
+            verb = "has" if name == "border_share" else "needs"
+            way = "more" if more else "less"
+            next_ = max(others) if more else min(others)
+            context.find(
+                "unsure", f"looks-elsewhere-{name.replace('_', '-')}-{c}",
+                f"When the model says {label} it {verb} {percent(interval.mean)} {words}, {way} "
+                f"than for any other class ({percent(next_)} at {'most' if more else 'least'}).",
+                KEY, subject=context.name(c), interval=interval,
+                evidence=("attention.csv", "images.csv"),
+                next_step="Look at its mean map: is that where such objects are?",
+                numbers={name: interval.mean, "other_classes": next_},
+            )  # fmt: skip
+    if len(tested) >= 3 and not odd:
+        context.find(
+            "fine", "looks-alike",
+            f"None of {len(tested)} predicted classes has its evidence far more in the border, or "
+            "on a far smaller or larger part of the image, than all others.",
+            KEY, numbers={"classes": float(len(tested))},
+        )  # fmt: skip
+    elif len(tested) < 3:
+        context.unchecked.append(
+            f"Whether a class looks elsewhere than others: that needs 3 predicted classes of at "
+            f"least {FEW} images."
+        )
+    return odd
+
+
+def _maps(
+    context: DatasetContext, named: np.ndarray, counts: np.ndarray, order: list[int]
+) -> list[Block]:
+    pictures = []
+    means = np.full((context.records.classes, *context.records.maps.shape[1:]), np.nan, np.float32)
+    spreads = means.copy()
+    for c in order:
+        means[c], spreads[c] = mean_map(context.records, np.flatnonzero(named == c))
+    context.arrays |= {"mean_maps": means, "spread_of_maps": spreads}
+    blank = np.zeros(context.records.mean_images.shape[1:], dtype=np.float32)
+    for c in order[:CLASSES]:
+        image = context.records.mean_images[c]
+        image = blank if np.isnan(image).any() else image
+        level = float(means[c].mean())
+        steady = float(spreads[c].mean() / level) if level > 0 else np.nan
+        caption = f"{counts[c]:,} images; from image to image a position varies by {steady:.1f} "
+        pictures.append(
+            mean_picture(
+                torch.from_numpy(image), torch.from_numpy(means[c]), context.subject.mean,
+                context.subject.std, context.name(c), f"{caption}times its mean",
+            )
+        )  # fmt: skip
+    left = f" Of {len(order)} classes, {CLASSES} are shown: those that stand out, then the largest."
+    text = (
+        "Behind each map is the mean image of the class by its labels. A map that is sharp where "
+        "the mean image is blurred means that the model looks at one place whatever the object "
+        "does." + (left if len(order) > CLASSES else "")
+    )
+    return [Text(text), heat_scale("no evidence", "most evidence"), Panels("", pictures)]
+
+
+def _objects(context: DatasetContext) -> list[Block]:
+    records = context.records
+    columns = records.columns
+    known = np.isfinite(columns["object_share"])
+    right = np.array(records.correct) & known
+    names = ["object_share", "energy_inside", "pointing_game", "rank_accuracy"]
+    heads = [Column("class"), Column("images", number=True), Column("object covers", number=True)]
+    heads += [Column("energy inside", number=True), Column("from", number=True)]
+    heads += [Column("to", number=True), Column("pointing game", number=True)]
+    heads += [Column("rank accuracy", number=True)]
+    labels = np.array(records.labels)
+    present = np.unique(labels[right]).tolist()
+    tested = [c for c in present if ((labels == c) & right).sum() >= FEW]
+    rows: list[list[Cell]] = []
+    outside = 0
+    for c in present:
+        mine = right & (labels == c)
+        values = {n: columns[n][mine].astype(np.float64) for n in names}
+        energy = bootstrap(
+            torch.from_numpy(values["energy_inside"]), resamples=1000, seed=context.seed,
+            confidence=1 - 0.05 / max(len(tested), 1),
+        )  # fmt: skip
+        cover, game, rank = (
+            float(values[n].mean()) for n in ("object_share", "pointing_game", "rank_accuracy")
+        )
+        ends = (energy.mean, energy.low, energy.high)
+        numbers = [rounded(v) for v in (cover, *ends, game, rank)]
+        rows.append([context.name(c), int(mine.sum()), *numbers])
+        peaks = wilson(
+            int(values["pointing_game"].sum()), int(mine.sum()),
+            confidence=1 - 0.05 / max(len(tested), 1),
+        )  # fmt: skip
+        if c in tested and (peaks.high < 0.5 or energy.high < cover):
+            outside += 1
+            _off_object(context, c, peaks, energy, cover)
+    if tested and not outside:
+        context.find(
+            "fine", "evidence-on-objects",
+            f"In none of {len(tested)} classes with enough masks does the strongest evidence for "
+            "right answers lie beside the object in most images.",
+            KEY, numbers={"classes": float(len(tested))}, evidence=("objects.csv",),
+        )  # fmt: skip
+    caption = (
+        "Images that the model names rightly and that have a mask or box. Object covers: its share "
+        "of the image, which an even map has inside. Energy inside: the share of the evidence on "
+        "the object (relevance mass accuracy), with interval. Pointing game: how often the "
+        "strongest pixel lies on it, or 15 pixels beside it at 224. Rank accuracy: how many of the "
+        "strongest pixels, as many as the object has, lie on it."
+    )
+    blocks: list[Block] = [context.tabulate("objects", caption, heads, rows)]
+    without = int((~known).sum())
+    if without:
+        blocks.insert(0, Text(f"{without:,} of {len(known):,} images have no usable mask.", "note"))
+    return blocks
+
+
+def _off_object(
+    context: DatasetContext, c: int, peaks: Interval, energy: Interval, cover: float
+) -> None:
+    name = context.short(c)
+    context.find(
+        "unsure", f"evidence-off-object-{c}",
+        f"For {name} the model relies on what is beside the object: even where it is right, its "
+        f"strongest evidence lies on the object in only {shown(peaks)} of the images, and "
+        f"{percent(energy.mean)} of all evidence does (the object covers {percent(cover)}).",
+        KEY, subject=context.name(c), interval=peaks, evidence=("objects.csv",),
+        next_step="Look at the mean map, and at what such images share beside the object.",
+        numbers={
+            "pointing_game": peaks.mean, "energy_inside": energy.mean, "object_share": cover,
+        },
+    )  # fmt: skip

@@ -1,0 +1,50 @@
+"""What this audit cannot say, and what it was made from and with."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from captum_cnn_ext.insights.dataset.context import DatasetContext
+from captum_cnn_ext.insights.report.blocks import Block, Facts, Group, Listing, SectionContent
+from captum_cnn_ext.insights.report.provenance import software, system_words
+
+KEY, TITLE = "not_checked", "Not checked"
+ALWAYS = (
+    "Images unlike these: every number holds for the data set that was given, and no further.",
+    "Whether the labels are right: where the model is sure and the label disagrees, look.",
+    "What the model ignores: a map shows what speaks for the answer, not what was overlooked.",
+    "Several properties that matter only together.",
+)
+
+
+def build(context: DatasetContext) -> SectionContent:
+    """The list, then the settings."""
+    records = context.records
+    blocks: list[Block] = [
+        Listing("This audit does not say", [*context.unchecked, *ALWAYS], "note")
+    ]
+    if records.skipped:
+        items = [f"{context.images.name(n) or f'image {n}'}: {why}" for n, why in records.skipped]
+        more = [f"and {len(items) - 10} more"] if len(items) > 10 else []
+        title = f"{len(items):,} images were left out"
+        blocks.append(Listing(title, [*items[:10], *more], "warning"))
+    if records.remarks:
+        items = [f"{context.images.name(n) or f'image {n}'}: {why}" for n, why in records.remarks]
+        blocks.append(Listing("Masks that could not be used, the first ones", items, "warning"))
+    if context.notes:
+        blocks.append(Listing("Notes", context.notes, "note"))
+    settings = records.settings
+    facts = [
+        ("Model", context.subject.name),
+        ("Weights", f"{context.subject.weights}; fingerprint {settings['model']}"),
+        ("Preprocessing", context.subject.preprocessing),
+        ("Layer", records.layer),
+        ("Images at once", str(settings["batch_size"])),
+        ("Number type", settings["autocast"] or "as the model's"),
+        ("Seed", str(context.seed)),
+        ("Date", datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")),
+        ("Software", ", ".join(f"{name} {version}" for name, version in software().items())),
+        ("Operating system", system_words()),
+    ]
+    blocks.append(Group("Settings", [Facts(facts)]))
+    return SectionContent(blocks)

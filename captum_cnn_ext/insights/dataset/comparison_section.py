@@ -1,0 +1,273 @@
+"""What changed since an older model, on the same images: answers, classes, and where it looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from captum_cnn_ext.evidence import ImageRecords
+from captum_cnn_ext.insights.dataset.attention import Floats, distance, mean_map
+from captum_cnn_ext.insights.dataset.context import DatasetContext, percent, rounded
+from captum_cnn_ext.insights.dataset.pictures import mean_picture
+from captum_cnn_ext.insights.dataset.scores import paired_difference
+from captum_cnn_ext.insights.report.blocks import (
+    Block,
+    Cell,
+    Column,
+    Facts,
+    Group,
+    Panels,
+    Picture,
+    SectionContent,
+    Text,
+)
+from captum_cnn_ext.metrics import Interval
+
+KEY, TITLE = "against", "Against the older model"
+FEW = 10
+SPLITS = 200
+EACH = 6  # pictures of images that changed
+MOVED = 0.1  # of the evidence: less is not worth a word
+
+
+@dataclass(frozen=True)
+class Both:
+    """The images that both models could use: their rows in each one's records, and labels."""
+
+    new: ImageRecords
+    old: ImageRecords
+    here: np.ndarray
+    there: np.ndarray
+    labels: np.ndarray
+    right: np.ndarray
+    was_right: np.ndarray
+
+
+def both(new: ImageRecords, old: ImageRecords) -> Both:
+    """Align the rows of two models."""
+    _, here, there = np.intersect1d(new.images, old.images, return_indices=True)
+    labels = np.array(new.labels)[here]
+    return Both(
+        new, old, here, there, labels,
+        np.array(new.predictions)[here] == labels, np.array(old.predictions)[there] == labels,
+    )  # fmt: skip
+
+
+def build(context: DatasetContext) -> SectionContent:
+    """Accuracy, classes, images that changed, and attention."""
+    assert context.rival is not None
+    pair = both(context.records, context.rival)
+    difference = paired_difference(pair.right, pair.was_right, seed=context.seed)
+    facts = [
+        ("Older model", _described(context)),
+        ("Images that both could use", f"{len(pair.here):,}"),
+        ("Right now", percent(float(pair.right.mean()))),
+        ("Right before", percent(float(pair.was_right.mean()))),
+        ("Difference", _points(difference)),
+    ]
+    _overall(context, difference)
+    blocks: list[Block] = [
+        Text(
+            "Both models were asked about the same images; intervals are of the difference image "
+            "by image (paired bootstrap)."
+        ),
+        Facts(facts),
+    ]
+    table, equal = _classes(context, pair)
+    blocks += [Group("Classes", [table]), Group("Images that changed", _changed(context, pair))]
+    blocks.append(Group("Where it looks now", _attention(context, pair, equal)))
+    return SectionContent(blocks)
+
+
+def _described(context: DatasetContext) -> str:
+    subject = context.rival_subject
+    return "" if subject is None else f"{subject.name}, weights: {subject.weights}"
+
+
+def _points(difference: Interval) -> str:
+    ends = f"{100 * difference.low:+.1f} to {100 * difference.high:+.1f}"
+    return f"{100 * difference.mean:+.1f} points ({ends})"
+
+
+def _overall(context: DatasetContext, difference: Interval) -> None:
+    numbers = {"difference": difference.mean}
+    if difference.high < 0:
+        context.find(
+            "unsure", "worse-than-before",
+            f"Accuracy fell by {-100 * difference.mean:.1f} points since the older model.",
+            KEY, interval=difference, numbers=numbers,
+            next_step="See which classes and images it lost.",
+        )  # fmt: skip
+    else:
+        way = "rose" if difference.low > 0 else "did not change beyond chance"
+        context.find(
+            "fine", "not-worse-than-before",
+            f"Accuracy {way} since the older model: {_points(difference)}.", KEY,
+            interval=difference, numbers=numbers,
+        )  # fmt: skip
+
+
+def _classes(context: DatasetContext, pair: Both) -> tuple[Block, list[int]]:
+    """The table of classes, and those whose accuracy is the same as far as can be told."""
+    present = np.unique(pair.labels).tolist()
+    tested = [c for c in present if (pair.labels == c).sum() >= FEW]
+    rows: list[list[Cell]] = []
+    equal: list[int] = []
+    for c in present:
+        mine = pair.labels == c
+        change = paired_difference(
+            pair.right[mine], pair.was_right[mine],
+            confidence=1 - 0.05 / max(len(tested), 1), seed=context.seed,
+        )  # fmt: skip
+        now, before = float(pair.right[mine].mean()), float(pair.was_right[mine].mean())
+        numbers = [rounded(v) for v in (now, before, change.mean, change.low, change.high)]
+        rows.append([context.name(c), int(mine.sum()), *numbers])
+        if c not in tested:
+            continue
+        if change.low <= 0 <= change.high:
+            equal.append(c)
+        elif change.high < 0:
+            name = context.short(c)
+            context.find(
+                "unsure", f"class-worse-than-before-{c}",
+                f"{name} was found in {percent(before)} of its images and is now in "
+                f"{percent(now)}.",
+                KEY, subject=context.name(c), interval=change, evidence=("against.csv",),
+                next_step="Look at the images that it lost.", numbers={"difference": change.mean},
+            )  # fmt: skip
+    columns = [Column("class"), Column("images", number=True), Column("right now", number=True)]
+    columns += [Column("before", number=True), Column("difference", number=True)]
+    columns += [Column("from", number=True), Column("to", number=True)]
+    return context.tabulate("against", "Intervals hold for all classes together.", columns, rows), (
+        equal
+    )
+
+
+def _changed(context: DatasetContext, pair: Both) -> list[Block]:
+    now, before = (
+        np.array(r.predictions)[rows] for r, rows in ((pair.new, pair.here), (pair.old, pair.there))
+    )
+    lost, won = pair.was_right & ~pair.right, pair.right & ~pair.was_right
+    other = (now != before) & ~lost & ~won
+    context.flag(pair.here[lost], "was right before")
+    context.flag(pair.here[won], "was wrong before")
+    facts = [
+        ("Right before, not any more", f"{int(lost.sum()):,}"),
+        ("Right now, not before", f"{int(won.sum()):,}"),
+        ("Another wrong answer", f"{int(other.sum()):,}"),
+    ]
+    blocks: list[Block] = [Facts(facts)]
+    confidence = np.array(pair.new.confidences)[pair.here]
+    chosen = np.flatnonzero(lost)
+    chosen = chosen[np.argsort(-confidence[chosen], kind="stable")][:EACH]
+    pictures = []
+    for i in chosen.tolist():
+        label = context.name(int(pair.labels[i]))
+        caption = f"now {context.name(int(now[i]))}; before {label}, as the label"
+        pictures.append(context.picture(int(pair.here[i]), f"evidence now: {caption}"))
+        pictures.append(context.picture_of(pair.old, int(pair.there[i]), "evidence before"))
+    if pictures:
+        blocks.append(Panels("Lost, the surest, with the evidence now and before", pictures))
+    return blocks
+
+
+def _attention(context: DatasetContext, pair: Both, equal: list[int]) -> list[Block]:
+    """For each class how far the evidence moved, and by how much it would by chance."""
+    random = np.random.default_rng(context.seed)
+    twin = None if context.twin is None else both(context.records, context.twin)
+    found: list[tuple[float, float, float, int, Floats, Floats]] = []
+    for c in np.unique(pair.labels).tolist():
+        mine = np.flatnonzero((pair.labels == c) & pair.right & pair.was_right)
+        if len(mine) < FEW:
+            continue
+        now = mean_map(pair.new, pair.here[mine])[0]
+        before = mean_map(pair.old, pair.there[mine])[0]
+        halves = [
+            distance(*(mean_map(pair.new, pair.here[part])[0] for part in _split(mine, random)))
+            for _ in range(SPLITS if len(mine) <= 2000 else SPLITS // 10)
+        ]
+        null = float(np.quantile(halves, 0.95))
+        if twin is not None:
+            same = np.flatnonzero((twin.labels == c) & twin.right & twin.was_right)
+            if len(same) >= FEW:
+                maps = (
+                    mean_map(twin.new, twin.here[same])[0],
+                    mean_map(twin.old, twin.there[same])[0],
+                )
+                null = max(null, distance(*maps))
+        moved = distance(now, before)
+        chance = (1 + sum(half >= moved for half in halves)) / (1 + len(halves))
+        found.append((moved, null, chance, c, now, before))
+    if not found:
+        context.unchecked.append(
+            f"Whether the model looks elsewhere than the older one: no class has {FEW} images that "
+            "both name rightly."
+        )
+        return [Text(f"No class has {FEW} images that both models name rightly.", "note")]
+    # what retraining alone does to any class is what it could do to each
+    largest = max(null for _, null, *_ in found) if twin is not None else 0.0
+    rows: list[list[Cell]] = []
+    pictures: list[Picture] = []
+    elsewhere = 0
+    for moved, null, chance, c, now, before in sorted(found, key=lambda one: -one[0]):
+        limit = max(null, largest)
+        odd = moved > limit and moved > MOVED and (twin is not None or chance * len(found) <= 0.05)
+        rows.append([context.name(c), rounded(moved), rounded(limit), "yes" if odd else ""])
+        if not odd:
+            continue
+        if c in equal:
+            elsewhere += 1
+            _elsewhere(context, c, moved, limit, twin is not None)
+        if len(pictures) < 2 * EACH:
+            pictures += [_picture(context, c, now, "now"), _picture(context, c, before, "before")]
+    if not elsewhere:
+        context.find(
+            "fine", "looks-where-it-did",
+            "No class whose accuracy is the same has its evidence elsewhere than before, beyond "
+            + ("what retraining does." if twin is not None else "chance."),
+            KEY, numbers={"classes": float(len(found))},
+        )  # fmt: skip
+    if twin is None:
+        context.unchecked.append(
+            "How far evidence moves when the same training is repeated: a model trained again "
+            "(--twin) would tell; without it, halves of the images stand for chance."
+        )
+    columns = [Column("class"), Column("moved", number=True), Column("by chance", number=True)]
+    caption = (
+        "Moved: the share of the evidence that lies elsewhere than before, over the images that "
+        "both name rightly. By chance: what 19 of 20 pairs of halves of these images stay under "
+        "with the one model"
+        + (", or what the retrained twin does to any class if that is more." if twin else ".")
+    )
+    table = context.tabulate("moved", caption, [*columns, Column("elsewhere")], rows)
+    return [table, *([Panels("Mean evidence now and before", pictures)] if pictures else [])]
+
+
+def _split(rows: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    drawn = random.permutation(rows)
+    return drawn[: len(rows) // 2], drawn[len(rows) // 2 :]
+
+
+def _elsewhere(
+    context: DatasetContext, c: int, moved: float, limit: float, retrained: bool
+) -> None:
+    name = context.short(c)
+    what = "retraining alone moves" if retrained else "chance moves"
+    context.find(
+        "unsure", f"looks-elsewhere-than-before-{c}",
+        f"{name} is found as often as before, but {percent(moved)} of its evidence lies elsewhere "
+        f"now ({what} at most {percent(limit)}).",
+        KEY, subject=context.name(c), evidence=("moved.csv",),
+        next_step="Compare both mean maps: has the new model found another cue?",
+        numbers={"moved": moved, "by_chance": limit},
+    )  # fmt: skip
+
+
+def _picture(context: DatasetContext, c: int, map_: Floats, when: str) -> Picture:
+    image = np.nan_to_num(context.records.mean_images[c])
+    return mean_picture(
+        torch.from_numpy(image), torch.from_numpy(map_), context.subject.mean,
+        context.subject.std, context.name(c), when,
+    )  # fmt: skip

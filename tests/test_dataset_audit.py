@@ -1,0 +1,361 @@
+"""The audit of a labelled data set: its numbers, its findings, its files, and what it refuses."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from digits import mnist, trained
+from PIL import Image
+from torch import nn
+
+from captum_cnn_ext.errors import ArgumentError
+from captum_cnn_ext.insights import audit_dataset
+from captum_cnn_ext.insights.dataset import attention, scores
+from captum_cnn_ext.metrics import share_difference, wilson
+
+
+def data(count=400, start=4000):
+    images, labels = mnist()
+    return [(images[n], int(labels[n])) for n in range(start, start + count)]
+
+
+def audited(samples=None, model=None, **options):
+    return audit_dataset(model or trained(), samples or data(), show_progress=False, **options)
+
+
+def found(done, id):
+    (one,) = [finding for finding in done.findings if finding.id == id]
+    return one
+
+
+def ids(done, verdict=None):
+    return [f.id for f in done.findings if verdict is None or f.verdict == verdict]
+
+
+# --- numbers ------------------------------------------------------------------------------------
+
+
+def test_wilson_and_newcombe_are_those_of_the_literature():
+    # Newcombe 1998, table II: 56/70 - 48/80 by method 10; Wilson's interval of 81/263 in his
+    # companion paper (Two-sided confidence intervals for the single proportion, table I)
+    difference = share_difference(56, 70, 48, 80)
+    assert [round(v, 4) for v in (difference.low, difference.high)] == [0.0524, 0.3339]
+    for hits, count, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605),
+                                   (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)):  # fmt: skip
+        found = wilson(hits, count)
+        assert [round(v, 4) for v in (found.low, found.high)] == [low, high]
+
+
+def test_calibration_of_hand_made_predictions():
+    confidence = np.array([0.95] * 100 + [0.55] * 100)
+    right = np.array([1] * 80 + [0] * 20 + [1] * 55 + [0] * 45)
+    found = scores.calibration(confidence, right)
+    assert abs(found.error.mean - 0.5 * 0.15) < 1e-9  # half the images are off by 0.15
+    assert abs(found.gap - 0.075) < 1e-9
+    assert found.error.low < 0.075 < found.error.high
+    assert found.by_chance < 0.075
+    calm = scores.calibration(confidence, np.array([1] * 95 + [0] * 5 + [1] * 55 + [0] * 45))
+    assert calm.error.mean < 1e-9 < calm.by_chance
+    # a bin of its own at 1.0, and both ends are in
+    ends = scores.calibration(np.array([0.0, 1.0]), np.array([0, 1]))
+    assert [round(b[0], 6) for b in ends.bins] == [0.0, 1.0]
+
+
+def test_confusions_and_class_scores():
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    named = np.array([0, 1, 1, 1, 0, 2])
+    assert scores.confusions(labels, named) == [(0, 1, 2), (1, 0, 1)]
+    first = scores.class_scores(labels, named, 4)
+    assert [(s.index, s.images, s.found, s.named) for s in first] == [
+        (0, 3, 1, 2), (1, 2, 1, 3), (2, 1, 1, 1)
+    ]  # fmt: skip
+
+
+def test_where_maps_lie():
+    cover = attention.border_cover(16, 16)
+    expected = np.ones((16, 16))
+    expected[2:14, 2:14] = 0
+    np.testing.assert_allclose(cover, expected)
+    coarse = attention.border_cover(7, 7)  # an eighth is 0.875 of a position
+    assert abs(coarse[3, 0] - 0.875) < 1e-6
+    assert abs(coarse.mean() - attention.border_area()) < 1e-6
+
+    class Records:
+        maps = np.zeros((3, 8, 8), dtype=np.float16)
+
+        def __len__(self):
+            return 3
+
+    records = Records()
+    records.maps[0, 0, 0] = 1  # one corner
+    records.maps[1] = 1  # even
+    records.maps[2, 3, 5] = -1  # nothing positive
+    found = attention.map_statistics(records)
+    np.testing.assert_allclose(found["border_share"][:2], [1, attention.border_area()], rtol=1e-5)
+    np.testing.assert_allclose(found["half_area"][:2], [0.5 / 64, 0.5], rtol=1e-4)
+    np.testing.assert_allclose(found["center_x"][:2], [1 / 16, 0.5], rtol=1e-5)
+    assert all(np.isnan(values[2]) for values in found.values())
+
+
+def test_on_the_object():
+    images = torch.zeros(3, 1, 64, 64)
+    masks = [torch.zeros(64, 64, dtype=torch.bool) for _ in range(2)]
+    masks[0][:32, :32] = True
+    masks[1][:32, :32] = True
+    maps = torch.zeros(3, 1, 64, 64)
+    maps[0, 0, :32, :32] = 1  # exactly the object
+    maps[1, 0, 50:60, 50:60] = 1  # elsewhere
+    found = attention.object_columns(images, maps, [*masks, None])
+    np.testing.assert_allclose(found["object_share"][:2], [0.25, 0.25])
+    np.testing.assert_allclose(found["energy_inside"][:2], [1, 0])
+    np.testing.assert_allclose(found["pointing_game"][:2], [1, 0])
+    assert found["rank_accuracy"][0] == 1
+    assert found["rank_accuracy"][1] < 1
+    assert all(bool(values[2].isnan()) for values in found.values())
+
+
+def test_how_far_evidence_moved():
+    left, right = np.zeros((2, 4, 4), dtype=np.float32)
+    left[:, 0], right[:, 3] = 0.25, 0.25
+    assert attention.distance(left, left) == 0
+    assert attention.distance(left, right) == 1
+    assert abs(attention.distance(left, (left + right) / 2) - 0.5) < 1e-6
+    fine = np.kron(left, np.ones((2, 2), dtype=np.float32)) / 4
+    assert attention.distance(fine, left) < 1e-6  # on the coarser grid
+
+
+# --- the audit ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def usual():
+    return audited()
+
+
+def test_accuracy_and_the_table_are_the_models(usual):
+    images, labels = (torch.stack(v) if i == 0 else torch.tensor(v)
+                      for i, v in enumerate(zip(*data(), strict=True)))  # fmt: skip
+    with torch.no_grad():
+        named = trained()(images).argmax(1)
+    right = int((named == labels).sum())
+    assert found(usual, "accuracy").numbers[0] == ("accuracy", right / 400)
+    assert usual.table["prediction"].tolist() == named.tolist()
+    assert usual.page.problems == ()
+    assert set(usual.table) >= {"path", "label", "confidence", "border_share", "flags"}
+    flagged = [n for n, words in enumerate(usual.table["flags"]) if "confident error" in words]
+    assert len(flagged) == 12
+    assert all(named[n] != labels[n] for n in flagged)
+
+
+def test_files(usual, tmp_path):
+    saved = usual.save(tmp_path / "digits.html")
+    page = saved.report.read_text()
+    assert "How good is it?" in page
+    assert "Where does it look?" in page
+    assert not re.search(r"https?:", page)
+    assert len(page) < 8_000_000
+    with open(saved.tables / "images.csv", encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 400
+    assert [int(row["label"]) for row in rows] == usual.table["label"].tolist()
+    findings = json.loads(saved.findings.read_text())
+    assert [f["id"] for f in findings] == ids(usual)
+    for one in findings:
+        assert one["severity"] in ("high", "medium", "none")
+        assert one["numbers"]
+        for place in one["evidence"]:
+            if place.startswith("digits.tables/"):
+                assert (tmp_path / place).is_file(), place
+    with np.load(saved.arrays) as arrays:
+        assert arrays["maps"].shape == (400, 8, 8)
+    record = json.loads(saved.manifest.read_text())
+    assert "digits.findings.json" in record["files"]
+
+
+def test_the_same_again(usual):
+    again = audited()
+    assert [f for f in again.findings] == [f for f in usual.findings]
+
+
+def test_labels_in_another_order_are_said():
+    turned = [(image, (label + 3) % 10) for image, label in data()]
+    done = audited(turned)
+    one = found(done, "labels-in-another-order")
+    assert one.verdict == "wrong"
+    assert dict(one.numbers)["accuracy_in_other_order"] > 0.8
+    # chance alone is not another order: labels without any relation
+    random = torch.Generator().manual_seed(0)
+    labels = torch.randint(10, (400,), generator=random).tolist()
+    mixed = audited([(image, n) for (image, _), n in zip(data(), labels, strict=True)])
+    assert "labels-in-another-order" not in ids(mixed)
+    assert found(mixed, "accuracy-at-chance").verdict == "wrong"
+
+
+def test_a_class_that_is_found_less_is_named():
+    samples = [(image, 8 if label == 3 else label) for image, label in data(600)]
+    done = audited(samples)
+    one = found(done, "class-found-less-8")
+    assert one.subject == "class 8"
+    assert one.interval[1] < 0.8
+    assert "class-found-less-1" not in ids(done)
+
+
+def test_groups():
+    samples = data()
+    wrong = {n for n in range(0, 80)}
+    samples = [
+        (image, (label + 1) % 10 if n in wrong and n % 2 else label)
+        for n, (image, label) in enumerate(samples)
+    ]
+    names = ["north" if n < 80 else "south" for n in range(400)]
+    done = audited(samples, groups=names)
+    assert "group-worse-north" in ids(done)
+    assert "group-worse-south" not in ids(done)
+    assert done.table["group"].tolist() == names
+    with pytest.raises(ArgumentError, match="got 1 for 400 images"):
+        audited(samples, groups=["a"])
+
+
+def tagged(label):
+    """A network that looks at the corner for one class, else at the middle; and images for it."""
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4)
+    ).eval()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([1.0, -1, 0, 0])[:, None, None, None])
+        model[0].bias.zero_()
+        model[4].weight.zero_()
+        model[4].bias.zero_()
+        model[4].weight[label, 1] = 100
+        model[4].weight[(label + 1) % 4, 0] = 10
+    images, labels, masks = [], [], []
+    for number in range(160):
+        of = number % 4
+        image = torch.zeros(1, 32, 32)
+        mask = torch.zeros(32, 32, dtype=torch.bool)
+        mask[12:20, 10:22] = True
+        image[0, 12:20, 10:22] = 1
+        if of == label:
+            image[0, :3, :3] = -2
+        images.append(image)
+        labels.append(of if of in (label, (label + 1) % 4) else (label + 1) % 4)
+        masks.append(mask)
+    return model, list(zip(images, labels, masks, strict=True))
+
+
+def test_masks_tell_what_lies_beside_the_object():
+    model, samples = tagged(2)
+    done = audited(samples, model, layer="1")
+    assert found(done, "accuracy").numbers[0][1] == 1
+    one = found(done, "evidence-off-object-2")
+    assert dict(one.numbers)["pointing_game"] == 0
+    assert dict(one.numbers)["energy_inside"] == 0
+    assert "evidence-off-object-3" not in ids(done)
+    assert done.page.tables["objects"].rows[1][3] == 1.0
+
+
+# --- against another model ----------------------------------------------------------------------
+
+
+def test_an_older_model_that_was_better():
+    worse = nn.Sequential(*[m for m in trained()])
+    worse = torch.nn.Sequential(*worse[:-1], nn.Linear(256, 10)).eval()
+    with torch.no_grad():
+        worse[-1].weight.copy_(trained()[-1].weight)
+        worse[-1].bias.copy_(trained()[-1].bias)
+        worse[-1].bias[3] -= 6  # 3 is not found any more
+    done = audited(model=worse, against=trained())
+    assert found(done, "worse-than-before").interval[1] < 0
+    assert "class-worse-than-before-3" in ids(done)
+    assert "class-worse-than-before-1" not in ids(done)
+    assert "looks-where-it-did" in ids(done)
+    same = audited(model=worse, against=nn.Sequential(*worse).eval())
+    assert dict(found(same, "not-worse-than-before").numbers)["difference"] == 0
+    with pytest.raises(ArgumentError, match="got the audited model itself"):
+        audited(model=worse, against=worse)
+    three = nn.Sequential(*trained()[:-1], nn.Linear(256, 3)).eval()
+    with pytest.raises(ArgumentError, match="has 3 classes, the audited model 10"):
+        audited(model=worse, against=three)
+
+
+def test_a_model_of_equal_accuracy_that_looks_elsewhere():
+    model, samples = tagged(2)
+    old, _ = tagged(2)
+    with torch.no_grad():  # the old one names class 2 by the middle
+        old[4].weight.zero_()
+        old[4].weight[2, 0] = 1
+    samples = [sample for sample in samples if sample[1] == 2]
+    done = audited(samples, model, layer="1", against=old)
+    assert "not-worse-than-before" in ids(done)
+    assert dict(found(done, "looks-elsewhere-than-before-2").numbers)["moved"] > 0.9
+    # a twin that moves as much says that it means nothing
+    twin = audited(samples, model, layer="1", against=old, twin=nn.Sequential(*old).eval())
+    assert "looks-elsewhere-than-before-2" not in ids(twin)
+
+
+# --- bad input ----------------------------------------------------------------------------------
+
+
+def test_one_image_and_one_class():
+    one = audited(data(1))
+    assert found(one, "accuracy-one-class").verdict == "unsure"
+    assert one.page.problems == ()
+    assert one.to_html()
+
+
+def test_many_classes_with_three_images_each():
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(64, 300)
+    ).eval()
+    samples = [(torch.rand(1, 12, 12), n // 3) for n in range(900)]
+    done = audited(samples, model)
+    assert done.page.problems == ()
+    assert "labels-in-another-order" not in ids(done)
+    assert not [i for i in ids(done) if i.startswith("class-found-less")]
+    assert len(done.to_html()) < 8_000_000
+
+
+def test_one_output():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(400, 1)).eval()
+    samples = [(torch.rand(1, 12, 12), n % 2) for n in range(40)]
+    done = audited(samples, model, layer="1")
+    assert done.page.problems == ()
+    assert done.records.classes == 2
+
+
+def test_what_cannot_be_read_is_listed(tmp_path):
+    from captum_cnn_ext.labelled import labelled_photos
+
+    for name in ("a/1.png", "a/2.png", "b/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (28, 28), 90).save(tmp_path / name)
+    (tmp_path / "a" / "0.png").write_bytes(b"no picture")
+    (tmp_path / "empty").mkdir()
+
+    def preprocess(picture):
+        return torch.from_numpy(np.asarray(picture.convert("L"), dtype="f4"))[None] / 255
+
+    done = audited(labelled_photos(tmp_path), preprocess=preprocess)
+    html = done.to_html()
+    assert "1 images were left out" in html
+    assert "a/0.png: UnidentifiedImageError" in html
+    assert "Classes without a photo: &#39;empty&#39;" in html
+    assert done.table["path"].tolist() == ["a/1.png", "a/2.png", "b/1.png"]
+
+
+def test_every_section_fails_alone(monkeypatch):
+    from captum_cnn_ext.insights.dataset import attention_section
+
+    def broken(context):
+        raise RuntimeError("not today")
+
+    monkeypatch.setattr(attention_section, "build", broken)
+    done = audited(data(60))
+    assert [str(problem) for problem in done.page.problems] == [
+        "Where does it look?: RuntimeError: not today"
+    ]
+    assert "not today" in done.to_html()
+    assert "accuracy" in ids(done)
