@@ -9,6 +9,7 @@ import warnings
 import captum.attr
 import models
 import oracles
+import oracles.masks
 import oracles.pixels
 import pytest
 import torch
@@ -24,11 +25,12 @@ from torch import nn
 
 import captum_cnn_ext.attr as attr
 
-# how each is called is in its row
+# attributions in pixels, one by one as their rows say; FullGrad goes with the maps of layers
+IN_PIXELS = [o.cls for o in (*oracles.pixels.ORACLES, *oracles.masks.ORACLES)]
 PIXELS = [
     cls.__name__
     for cls in oracles.public_classes()
-    if cls is not attr.FullGrad and any(oracle.cls is cls for oracle in oracles.pixels.ORACLES)
+    if cls in IN_PIXELS and cls is not attr.FullGrad
 ]
 CLASSES = [cls for cls in oracles.public_classes() if cls.__name__ not in PIXELS]
 EVERY_PIXEL_CLASS = pytest.mark.parametrize("name", PIXELS)
