@@ -190,7 +190,7 @@ ORACLES = [
             "last gradient": replaced(
                 VARIANTS,
                 "_added",
-                lambda left, right: [[3 * t for t in site] for site in right],
+                lambda left, right: [3 * t for t in right],
             ),
             "no relu": replaced(
                 VARIANTS,

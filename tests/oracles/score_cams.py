@@ -190,7 +190,7 @@ ORACLES = [
             "a sum for the product": replaced(
                 POLY,
                 "refined",
-                lambda maps: sum(POLY.mask_at(m, maps[-1].shape[2:]) for m in maps),
+                lambda maps: sum(POLY.resized(m, maps[-1].shape[2:]) for m in maps),
             ),
             "only the gain": replaced(
                 LayerPolyCam, "_weigh", lambda self, scores, unmasked: scores[:, 0]

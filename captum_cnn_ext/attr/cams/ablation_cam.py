@@ -78,7 +78,7 @@ class ReplayCam(PerturbationCam):
                 if not any(used):
                     raise ArgumentError(not_used(site.name))
                 weights = weights * used[i]
-            found.append(Evidence(maps, (weights,), channels_second=True))
+            found.append(Evidence(site, maps, (weights,), shaped=True))
         return found
 
     def _changed(

@@ -57,12 +57,8 @@ class LayerSSCam(MaskedInputCam):
         MaskedInputCam.__init__(
             self, forward_func, layer, device_ids, score=score, top_channels=top_channels
         )
-        self._samples = as_count("samples", samples)
+        self.samples = as_count("samples", samples)
         self.stdev, self.seed = as_number("stdev", stdev, 0), as_seed("seed", seed)
-
-    @property
-    def samples(self) -> int:
-        return self._samples
 
     def _vary(self, masks: Tensor, channels: Tensor, part: slice) -> Tensor:
         generator = torch.Generator(masks.device)
@@ -113,11 +109,7 @@ class LayerISCam(MaskedInputCam):
         MaskedInputCam.__init__(
             self, forward_func, layer, device_ids, score=score, top_channels=top_channels
         )
-        self._samples = as_count("samples", samples)
-
-    @property
-    def samples(self) -> int:
-        return self._samples
+        self.samples = as_count("samples", samples)
 
     def _vary(self, masks: Tensor, channels: Tensor, part: slice) -> Tensor:
         steps = torch.arange(part.start, part.stop, device=masks.device) % self.samples + 1

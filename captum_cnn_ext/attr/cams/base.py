@@ -32,22 +32,6 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What a run of the model left for the map of one tensor of a layer.
-
-    Args:
-        activation: the tensor.
-        others: what its map is made from besides: gradients, scores. Those of the activation's
-            shape have its layout.
-        channels_second: whether it has been brought to ``(N, C, *positions)``.
-    """
-
-    activation: Tensor
-    others: tuple[Tensor, ...] = ()
-    channels_second: bool = False
-
-
-@dataclass(frozen=True)
 class Request:
     """What one call of ``attribute`` asks for, besides inputs and targets."""
 
@@ -64,14 +48,36 @@ class Request:
         """What brings tensors with this one's layout to ``(N, C, *positions)``."""
         return channel_transform(tensor, chunk.inputs, site.name, self.reshape_transform)
 
-    def channels_second(self, tensor: Tensor, chunk: Chunk, site: Site) -> Tensor:
-        """The tensor as ``(N, C, *positions)``."""
-        return self.transform(tensor, chunk, site)(tensor)
-
     def in_rows(self, run: Callable[[slice], T], length: int, rows: int) -> list[T]:
         """``run`` over slices of ``length`` further passes, at most so many rows at once."""
         progress, description = self.show_progress, self.description
         return in_chunks(run, length, rows, show_progress=progress, description=description)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a run of the model left for the map of one tensor of a layer.
+
+    Args:
+        site: the layer, and where there.
+        activation: the tensor.
+        others: what its map is made from besides: gradients, scores. Those of the activation's
+            shape have its layout.
+        shaped: whether it has been brought to ``(N, C, *positions)``.
+    """
+
+    site: Site
+    activation: Tensor
+    others: tuple[Tensor, ...] = ()
+    shaped: bool = False
+
+    def channels_second(self, chunk: Chunk, request: Request) -> list[Tensor]:
+        """The tensors with channels second; what is not shaped as the activation stays."""
+        tensors, shape = [self.activation, *self.others], self.activation.shape
+        if self.shaped:
+            return tensors
+        transform = request.transform(self.activation, chunk, self.site)
+        return [transform(t) if t.shape == shape else t for t in tensors]
 
 
 class ActivationMap(LayerMap, ABC):
@@ -146,8 +152,8 @@ class ActivationMap(LayerMap, ABC):
         return self._results(maps, request, *given)
 
     @abstractmethod
-    def _evidence(self, chunk: Chunk, request: Request) -> list[list[Evidence]]:
-        """Run the model: for each site, the evidence of each of its tensors."""
+    def _evidence(self, chunk: Chunk, request: Request) -> list[Evidence]:
+        """Run the model: what it leaves of each tensor of each site."""
 
     @abstractmethod
     def _parts(self, activations: Tensor, *others: Any, **_: Any) -> Tensor:
@@ -187,11 +193,9 @@ class ActivationMap(LayerMap, ABC):
         check_examples(as_tensors(given[0]))
 
         def activations(chunk: Chunk) -> list[tuple[Tensor, ...]]:
-            found = zip(request.sites, self._evidence(chunk, request), strict=True)
-            return [
-                tuple(request.channels_second(e.activation, chunk, site) for e in evidence)
-                for site, evidence in found
-            ]
+            evidence = self._evidence(chunk, request)
+            shaped = [each.channels_second(chunk, request)[0] for each in evidence]
+            return _by_site(evidence, shaped, request)
 
         def form(tensors: tuple[Tensor, ...], inputs: Any) -> Any:
             return tuples_for_tuples(tuple(map(make, tensors)), inputs)
@@ -199,15 +203,18 @@ class ActivationMap(LayerMap, ABC):
         return self._results(activations, request, *given, form=form)
 
     @final
+    def _bare(self, chunk: Chunk, request: Request) -> list[Evidence]:
+        """The activations alone, from a forward pass that stops at the last layer."""
+        found = zip(request.sites, self._activations(chunk, request.sites), strict=True)
+        return [Evidence(site, tensor) for site, tensors in found for tensor in tensors]
+
+    @final
     def _maps(
-        self, evidence: list[list[Evidence]], chunk: Chunk, request: Request
+        self, evidence: list[Evidence], chunk: Chunk, request: Request
     ) -> list[tuple[Tensor, ...]]:
         """relu?(sum_k part_k) of every tensor at every site, positions as its activation has."""
-        found = [
-            tuple(self._map(_channels_second(e, chunk, site, request), request) for e in each)
-            for site, each in zip(request.sites, evidence, strict=True)
-        ]
-        return self._of_layers(found, request.sites)
+        maps = [self._map(each.channels_second(chunk, request), request) for each in evidence]
+        return self._of_layers(_by_site(evidence, maps, request), request.sites)
 
     @final
     def _map(self, tensors: Sequence[Tensor], request: Request) -> Tensor:
@@ -252,13 +259,9 @@ class JoinedLayers(ActivationMap, ABC):
         return [(self._joined([found[0] for found in maps]),)]
 
 
-def _channels_second(
-    evidence: Evidence, chunk: Chunk, site: Site, request: Request
-) -> list[Tensor]:
-    """The evidence's tensors with channels second; what is not shaped as the activation stays."""
-    first = evidence.activation
-    tensors = [first, *evidence.others]
-    if evidence.channels_second:
-        return tensors
-    transform = request.transform(first, chunk, site)
-    return [transform(t) if t.shape == first.shape else t for t in tensors]
+def _by_site(
+    evidence: list[Evidence], maps: list[Tensor], request: Request
+) -> list[tuple[Tensor, ...]]:
+    """What was made of the evidence, as a tuple for each site."""
+    pairs = list(zip(evidence, maps, strict=True))
+    return [tuple(made for e, made in pairs if e.site is site) for site in request.sites]

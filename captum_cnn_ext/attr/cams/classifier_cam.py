@@ -1,6 +1,7 @@
 """CAM: the classifier's own weights on the maps that it pools."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -73,19 +74,17 @@ class LayerCam(GradientCam):
         chunk: Chunk,
         request: Request,
         targets: Sequence[TargetType],
-        use: Callable[[list[list[Evidence]]], T],
+        use: Callable[[list[Evidence]], T],
     ) -> list[T]:
         if self.classifier is None:
             return super()._each_target(chunk, request, targets, use)
-        found = self._activations(chunk, request.sites)
+        found = self._bare(chunk, request)
         return [
-            use([[Evidence(a, (self._rows(a, target),)) for a in site] for site in found])
+            use([replace(e, others=(self._rows(e.activation, target),)) for e in found])
             for target in targets
         ]
 
-    def _found(
-        self, recording: Recording, target: TargetType, request: Request
-    ) -> list[list[Evidence]]:
+    def _found(self, recording: Recording, target: TargetType, request: Request) -> list[Evidence]:
         scores = self._score(recording.output, target)
         for i, site in enumerate(request.sites):
             _check_linear_head(recording.operations_after(i, scores), site.name)

@@ -38,9 +38,8 @@ class DecompositionCam(ActivationMap, ABC):
     """Abstract: a map from one forward pass that stops at the layer."""
 
     @final
-    def _evidence(self, chunk: Chunk, request: Request) -> list[list[Evidence]]:
-        found = self._activations(chunk, request.sites)
-        return [[Evidence(activation) for activation in site] for site in found]
+    def _evidence(self, chunk: Chunk, request: Request) -> list[Evidence]:
+        return self._bare(chunk, request)
 
 
 class LayerEigenCam(DecompositionCam):

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose
@@ -12,8 +11,8 @@ from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.attr.cams.base import JoinedLayers
 from captum_cnn_ext.attr.cams.gradient_base import GradientCam
 from captum_cnn_ext.attr.cams.gradient_cam import BASES, base_weights
+from captum_cnn_ext.attr.resized_maps import LINEAR, resized
 
-_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 _SCALE = 2.0  # of the tanh: Jiang 2021, section III-D
 
 
@@ -50,7 +49,7 @@ def fuse(
     choose("how", how, ["max-tanh", "mean", "product"])
     maps = list(maps)
     for value in maps:
-        if not isinstance(value, Tensor) or value.ndim - 2 not in _MODES:
+        if not isinstance(value, Tensor) or value.ndim - 2 not in LINEAR:
             found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ArgumentError(
                 "maps: expected a list of tensors (N, C, *positions) with 1 to 3 dimensions of "
@@ -63,7 +62,7 @@ def fuse(
             f"{', '.join(str(tuple(m.shape)) for m in maps) or 'none'}"
         )
     positions = _positions(maps, size)
-    scaled = torch.stack([_resized(_scaled(m, how), positions) for m in maps])
+    scaled = torch.stack([resized(_scaled(m, how), positions) for m in maps])
     if how == "max-tanh":
         return scaled.amax(0)
     return scaled.mean(0) if how == "mean" else scaled.prod(0)
@@ -91,12 +90,6 @@ def _positions(maps: Sequence[Tensor], size: int | Sequence[int] | None) -> list
             f"{dimensions} dimensions of positions"
         )
     return [as_count(f"size[{i}]", n) for i, n in enumerate(size)]
-
-
-def _resized(maps: Tensor, positions: list[int]) -> Tensor:
-    if list(maps.shape[2:]) == positions:
-        return maps
-    return F.interpolate(maps, positions, mode=_MODES[maps.ndim - 2], align_corners=False)
 
 
 class LayerRefineCam(JoinedLayers, GradientCam):

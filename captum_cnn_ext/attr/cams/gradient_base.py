@@ -9,7 +9,6 @@ import torch
 from captum.attr import GradientAttribution
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import Layer
 from captum_cnn_ext._engine.judging.captum_compat import TargetType
 from captum_cnn_ext._engine.judging.targets import select_score, target_columns
 from captum_cnn_ext._engine.running.batching import Chunk
@@ -24,15 +23,6 @@ class GradientCam(ActivationMap, GradientAttribution, ABC):
     """Abstract: activation x weight, the weights from gradients of the tail of the network."""
 
     _twice = False  # whether second derivatives are taken
-
-    def __init__(
-        self,
-        forward_func: Callable[..., Any],
-        layer: Layer | Sequence[Layer],
-        device_ids: list[int] | None = None,
-    ) -> None:
-        ActivationMap.__init__(self, forward_func, layer, device_ids)
-        GradientAttribution.__init__(self, forward_func)
 
     @final
     def attribute_targets(
@@ -109,7 +99,7 @@ class GradientCam(ActivationMap, GradientAttribution, ABC):
         return self._weights(activations, *others) * activations
 
     @final
-    def _evidence(self, chunk: Chunk, request: Request) -> list[list[Evidence]]:
+    def _evidence(self, chunk: Chunk, request: Request) -> list[Evidence]:
         return self._each_target(chunk, request, [chunk.target], lambda found: found)[0]
 
     def _each_target(
@@ -117,7 +107,7 @@ class GradientCam(ActivationMap, GradientAttribution, ABC):
         chunk: Chunk,
         request: Request,
         targets: Sequence[TargetType],
-        use: Callable[[list[list[Evidence]]], T],
+        use: Callable[[list[Evidence]], T],
     ) -> list[T]:
         """Run the model once; what ``use`` makes of each target's evidence, one after another."""
         kept = {**(request.grad_kwargs or {}), "retain_graph": True}
@@ -129,15 +119,14 @@ class GradientCam(ActivationMap, GradientAttribution, ABC):
                 for target, each in zip(targets, requests, strict=True)
             ]
 
-    def _found(
-        self, recording: Recording, target: TargetType, request: Request
-    ) -> list[list[Evidence]]:
+    def _found(self, recording: Recording, target: TargetType, request: Request) -> list[Evidence]:
         """One target's evidence: activations and gradients."""
         scores = self._score(recording.output, target)
-        gradients = recording.gradients(scores, request.grad_kwargs)
+        found = enumerate(recording.gradients(scores, request.grad_kwargs))
         return [
-            [Evidence(a, (g,)) for a, g in zip(recording.activations(i), found, strict=True)]
-            for i, found in enumerate(gradients)
+            Evidence(request.sites[i], activation, (gradient,))
+            for i, gradients in found
+            for activation, gradient in zip(recording.activations(i), gradients, strict=True)
         ]
 
     def _score(self, output: Any, target: TargetType) -> Tensor:

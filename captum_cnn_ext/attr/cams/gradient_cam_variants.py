@@ -107,10 +107,10 @@ class LayerSmoothGradCamPlusPlus(GradientCam):
         chunk: Chunk,
         request: Request,
         targets: Sequence[TargetType],
-        use: Callable[[list[list[Evidence]]], T],
+        use: Callable[[list[Evidence]], T],
     ) -> list[T]:
-        clean = self._activations(chunk, request.sites)
-        totals: list[list[list[Tensor]]] = []
+        clean = self._bare(chunk, request)
+        totals: list[list[Tensor]] = []
         for inputs in self._noisy(chunk.inputs):
             noisy = replace(chunk, inputs=inputs)
             found = super()._each_target(noisy, request, targets, _powers)
@@ -118,11 +118,8 @@ class LayerSmoothGradCamPlusPlus(GradientCam):
         return [
             use(
                 [
-                    [
-                        Evidence(a, (powers / self.samples).unbind())
-                        for a, powers in zip(*site, strict=True)
-                    ]
-                    for site in zip(clean, total, strict=True)
+                    replace(each, others=(powers / self.samples).unbind())
+                    for each, powers in zip(clean, total, strict=True)
                 ]
             )
             for total in totals
@@ -237,14 +234,13 @@ class LayerShapleyCam(GradientCam):
 
     _twice = True
 
-    def _found(
-        self, recording: Recording, target: TargetType, request: Request
-    ) -> list[list[Evidence]]:
+    def _found(self, recording: Recording, target: TargetType, request: Request) -> list[Evidence]:
         scores = self._score(recording.output, target)
-        curved = recording.gradients_and_curvature(scores, request.grad_kwargs)
+        found = enumerate(recording.gradients_and_curvature(scores, request.grad_kwargs))
         return [
-            [Evidence(a, pair) for a, pair in zip(recording.activations(i), found, strict=True)]
-            for i, found in enumerate(curved)
+            Evidence(request.sites[i], activation, pair)
+            for i, pairs in found
+            for activation, pair in zip(recording.activations(i), pairs, strict=True)
         ]
 
     def _weights(self, activations: Tensor, gradients: Tensor, hessian_product: Tensor) -> Tensor:
@@ -280,13 +276,13 @@ class LayerEigenGradCam(GradientCam):
         return eigen_grad_cam_weights(activations, gradients)
 
 
-def _powers(evidence: list[list[Evidence]]) -> list[list[Tensor]]:
+def _powers(evidence: list[Evidence]) -> list[Tensor]:
     """g, g^2, g^3 in at least single precision, where cubes of small numbers survive."""
-    gradients = [[each.others[0] for each in site] for site in evidence]
-    wide = [[g.to(torch.promote_types(g.dtype, torch.float32)) for g in site] for site in gradients]
-    return [[torch.stack((g, g**2, g**3)) for g in site] for site in wide]
+    gradients = [each.others[0] for each in evidence]
+    wide = [g.to(torch.promote_types(g.dtype, torch.float32)) for g in gradients]
+    return [torch.stack((g, g**2, g**3)) for g in wide]
 
 
-def _added(left: list[list[Tensor]], right: list[list[Tensor]]) -> list[list[Tensor]]:
+def _added(left: list[Tensor], right: list[Tensor]) -> list[Tensor]:
     """Sums of tensors at the same places."""
-    return [[a + b for a, b in zip(*both, strict=True)] for both in zip(left, right, strict=True)]
+    return [a + b for a, b in zip(left, right, strict=True)]

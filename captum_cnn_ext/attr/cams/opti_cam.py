@@ -17,7 +17,8 @@ from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.attr.cams.base import Evidence, Request
 from captum_cnn_ext.attr.cams.perturbation_base import wide
-from captum_cnn_ext.attr.cams.score_cam import MaskedInputCam, mask_at, times_mask, unit_range
+from captum_cnn_ext.attr.cams.score_cam import MaskedInputCam, times_mask, unit_range
+from captum_cnn_ext.attr.resized_maps import resized
 
 
 def combined(logits: Tensor, maps: Tensor) -> Tensor:
@@ -74,20 +75,16 @@ class LayerOptiCam(MaskedInputCam):
         MaskedInputCam.__init__(self, forward_func, layer, device_ids, score=score)
         self.steps, self.lr = as_count("steps", steps), as_number("lr", lr, above=0)
 
-    @property
-    def samples(self) -> int:
-        return 1
-
     def _scored(self, site: Site, chunk: Chunk, request: Request) -> list[Evidence]:
         with torch.inference_mode(False):
             (tensors,) = self._activations(chunk, [site])
             found = []
             for tensor in tensors:
-                maps = request.channels_second(tensor, chunk, site).clone()
+                maps = request.transform(tensor, chunk, site)(tensor).clone()
                 self._check_masks(maps, chunk, site)
                 _check_start(maps, site)
                 weights = self._optimised(chunk, maps, request)
-                found.append(Evidence(maps, (weights,), channels_second=True))
+                found.append(Evidence(site, maps, (weights,), shaped=True))
         return found
 
     def _optimised(self, chunk: Chunk, maps: Tensor, request: Request) -> Tensor:
@@ -102,7 +99,7 @@ class LayerOptiCam(MaskedInputCam):
 
                 def masked() -> Any:
                     args = [
-                        times_mask(x, unit_range(mask_at(mask, x.shape[2:])))
+                        times_mask(x, unit_range(resized(mask, x.shape[2:])))
                         if x.ndim == maps.ndim and x.ndim > 2
                         else x.clone()
                         for x in images

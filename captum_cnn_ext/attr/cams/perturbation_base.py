@@ -20,8 +20,8 @@ class PerturbationCam(ActivationMap, PerturbationAttribution, ABC):
 
     @final
     @torch.no_grad()  # type: ignore[untyped-decorator]
-    def _evidence(self, chunk: Chunk, request: Request) -> list[list[Evidence]]:
-        return [self._scored(site, chunk, request) for site in request.sites]
+    def _evidence(self, chunk: Chunk, request: Request) -> list[Evidence]:
+        return [each for site in request.sites for each in self._scored(site, chunk, request)]
 
     @abstractmethod
     def _scored(self, site: Site, chunk: Chunk, request: Request) -> list[Evidence]:

@@ -9,7 +9,8 @@ from torch import Tensor
 from captum_cnn_ext._engine.judging.arguments import Layer, choose
 from captum_cnn_ext._engine.to_device import to_device
 from captum_cnn_ext.attr.cams.base import JoinedLayers
-from captum_cnn_ext.attr.cams.score_cam import MaskedInputCam, mask_at
+from captum_cnn_ext.attr.cams.score_cam import MaskedInputCam
+from captum_cnn_ext.attr.resized_maps import resized
 
 _VARIANTS = ("+", "-", "+-")
 _SMALLEST = 1e-12  # of what a map is divided by, as the authors' code
@@ -17,15 +18,15 @@ _SMALLEST = 1e-12  # of what a map is divided by, as the authors' code
 
 def local_normalisation(maps: Tensor, size: Sequence[int]) -> Tensor:
     """M / U(D(M)): a map divided by itself as it looks at the coarser ``size``."""
-    coarse = mask_at(maps, size)
-    return maps / mask_at(coarse, maps.shape[2:]).clamp_min(_SMALLEST)
+    coarse = resized(maps, size)
+    return maps / resized(coarse, maps.shape[2:]).clamp_min(_SMALLEST)
 
 
 def refined(maps: Sequence[Tensor]) -> Tensor:
     """From the coarsest map to the finest: P_l = norm(M_l) U(P_{l+1})."""
     product = maps[0]
     for finer in maps[1:]:
-        product = local_normalisation(finer, product.shape[2:]) * mask_at(product, finer.shape[2:])
+        product = local_normalisation(finer, product.shape[2:]) * resized(product, finer.shape[2:])
     return product
 
 
@@ -84,10 +85,7 @@ class LayerPolyCam(JoinedLayers, MaskedInputCam):
             self, forward_func, layer, device_ids, score=score, top_channels=top_channels
         )
         self.variant = choose("variant", variant, _VARIANTS)
-
-    @property
-    def samples(self) -> int:
-        return len(self.variant)
+        self.samples = len(self.variant)
 
     def _vary(self, masks: Tensor, channels: Tensor, part: slice) -> Tensor:
         signs = [self.variant[i % self.samples] for i in range(part.start, part.stop)]

@@ -1,14 +1,13 @@
 """Class activation maps whose weights are scores of masked inputs: each weight is a full forward.
 
-Letters: n examples, k channels; A = activations, U = upsampling to the input, x = the input.
+Letters: n examples, k channels; A = activations, U = upsampling to the input (linear), x = the
+input.
 """
 
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose
@@ -21,9 +20,9 @@ from captum_cnn_ext._engine.to_device import to_device
 from captum_cnn_ext._numbers import as_count_or_none
 from captum_cnn_ext.attr.cams.base import Evidence, Request
 from captum_cnn_ext.attr.cams.perturbation_base import PerturbationCam, repeated, wide
+from captum_cnn_ext.attr.resized_maps import LINEAR, resized
 
 CPU_ROWS, CUDA_ROWS = 8, 64  # masked inputs in one pass; a CPU is slower with more
-_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 def unit_range(maps: Tensor) -> Tensor:
@@ -32,11 +31,6 @@ def unit_range(maps: Tensor) -> Tensor:
     low, high = flat.amin(2, keepdim=True), flat.amax(2, keepdim=True)
     span = torch.where(high > low, high - low, 1)
     return ((flat - low) / span).reshape(maps.shape)
-
-
-def upsampled(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """U: linear interpolation between the centres of positions."""
-    return F.interpolate(maps, size=tuple(size), mode=_LINEAR[len(size)], align_corners=False)
 
 
 def varying_channels(maps: Tensor, top: int | None = None) -> list[Tensor]:
@@ -69,7 +63,7 @@ def masked_inputs(inputs: Sequence[Tensor], n: int, maps: Tensor) -> list[Tensor
     for x in inputs:
         one = x[n : n + 1]
         if x.ndim == maps.ndim:
-            one = times_mask(one, mask_at(maps, x.shape[2:]))
+            one = times_mask(one, resized(maps, x.shape[2:]))
             one = one if x.is_floating_point() else one.round().to(x.dtype)  # bytes stay bytes
             if x.ndim == 4 and x.device.type == "cpu":
                 one = one.contiguous(memory_format=torch.channels_last)
@@ -79,10 +73,6 @@ def masked_inputs(inputs: Sequence[Tensor], n: int, maps: Tensor) -> list[Tensor
     return found
 
 
-def mask_at(maps: Tensor, size: Sequence[int]) -> Tensor:
-    return maps if maps.shape[2:] == torch.Size(size) else upsampled(maps, size)
-
-
 class MaskedInputCam(PerturbationCam):
     """Abstract: a channel weighs what the network scores when it sees only that channel's region.
 
@@ -90,6 +80,8 @@ class MaskedInputCam(PerturbationCam):
         score: "probability" (softmax over classes) or "logit" (the output as the model gives it).
         top_channels: only so many channels of the highest variance; None is all of them.
     """
+
+    samples = 1  # how many variants of each mask are scored
 
     def __init__(
         self,
@@ -110,7 +102,7 @@ class MaskedInputCam(PerturbationCam):
             unmasked = wide(select_score(self._scale(recording.output), chunk.target))
         found = []
         for tensor in tensors:
-            maps = request.channels_second(tensor, chunk, site)
+            maps = request.transform(tensor, chunk, site)(tensor)
             self._check_masks(maps, chunk, site)
             rows = request.internal_batch_size or (
                 CPU_ROWS if tensor.device.type == "cpu" else CUDA_ROWS
@@ -128,11 +120,11 @@ class MaskedInputCam(PerturbationCam):
                     every = torch.cat(request.in_rows(scores, len(variants), rows))
                     weighed = self._weigh(every.reshape(-1, self.samples), unmasked[n])
                     weights[n, to_device(live, maps.device)] = weighed.to(weights.dtype)
-            found.append(Evidence(maps, (weights,), channels_second=True))
+            found.append(Evidence(site, maps, (weights,), shaped=True))
         return found
 
     def _check_masks(self, maps: Tensor, chunk: Chunk, site: Site) -> None:
-        fitting = any(x.ndim == maps.ndim for x in chunk.inputs) and maps.ndim - 2 in _LINEAR
+        fitting = any(x.ndim == maps.ndim for x in chunk.inputs) and maps.ndim - 2 in LINEAR
         if maps.ndim > 2 and not fitting:
             shapes = [tuple(x.shape) for x in chunk.inputs]
             raise ArgumentError(
@@ -145,7 +137,7 @@ class MaskedInputCam(PerturbationCam):
         count, sizes = len(channels), [x.shape[2:] for x in chunk.inputs if x.ndim == maps.ndim]
         masks = maps[n, to_device(channels, maps.device)].unsqueeze(1)
         if len(set(sizes)) == 1:
-            masks = upsampled(masks, sizes[0])
+            masks = resized(masks, sizes[0])
         masks = self._vary(unit_range(masks), channels, part)
         extra = [
             value[n : n + 1].expand(count, *value.shape[1:]).clone()
@@ -171,11 +163,6 @@ class MaskedInputCam(PerturbationCam):
     def _weigh(self, scores: Tensor, unmasked: Tensor) -> Tensor:
         """The weights (k,) from the scores (k, samples) and the unmasked example's score."""
         return scores.mean(1)
-
-    @property
-    @abstractmethod
-    def samples(self) -> int:
-        """How many variants of each mask are scored."""
 
     def _vary(self, masks: Tensor, channels: Tensor, part: slice) -> Tensor:
         """The variants ``part`` of masks (rows, 1, *positions) in [0, 1]."""
@@ -207,7 +194,3 @@ class LayerScoreCam(MaskedInputCam):
         >>> cam.attribute(torch.randn(1, 3, 64, 64), target=3).shape
         torch.Size([1, 1, 2, 2])
     """
-
-    @property
-    def samples(self) -> int:
-        return 1

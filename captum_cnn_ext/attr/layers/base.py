@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, final
 
-from captum.attr import LayerAttribution
+from captum.attr import GradientAttribution, LayerAttribution
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import Layer, find_layers
@@ -25,6 +25,8 @@ class LayerMap(Documented, LayerAttribution, ABC):
         device_ids: list[int] | None = None,
     ) -> None:
         super().__init__(forward_func, find_layers(forward_func, layer), device_ids)
+        if isinstance(self, GradientAttribution):
+            GradientAttribution.__init__(self, forward_func)
 
     @property
     def _several_layers(self) -> bool:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
-import torch.nn.functional as F
 from captum.attr import GradientAttribution
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -22,10 +21,10 @@ from captum_cnn_ext._engine.running.batching import Chunk, layer_results
 from captum_cnn_ext._engine.running.layer_recording import record
 from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext.attr.argument_docs import Documented
+from captum_cnn_ext.attr.resized_maps import LINEAR, resized
 
 T = TypeVar("T")
 Terms = tuple[tuple[Tensor, ...], dict[str, tuple[Tensor, ...]]]
-_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 def normalised_magnitude(term: Tensor) -> Tensor:
@@ -42,9 +41,7 @@ def full_grad_map(image_term: Tensor, layer_terms: Sequence[Tensor]) -> Tensor:
     for term in layer_terms:
         # upsampling is linear: channels are summed first
         layer = normalised_magnitude(term).sum(1, keepdim=True)
-        total = total + F.interpolate(
-            layer, image_term.shape[2:], mode=_MODES[image_term.ndim - 2], align_corners=True
-        )
+        total = total + resized(layer, image_term.shape[2:], align_corners=True)
     return total
 
 
@@ -233,7 +230,7 @@ def _maps(terms: Terms) -> tuple[Tensor, ...]:
     """One map for each input."""
     at_inputs, at_layers = terms
     for term in at_inputs:
-        if term.ndim - 2 not in _MODES:
+        if term.ndim - 2 not in LINEAR:
             raise ArgumentError(
                 "inputs: FullGrad draws over inputs (N, C, L), (N, C, H, W) or (N, C, D, H, W); "
                 f"got shape {tuple(term.shape)}"
