@@ -35,6 +35,11 @@ class Results:
         where = f"{self.settings.get('model')}, layer {self.settings.get('layer')}"
         return f"{where}: {len(self)} maps by {len(self.cells)} methods"
 
+    def _repr_markdown_(self) -> str:
+        from captum_cnn_ext.bench.table import markdown  # which needs this class
+
+        return markdown(self)
+
     def __len__(self) -> int:
         return sum(len(images) for images in self.cells.values())
 

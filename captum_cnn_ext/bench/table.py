@@ -151,5 +151,6 @@ def draw(results: Results) -> Figure:
         quality,
         controls=[name for name in CONTROLS if name in rows],
         title=f"{results.settings.get('model')}: what a map costs and what it is worth",
+        use_pyplot=False,
     )
     return figure

@@ -19,6 +19,8 @@ from captum_cnn_ext.evidence.turned_kernels import Turn, turns_of
 LEAST_SCORE = 0.8  # below it two filters do not look alike, however unlikely their match is
 _FEW_CHANNELS = 4
 
+_FAMILIES_SHOWN = 12  # in a notebook
+
 
 @dataclass(frozen=True)
 class Family:
@@ -80,6 +82,10 @@ class FilterSimilarity:
             f"{self.explained:.0%} of the filters, unturned ones alone "
             f"{self.explained_unturned:.0%}, shuffled {self.explained_shuffled:.0%}"
         )
+
+    def _repr_markdown_(self) -> str:
+        """The numbers, and the members of the largest families."""
+        return "\n".join([str(self), "", *(f"- {one}" for one in self.families[:_FAMILIES_SHOWN])])
 
 
 def filter_similarity(

@@ -118,6 +118,8 @@ class LayerTable:
         note = ["", f"Note: {self.note}."] if self.note else []
         return "\n".join([*lines, "", self._totals(), *note, ""])
 
+    _repr_markdown_ = to_markdown
+
     def __str__(self) -> str:
         columns, gap, left_out = self._terminal_columns(), 2, []
 

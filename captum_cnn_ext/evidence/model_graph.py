@@ -121,6 +121,13 @@ class ModelGraph:
             write_whole(Path(path), text.encode())
         return text
 
+    def _repr_svg_(self) -> str | None:
+        """The drawing; None, so that a notebook shows the text, where no program can draw."""
+        try:
+            return self.to_svg()
+        except ImportError:
+            return None
+
 
 def model_graph(model: nn.Module, input_size: InputSize, depth: int | None = None) -> ModelGraph:
     """The graph of a network's forward pass: which module's output goes where.

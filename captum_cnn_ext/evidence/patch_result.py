@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from captum_cnn_ext.evidence.patch_files import (
 )
 from captum_cnn_ext.evidence.patch_ranking import NOBODY, strongest
 
+_ROWS_SHOWN = 12  # in a notebook
 _ARRAYS = ("channels", "values", "images", "positions", "extents", "boxes", "outer")
 
 
@@ -106,6 +108,17 @@ class TopPatches:
             f"images ({self.unit} of each map"
             f"{f'; {len(self.skipped)} images skipped' if self.skipped else ''}); {self.field}"
         )
+
+    def _repr_markdown_(self) -> str:
+        """The strongest images of the first channels; `patches` cuts the pictures out."""
+        lines = [str(self), "", "| channel | strongest | images |", "| ---: | ---: | --- |"]
+        rows = zip(self.channels.tolist(), self.values, self.images.tolist(), strict=True)
+        for channel, values, images in islice(rows, _ROWS_SHOWN):
+            named = (str(self.names.get(image, image)) for image in images if image >= 0)
+            cells = ", ".join(name.replace("|", "\\|") for name in named)
+            lines.append(f"| {channel} | {float(values[0]):.4g} | {cells} |")
+        left = len(self.channels) - _ROWS_SHOWN
+        return "\n".join([*lines, *([f"\n{left} more channels."] if left > 0 else [])])
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write ``path`` (``.npz``, the arrays) and a ``.json`` beside it (all else).

@@ -61,8 +61,13 @@ class Comparison:
             std=self.subject.std,
             row_titles=self.labels,
             sign=sign,
+            use_pyplot=False,
         )
         return figure
+
+    def _repr_png_(self) -> bytes:
+        figure: Any = self.figure()
+        return figure._repr_png_()  # type: ignore[no-any-return]
 
 
 def compare(

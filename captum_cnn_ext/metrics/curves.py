@@ -11,6 +11,7 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext._notebook import drawn_by
 from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.errors import choose
 from captum_cnn_ext.metrics.maps import as_image, as_maps, pixel_ranks
@@ -32,6 +33,7 @@ class Curve:
     scores: Tensor
 
     __repr__ = brief
+    _repr_png_ = drawn_by("show_curves", lambda curve: ({"": curve},))
 
     @property
     def area(self) -> Tensor:

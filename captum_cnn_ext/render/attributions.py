@@ -37,7 +37,7 @@ def overlay(
     title: str | None = None,
     fig_size: tuple[float, float] = (4, 4),
     plt_fig_axis: tuple[Figure, Axes] | None = None,
-    use_pyplot: bool = False,
+    use_pyplot: bool | None = None,
 ) -> tuple[Figure, Axes]:
     """Draw one attribution over the image it explains.
 
@@ -63,7 +63,8 @@ def overlay(
         fig_size: width and height in inches.
         plt_fig_axis: draw into this figure and axes instead of a new figure; a colour bar goes
             to the right of the axes, into room that you leave there.
-        use_pyplot: make the figure through pyplot, for `pyplot.show()`.
+        use_pyplot: make the figure through pyplot, which shows it under a notebook's cell; None
+            does so in notebooks only.
 
     Returns:
         the figure and its axes.
@@ -130,7 +131,7 @@ def show_attributions(
     show_original: bool = True,
     show_colorbar: bool = True,
     fig_size: tuple[float, float] | None = None,
-    use_pyplot: bool = False,
+    use_pyplot: bool | None = None,
 ) -> tuple[Figure, AxesGrid]:
     """Draw several attributions of several images: one row per image, one column per method.
 
@@ -158,7 +159,8 @@ def show_attributions(
         show_original: begin each row with its image in colour.
         show_colorbar: add a colour bar beside the first row.
         fig_size: width and height in inches; default 2-inch panels.
-        use_pyplot: make the figure through pyplot, for `pyplot.show()`.
+        use_pyplot: make the figure through pyplot, which shows it under a notebook's cell; None
+            does so in notebooks only.
 
     Returns:
         the figure and its axes, (N, methods), or (N, 1 + methods) with the original images.

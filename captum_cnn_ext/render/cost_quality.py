@@ -26,7 +26,7 @@ def show_cost_quality(
     controls: Sequence[str] = (),
     cost_label: str = "cost of one map, in forward passes",
     title: str = "",
-    use_pyplot: bool = False,
+    use_pyplot: bool | None = None,
 ) -> tuple[Figure, AxesGrid]:
     """Draw a panel for each quality: methods by cost (logarithmic) and mean with interval.
 
@@ -39,7 +39,8 @@ def show_cost_quality(
         controls: methods that are drawn as lines.
         cost_label: under the panels.
         title: over them.
-        use_pyplot: make the figure through pyplot, for `pyplot.show()`.
+        use_pyplot: make the figure through pyplot, which shows it under a notebook's cell; None
+            does so in notebooks only.
 
     Returns:
         the figure and its axes (1, panels).
@@ -112,7 +113,7 @@ def show_curves(
     label: str = "score",
     xlabel: str = "share of pixels changed",
     title: str = "",
-    use_pyplot: bool = False,
+    use_pyplot: bool | None = None,
 ) -> tuple[Figure, AxesGrid]:
     """Draw mean curves over images, each with a band of the middle half of the images.
 
@@ -122,7 +123,8 @@ def show_curves(
         label: of the vertical axis.
         xlabel: of the horizontal axis.
         title: over the panel.
-        use_pyplot: make the figure through pyplot, for `pyplot.show()`.
+        use_pyplot: make the figure through pyplot, which shows it under a notebook's cell; None
+            does so in notebooks only.
 
     Returns:
         the figure and its axes (1, 1).

@@ -38,7 +38,7 @@ def show_feature_maps(
     title: str | None = None,
     show_titles: bool = True,
     fig_size: tuple[float, float] | None = None,
-    use_pyplot: bool = False,
+    use_pyplot: bool | None = None,
 ) -> tuple[Figure, AxesGrid]:
     """Draw the feature maps of one image in a grid, each with its channel and its maximum.
 
@@ -56,7 +56,8 @@ def show_feature_maps(
         title: text above; default says how many of the channels are shown.
         show_titles: write channel and maximum over each map.
         fig_size: width and height in inches; default 1-inch cells.
-        use_pyplot: make the figure through pyplot, for `pyplot.show()`.
+        use_pyplot: make the figure through pyplot, which shows it under a notebook's cell; None
+            does so in notebooks only.
 
     Returns:
         the figure and its axes (rows, columns) of a near-square grid; unused cells are blank.

@@ -35,7 +35,7 @@ def show_filter_families(
     most_members: int = 12,
     title: str | None = None,
     fig_size: tuple[float, float] | None = None,
-    use_pyplot: bool = False,
+    use_pyplot: bool | None = None,
 ) -> tuple[Figure, AxesGrid]:
     """Draw families of filters in rows: the first member, then the others with their angles.
 

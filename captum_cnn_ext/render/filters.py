@@ -39,7 +39,7 @@ def show_filters(
     first: int | None = 64,
     title: str | None = None,
     fig_size: tuple[float, float] | None = None,
-    use_pyplot: bool = False,
+    use_pyplot: bool | None = None,
 ) -> tuple[Figure, AxesGrid]:
     """Draw the filters of a convolution, 0 always in the middle of the colours.
 
@@ -58,7 +58,8 @@ def show_filters(
         first: most filters and most input channels drawn unless named; None for all.
         title: text above; default says how many of the filters are shown.
         fig_size: width and height in inches; default small tiles of fixed size.
-        use_pyplot: make the figure through pyplot, for `pyplot.show()`.
+        use_pyplot: make the figure through pyplot, which shows it under a notebook's cell; None
+            does so in notebooks only.
 
     Returns:
         the figure and its axes: (rows, columns) of a near-square grid of tiles, unused cells
@@ -136,7 +137,11 @@ def _tops(kernel: Tensor, scale: str) -> Tensor:
 
 
 def _strip_page(
-    tiles: Tensor, filters: list[int], slices: list[int], page: dict[str, Any], use_pyplot: bool
+    tiles: Tensor,
+    filters: list[int],
+    slices: list[int],
+    page: dict[str, Any],
+    use_pyplot: bool | None,
 ) -> tuple[Figure, AxesGrid]:
     """Make one empty strip per filter, its tiles numbered above the first strip."""
     count, (height, width) = len(slices), tiles.shape[2:]

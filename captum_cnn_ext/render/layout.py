@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
+import sys
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,13 +43,29 @@ AxesGrid = npt.NDArray[Any]  # of Axes
 Texts = Sequence[Sequence[str]]
 
 
-def new_figure(fig_size: tuple[float, float], use_pyplot: bool) -> Figure:
-    """Make an empty figure, outside pyplot's global list unless asked."""
-    if not use_pyplot:
-        return Figure(figsize=fig_size)
+class Picture(Figure):
+    """A figure that a notebook shows, though pyplot does not know it."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.savefig(file, format="png")
+        return file.getvalue()
+
+
+def new_figure(fig_size: tuple[float, float], use_pyplot: bool | None) -> Figure:
+    """Make an empty figure, outside pyplot's global list unless asked or in a notebook."""
+    if not (in_notebook() if use_pyplot is None else use_pyplot):
+        return Picture(figsize=fig_size)
     from matplotlib import pyplot
 
     return pyplot.figure(figsize=fig_size)
+
+
+def in_notebook() -> bool:
+    """Whether a notebook's cell runs this; pyplot is for the main thread alone."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    in_main = threading.current_thread() is threading.main_thread()
+    return in_main and getattr(shell, "kernel", None) is not None
 
 
 @dataclass(frozen=True)
@@ -98,7 +117,7 @@ class Sheet:
         return self.columns * panel_width + (self.columns - 1) * self.gap
 
     def draw(
-        self, above: Texts, below: Texts, use_pyplot: bool, label_size: float = LABEL_SIZE
+        self, above: Texts, below: Texts, use_pyplot: bool | None, label_size: float = LABEL_SIZE
     ) -> tuple[Figure, AxesGrid]:
         """Make the figure: title, note, and empty panels with their texts above and below.
 
@@ -171,7 +190,7 @@ def square_page(
     smallest: float,
     shape: Sequence[float],
     page: dict[str, Any],
-    use_pyplot: bool,
+    use_pyplot: bool | None,
 ) -> tuple[Figure, AxesGrid]:
     """Make a near-square grid of panels, one under each text; cells left over are hidden.
 

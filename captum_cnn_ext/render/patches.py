@@ -33,7 +33,7 @@ def show_patches(
     values: Sequence[Sequence[float]] | Tensor | None = None,
     title: str | None = None,
     fig_size: tuple[float, float] | None = None,
-    use_pyplot: bool = False,
+    use_pyplot: bool | None = None,
 ) -> tuple[Figure, AxesGrid]:
     """Draw patches in rows, strongest first, and beside each row its reconstructions.
 
@@ -49,7 +49,8 @@ def show_patches(
         values: a number under each patch, such as its activation.
         title: text above.
         fig_size: width and height in inches; default cells of fixed size.
-        use_pyplot: make the figure through pyplot, for `pyplot.show()`.
+        use_pyplot: make the figure through pyplot, which shows it under a notebook's cell; None
+            does so in notebooks only.
 
     Returns:
         the figure and its axes (rows, columns): first the patches, then the reconstructions.

@@ -29,7 +29,7 @@ def show_receptive_fields(
     std: Sequence[float] | Tensor | None = None,
     title: str | None = None,
     fig_size: tuple[float, float] | None = None,
-    use_pyplot: bool = False,
+    use_pyplot: bool | None = None,
 ) -> tuple[Figure, AxesGrid]:
     """Draw one panel for each layer: the image, the box of a unit, and its effective field.
 

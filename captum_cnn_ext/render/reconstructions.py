@@ -53,7 +53,7 @@ def show_reconstructions(
     crop: str = "field",
     title: str | None = None,
     fig_size: tuple[float, float] | None = None,
-    use_pyplot: bool = False,
+    use_pyplot: bool | None = None,
 ) -> tuple[Figure, AxesGrid]:
     """Draw the reconstructions of K units over the same parts of the photo, as in ZFNet's Fig. 2.
 
@@ -73,7 +73,8 @@ def show_reconstructions(
             "none" the whole picture. All crops have one size.
         title: text at the top.
         fig_size: width and height in inches; default 1.3-inch panels.
-        use_pyplot: make the figure through pyplot, for `pyplot.show()`.
+        use_pyplot: make the figure through pyplot, which shows it under a notebook's cell; None
+            does so in notebooks only.
 
     Returns:
         the figure and its axes, (2 N, 1 + K).

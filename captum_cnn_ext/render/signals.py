@@ -46,7 +46,7 @@ def show_signals(
     alpha_overlay: float = 0.5,
     show_colorbar: bool = True,
     fig_size: tuple[float, float] | None = None,
-    use_pyplot: bool = False,
+    use_pyplot: bool | None = None,
 ) -> tuple[Figure, AxesGrid]:
     """Draw attributions of signals: one row per signal, one column per method.
 
@@ -68,7 +68,8 @@ def show_signals(
         cmap: colour map; default Reds behind lines and inferno in images, for sign "all" RdBu_r.
         show_colorbar: add a colour bar beside the first row.
         fig_size: width and height in inches.
-        use_pyplot: make the figure through pyplot, for `pyplot.show()`.
+        use_pyplot: make the figure through pyplot, which shows it under a notebook's cell; None
+            does so in notebooks only.
 
     Returns:
         the figure and its axes, (N, methods).

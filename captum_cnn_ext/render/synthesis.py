@@ -32,7 +32,7 @@ def show_images(
     title: str | None = None,
     note: str = "",
     fig_size: tuple[float, float] | None = None,
-    use_pyplot: bool = False,
+    use_pyplot: bool | None = None,
 ) -> tuple[Figure, AxesGrid]:
     """Draw pictures in a near-square grid, each under its text.
 
@@ -42,7 +42,8 @@ def show_images(
         title: text above all.
         note: small text below.
         fig_size: width and height in inches; default 1.4-inch cells.
-        use_pyplot: make the figure through pyplot, for `pyplot.show()`.
+        use_pyplot: make the figure through pyplot, which shows it under a notebook's cell; None
+            does so in notebooks only.
 
     Returns:
         the figure and its axes (rows, columns); unused cells are blank.

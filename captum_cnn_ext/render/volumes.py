@@ -44,7 +44,7 @@ def show_volumes(
     alpha_overlay: float = 0.5,
     show_colorbar: bool = True,
     fig_size: tuple[float, float] | None = None,
-    use_pyplot: bool = False,
+    use_pyplot: bool | None = None,
 ) -> tuple[Figure, AxesGrid]:
     """Draw attributions of volumes or videos as slices across their first axis (frames).
 
@@ -66,7 +66,8 @@ def show_volumes(
         scale: "panel" (each row has its own), "column" (each method) or "figure".
         show_colorbar: add a colour bar beside the first rows.
         fig_size: width and height in inches.
-        use_pyplot: make the figure through pyplot, for `pyplot.show()`.
+        use_pyplot: make the figure through pyplot, which shows it under a notebook's cell; None
+            does so in notebooks only.
 
     Returns:
         the figure and its axes, (N * (1 + methods), slices).

@@ -21,6 +21,7 @@ from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.batching import in_chunks
 from captum_cnn_ext._engine.running.layer_sites import layer_sites
 from captum_cnn_ext._engine.running.repeated_passes import graph_passes, images_at_once
+from captum_cnn_ext._notebook import drawn_by
 from captum_cnn_ext._numbers import as_count, as_count_or_none, as_indices, as_seed
 from captum_cnn_ext._renamed import renamed
 from captum_cnn_ext.synthesis.ascent import Synthesis, maximize
@@ -51,6 +52,9 @@ class Atlas:
     dead: list[int]
 
     __repr__ = brief
+    _repr_png_ = drawn_by(
+        "show_images", lambda done: (done.images, [f"channel {c}" for c in done.channels.tolist()])
+    )
 
     def stitched(self, columns: int | None = None, margin: int = 5) -> Tensor:
         """One picture (C, H', W') of them all, ``margin`` black pixels between.

@@ -10,6 +10,7 @@ from captum_cnn_ext._engine.backward.coverage import Coverage
 from captum_cnn_ext._engine.backward.units_to_pixels import Units
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
 from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext._notebook import drawn_by
 from captum_cnn_ext._numbers import as_count, whole
 from captum_cnn_ext.attr.layers.reshape_transform import flat
 
@@ -41,6 +42,7 @@ class Reconstructions:
     spatial: int
 
     __repr__ = brief
+    _repr_png_ = drawn_by("show_images", lambda found: (_pictures(found), _titles(found)))
 
     @classmethod
     def of(
@@ -57,6 +59,17 @@ class Reconstructions:
             coverage,
             spatial,
         )
+
+
+def _pictures(found: Reconstructions) -> Tensor:
+    """(N K, C, H, W) around grey, which is 0; each picture on its own scale."""
+    pictures = found.attributions.flatten(0, 1)
+    largest = pictures.abs().flatten(1).amax(1).clamp_min(torch.finfo(pictures.dtype).tiny)
+    return 0.5 + pictures / (2 * largest.reshape(-1, *[1] * (pictures.ndim - 1)))
+
+
+def _titles(found: Reconstructions) -> list[str]:
+    return [f"channel {channel}" for channel in found.channels.flatten().tolist()]
 
 
 def joined(parts: Sequence[Reconstructions]) -> Reconstructions:

@@ -77,6 +77,12 @@ class Audit:
             f"{len(self.tables)} tables"
         )
 
+    def _repr_markdown_(self) -> str:
+        """What a notebook shows: the findings. The pictures are in the saved page."""
+        found = [f"- **{one.verdict}**: {one.text}" for one in self.overview.findings]
+        more = '`.save("report.html")` writes the whole report.'
+        return "\n".join([f"**{self.title}**. {self.overview.headline}", "", *found, "", more])
+
     def to_html(self, arrays_name: str = "") -> str:
         """The report as one page that loads nothing.
 

@@ -1,0 +1,31 @@
+"""How a result looks in a notebook: as a picture that `render` draws, loaded when it is shown."""
+
+import importlib
+import io
+from collections.abc import Callable
+from typing import Any
+
+
+def drawn_by(
+    drawing: str, arguments: Callable[[Any], tuple[Any, ...]]
+) -> Callable[[Any], bytes | None]:
+    """A ``_repr_png_``: what the function ``drawing`` of `render` makes of the result's arguments.
+
+    None where the function cannot draw such a result (signals, pictures of five channels); the
+    notebook then shows the result in words.
+    """
+
+    def png(result: Any) -> bytes | None:
+        given = arguments(result)
+        if getattr(given[0], "ndim", 4) != 4:
+            return None  # one signal (1, C, L) would be read as a picture
+        draw = getattr(importlib.import_module("captum_cnn_ext.render"), drawing)
+        try:
+            figure, _ = draw(*given, use_pyplot=False)
+        except (TypeError, ValueError):
+            return None
+        file = io.BytesIO()
+        figure.savefig(file, format="png")
+        return file.getvalue()
+
+    return png

@@ -1,0 +1,95 @@
+"""What a notebook shows: pictures and tables, not the text of an object."""
+
+import json
+
+import nbformat
+import pytest
+import torch
+from nbclient import NotebookClient
+from torch import nn
+
+from captum_cnn_ext import synthesis
+
+MODEL = """
+import torch
+from torch import nn
+from captum_cnn_ext import attr, bench, evidence, insights, metrics, render, synthesis
+torch.manual_seed(0)
+model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                      nn.Linear(4, 3)).eval()
+x = torch.rand(1, 3, 16, 16)
+heat = torch.rand(1, 1, 4, 4)
+layers = "0"
+"""
+DRAWN = {  # each cell shows one picture
+    "a function, as Captum's": "figure, axes = render.overlay(x[0], heat[0])",
+    "a function at the end of a cell": "render.show_attributions(x, {'one': heat})",
+    "compare": "insights.compare(model, x, ['Saliency'], layers='1')",
+    "compare, its figure": "insights.compare(model, x, ['Saliency'], layers='1').figure()",
+    "maximize": "synthesis.maximize(model, synthesis.Target(1), 16, steps=1)",
+    "deep_dream": "synthesis.deep_dream(model, x, '0', octaves=1, steps=1)",
+    "filter_atlas": "synthesis.filter_atlas(model, '0', best=2, size=16, steps=1)",
+    "reconstruct": "attr.DeconvNet(model, model[1]).reconstruct(x, [0, 1])",
+    "a curve": "metrics.insertion(model, x, heat, target=0, steps=2)",
+    "the graph": "evidence.model_graph(model, 16)",
+}
+WRITTEN = {  # each cell shows a table or a list, with these words
+    "layer_table": ("evidence.layer_table(model, 16)", "| layer | type |"),
+    "top_patches": ("evidence.top_patches(model, '0', x, k=1)", "| channel | strongest |"),
+    "filter_similarity": ("evidence.filter_similarity(model[0])", "families"),
+    "audit": ("insights.audit(model, x, sections=['summary'], show_progress=False)", "report.html"),
+    "bench": ("bench.Results({'model': 'tiny', 'layer': '0'})", "# tiny, layer 0"),
+}
+SILENT = {  # draws for a file, not for the page
+    "a figure kept": "figure = insights.compare(model, x, ['Saliency'], layers='1').figure()",
+    "asked not to": "figure, axes = render.overlay(x[0], heat[0], use_pyplot=False)",
+}
+
+
+@pytest.fixture(scope="module")
+def outputs():
+    cells = {**DRAWN, **{name: cell for name, (cell, _) in WRITTEN.items()}, **SILENT}
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [nbformat.v4.new_code_cell(code) for code in (MODEL, *cells.values())]
+    done = NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    return dict(zip(cells, (cell.outputs for cell in done.cells[1:]), strict=True))
+
+
+def pictures(cell_outputs):
+    return [
+        output
+        for output in cell_outputs
+        if {"image/png", "image/svg+xml"} & set(output.get("data", {}))
+    ]
+
+
+@pytest.mark.parametrize("cell", DRAWN)
+def test_what_is_drawn_is_seen_once(outputs, cell):
+    assert len(pictures(outputs[cell])) == 1
+
+
+@pytest.mark.parametrize("cell", WRITTEN)
+def test_what_is_a_table_is_shown_as_one(outputs, cell):
+    shown = [
+        o["data"]["text/markdown"] for o in outputs[cell] if "text/markdown" in o.get("data", {})
+    ]
+    assert len(shown) == 1
+    assert WRITTEN[cell][1] in shown[0]
+
+
+@pytest.mark.parametrize("cell", SILENT)
+def test_figures_for_files_are_not_shown(outputs, cell):
+    assert not pictures(outputs[cell])
+
+
+def test_nothing_floods_the_page(outputs):
+    sizes = {cell: len(json.dumps(found)) for cell, found in outputs.items()}
+    assert max(sizes.values()) < 400_000, sizes
+    texts = [o["data"]["text/plain"] for found in outputs.values() for o in found if "data" in o]
+    assert all(len(text) < 500 for text in texts)
+
+
+def test_what_cannot_be_drawn_is_told_in_words():
+    model = nn.Sequential(nn.Conv1d(5, 2, 3), nn.Flatten(), nn.Linear(28, 2)).eval()
+    signal = synthesis.maximize(model, synthesis.Target(0), torch.rand(1, 5, 16), steps=1)
+    assert signal._repr_png_() is None
