@@ -15,6 +15,7 @@ from xml.parsers import expat
 import torch
 from torch import Tensor
 
+from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.whole_files import write_together, write_whole
 from captum_cnn_ext.coco_masks import encoded, polygon_mask, run_length_mask
 from captum_cnn_ext.errors import ArgumentError
@@ -50,6 +51,8 @@ class AnnotatedObject:
     score: float | None = None
     segmentation: Any = None
     size: tuple[int, int] | None = None
+
+    __repr__ = brief
 
     @property
     def mask(self) -> Tensor | None:

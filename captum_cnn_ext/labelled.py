@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import Dataset
 
+from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext.errors import ArgumentError, nearest
 from captum_cnn_ext.object_masks import ObjectMasks, object_masks
 from captum_cnn_ext.photos import picture_files, read_picture
@@ -48,8 +49,10 @@ class LabelledPhotos(Dataset[Any]):
     masks: ObjectMasks | None = None
     notes: Sequence[str] = field(default=())
 
-    def __repr__(self) -> str:
-        return f"LabelledPhotos({len(self)} photos of {len(set(self.labels))} classes)"
+    __repr__ = brief
+
+    def __str__(self) -> str:
+        return f"{len(self)} photos of {len(set(self.labels))} classes"
 
     def __len__(self) -> int:
         return len(self.files)
