@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
-from torch.utils._pytree import tree_leaves
 
 from captum_cnn_ext._engine.backward.autograd_graph import connected
-from captum_cnn_ext._engine.backward.saved_tensors import tensors_in
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.nested_tensors import tensors_in, tensors_of_output
 from captum_cnn_ext._engine.running.put_back import Undo
 
 WITHOUT_GRADIENTS = (
@@ -57,17 +56,17 @@ class LostGradient(TorchFunctionMode):
     ) -> Any:
         name = _name(func)
         self._operations += 1
-        live = [t for t in _tensors((args, kwargs)) if self._lives(t)]
+        live = [t for t in tensors_in((args, kwargs)) if self._lives(t)]
         found = func(*args, **(kwargs or {}))
-        results = _tensors(found)
-        after = {e for t in _tensors((args, kwargs)) for e in self._ends_before(t)}
+        results = list(tensors_in(found))
+        after = {e for t in tensors_in((args, kwargs)) for e in self._ends_before(t)}
         if not results and _leaves_torch(name, found):
             self._left |= after
         if live and (end := self._end(name, found, results)) is not None:
             after.add(len(self.ends))
             self.ends.append(end)
         if name.endswith(("_", "__setitem__")):
-            results = [*results, *_tensors(args[:1])]
+            results = [*results, *tensors_in(args[:1])]
         self._note(results, after)
         return found
 
@@ -78,8 +77,8 @@ class LostGradient(TorchFunctionMode):
     def leave(self, given: Any, output: Any) -> None:
         """The call ends; what happened out of sight in it shows in its results."""
         module, operations, ends = self._running.pop()
-        results = _tensors(output)
-        if not results or not any(self._lives(t) for t in _tensors(given)):
+        results = list(tensors_in(output))
+        if not results or not any(self._lives(t) for t in tensors_in(given)):
             return
         if any(self._lives(t) or self._ends_before(t) for t in results):
             return
@@ -95,7 +94,7 @@ class LostGradient(TorchFunctionMode):
 
     def reason(self, output: Any) -> str:
         """Where the gradient on the way to ``output`` ends; empty where it does not."""
-        reached = {e for t in tensors_in(output) for e in self._ends_before(t)}
+        reached = {e for t in tensors_of_output(output) for e in self._ends_before(t)}
         candidates = [self.ends[i] for i in sorted(reached or self._left)]
         return str(min(candidates, key=lambda end: end.rank)) if candidates else ""
 
@@ -249,7 +248,3 @@ def _name(func: Any) -> str:
     """An operation as it is written: "detach", "torch.nn.functional.linear"."""
     name = resolve_name(func) or getattr(func, "__name__", str(func))
     return str(name).removeprefix("torch.Tensor.").removesuffix(".__get__")
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]

@@ -19,6 +19,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from captum_cnn_ext._engine.nested_tensors import tensors_of_output
+
 T = TypeVar("T")
 _MESSAGE = "modified by an inplace operation"
 _SPLITS = ("split", "chunk", "unbind", "split_with_sizes", "tensor_split", "hsplit", "vsplit")
@@ -32,7 +34,7 @@ def differentiable(run: Callable[[], T]) -> T:
     """
     try:
         found = run()
-        if not written_into(tensors_in(found)):
+        if not written_into(tensors_of_output(found)):
             return found
         del found
     except RuntimeError as error:
@@ -66,13 +68,6 @@ def writes_allowed() -> Iterator[None]:
 def refuses_a_write(error: RuntimeError) -> bool:
     """Whether autograd refused an in-place operation in the forward pass."""
     return "is being modified inplace" in str(error)
-
-
-def tensors_in(value: Any) -> list[Tensor]:
-    """The tensors of an output: of tuples, dictionaries, and an object's attributes."""
-    leaves = tree_leaves(value)
-    inside = [vars(leaf) for leaf in leaves if hasattr(leaf, "__dict__")]
-    return [leaf for leaf in [*leaves, *tree_leaves(inside)] if isinstance(leaf, Tensor)]
 
 
 def written_into(ends: Iterable[Tensor], *, hidden: bool = False) -> bool:

@@ -27,9 +27,10 @@ from captum_cnn_ext._engine.incremental.tile_rules import Change, needs_recorded
 from captum_cnn_ext._engine.incremental.tiles import Tile, channels_last, whole
 from captum_cnn_ext._engine.judging.arguments import root_module, runnable
 from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.nested_tensors import tensors_in
 from captum_cnn_ext._engine.replay.patching import unfollowable
 from captum_cnn_ext._engine.running.state import state_as_found
-from captum_cnn_ext._engine.trace.operation_follower import random_state, tensors_in
+from captum_cnn_ext._engine.trace.operation_follower import random_state
 
 
 class Incremental:

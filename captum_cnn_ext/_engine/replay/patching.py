@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from captum_cnn_ext._engine.nested_tensors import with_tensors
+from captum_cnn_ext._engine.running.hooks import hook_site
 from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext._engine.running.put_back import Undo
 
@@ -59,23 +60,9 @@ def layer_hook(site: Site, replace: Callable[[list[Tensor]], list[Tensor]]) -> I
     def see(value: Any) -> Any:
         if threading.current_thread() is not owner:
             return value
-        leaves, tree = tree_flatten(value)
-        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-        given = [leaves[i] for i in places]
-        new = replace(given)
-        if new is given:
-            return value
-        for place, tensor in zip(places, new, strict=True):
-            leaves[place] = tensor
-        return tree_unflatten(leaves, tree)
-
-    def see_input(_: nn.Module, args: Any, kwargs: Any) -> Any:
-        return see((args, kwargs))
-
-    def see_output(_: nn.Module, __: Any, output: Any) -> Any:
-        return see(output)
+        return with_tensors(value, replace)
 
     undo = Undo()
     with undo, undo:
-        undo.hook(site.module, see_input if site.at_input else see_output, before=site.at_input)
+        hook_site(undo, site, see)
         yield

@@ -4,13 +4,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from captum_cnn_ext._engine.backward.lost_gradient import values_stay
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, root_module, runnable
+from captum_cnn_ext._engine.judging.input_errors import explained
+from captum_cnn_ext._engine.nested_tensors import with_tensors
 from captum_cnn_ext._engine.running.call_counts import static_call_counts
 from captum_cnn_ext._engine.running.layer_sites import Site, warn_last_call
 from captum_cnn_ext._engine.running.put_back import Undo
@@ -74,39 +77,60 @@ def observed(
             probe.calls[thread] = call + 1
         if probe.site.call not in (None, call):
             return value
-        leaves, tree = tree_flatten(value)
-        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-        if not places:
+        return with_tensors(value, partial(keep, probe, thread, type(value).__name__))
+
+    def keep(
+        probe: Probe, thread: threading.Thread, kind: str, tensors: list[Tensor]
+    ) -> list[Tensor]:
+        if not tensors:
             raise ArgumentError(
                 f"layer {probe.site.name!r}: expected a tensor or a collection of tensors as its "
-                f"{'input' if probe.site.at_input else 'output'}, got {type(value).__name__}"
+                f"{'input' if probe.site.at_input else 'output'}, got {kind}"
             )
         if gradients:
             torch.set_grad_enabled(True)  # from here on; the surrounding mode puts it back
-        kept = [_kept(leaves[i], gradients) for i in places]
+        kept = [_kept(tensor, gradients) for tensor in tensors]
         with lock:
             earlier = probe.parts.get(thread, []) if probe.site.every else []
             probe.parts[thread] = earlier + kept
             finished = stop_early and all(p.done for p in probes)
         if finished:
             raise StopInWorker() if parallel else Stop()
-        for place, tensor in zip(places, kept, strict=True):
-            leaves[place] = tensor.clone()
-        return tree_unflatten(leaves, tree)
-
-    def before(probe: Probe) -> Callable[..., Any]:
-        return lambda _, args, kwargs: see(probe, (args, kwargs))
-
-    def after(probe: Probe) -> Callable[..., Any]:
-        return lambda _, __, output: see(probe, output)
+        return [tensor.clone() for tensor in kept]
 
     undo = Undo()
     with undo, undo:
         for probe in probes:
-            at_input = probe.site.at_input
-            see_it = before(probe) if at_input else after(probe)
-            undo.hook(probe.site.module, see_it, before=at_input)
+            hook_site(undo, probe.site, partial(see, probe))
         yield
+
+
+def run_observed(
+    forward_func: Callable[..., Any],
+    probes: Sequence[Probe],
+    args: tuple[Any, ...],
+    gradients: bool,
+    stop_early: bool,
+    parallel: bool,
+) -> Any:
+    """``forward_func(*args)`` under these probes; None where it was stopped after the last one."""
+    with (
+        observed(probes, gradients, stop_early, parallel),
+        values_stay(),
+        explained(root_module(forward_func), args),
+    ):
+        try:
+            return runnable(forward_func)(*args)
+        except (Stop, StopInWorker):
+            return None
+
+
+def hook_site(undo: Undo, site: Site, see: Callable[[Any], Any]) -> None:
+    """``see`` looks at what the site's layer gives, or at the (args, kwargs) that it receives."""
+    if site.at_input:
+        undo.hook(site.module, lambda _, args, kwargs: see((args, kwargs)), before=True)
+    else:
+        undo.hook(site.module, lambda _, __, output: see(output))
 
 
 def _kept(tensor: Tensor, gradients: bool) -> Tensor:

@@ -24,13 +24,11 @@ from captum_cnn_ext._engine.backward.autograd_graph import (
 from captum_cnn_ext._engine.backward.batch_norm_of_one_image import one_image_norms
 from captum_cnn_ext._engine.backward.lost_gradient import (
     LostGradient,
-    values_stay,
     watching,
     why_no_gradient,
 )
 from captum_cnn_ext._engine.backward.saved_tensors import (
     refuses_a_write,
-    tensors_in,
     writes_allowed,
     written_into,
 )
@@ -39,21 +37,19 @@ from captum_cnn_ext._engine.judging.arguments import (
     ArgumentError,
     observed_module,
     root_module,
-    runnable,
 )
 from captum_cnn_ext._engine.judging.captum_compat import format_additional_forward_args
-from captum_cnn_ext._engine.judging.input_errors import check_rows, explained
+from captum_cnn_ext._engine.judging.input_errors import check_rows
 from captum_cnn_ext._engine.judging.inputs import check_devices
+from captum_cnn_ext._engine.nested_tensors import tensors_of_output
 from captum_cnn_ext._engine.receptive_fields.crops import CutField, cut_field
 from captum_cnn_ext._engine.running.forward import copies
 from captum_cnn_ext._engine.running.hooks import (
     Probe,
-    Stop,
-    StopInWorker,
     check_reached,
     leaf_of,
-    observed,
     probes_for,
+    run_observed,
 )
 from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext._engine.running.state import state_as_found
@@ -158,7 +154,7 @@ class Recording:
     def why_no_gradient(self, index: int | None, scores: Tensor) -> str:
         """What ``scores`` have no gradient at (a site, or None: the inputs), and why."""
         layer = None if index is None else self._probes[index].site.name
-        has_one = any(t.requires_grad for t in tensors_in(self.output))
+        has_one = any(t.requires_grad for t in tensors_of_output(self.output))
         return why_no_gradient(
             layer,
             self.starts(index),
@@ -175,7 +171,7 @@ class Recording:
     def ends(self) -> list[Tensor]:
         """The tensors that the pass ended with: the model's output and what was recorded."""
         parts = [self.starts(index) for index in range(len(self._probes))]
-        return tensors_in((self.output, parts))
+        return tensors_of_output((self.output, parts))
 
     def calls(self, index: int) -> int:
         """How often the layer of site ``index`` was called."""
@@ -249,17 +245,11 @@ def record(
             mode,
             norms,
             recorder.following() if recorder is not None else nullcontext(),
-            observed(probes, graph, stop_early, parallel),
             around(recording),
-            values_stay(),
         ):
             # not the leaves themselves: autograd refuses in-place operations on those
             args = (*(leaf.clone() for leaf in leaves), *args[len(leaves) :])
-            try:
-                with explained(root, args):
-                    recording.output = runnable(forward_func)(*args)
-            except (Stop, StopInWorker):
-                pass
+            recording.output = run_observed(forward_func, probes, args, graph, stop_early, parallel)
         check_rows(root, args, recording.output)
         check_reached(probes)
         return recording

@@ -14,25 +14,21 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.backward.batch_norm_of_one_image import one_image_norms
-from captum_cnn_ext._engine.backward.lost_gradient import values_stay
 from captum_cnn_ext._engine.backward.saved_tensors import (
     refuses_a_write,
-    tensors_in,
     writes_allowed,
     written_into,
 )
-from captum_cnn_ext._engine.judging.arguments import observed_module, root_module, runnable
+from captum_cnn_ext._engine.judging.arguments import observed_module, root_module
 from captum_cnn_ext._engine.judging.captum_compat import format_additional_forward_args
-from captum_cnn_ext._engine.judging.input_errors import explained
 from captum_cnn_ext._engine.judging.inputs import check_devices
+from captum_cnn_ext._engine.nested_tensors import tensors_of_output
 from captum_cnn_ext._engine.running.forward import copies
 from captum_cnn_ext._engine.running.hooks import (
     Probe,
-    Stop,
-    StopInWorker,
     check_reached,
-    observed,
     probes_for,
+    run_observed,
 )
 from captum_cnn_ext._engine.running.layer_recording import joined
 from captum_cnn_ext._engine.running.layer_sites import Site
@@ -95,7 +91,7 @@ def graph_passes(
             first = expected is None
             try:
                 passed = attempt(images)
-                ends = tensors_in((passed.tensors, passed.output))
+                ends = tensors_of_output((passed.tensors, passed.output))
                 if not (first and written_into(ends, hidden=True)):
                     return passed
             except RuntimeError as error:
@@ -115,19 +111,12 @@ def graph_passes(
                     p.expected_calls for p in probes_for(forward_func, sites, args, count=count)
                 ]
             probes = [Probe(site, n) for site, n in zip(sites, expected, strict=True)]
-            output = None
             with (
                 torch.enable_grad(),
                 one_image_norms(args),
-                observed(probes, True, not need_output, parallel),
                 writes_allowed() if writes else nullcontext(),
-                values_stay(),
             ):
-                try:
-                    with explained(root, args):
-                        output = runnable(forward_func)(*args)
-                except (Stop, StopInWorker):
-                    pass
+                output = run_observed(forward_func, probes, args, True, not need_output, parallel)
             if first or not all(probe.parts for probe in probes):
                 check_reached(probes)  # warns, so not at every pass
             return Passed([joined(list(probe.parts.values())) for probe in probes], output)

@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, runnable
-from captum_cnn_ext._engine.judging.input_errors import explained
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.outputs import output_tensor
-from captum_cnn_ext._engine.running.hooks import Probe, Stop, check_reached, observed, probes_for
+from captum_cnn_ext._engine.running.hooks import Probe, check_reached, probes_for, run_observed
 from captum_cnn_ext._engine.running.layer_recording import record
 from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext._engine.running.state import state_as_found
@@ -60,12 +59,8 @@ def streamed(
             )
         probe = Probe(site, counts[0])
         mixed: Any = torch.autocast(device.type, autocast) if autocast else nullcontext()
-        with torch.inference_mode(), mixed, observed([probe], False, True, False):
-            try:
-                with explained(model, (images,)):
-                    runnable(model)(images)
-            except Stop:
-                pass
+        with torch.inference_mode(), mixed:
+            run_observed(model, [probe], (images,), False, True, False)
         check_reached([probe])
         ((first, *more),) = probe.parts.values()
         if more:

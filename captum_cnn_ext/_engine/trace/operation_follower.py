@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
+from captum_cnn_ext._engine.nested_tensors import tensors_in
 from captum_cnn_ext._engine.trace.other_threads import handed_over
 
 # methods of a tensor that give its values or its memory to somebody else; not all are operations
@@ -31,17 +32,6 @@ _READS = {
 _MAKERS = {"tensor", "as_tensor", "asarray", "scalar_tensor"}  # also of numbers in other tensors
 _PRINTING = {"__format__", "__repr__"}  # what is printed does not come back
 _NO_VALUES = ("_assert", "sym_", "is_same_size", "_has_")  # give no tensor, and no value either
-
-
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """The tensors in nested tuples, lists and dictionaries."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from tensors_in(item)
-    elif isinstance(value, dict):
-        yield from tensors_in(list(value.values()))
 
 
 class Reads(TorchFunctionMode):

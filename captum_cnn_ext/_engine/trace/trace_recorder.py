@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
+from captum_cnn_ext._engine.nested_tensors import tensors_in
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._engine.trace.forward_trace import (
     End,
@@ -33,7 +34,6 @@ from captum_cnn_ext._engine.trace.operation_follower import (
     in_layer,
     memory_of,
     only_shaped_alike,
-    tensors_in,
 )
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.backward.autograd_graph import connected
 from captum_cnn_ext._engine.backward.lost_gradient import gradient_end, values_stay, why_no_gradient
-from captum_cnn_ext._engine.backward.saved_tensors import differentiable, tensors_in
+from captum_cnn_ext._engine.backward.saved_tensors import differentiable
 from captum_cnn_ext._engine.judging.arguments import (
     ArgumentError,
     Layer,
@@ -18,6 +18,7 @@ from captum_cnn_ext._engine.judging.arguments import (
 from captum_cnn_ext._engine.judging.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.judging.inputs import as_tensors
 from captum_cnn_ext._engine.judging.outputs import OutputError, output_tensor
+from captum_cnn_ext._engine.nested_tensors import tensors_of_output
 from captum_cnn_ext._engine.replay.joint_replay import JointReplay
 from captum_cnn_ext._engine.replay.replay import Replay
 from captum_cnn_ext._engine.running.layer_sites import layer_sites
@@ -133,7 +134,7 @@ class TailForward(Documented):
             output = differentiable(lambda: _readable(self._replay(given, rows)))
         starts = [t for t in given if t.requires_grad]
         if torch.is_grad_enabled() and starts:
-            if not any(connected(starts, end) for end in tensors_in(output)):
+            if not any(connected(starts, end) for end in tensors_of_output(output)):
                 end = gradient_end(self._root, starts, lambda: self._replay(given, rows))
                 raise ArgumentError(why_no_gradient(self._name, starts, end))
         return output
