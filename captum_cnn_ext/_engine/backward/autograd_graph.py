@@ -1,6 +1,6 @@
 """What autograd recorded between two places of a forward pass."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -30,28 +30,36 @@ def operations_between(starts: Sequence[Tensor], end: Tensor) -> list[str]:
     return [node.name() for node in nodes_between(starts, end)]
 
 
+def nodes_before(
+    ends: Iterable[Tensor], stop: Callable[[Any], bool] = lambda _: False
+) -> Iterator[Any]:
+    """The autograd nodes behind ``ends``, each once; without those at which to ``stop``."""
+    # All are held while their ids are compared: Python's view of a node dies with its last
+    # reference, and its id may then be another's.
+    nodes: dict[int, Any] = {}
+    todo = [end.grad_fn for end in ends]
+    while todo:
+        node = todo.pop()
+        if node is not None and id(node) not in nodes and not stop(node):
+            nodes[id(node)] = node
+            yield node
+            todo.extend(parent for parent, _ in node.next_functions)
+
+
 def nodes_between(starts: Sequence[Tensor], end: Tensor, without: Sequence[str] = ()) -> list[Any]:
     """The autograd nodes on the paths from ``starts`` to ``end``, end first, ``starts``' left out.
 
     These are the nodes that ``torch.autograd.grad(end, starts)`` runs. Paths through nodes of the
     names ``without`` do not count.
     """
-    # The nodes are held in lists while their ids are compared: Python's view of a node dies with
-    # its last reference, and its id may then be another's.
     # Of a leaf, the node is the one that would accumulate its gradient.
     first = [torch.autograd.graph.get_gradient_edge(tensor).node for tensor in starts]
     first_ids = {id(node) for node in first}
+    nodes = list(nodes_before([end], lambda node: id(node) in first_ids or node.name() in without))
     users: dict[int, list[Any]] = {}
-    nodes: dict[int, Any] = {}
-    todo = [end.grad_fn]
-    while todo:
-        node = todo.pop()
-        if node is None or id(node) in nodes or id(node) in first_ids or node.name() in without:
-            continue
-        nodes[id(node)] = node
+    for node in nodes:
         for parent, _ in node.next_functions:
             users.setdefault(id(parent), []).append(node)
-            todo.append(parent)
     on_path: set[int] = set()
     todo = [user for identity in first_ids for user in users.get(identity, [])]
     while todo:
@@ -59,7 +67,7 @@ def nodes_between(starts: Sequence[Tensor], end: Tensor, without: Sequence[str] 
         if id(node) not in on_path:
             on_path.add(id(node))
             todo.extend(users.get(id(node), []))
-    return [node for key, node in nodes.items() if key in on_path]
+    return [node for node in nodes if id(node) in on_path]
 
 
 def connected(starts: Sequence[Tensor], end: Tensor) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.backward.autograd_graph import kind, nodes_between
+from captum_cnn_ext._engine.backward.autograd_graph import RESHAPING, kind, nodes_between
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.one_line_repr import brief
 
@@ -80,10 +80,8 @@ _PRODUCTS = {
 }
 _LINEAR = {
     *("Add", "Sub", "Rsub", "Neg", "Sum", "Mean", "Cumsum", "Prod", "Dot", "Mv", "Lerp", "Addcdiv"),
-    *("View", "UnsafeView", "ReshapeAlias", "Reshape", "Squeeze", "Unsqueeze", "Flatten"),
-    *("Unflatten", "T", "Permute", "Transpose", "Select", "Index", "IndexSelect", "Gather"),
-    *("Slice", "Narrow", "Stack", "Unbind", "Clone", "Alias", "Expand", "Repeat", "ToCopy", "Cat"),
-    *("Split", "SplitWithSizes", "UnsafeSplit", "Chunk", "AsStrided", "Flip", "Roll", "Diagonal"),
+    *(*RESHAPING, "Unflatten", "IndexSelect", "Narrow", "Repeat", "Split", "SplitWithSizes"),
+    *("UnsafeSplit", "Chunk", "Flip", "Roll", "Diagonal"),
     *("ConstantPadNd", "ReflectionPad1D", "ReflectionPad2D", "ReflectionPad3D", "Unfold"),
     *("ReplicationPad1D", "ReplicationPad2D", "ReplicationPad3D", "PixelShuffle"),
     *("PixelUnshuffle", "ChannelShuffle", "NativeChannelShuffle", "Im2Col", "Col2Im"),

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from captum_cnn_ext._engine.backward.autograd_graph import nodes_before
 from captum_cnn_ext._engine.nested_tensors import tensors_of_output
 
 T = TypeVar("T")
@@ -76,13 +77,7 @@ def written_into(ends: Iterable[Tensor], *, hidden: bool = False) -> bool:
     A walk over the graph: 0.2 ms for a ResNet-50. In-place operations on views do not show what
     they saved; they count as written into where ``hidden``.
     """
-    todo = [end.grad_fn for end in ends]
-    nodes: dict[int, Any] = {}  # keeps the nodes, so that their ids stay theirs
-    while todo:
-        node = todo.pop()
-        if node is None or id(node) in nodes:
-            continue
-        nodes[id(node)] = node
+    for node in nodes_before(ends):
         if hidden and node.name().endswith("CopySlices"):
             return True
         try:
@@ -91,7 +86,6 @@ def written_into(ends: Iterable[Tensor], *, hidden: bool = False) -> bool:
         except RuntimeError as error:
             if _MESSAGE in str(error):
                 return True
-        todo.extend(parent for parent, _ in node.next_functions)
     return False
 
 

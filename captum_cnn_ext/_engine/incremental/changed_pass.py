@@ -127,7 +127,7 @@ class Recorded:
             return  # nothing changed here: the recorded output stands
         results = through(step, self)
         if results is None:
-            results = _numbered_values(step.call(self._whole, self.count))
+            results = list(tensors_in(step.call(self._whole, self.count)))
         for number, value in zip(step.outputs, results, strict=False):
             if number >= 0:
                 self._changes[number] = value
@@ -170,12 +170,8 @@ class Recorded:
 
 
 def _numbered(step: Step, result: Any) -> list[tuple[int, Tensor]]:
-    pairs = zip(step.outputs, _numbered_values(result), strict=False)
+    pairs = zip(step.outputs, tensors_in(result), strict=False)
     return [(number, value) for number, value in pairs if number >= 0]
-
-
-def _numbered_values(result: Any) -> list[Any]:
-    return list(tensors_in(result))
 
 
 # --- batch norms into the convolutions before them ----------------------------------------------

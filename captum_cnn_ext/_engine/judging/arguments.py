@@ -118,10 +118,10 @@ def find_layers(
     return [find_layer(forward_func, item) for item in layer]
 
 
-def layer_name(forward_func: Callable[..., Any], module: nn.Module) -> str:
+def layer_name(forward_func: Callable[..., Any] | None, module: nn.Module) -> str:
     """The dotted name of a layer for messages, or its class name when it has none."""
     if isinstance(module, NodeLayer):
         return module.label
-    root = observed_module(forward_func)
+    root = None if forward_func is None else observed_module(forward_func)
     names = [n for n, m in root.named_modules() if m is module] if root is not None else []
     return names[0] if names and names[0] else type(module).__name__

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, layer_name
 from captum_cnn_ext._engine.judging.outputs import OutputError, output_tensor
 
 _TYPES = re.compile(r"dtype|scalar type|[Ii]nput type|for '\w+'|result type")
@@ -81,7 +81,7 @@ def _reason(root: nn.Module | None, inputs: list[Tensor], error: Exception) -> s
         if _perhaps_one_image(root, first) and _DIMENSIONS.search(text):
             return f"the model fails on {_shapes([first])}; {_one_image(first)}"
         return ""
-    layer = f"layer {_name(root, module)!r} ({type(module).__name__})"
+    layer = f"layer {layer_name(root, module)!r} ({type(module).__name__})"
     if _SMALL.search(text):
         return f"{_shapes(inputs)} is too small for this network: {layer} gets {_shapes([given])}"
     if isinstance(module, _NormBase) and given.ndim == 3 and _perhaps_one_image(root, first):
@@ -180,8 +180,3 @@ def _one_image(given: Tensor) -> str:
 
 def _shapes(tensors: Sequence[Tensor]) -> str:
     return ", ".join(f"shape {tuple(t.shape)}" for t in tensors)
-
-
-def _name(root: nn.Module | None, module: nn.Module) -> str:
-    names = [n for n, m in root.named_modules() if m is module] if root is not None else []
-    return names[0] if names and names[0] else type(module).__name__

@@ -1,5 +1,6 @@
 """What would the model's output be if several layers gave these tensors? The whole forward runs."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,10 +14,11 @@ from captum_cnn_ext._engine.backward.batch_norm_of_one_image import one_image_no
 from captum_cnn_ext._engine.judging.arguments import (
     ArgumentError,
     observed_module,
+    root_module,
     runnable,
 )
 from captum_cnn_ext._engine.judging.input_errors import explained
-from captum_cnn_ext._engine.judging.inputs import check_examples
+from captum_cnn_ext._engine.judging.inputs import check_devices, check_examples
 from captum_cnn_ext._engine.replay.batch_rows import Rows
 from captum_cnn_ext._engine.replay.patching import layer_hook
 from captum_cnn_ext._engine.running.forward import copies
@@ -25,8 +27,8 @@ from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext._engine.running.state import state_as_found
 
 
-class JointReplay:
-    """A model with the tensors of several layers recorded, ready to be run with others.
+class RecordedLayers(ABC):
+    """A model with the tensors of layers recorded, ready to be run with others.
 
     Attributes:
         activation: the layers' tensors in the recorded pass, one layer after another; copies.
@@ -41,15 +43,30 @@ class JointReplay:
         additional_forward_args: tuple[Any, ...] = (),
         device_ids: Sequence[int] | None = None,
     ) -> None:
-        forward_func, device_ids = on_one_device(forward_func, device_ids)
+        if isinstance(forward_func, nn.DataParallel):  # one device is enough for what follows
+            forward_func, device_ids = forward_func.module, None
         check_examples(inputs)
         self._forward, self._model = runnable(forward_func), observed_module(forward_func)
+        self._root = root_module(forward_func)
+        check_devices(self._model, inputs)
+        self._sites, self._device_ids = list(sites), device_ids
         self.length = len(inputs[0]) if inputs[0].ndim else 1
         with torch.inference_mode(False):
             self._args = copies((*inputs, *additional_forward_args))
-        with record(
-            forward_func, sites, self._args, need_output=True, device_ids=device_ids
-        ) as run:
+        self._record()
+
+    @abstractmethod
+    def __call__(self, activation: Sequence[Tensor], rows: Tensor | None = None) -> Any:
+        """The model's output when the layers give ``activation``.
+
+        ``rows[i]`` is the recorded example that row i of the activation belongs to; None means
+        the recorded batch itself. Gradients flow from the output to the activation.
+        """
+
+    def _record(self) -> None:
+        """The layers' tensors and the output."""
+        sites, devices = self._sites, self._device_ids
+        with record(self._forward, sites, self._args, need_output=True, device_ids=devices) as run:
             each = [run.activations(i) for i in range(len(sites))]
             self.activation = tuple(t.clone() for tensors in each for t in tensors)
             self.output = run.output
@@ -59,22 +76,18 @@ class JointReplay:
             ]
         self._counts = [len(tensors) for tensors in each]
 
-    def __call__(self, activation: Sequence[Tensor], rows: Tensor | None = None) -> Any:
-        """The model's output when the layers give ``activation``; see ``Replay``."""
-        chosen = Rows.of(rows, self.length)
+    def _run_whole(self, activation: Sequence[Tensor], rows: Rows) -> Any:
         given = iter(activation)
         each = [[next(given) for _ in range(count)] for count in self._counts]
-        args = gathered(self._args, chosen)
+        args = gathered(self._args, rows)
         return run_replaced(self._forward, self._model, self._sites, each, args)
 
 
-def on_one_device(
-    forward_func: Callable[..., Any], device_ids: Sequence[int] | None
-) -> tuple[Callable[..., Any], Sequence[int] | None]:
-    """The module in ``DataParallel``: one device is enough to run what follows a layer."""
-    if isinstance(forward_func, nn.DataParallel):
-        return forward_func.module, None
-    return forward_func, device_ids
+class JointReplay(RecordedLayers):
+    """The whole forward runs, each layer's output replaced by a hook."""
+
+    def __call__(self, activation: Sequence[Tensor], rows: Tensor | None = None) -> Any:
+        return self._run_whole(activation, Rows.of(rows, self.length))
 
 
 def gathered(args: Sequence[Any], rows: Rows) -> list[Any]:
@@ -115,7 +128,7 @@ def run_replaced(
         return [given.clone() for given in activations[i]]  # the network may write into them
 
     with ExitStack() as stack:
-        stack.enter_context(state_as_found(model, [a for a in args if isinstance(a, Tensor)]))
+        stack.enter_context(state_as_found(model, args))
         stack.enter_context(one_image_norms([t for tensors in activations for t in tensors]))
         for i, site in enumerate(sites):
             stack.enter_context(layer_hook(site, partial(give, i)))

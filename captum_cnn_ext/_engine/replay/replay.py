@@ -22,20 +22,16 @@ from torch.utils._pytree import tree_flatten, tree_map
 from captum_cnn_ext._engine.backward.batch_norm_of_one_image import one_image_norms
 from captum_cnn_ext._engine.judging.arguments import (
     ArgumentError,
-    observed_module,
-    root_module,
-    runnable,
 )
 from captum_cnn_ext._engine.judging.input_errors import check_rows, explained
-from captum_cnn_ext._engine.judging.inputs import check_devices, check_examples
+from captum_cnn_ext._engine.nested_tensors import tensors_in
 from captum_cnn_ext._engine.replay.batch_rows import Rows
 from captum_cnn_ext._engine.replay.call_player import CallPlayer, ChangedOrderError
 from captum_cnn_ext._engine.replay.call_recorder import CallRecorder, Script, Slot
-from captum_cnn_ext._engine.replay.joint_replay import gathered, on_one_device, run_replaced
+from captum_cnn_ext._engine.replay.joint_replay import RecordedLayers
 from captum_cnn_ext._engine.replay.patching import layer_hook, patched, unfollowable
 from captum_cnn_ext._engine.replay.peak_memory import Widest
 from captum_cnn_ext._engine.running.forward import copies
-from captum_cnn_ext._engine.running.layer_recording import record
 from captum_cnn_ext._engine.running.layer_sites import Site, warn_last_call
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._engine.to_device import to_device
@@ -46,7 +42,7 @@ _ACCELERATOR_LAYER_BYTES, _ACCELERATOR_BYTES = 512 * 2**20, 2 * 2**30
 _UNSEEN = 16  # times its input: the largest map of a model whose modules cannot be followed
 
 
-class Replay:
+class Replay(RecordedLayers):
     """A model with one forward pass recorded, ready to be run again from one layer on.
 
     Attributes:
@@ -64,32 +60,26 @@ class Replay:
         additional_forward_args: tuple[Any, ...] = (),
         device_ids: Sequence[int] | None = None,
     ) -> None:
-        forward_func, device_ids = on_one_device(forward_func, device_ids)
-        root = root_module(forward_func)
-        check_examples(inputs)
-        model = observed_module(forward_func)
-        check_devices(model, inputs)
-        self._forward, self._root, self._site = runnable(forward_func), root, site
-        self._model = model  # whose state is put back
-        self.length = len(inputs[0]) if inputs[0].ndim else 1
-        with torch.inference_mode(False):
-            self._args = copies((*inputs, *additional_forward_args))
+        self._site = site
         self._script = Script([], [])
-        self._written = False  # the network writes into the layer's tensors
+        self._written = True  # the network writes into the layer's tensors
         self._widest = Widest()
-        self.call = site.call
-        self.full_forward = unfollowable(root)
+        super().__init__(forward_func, [site], inputs, additional_forward_args, device_ids)
+
+    def _record(self) -> None:
+        self.full_forward = unfollowable(self._root)
         if not self.full_forward:
             self._record_script()
         if self.full_forward:
-            self._record_layer(device_ids)
+            super()._record()
+        else:
+            self._counts = [len(self.activation)]
+
+    @property
+    def call(self) -> int | None:
+        return self._sites[0].call
 
     def __call__(self, activation: Sequence[Tensor], rows: Tensor | None = None) -> Any:
-        """The model's output when the layer gives ``activation``.
-
-        ``rows[i]`` is the recorded example that row i of the activation belongs to; None means
-        the recorded batch itself. Gradients flow from the output to the activation.
-        """
         chosen = Rows.of(rows, self.length)
         self._check(activation, chosen)
         groups = chosen.groups()
@@ -113,8 +103,7 @@ class Replay:
         module that runs again."""
         recorded = self._widest.whole if self.full_forward else self._widest.since
         if self.full_forward and not recorded:
-            tensors = self._tensors()
-            recorded = _UNSEEN * max(t.numel() * t.element_size() for t in tensors)
+            recorded = _UNSEEN * max(t.nbytes for t in tensors_in(self._args))
         cpu = self.activation[0].device.type == "cpu"
         layer, most = (
             (_CPU_LAYER_BYTES, _CPU_BYTES)
@@ -159,16 +148,9 @@ class Replay:
                 self._widest.mark()
             return leaves
 
-        tensors = [arg for arg in self._args if isinstance(arg, Tensor)]
-        with (
-            torch.inference_mode(False),
-            torch.no_grad(),
-            state_as_found(self._root, tensors),
-        ):
+        with torch.inference_mode(False), torch.no_grad(), state_as_found(self._root, self._args):
             args = copies(self._args)
-            recorder = CallRecorder(
-                self._root, self._site, [arg for arg in args if isinstance(arg, Tensor)]
-            )
+            recorder = CallRecorder(self._root, self._site, tensors_in(args))
             around = self._widest.watching(recorder.around)
             # in a function mode attention would not take its fused kernel
             attention = any(isinstance(m, nn.MultiheadAttention) for m in self._root.modules())
@@ -182,22 +164,14 @@ class Replay:
             return
         if self._site.call is None and recorder.calls > 1:
             warn_last_call(self._site, recorder.calls)
-        self.call = recorder.calls - 1 if self._site.call is None else self._site.call
+        call = recorder.calls - 1 if self._site.call is None else self._site.call
+        self._sites = [dataclasses.replace(self._site, call=call)]
         self._written = any(
             s.live is not None and s.live._version != s.version for s in layer_slots
         )
         self.activation = tuple(slot.value for slot in layer_slots)
         self._script = recorder.script(self.length)
         self.full_forward = self._script.refusal
-
-    def _record_layer(self, device_ids: Sequence[int] | None) -> None:
-        """The layer's tensors and the output only."""
-        site, inputs = self._site, self._args
-        with record(self._forward, [site], inputs, need_output=True, device_ids=device_ids) as run:
-            self.activation = tuple(t.clone() for t in run.activations(0))
-            self.output = run.output
-            self.call = run.calls(0) - 1 if site.call is None else site.call
-        self._written = True
 
     # --- running again ------------------------------------------------------------------------
 
@@ -228,7 +202,7 @@ class Replay:
             for arg in self._args
         ]
         with (
-            state_as_found(self._root, self._tensors()),
+            state_as_found(self._root, self._args),
             one_image_norms(activation),
             patched(self._root, player.around),
             layer_hook(self._site, replace),
@@ -252,16 +226,8 @@ class Replay:
             return tree_map(lambda *ts: torch.cat(ts), *parts)
         return self._run_whole(activation, rows)
 
-    def _run_whole(self, activation: Sequence[Tensor], rows: Rows) -> Any:
-        site = dataclasses.replace(self._site, call=self.call)
-        args = gathered(self._args, rows)
-        return run_replaced(self._forward, self._model, [site], [activation], args)
-
     def _handed_over(self, activation: Sequence[Tensor]) -> list[Tensor]:
         return [t.clone() if self._written else t for t in activation]
-
-    def _tensors(self) -> list[Tensor]:
-        return [arg for arg in self._args if isinstance(arg, Tensor)]
 
     @staticmethod
     def _by_example(output: Any, rows: int) -> bool:

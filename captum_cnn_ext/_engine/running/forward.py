@@ -32,7 +32,7 @@ def run_model(forward_func: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     tensors = [arg for arg in args if isinstance(arg, Tensor)]
     root = observed_module(forward_func)
     check_devices(root, tensors)
-    with state_as_found(root, tensors, eager=False), one_image_norms(tensors):
+    with state_as_found(root, args, eager=False), one_image_norms(args):
         with explained(root, args):
             output = without_reducer(forward_func)(*args)
     check_rows(root, args, output)

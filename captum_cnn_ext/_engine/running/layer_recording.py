@@ -232,7 +232,7 @@ def record(
         # Copies, so that a model that writes into its input does not change the user's.
         args = copies((*inputs, *format_additional_forward_args(additional_forward_args)))
         leaves = tuple(leaf_of(arg) for arg in args[: len(inputs)]) if from_inputs else ()
-        stack.enter_context(state_as_found(model, [a for a in args if isinstance(a, Tensor)]))
+        stack.enter_context(state_as_found(model, args))
         probes = probes_for(forward_func, sites, args, count=stop_early and not parallel)
         recording = Recording(probes, device_ids or getattr(root, "device_ids", None))
         recording.inputs = leaves

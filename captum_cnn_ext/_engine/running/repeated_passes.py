@@ -81,8 +81,7 @@ def graph_passes(
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         extra = copies(format_additional_forward_args(additional_forward_args))
-        tensors = [value for value in extra if isinstance(value, Tensor)]
-        stack.enter_context(state_as_found(observed_module(forward_func), [like, *tensors]))
+        stack.enter_context(state_as_found(observed_module(forward_func), [like, *extra]))
         expected: list[int | None] | None = None
         writes = False  # whether the model writes in place where autograd refuses it
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +19,11 @@ from captum_cnn_ext._engine.running.put_back import Undo
 
 @contextmanager
 def state_as_found(
-    model: nn.Module | None, tensors: Iterable[Tensor], *, eager: bool = True
+    model: nn.Module | None, values: Iterable[Any], *, eager: bool = True
 ) -> Iterator[None]:
     """Restore torch's random state, whether gradients are on, and the model's buffers at the end.
+
+    Random numbers of an accelerator are those of the devices of the tensors among ``values``.
 
     Modules that were compiled in place (``module.compile()``) run their own code in the block,
     where hooks are called, unless ``eager`` is False.
@@ -28,7 +31,8 @@ def state_as_found(
     A network in evaluation mode costs nothing here. In training mode a forward pass moves running
     statistics and draws dropout masks; both are put back, and a warning says what that means.
     """
-    accelerators = {t.device for t in tensors if t.device.type not in ("cpu", "meta")}
+    devices = {value.device for value in values if isinstance(value, Tensor)}
+    accelerators = {device for device in devices if device.type not in ("cpu", "meta")}
     device_type = next((device.type for device in accelerators), "cuda")
     indices = [device.index or 0 for device in accelerators]
     undo = Undo()

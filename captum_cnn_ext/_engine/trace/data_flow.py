@@ -15,14 +15,12 @@ from captum_cnn_ext._engine.trace.forward_trace import (
     Trace,
     Value,
 )
+from captum_cnn_ext._engine.trace.layer_calls import SAME_VALUES
 from captum_cnn_ext._engine.trace.trace_recorder import trace_of
 
 # what only looks at a tensor in another way is no step of its own
-_PASSED_THROUGH = {
-    *("view", "_unsafe_view", "permute", "transpose", "t", "unsqueeze", "squeeze", "expand"),
-    *("detach", "alias", "clone", "_to_copy", "contiguous", "slice", "select", "split", "chunk"),
-    *("split_with_sizes", "unbind", "lift_fresh", "_reshape_alias"),
-}
+_PASSED_THROUGH = {*SAME_VALUES, "slice", "select", "split", "chunk", "split_with_sizes", "unbind"}
+_PASSED_THROUGH |= {"lift_fresh", "_reshape_alias"}
 
 
 @dataclass

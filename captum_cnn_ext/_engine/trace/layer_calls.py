@@ -33,8 +33,8 @@ ACTIVATIONS = {
 """Names of ATen operations that are activations, and what readers call them."""
 
 _SEEN_THROUGH = ("batch_norm", "layer_norm", "group_norm", "rms_norm", "dropout", "max_pool")
-_SAME_VALUES = {"view", "_unsafe_view", "permute", "transpose", "t", "unsqueeze", "squeeze"}
-_SAME_VALUES |= {"expand", "alias", "detach", "clone", "_to_copy"}
+SAME_VALUES = {"view", "_unsafe_view", "permute", "transpose", "t", "unsqueeze", "squeeze"}
+SAME_VALUES |= {"expand", "alias", "detach", "clone", "_to_copy"}
 _SEEN_THROUGH_MODULES = ("Norm", "Dropout", "DropPath", "Identity")
 
 
@@ -89,7 +89,7 @@ def activations(trace: Trace) -> dict[ModuleCall, str]:
                 serve(calls, label)
                 if event.name == "sigmoid":
                     gates[result] = source
-            elif name in _SAME_VALUES or any(part in name for part in _SEEN_THROUGH):
+            elif name in SAME_VALUES or any(part in name for part in _SEEN_THROUGH):
                 waiting[result] = calls
     return found
 

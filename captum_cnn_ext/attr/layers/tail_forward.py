@@ -19,7 +19,7 @@ from captum_cnn_ext._engine.judging.captum_compat import format_additional_forwa
 from captum_cnn_ext._engine.judging.inputs import as_tensors
 from captum_cnn_ext._engine.judging.outputs import OutputError, output_tensor
 from captum_cnn_ext._engine.nested_tensors import tensors_of_output
-from captum_cnn_ext._engine.replay.joint_replay import JointReplay
+from captum_cnn_ext._engine.replay.joint_replay import JointReplay, RecordedLayers
 from captum_cnn_ext._engine.replay.replay import Replay
 from captum_cnn_ext._engine.running.layer_sites import layer_sites
 from captum_cnn_ext.attr.argument_docs import Documented
@@ -85,7 +85,7 @@ class TailForward(Documented):
         self._name = ", ".join(site.name for site in sites)
         tensors = as_tensors(inputs)
         extra = format_additional_forward_args(additional_forward_args)
-        self._replay: Replay | JointReplay = (
+        self._replay: RecordedLayers = (
             Replay(forward_func, sites[0], tensors, extra, device_ids)
             if len(sites) == 1
             else JointReplay(forward_func, sites, tensors, extra, device_ids)

@@ -17,6 +17,7 @@ from captum_cnn_ext._engine.incremental.replaced_inputs import (
     mixes,
     window_tile,
 )
+from captum_cnn_ext._engine.incremental.tiles import channels_last
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.captum_compat import TargetType
 from captum_cnn_ext._engine.judging.targets import select_score
@@ -152,7 +153,7 @@ class WindowLosses:
                 return example.scores(recorded.changed(place, tile))
             replaced = torch.where(grid.masks(chosen, image.device), blank, image)
             try:
-                found = example.run(place, _channels_last(replaced))
+                found = example.run(place, channels_last(replaced))
             except Exception as error:
                 if out_of_memory(error):
                     raise
@@ -211,7 +212,3 @@ def _is_worth_recording(tensor: Tensor, grid: Grid) -> bool:
 
 class _OfTheBatch(Exception):
     """The forward does not give a row of its output for each row that it is given."""
-
-
-def _channels_last(tensor: Tensor) -> Tensor:
-    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
