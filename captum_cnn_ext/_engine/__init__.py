@@ -6,6 +6,7 @@
 * `replay`: what if a layer gave something else; `incremental`: what if a part of the input changed.
 * `backward`: rules on the way back, and why a gradient is missing.
 
-Beside them `whole_files` (written whole or not at all), `to_device` (numbers on their way to a
-device) and `one_line_repr` (a result in one line).
+Beside them `nested_tensors` (the tensors in what modules get and give), `whole_files` (written
+whole or not at all), `to_device` (numbers on their way to a device) and `one_line_repr` (a result
+in one line).
 """

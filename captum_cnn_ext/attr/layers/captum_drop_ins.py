@@ -13,7 +13,6 @@ from captum.attr import LayerFeatureAblation as CaptumLayerFeatureAblation
 from captum.attr import LayerIntegratedGradients as CaptumLayerIntegratedGradients
 from torch import Tensor
 
-from captum_cnn_ext._engine.backward.saved_tensors import tensors_in
 from captum_cnn_ext._engine.judging.arguments import Layer, choose, find_layers
 from captum_cnn_ext._engine.judging.captum_compat import (
     QUADRATURES,
@@ -25,6 +24,7 @@ from captum_cnn_ext._engine.judging.captum_compat import (
 from captum_cnn_ext._engine.judging.inputs import as_baselines, as_tensors
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.targets import as_target, select_score
+from captum_cnn_ext._engine.nested_tensors import tensors_in
 from captum_cnn_ext._engine.running.batching import (
     Chunk,
     captums_form,
