@@ -274,6 +274,15 @@ METRICS = {
     "as_maps": lambda m, x, a: metrics.as_maps(a, x),
     "average_drop": lambda m, x, a: metrics.average_drop(m, x, a, 1),
     "bootstrap": lambda m, x, a: metrics.bootstrap(a.mean((1, 2, 3)), resamples=50),
+    "box_hit": lambda m, x, a: [
+        metrics.box_hit(evidence.regions(a, "maximum", size=12), [x[0, 0, :1, :4]] * 2).tolist(),
+        x,
+    ],
+    "box_iou": lambda m, x, a: metrics.box_iou(x[0, 0, :, :4].cumsum(1), x[1, 0, :, :4].cumsum(1)),
+    "max_box_acc": lambda m, x, a: [
+        metrics.max_box_acc(a, x.new_tensor([[0, 0, 5, 5], [3, 3, 9, 9]]), x, thresholds=5).score,
+        x,
+    ],
     "box_masks": lambda m, x, a: metrics.energy_in_box(a, _boxes(x), x),
     "confidence": lambda m, x, a: metrics.confidence(m, x, a, 1, blank="blur"),
     "deletion": lambda m, x, a: metrics.deletion(m, x, a, 1, steps=4),
@@ -445,6 +454,7 @@ EVIDENCE = {  # facts for people, on the CPU
     "receptive_field": lambda m, x: evidence.receptive_field(m, "block", (3, 16, 20)),
     "receptive_fields": lambda m, x: evidence.receptive_fields(m, (3, 16, 20)),
     "top_patches": lambda m, x: evidence.top_patches(m, "block", list(photos(5)), k=2),
+    "regions": lambda m, x: evidence.regions(x, "maximum"),
     "tensorboard_graph": _tensorboard,
 }
 EVIDENCE_THERE = {

@@ -20,6 +20,7 @@ from captum_cnn_ext.evidence.receptive_field import (
     receptive_fields,
 )
 from captum_cnn_ext.evidence.record_result import ImageRecords
+from captum_cnn_ext.evidence.regions import Region, regions
 from captum_cnn_ext.evidence.representation_similarity import linear_cka
 from captum_cnn_ext.evidence.structure import layer_table
 from captum_cnn_ext.evidence.top_patches import top_patches
@@ -36,6 +37,7 @@ __all__ = [
     "ModelGraph",
     "ReceptiveField",
     "Recheck",
+    "Region",
     "TopPatches",
     "Turn",
     "activation_similarity",
@@ -47,6 +49,7 @@ __all__ = [
     "model_graph",
     "receptive_field",
     "receptive_fields",
+    "regions",
     "tensorboard_graph",
     "top_patches",
 ]

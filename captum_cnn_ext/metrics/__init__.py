@@ -4,6 +4,12 @@ from captum.metrics import infidelity, sensitivity_max
 
 from captum_cnn_ext.metrics.agreement import agreement, rank_correlation
 from captum_cnn_ext.metrics.arcc import Arcc, arcc
+from captum_cnn_ext.metrics.box_accuracy import (
+    BoxAccuracy,
+    box_hit,
+    box_iou,
+    max_box_acc,
+)
 from captum_cnn_ext.metrics.confidence import (
     Confidence,
     average_drop,
@@ -34,6 +40,7 @@ from captum_cnn_ext.metrics.statistics import (
 
 __all__ = [
     "Arcc",
+    "BoxAccuracy",
     "Confidence",
     "Curve",
     "Interval",
@@ -44,6 +51,8 @@ __all__ = [
     "as_maps",
     "average_drop",
     "bootstrap",
+    "box_hit",
+    "box_iou",
     "box_masks",
     "confidence",
     "deletion",
@@ -56,6 +65,7 @@ __all__ = [
     "insertion",
     "insertion_and_deletion",
     "mask_iou",
+    "max_box_acc",
     "parameter_randomization",
     "patch_drops",
     "pointing_game",
