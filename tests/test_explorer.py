@@ -220,7 +220,9 @@ def test_no_offered_method_draws_from_the_random_state_that_threads_share(sessio
         return not torch.equal(*maps)
 
     joining = ("LayerRefineCam", "LayerPolyCam")
-    fitting = [name for name in session.methods if name != "LayerCam"]  # wants the last layer
+    # CAM wants the last layer; masks come from a generator of their own
+    other = ("LayerCam", "Rise")
+    fitting = [name for name in session.methods if name not in other]
     assert len(fitting) > 25
     assert [name for name in fitting if depends_on_it(name)] == []
     assert depends_on_it("NoiseTunnel(LayerHiResCam)")  # which is why it is not offered
@@ -423,15 +425,6 @@ def test_looks_of_a_reconstruction():
     norm = np.asarray(drawing.reconstruction_picture(picture, "norm"))
     assert norm[at, at].tolist() == [0, 0, 0]
     assert norm[5 * step + at, 5 * step + at].tolist() == [255, 255, 255]
-
-
-def test_blurring_is_torchvisions():
-    from torchvision.transforms.functional import gaussian_blur
-
-    values = torch.rand(1, 40, 40)
-    ours, theirs = drawing.blurred(values), gaussian_blur(values, 25, 4.0)
-    inside = (slice(None), slice(12, -12), slice(12, -12))  # borders differ
-    torch.testing.assert_close(ours[inside], theirs[inside])
 
 
 # --- what is shown ------------------------------------------------------------------------------

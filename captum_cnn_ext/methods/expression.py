@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,8 +13,9 @@ LONGEST = 88  # characters of a list on one line
 class Expression:
     """A piece of Python whose names get their values later.
 
-    Attributes, calls, items and products of an expression are expressions. Values in it print as
-    their ``repr``, so that a text from outside, such as a layer's name, stays a text.
+    Attributes, calls, items, products, differences and powers of an expression are expressions.
+    Values in it print as their ``repr``, so that a text from outside, such as a layer's name,
+    stays a text.
 
     Example::
 
@@ -60,11 +62,21 @@ class Expression:
             f"{self._text}[{places}]", lambda names: self._value(names)[key], self._imports
         )
 
-    def __mul__(self, factor: float) -> Expression:
+    def __mul__(self, other: Any) -> Expression:
+        return self._with("*", operator.mul, other)
+
+    def __sub__(self, other: Any) -> Expression:
+        return self._with("-", operator.sub, other)
+
+    def __pow__(self, other: Any) -> Expression:
+        return self._with("**", operator.pow, other)
+
+    def _with(self, sign: str, operation: Callable[[Any, Any], Any], other: Any) -> Expression:
+        right = _expression(other)
         return Expression(
-            f"({self._text} * {factor!r})",
-            lambda names: self._value(names) * factor,
-            self._imports,
+            f"({self._text} {sign} {right._text})",
+            lambda names: operation(self._value(names), right._value(names)),
+            self._imports | right._imports,
         )
 
     __iter__ = None
@@ -100,10 +112,19 @@ class Script:
         return variable(name)
 
     @property
+    def imports(self) -> list[str]:
+        """What the lines need, as lines of Python."""
+        return sorted(frozenset[str]().union(*(value._imports for _, value in self._lines)))
+
+    @property
+    def lines(self) -> list[str]:
+        """The assignments as Python."""
+        return [f"{name} = {value._text}" for name, value in self._lines]
+
+    @property
     def code(self) -> str:
-        """The lines as Python: imports, then the assignments."""
-        imports = frozenset[str]().union(*(value._imports for _, value in self._lines))
-        return "\n".join([*sorted(imports), *(f"{name} = {v._text}" for name, v in self._lines)])
+        """Imports, then the assignments."""
+        return "\n".join([*self.imports, *self.lines])
 
     def run(self, **names: Any) -> dict[str, Any]:
         """All names with their values; a line whose name has a value already is not run again."""

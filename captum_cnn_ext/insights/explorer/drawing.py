@@ -15,14 +15,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captum_cnn_ext._engine.judging.arguments import choose
+from captum_cnn_ext.insights.explorer.computing.library_calls import blurred, length
 from captum_cnn_ext.insights.pictures import overlaid
+from captum_cnn_ext.methods.expression import evaluate, variable
 from captum_cnn_ext.render import to_rgb
 
 TILE = 96  # most pixels of a tile's side
 PANEL = 448  # pixels of a panel's longer side
 SCALES = ("map", "layer")
 LOOKS = ("color", "grey", "norm", "blurred norm")
-BLUR = 4.0  # standard deviation in pixels of the blurred norm
 OUTSIDE = 0.005  # of a reconstruction's values, beyond full black or white
 DPI = 100
 
@@ -85,21 +86,14 @@ def reconstruction_picture(picture: Tensor, look: str = "color") -> Image.Image:
         full = float(moved.quantile(1 - OUTSIDE)) if 0 < moved.numel() < 2**24 else 1.0
         shown = (0.5 + values / (2 * full)).clamp(0, 1)
     else:
-        values = values.norm(dim=0, keepdim=True)
-        values = blurred(values) if look == "blurred norm" else values
+        pictures = variable("pictures")
+        drawn = length(pictures)
+        if look == "blurred norm":
+            drawn = blurred(drawn, min(values.shape[1:]))
+        values = evaluate(drawn, pictures=values[None])
         shown = values / values.max().clamp_min(1e-30)
     shown = shown.expand(3, -1, -1) if len(shown) == 1 else shown
     return enlarged(_as_image(to_rgb(shown)))
-
-
-def blurred(values: Tensor, sigma: float = BLUR) -> Tensor:
-    """(C, H, W) under a Gaussian, borders continued."""
-    radius = int(3 * sigma)
-    line = torch.arange(-radius, radius + 1, dtype=values.dtype, device=values.device)
-    kernel = (-(line**2) / (2 * sigma**2)).exp()
-    kernel = (kernel / kernel.sum()).reshape(1, 1, 1, -1)
-    padded = F.pad(values[:, None], (radius,) * 4, mode="replicate")
-    return F.conv2d(F.conv2d(padded, kernel), kernel.mT)[:, 0]
 
 
 def photo_panel(image: Tensor, **scale: Any) -> Image.Image:

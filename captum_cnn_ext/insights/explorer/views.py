@@ -150,7 +150,7 @@ class Views:
         subject, inputs = self.session.subject, self.session.inputs(photo)
         own = self.session.maps(photo, unit.layer)[unit.channel]
         own = own.expand(1, 1) if own.ndim == 0 else own
-        sign = "all" if bool((own < 0).any()) else "positive"
+        sign = self.session.sign(photo, unit)
         return drawing.heat_panel(inputs[0], own, sign, mean=subject.mean, std=subject.std)
 
     def reconstruction(

@@ -46,6 +46,11 @@ class ExploredLayer:
         """The shape in words."""
         return "×".join(map(str, self.shape))
 
+    @property
+    def last_call(self) -> int | None:
+        """The number of its last call, where it has several."""
+        return self.calls - 1 if self.calls > 1 else None
+
 
 def explored_layers(model: nn.Module, image: Tensor) -> list[ExploredLayer]:
     """The layers that give maps or single units, in the order in which they run.

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose, nearest
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.running.forward import run_forward
-from captum_cnn_ext.attr import DeconvNet, LayerFeatureMaps, suggest_layers
+from captum_cnn_ext.attr import suggest_layers
 from captum_cnn_ext.attr.layers.reshape_transform import channel_maps
 from captum_cnn_ext.evidence import TopPatches
 from captum_cnn_ext.insights.audited_model import AuditedModel, ClassNames, audited_model
-from captum_cnn_ext.insights.comparison import Comparison, compare
+from captum_cnn_ext.insights.comparison import Comparison
+from captum_cnn_ext.insights.explorer.computing import library_calls
 from captum_cnn_ext.insights.explorer.computing.answer_cache import AnswerCache
 from captum_cnn_ext.insights.explorer.computing.listing import ExploredLayer, explored_layers
 from captum_cnn_ext.insights.explorer.computing.questions_and_answers import (
@@ -29,11 +30,11 @@ from captum_cnn_ext.insights.explorer.computing.questions_and_answers import (
     UnitFacts,
 )
 from captum_cnn_ext.insights.explorer.computing.synthesized_units import PatternStore
-from captum_cnn_ext.insights.explorer.computing.unit_gradients import unit_gradients
 from captum_cnn_ext.insights.inputs import Preprocess, read_photos
 from captum_cnn_ext.insights.predictions import predicted
 from captum_cnn_ext.insights.reconstructing import saturates
 from captum_cnn_ext.methods import CONTROL, NO_MAP, known_methods
+from captum_cnn_ext.methods.expression import Expression, evaluate, variable
 from captum_cnn_ext.models import LoadedModel
 
 SORTS = ("max", "index")
@@ -160,25 +161,36 @@ class ExplorerSession:
 
     def maps(self, photo: Photo, layer: str) -> Tensor:
         """The feature maps of a layer for an image, (C, H, W), or (C,) of single units."""
-        last = self.layer(layer).calls - 1
+        call = library_calls.feature_maps(self.layer(layer))
 
         def read() -> Tensor:
             inputs = self.inputs(photo)
-            found = LayerFeatureMaps(self.model, layer).attribute(inputs, call=last)
+            found: Tensor = evaluate(call, model=self.model, x=inputs)
             return channel_maps(found, (inputs,), layer, None)[0]
 
         return self._kept.once(("maps", photo, layer), read)
 
     def gradients(self, photo: Photo, layer: str, origin: Unit) -> Tensor:
         """The gradient of a frozen unit at a layer before it, (C, H, W) or (C,)."""
-        call, origin_call = self.layer(layer).calls - 1, self.layer(origin.layer).calls - 1
-        where = (layer, origin.layer, origin.channel)
-        return self._kept.once(
-            ("gradients", photo, layer, origin),
-            lambda: unit_gradients(
-                self.model, self.inputs(photo), *where, call=call, origin_call=origin_call
-            )[0],
-        )
+        ends = self.layer(layer), self.layer(origin.layer)
+        call = library_calls.gradients(*ends, origin.channel)
+
+        def read() -> Tensor:
+            found: Tensor = evaluate(call, model=self.model, x=self.inputs(photo))
+            return found[0]
+
+        return self._kept.once(("gradients", photo, layer, origin), read)
+
+    def reconstruction_call(self, unit: Unit, rule: str, seed: str) -> Expression:
+        """The call that takes a unit back to pixels."""
+        at_input = saturates(self.model, unit.layer)
+        at = self.layer(unit.layer)
+        return library_calls.reconstructions(at, unit.channel, rule, seed, at_input)
+
+    def sign(self, photo: Photo, unit: Unit) -> str:
+        """Which values of a unit's map a picture of it shows."""
+        own = self._checked(self.maps(photo, unit.layer), unit)[unit.channel]
+        return "all" if bool((own < 0).any()) else "positive"
 
     def order(self, maps: Tensor, sort: str) -> list[int]:
         """Channels of maps (C, ...) in the order in which a grid shows them.
@@ -219,14 +231,9 @@ class ExplorerSession:
             ArgumentError: no such channel, rule or seed.
         """
         self._checked(self.maps(photo, unit.layer), unit)
-        found = DeconvNet(self.model, unit.layer).reconstruct(
-            self.inputs(photo),
-            channels=unit.channel,
-            rule=choose("rule", rule, RULES),
-            seed=choose("seed", seed, SEEDS),
-            attribute_to_neuron_input=saturates(self.model, unit.layer),
-            call=self.layer(unit.layer).calls - 1,
-        )
+        how = choose("rule", rule, RULES), choose("seed", seed, SEEDS)
+        call = self.reconstruction_call(unit, *how)
+        found = evaluate(call, model=self.model, x=self.inputs(photo))
         remark = ""
         if rule == "deconvnet" and not found.coverage.switches:
             remark = (
@@ -277,14 +284,14 @@ class ExplorerSession:
         pictures = {photo.name: photo.seen for photo in photos}
         if len(pictures) < len(photos):
             raise ArgumentError("photos: two have one name")
+        names = variable("class_names")
         for name in methods:
             try:
-                found = compare(
-                    self.model,
-                    pictures,
-                    [name],
-                    layers=layer,
-                    target=target,
+                call = library_calls.explanation([name], layer, target, class_names=names)
+                found = evaluate(
+                    call,
+                    model=self.model,
+                    pictures=pictures,
                     preprocess=self.subject.preprocess,
                     class_names=self.subject.class_names,
                 )
@@ -295,8 +302,8 @@ class ExplorerSession:
 
     def differences(self, first: Photo, second: Photo, layer: str) -> list[tuple[int, float]]:
         """Channels that two images excite most differently: number, distance of their maps."""
-        apart = self.maps(first, layer) - self.maps(second, layer)
-        distance = apart.flatten(1).norm(dim=1)
+        both = library_calls.apart(variable("one"), variable("other"))
+        distance = evaluate(both, one=self.maps(first, layer), other=self.maps(second, layer))
         best = distance.sort(descending=True, stable=True)
         return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
 

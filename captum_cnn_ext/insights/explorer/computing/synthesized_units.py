@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,9 @@ from torch import nn
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.whole_files import write_whole
 from captum_cnn_ext.evidence.patch_files import fingerprint
-from captum_cnn_ext.synthesis import Channel, Step, maximize
+from captum_cnn_ext.insights.explorer.computing.library_calls import synthesis
+from captum_cnn_ext.methods.expression import Expression, evaluate, variable
+from captum_cnn_ext.synthesis import Step
 
 RECIPES = ("transferable", "lucid", "yosinski", "chollet", "maco")
 VERSION = 1
@@ -45,6 +48,10 @@ class PatternSettings:
     steps: int | None = 64
     size: int = 128
     seed: int = 0
+
+    def call(self, **more: Any) -> Expression:
+        """The call that makes the image."""
+        return synthesis(**asdict(self), **more)
 
 
 class PatternStore:
@@ -121,17 +128,8 @@ class PatternStore:
         def tell(step: Step) -> None:
             on_step(step.index + 1, step.total)
 
-        found = maximize(
-            self.model,
-            Channel(settings.layer, settings.channel),
-            settings.size,
-            recipe=settings.recipe,
-            steps=settings.steps,
-            mean=self.mean,
-            std=self.std,
-            seed=settings.seed,
-            callbacks=[tell],
-        )
+        call = settings.call(callbacks=[variable("tell")])
+        found = evaluate(call, model=self.model, mean=self.mean, std=self.std, tell=tell)
         values = found.images[0].clamp(0, 1).mul(255).round().to(torch.uint8)
         pixels = values.expand(3, -1, -1).movedim(0, -1).cpu().numpy()
         picture, value = Image.fromarray(np.ascontiguousarray(pixels)), float(found.values[0])
