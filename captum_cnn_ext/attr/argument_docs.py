@@ -24,7 +24,8 @@ class Documented:
         layer: a module of the model, its dotted name, or a list of these.
         device_ids: the replicas' devices, where ``forward_func`` runs a ``DataParallel`` model.
         inputs: one tensor (N, ...) or a tuple of them; not modified.
-        target: what is explained, in any of Captum's forms (int, tuple, tensor, list).
+        target: what is explained, in any of Captum's forms (int, tuple, tensor, list), or a
+            function of the model's output, as those of `captum_cnn_ext.targets` are.
         additional_forward_args: further arguments of the model.
         baselines: inputs that stand for absence: a number, or a tensor that broadcasts to the
             input; a tuple of these for a tuple of inputs; None is 0.

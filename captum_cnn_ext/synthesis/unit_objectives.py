@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.arguments import Layer as AnyLayer
 from captum_cnn_ext._engine.judging.captum_compat import TargetType
+from captum_cnn_ext._engine.judging.output_targets import is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.targets import as_target, select_score
 from captum_cnn_ext._numbers import as_count, as_indices, whole
@@ -154,7 +156,8 @@ def Target(
     arXiv:1312.6034.
 
     Args:
-        target: in any of Captum's forms; a list or a tensor (N,) has a class for each image.
+        target: in any of Captum's forms, a list or a tensor (N,) has a class for each image; or a
+            function of the model's output, as those of `captum_cnn_ext.targets` are.
         layer: take the scores from this layer's output instead of the model's.
         batch: as in :func:`Channel`.
 
@@ -170,15 +173,17 @@ def Target(
     place = None if layer is None else Place(module_or_name(layer))
     target = as_target(target)
 
-    def output(view: View) -> Tensor:
-        return output_tensor(view.output) if place is None else view.at(place)
+    def output(view: View) -> Any:
+        if place is not None:
+            return view.at(place)
+        return view.output if is_function(target) else output_tensor(view.output)
 
     def score(view: View) -> Tensor:
         return select_score(output(view), target)
 
     def check(view: View) -> None:
         scores = output(view)
-        if scores.ndim == 2 and _are_probabilities(scores.detach()):
+        if not is_function(target) and scores.ndim == 2 and _are_probabilities(scores.detach()):
             warnings.warn(
                 f"target={target!r}: the scores are probabilities (every row of them is positive "
                 "and sums to 1). Maximise the logits: name the layer before the softmax, "

@@ -41,9 +41,10 @@ class Incremental:
         one: its tensor arguments for one example, each with one row.
         two: the same for two rows, with other values: the tape is compared with the model there.
         arguments: from these tensors to the positional arguments of ``forward_func``.
+        read: from the model's output to the tensor that the tape ends with.
 
     Attributes:
-        outputs: the model's own output for ``two``.
+        outputs: the model's own output for ``two``, as it is read.
 
     Raises:
         Refusal: the model cannot be run from a tape.
@@ -55,6 +56,7 @@ class Incremental:
         one: Sequence[Tensor],
         two: Sequence[Tensor],
         arguments: Callable[[Sequence[Tensor]], tuple[Any, ...]],
+        read: Callable[[Any], Tensor] = output_tensor,
     ) -> None:
         root = root_module(forward_func)
         if why := unfollowable(root) if root is not None else "":
@@ -64,7 +66,7 @@ class Incremental:
         function, numbers = runnable(forward_func), random_state()
         with torch.no_grad(), state_as_found(root, one):
             tape, _, self.outputs = record_tape(
-                lambda *tensors: output_tensor(function(*arguments(tensors))),
+                lambda *tensors: read(function(*arguments(tensors))),
                 [tensor.clone() for tensor in one],
                 [tensor.clone() for tensor in two],
             )

@@ -1,6 +1,7 @@
 """Scores of a model with parts of its input replaced: through the tape, or by running it."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ from captum_cnn_ext._engine.incremental.changed_pass import Incremental
 from captum_cnn_ext._engine.incremental.operation_tape import Refusal
 from captum_cnn_ext._engine.incremental.tiles import Span, Tile, cut
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.output_targets import is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.targets import as_target, select_score
 from captum_cnn_ext._engine.running.batching import choices_of, rows_of
-from captum_cnn_ext._engine.running.forward import run_forward
+from captum_cnn_ext._engine.running.forward import fixed_by_run, run_model
 from captum_cnn_ext._engine.to_device import to_device
 
 # Deviation of the tape's output from the model's, in units of rounding of its largest value, that
@@ -64,6 +66,7 @@ class Example:
         by_row = [isinstance(v, Tensor) and v.shape[:1] == (length,) for v in values]
         parts = [rows_of(v, rows, length) for v in values]
         own = choices_of(as_target(target), rows, length)
+        own = fixed_by_run(own, forward_func, parts)
         own = own[0] if isinstance(own, list) and len(own) == 1 else own
         return cls(
             forward_func, parts[: len(inputs)], parts[len(inputs) :], own, by_row, probability
@@ -88,10 +91,12 @@ class Example:
             replaced if i == place else row.expand(count, *row.shape[1:]).clone()
             for i, row in enumerate(self.rows())
         ]
-        return self.scores(run_forward(self.forward_func, self.arguments(rows)))
+        return self.scores(run_model(self.forward_func, self.arguments(rows)))
 
     def scores(self, output: Any) -> Tensor:
         """What the target selects, wide enough for differences."""
+        if is_function(self.target):
+            return _wide(select_score(output, self.target))
         output = output_tensor(output)
         if self.probability:
             if output.ndim != 2 or output.shape[1] < 2:
@@ -100,8 +105,16 @@ class Example:
                     "(N, classes); pass score='logit' to take it as it is"
                 )
             output = output.softmax(1)
-        score = select_score(output, self.target)
-        return score.to(torch.promote_types(score.dtype, torch.float32))
+        return _wide(select_score(output, self.target))
+
+    def of_tape(self, output: Tensor) -> Tensor:
+        """The same from the end of a tape, which is the score itself where the target is a
+        function of the model's output."""
+        return _wide(output) if is_function(self.target) else self.scores(output)
+
+
+def _wide(score: Tensor) -> Tensor:
+    return score.to(torch.promote_types(score.dtype, torch.float32))
 
 
 def incremental_model(example: Example, place: int, replaced: Tensor) -> Incremental:
@@ -113,7 +126,8 @@ def incremental_model(example: Example, place: int, replaced: Tensor) -> Increme
     one = example.rows()
     two = [row.expand(2, *row.shape[1:]).clone() for row in one]
     two[place] = replaced
-    return Incremental(example.forward_func, one, two, example.arguments)
+    read = partial(select_score, target=example.target) if is_function(example.target) else None
+    return Incremental(example.forward_func, one, two, example.arguments, read or output_tensor)
 
 
 def faint(image: Tensor, blank: Tensor) -> Tensor:

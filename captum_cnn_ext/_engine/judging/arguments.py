@@ -6,6 +6,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from captum_cnn_ext._engine.judging.output_targets import ScoredModel
 from captum_cnn_ext._engine.judging.wrapped_module import wrapped_modules
 from captum_cnn_ext._engine.running.graph_nodes import NodeLayer, node_layer
 from captum_cnn_ext.errors import ArgumentError as ArgumentError
@@ -24,6 +25,8 @@ def root_module(forward_func: Callable[..., Any]) -> nn.Module | None:
     """
     owner = getattr(forward_func, "__self__", forward_func)
     owner = without_reducer(getattr(owner, "_orig_mod", owner))
+    if isinstance(owner, ScoredModel):
+        return observed_module(owner.model)
     return owner if isinstance(owner, nn.Module) else None
 
 

@@ -45,10 +45,19 @@ def as_detections(output: Any, parameter: str = "forward_func") -> list[Detectio
         ArgumentError: it has another form.
     """
     if isinstance(output, Mapping):
-        output = [output]
+        output = _by_example(output)
     if not isinstance(output, Sequence) or not all(isinstance(each, Mapping) for each in output):
         raise ArgumentError(f"{parameter}: {_EXPECTED}; got {type(output).__name__}")
     return [_detections(each, parameter) for each in output]
+
+
+def _by_example(output: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """One dictionary for all examples, boxes (N, K, 4), or for one example, as one for each."""
+    boxes = output.get("boxes")
+    if not isinstance(boxes, Tensor) or boxes.ndim != 3:
+        return [output]
+    alike = {k: v for k, v in output.items() if isinstance(v, Tensor) and v.ndim > 1}
+    return [{k: v[n] for k, v in alike.items()} for n in range(len(boxes))]
 
 
 def _detections(found: Mapping[str, Any], parameter: str) -> Detections:

@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +13,15 @@ from torch import Tensor
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, TargetError
 from captum_cnn_ext._engine.judging.captum_compat import select_targets
 from captum_cnn_ext._engine.judging.inputs import as_tensors
+from captum_cnn_ext._engine.judging.output_targets import called, check_length, is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 
 
 def as_target(target: Any) -> Any:
     """A target as Captum takes it: None, an int, a tuple, a tensor (N,), a list of ints or tuples.
 
-    Besides these, NumPy's integers and arrays are taken, and one column, (N, 1).
+    Besides these, NumPy's integers and arrays are taken, one column, (N, 1), and functions of the
+    model's output, such as those of `captum_cnn_ext.targets`.
 
     Raises:
         TargetError: numbers that are no integers, or an array of several dimensions.
@@ -43,16 +46,22 @@ def as_target(target: Any) -> Any:
 
 
 def _element(value: Any, name: str) -> Any:
-    """One example's target: an int, or a tuple of indices."""
+    """One example's target: an int, a tuple of indices, or a function of the output."""
+    if callable(value) and not isinstance(value, type):
+        return value
     if isinstance(value, tuple):
-        return tuple(operator.index(v) if hasattr(v, "__index__") else v for v in value)
-    try:
-        return operator.index(value)
-    except TypeError as error:
-        raise TargetError(
-            f"{name}={value!r}: expected an integer, or a tuple of integers where the output has "
-            "several dimensions"
-        ) from error
+        return tuple(_index(v, name) if hasattr(v, "__index__") else v for v in value)
+    return _index(value, name)
+
+
+def _index(value: Any, name: str) -> int:
+    if not isinstance(value, (bool, np.bool_)):
+        with suppress(TypeError):
+            return operator.index(value)
+    raise TargetError(
+        f"{name}={value!r}: expected an integer, a tuple of integers where the output has several "
+        "dimensions, or a function of the output, such as captum_cnn_ext.targets.Boxes(0)"
+    )
 
 
 def select_score(output: Any, target: Any) -> Tensor:
@@ -64,7 +73,10 @@ def select_score(output: Any, target: Any) -> Tensor:
         OutputError: which tensor of the output holds the scores is not certain.
         TargetError: the output has no such target, or the target leaves more than one score.
     """
-    output, target = output_tensor(output), as_target(target)
+    target = as_target(target)
+    if is_function(target):
+        return _of_functions(output, target)
+    output = output_tensor(output)
     if isinstance(target, Tensor):
         target = target.to(output.device)
     _check_range(output, target)
@@ -73,7 +85,8 @@ def select_score(output: Any, target: Any) -> Tensor:
     except (AssertionError, IndexError, RuntimeError, TypeError) as error:
         raise TargetError(
             f"target={target!r}: cannot be taken from the model's output of shape "
-            f"{tuple(output.shape)} ({error})"
+            f"{tuple(output.shape)}; expected one class index where that is (N, classes), or a "
+            "tuple with one index for each dimension after the batch"
         ) from error
     if score.numel() != (score.shape[0] if score.ndim else 1):
         raise TargetError(
@@ -85,8 +98,30 @@ def select_score(output: Any, target: Any) -> Tensor:
     return score.reshape(-1)
 
 
+def refuse_function(target: Any, why: str) -> None:
+    """Refuse a function of the output where only a class will do."""
+    if is_function(target):
+        raise TargetError(
+            f"target={target!r}: {why}, so a function of the output will not do; "
+            "expected class indices"
+        )
+
+
+def _of_functions(output: Any, target: Any) -> Tensor:
+    """Each example's score by its own function of the output; a list of one is for all."""
+    each = target if isinstance(target, list) else [target]
+    found = {id(t): called(t, output) if callable(t) else select_score(output, t) for t in each}
+    first = found[id(each[0])]
+    if len(each) == 1:
+        return first
+    check_length(each, len(first))
+    return torch.stack([found[id(t)][n] for n, t in enumerate(each)]) if len(found) > 1 else first
+
+
 def _check_range(output: Tensor, target: Any) -> None:
     """Refuse class indices the output does not have; on CUDA an index error would be fatal."""
+    if isinstance(target, list) or (isinstance(target, Tensor) and target.numel() > 1):
+        check_length(target, output.shape[0] if output.ndim else 1)
     if isinstance(target, Tensor):
         indices = target.reshape(-1).tolist()
     elif isinstance(target, int):

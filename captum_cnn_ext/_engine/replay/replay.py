@@ -231,6 +231,11 @@ class Replay(RecordedLayers):
 
     @staticmethod
     def _by_example(output: Any, rows: int) -> bool:
-        """Whether everything in an output has one row for each example."""
+        """Whether everything in an output has one row for each example.
+
+        A list of dictionaries, as detectors give, has an entry for each example instead.
+        """
+        if isinstance(output, (list, tuple)) and not all(isinstance(o, Tensor) for o in output):
+            return False
         leaves = tree_flatten(output)[0]
         return all(isinstance(leaf, Tensor) and leaf.shape[:1] == (rows,) for leaf in leaves)

@@ -3,12 +3,18 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.backward.batch_norm_of_one_image import one_image_norms
 from captum_cnn_ext._engine.judging.arguments import observed_module, without_reducer
 from captum_cnn_ext._engine.judging.input_errors import check_rows, explained
 from captum_cnn_ext._engine.judging.inputs import check_devices
+from captum_cnn_ext._engine.judging.output_targets import (
+    fixed_target,
+    is_function,
+    needs_fixing,
+)
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.running.state import state_as_found
 
@@ -37,3 +43,16 @@ def run_model(forward_func: Callable[..., Any], args: tuple[Any, ...]) -> Any:
             output = without_reducer(forward_func)(*args)
     check_rows(root, args, output)
     return output
+
+
+def run_for(target: Any, forward_func: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """The output that a target is taken from: the tensor of scores in it for a class index."""
+    return (run_model if is_function(target) else run_forward)(forward_func, args)
+
+
+def fixed_by_run(target: Any, forward_func: Callable[..., Any], args: Iterable[Any]) -> Any:
+    """`fixed_target` by a forward pass of its own, where the target needs one."""
+    if not needs_fixing(target):
+        return target
+    with torch.inference_mode(False), torch.no_grad():
+        return fixed_target(target, run_model(forward_func, copies(args)))

@@ -3,6 +3,7 @@
 Letters: n examples, k channels, p positions; A = activations, y = the target's score.
 """
 
+import dataclasses
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from torch import Tensor
 from captum_cnn_ext._engine.backward.lost_gradient import not_used
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, observed_module
 from captum_cnn_ext._engine.judging.captum_compat import TargetType
+from captum_cnn_ext._engine.judging.output_targets import fixed_target, is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.targets import select_score
 from captum_cnn_ext._engine.replay.affine_head import affine_gradients, used_tensors
@@ -49,6 +51,7 @@ class ReplayCam(PerturbationCam):
 
     def _scored(self, site: Site, chunk: Chunk, request: Request) -> list[Evidence]:
         replay = Replay(self.forward_func, site, chunk.inputs, chunk.extra, self.device_ids)
+        chunk = dataclasses.replace(chunk, target=fixed_target(chunk.target, replay.output))
         scores = select_score(replay.output, chunk.target)
         rounding = 64 * torch.finfo(scores.dtype).eps if scores.is_floating_point() else 0
         scores = wide(scores)
@@ -216,6 +219,9 @@ class LayerReciproCam(ReplayCam):
 
 def _score_of(target: TargetType, length: int, output: Any) -> Tensor:
     """The scores of the recorded batch, or of its first example alone."""
+    if is_function(target):  # how many rows there are is theirs to say
+        first = select_score(output, repeated(target, 0, length, 1))
+        return first if len(first) != length else select_score(output, target)
     output = output_tensor(output)
     return select_score(output, target if len(output) == length else repeated(target, 0, length, 1))
 

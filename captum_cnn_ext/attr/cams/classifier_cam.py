@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from captum_cnn_ext._engine.backward.autograd_graph import AVERAGING, LINEAR, RESHAPING
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layer
 from captum_cnn_ext._engine.judging.captum_compat import TargetType
-from captum_cnn_ext._engine.judging.targets import select_score
+from captum_cnn_ext._engine.judging.targets import refuse_function, select_score
 from captum_cnn_ext._engine.running.batching import Chunk
 from captum_cnn_ext._engine.running.layer_recording import Recording
 from captum_cnn_ext.attr.cams.base import Evidence, Request
@@ -93,6 +93,7 @@ class LayerCam(GradientCam):
     def _rows(self, activation: Tensor, target: TargetType) -> Tensor:
         """The classifier's weights for each example's target class, shape (N, K)."""
         assert self.classifier is not None
+        refuse_function(target, "classifier= reads the weights of a class")
         matrix: Tensor = self.classifier.weight.detach().flatten(1)  # type: ignore[operator, union-attr]
         classes = torch.arange(len(matrix), device=activation.device)
         rows = matrix[select_score(classes.expand(len(activation), -1), target)]

@@ -13,8 +13,9 @@ from torch import Tensor
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose
 from captum_cnn_ext._engine.judging.captum_compat import TargetType
 from captum_cnn_ext._engine.judging.outputs import output_tensor
-from captum_cnn_ext._engine.judging.targets import select_score
+from captum_cnn_ext._engine.judging.targets import refuse_function, select_score
 from captum_cnn_ext._engine.running.batching import Chunk
+from captum_cnn_ext._engine.running.forward import fixed_by_run
 from captum_cnn_ext._engine.running.layer_recording import Recording
 from captum_cnn_ext._numbers import as_count, as_number, as_seed
 from captum_cnn_ext.attr.cams.base import Evidence, Request
@@ -110,6 +111,8 @@ class LayerSmoothGradCamPlusPlus(GradientCam):
         use: Callable[[list[Evidence]], T],
     ) -> list[T]:
         clean = self._bare(chunk, request)
+        given = self.forward_func, (*chunk.inputs, *chunk.extra)
+        targets = [fixed_by_run(target, *given) for target in targets]
         totals: list[list[Tensor]] = []
         for inputs in self._noisy(chunk.inputs):
             noisy = replace(chunk, inputs=inputs)
@@ -195,6 +198,7 @@ class LayerFinerCam(GradientCam):
         self.base = choose("base", base, list(BASES))
 
     def _score(self, output: Any, target: TargetType) -> Tensor:
+        refuse_function(target, "LayerFinerCam compares classes")
         output = output_tensor(output)
         own = select_score(output, target)
         if output.ndim != 2 or output.shape[1] < 2:

@@ -1,6 +1,7 @@
 """Opti-CAM: a class activation map whose weights are optimised."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,9 +11,8 @@ from torch import Tensor
 from captum_cnn_ext._engine.backward.lost_gradient import gradient_end, why_no_gradient
 from captum_cnn_ext._engine.backward.saved_tensors import differentiable
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose, root_module
-from captum_cnn_ext._engine.judging.targets import select_score
 from captum_cnn_ext._engine.running.batching import Chunk
-from captum_cnn_ext._engine.running.forward import copies, run_forward
+from captum_cnn_ext._engine.running.forward import copies, fixed_by_run, run_model
 from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.attr.cams.base import Evidence, Request
@@ -78,6 +78,8 @@ class LayerOptiCam(MaskedInputCam):
     def _scored(self, site: Site, chunk: Chunk, request: Request) -> list[Evidence]:
         with torch.inference_mode(False):
             (tensors,) = self._activations(chunk, [site])
+            given = self.forward_func, (*chunk.inputs, *chunk.extra)
+            chunk = replace(chunk, target=fixed_by_run(chunk.target, *given))
             found = []
             for tensor in tensors:
                 maps = request.transform(tensor, chunk, site)(tensor).clone()
@@ -104,13 +106,16 @@ class LayerOptiCam(MaskedInputCam):
                         else x.clone()
                         for x in images
                     ]
-                    return run_forward(self.forward_func, (*args, *copies(chunk.extra)))
+                    return run_model(self.forward_func, (*args, *copies(chunk.extra)))
 
-                score = self._score(differentiable(masked), chunk).sum()
+                score = self._score(differentiable(masked), chunk.target).sum()
                 if score.requires_grad:
                     (logits.grad,) = torch.autograd.grad(-score, [logits], allow_unused=True)
                 if logits.grad is None and maps.ndim > 2:  # without positions there is no mask
-                    root, then = root_module(self.forward_func), partial(self._score, chunk=chunk)
+                    root, then = (
+                        root_module(self.forward_func),
+                        partial(self._score, target=chunk.target),
+                    )
                     end = gradient_end(root, [logits], masked, then)
                     raise ArgumentError(why_no_gradient(None, [logits], end))
             adam.step()
@@ -118,9 +123,6 @@ class LayerOptiCam(MaskedInputCam):
 
         request.in_rows(step, self.steps, 1)
         return logits.detach().softmax(1)
-
-    def _score(self, output: Any, chunk: Chunk) -> Tensor:
-        return select_score(self._scale(output), chunk.target)
 
 
 def _check_start(maps: Tensor, site: Site) -> None:

@@ -5,16 +5,19 @@ input.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose
+from captum_cnn_ext._engine.judging.captum_compat import TargetType
+from captum_cnn_ext._engine.judging.output_targets import fixed_target, is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.targets import select_score
 from captum_cnn_ext._engine.running.batching import Chunk
-from captum_cnn_ext._engine.running.forward import run_forward
+from captum_cnn_ext._engine.running.forward import run_model
 from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext._engine.to_device import to_device
 from captum_cnn_ext._numbers import as_count_or_none
@@ -99,7 +102,8 @@ class MaskedInputCam(PerturbationCam):
     def _scored(self, site: Site, chunk: Chunk, request: Request) -> list[Evidence]:
         with self._recorded(chunk, [site], need_output=True) as recording:
             tensors = recording.activations(0)
-            unmasked = wide(select_score(self._scale(recording.output), chunk.target))
+            chunk = replace(chunk, target=fixed_target(chunk.target, recording.output))
+            unmasked = wide(self._score(recording.output, chunk.target))
         found = []
         for tensor in tensors:
             maps = request.transform(tensor, chunk, site)(tensor)
@@ -146,8 +150,12 @@ class MaskedInputCam(PerturbationCam):
             for value in chunk.extra
         ]
         args = (*masked_inputs(chunk.inputs, n, masks), *extra)
-        output = self._scale(run_forward(self.forward_func, args))
-        return wide(select_score(output, repeated(chunk.target, n, len(maps), count)))
+        output = run_model(self.forward_func, args)
+        return wide(self._score(output, repeated(chunk.target, n, len(maps), count)))
+
+    def _score(self, output: Any, target: TargetType) -> Tensor:
+        """The target's score of each row; functions of the output have their own scale."""
+        return select_score(output if is_function(target) else self._scale(output), target)
 
     def _scale(self, output: Any) -> Tensor:
         scores = output_tensor(output)

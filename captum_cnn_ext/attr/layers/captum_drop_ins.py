@@ -47,7 +47,7 @@ class TailMethod(LayerMap, ABC):
     def _tail(
         self, layer: Layer | list[Layer], chunk: Chunk, at_input: bool, call: int | None
     ) -> TailForward:
-        """What follows the layer, where the output has such a target."""
+        """The target's score as a function of the layer, where the output has such a target."""
         tail = TailForward(
             self.forward_func,
             layer,
@@ -56,10 +56,9 @@ class TailMethod(LayerMap, ABC):
             attribute_to_layer_input=at_input,
             call=call,
             device_ids=self.device_ids,
+            target=chunk.target,
         )
-        scores = output_tensor(tail.output)
-        if chunk.target is not None:
-            select_score(scores, chunk.target)  # a wrong target is named before the work
+        output_tensor(tail.output)  # a wrong target is named before the work
         return tail
 
 
@@ -130,7 +129,6 @@ class LayerFeatureAblation(TailMethod, CaptumLayerFeatureAblation):
                 Ablation(tail).attribute(
                     tail.activations,
                     baselines=layer_baselines,
-                    target=target,
                     additional_forward_args=(tail.rows,),
                     feature_mask=layer_mask,
                     perturbations_per_eval=per_eval,
@@ -235,7 +233,6 @@ class LayerIntegratedGradients(TailMethod, ConvergenceDelta, CaptumLayerIntegrat
                 return ig.attribute(
                     tail.activations,
                     baselines=tuple(tensor for each in start for tensor in each),
-                    target=chunk.target,
                     additional_forward_args=(tail.rows,),
                     n_steps=n_steps,
                     method=method,

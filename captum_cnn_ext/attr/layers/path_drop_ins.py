@@ -31,7 +31,7 @@ from captum_cnn_ext._engine.running.batching import (
     chunk_by_chunk,
     layer_results,
 )
-from captum_cnn_ext._engine.running.forward import copies
+from captum_cnn_ext._engine.running.forward import copies, fixed_by_run
 from captum_cnn_ext._engine.running.layer_sites import Site, layer_sites
 from captum_cnn_ext._numbers import as_count, as_count_or_none
 from captum_cnn_ext.attr.layers.base import LayerMap
@@ -115,12 +115,13 @@ class PathMethod(LayerMap, ABC):
         """At each point of the path, for each of the layer's tensors: activation and gradient."""
         ends, starts = chunk.inputs[: len(path.ends)], chunk.inputs[len(path.ends) :]
         count = len(ends[0])
+        target = fixed_by_run(chunk.target, self.forward_func, (*ends, *chunk.extra))
 
         def run(points: slice) -> tuple[int, list[Pair]]:
             part = positions[points]
             along = Chunk(
                 tuple(_cat_points(a, b, part) for a, b in zip(starts, ends, strict=True)),
-                _repeated_target(chunk.target, len(part), count),
+                _repeated_target(target, len(part), count),
                 tuple(_repeated(value, len(part), count) for value in chunk.extra),
             )
             with self._recorded(along, [path.site], gradients=True) as recording:

@@ -17,7 +17,9 @@ from captum_cnn_ext._engine.judging.arguments import (
 )
 from captum_cnn_ext._engine.judging.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.judging.inputs import as_tensors
+from captum_cnn_ext._engine.judging.output_targets import fixed_target
 from captum_cnn_ext._engine.judging.outputs import OutputError, output_tensor
+from captum_cnn_ext._engine.judging.targets import as_target, select_score
 from captum_cnn_ext._engine.nested_tensors import tensors_of_output
 from captum_cnn_ext._engine.replay.joint_replay import JointReplay, RecordedLayers
 from captum_cnn_ext._engine.replay.replay import Replay
@@ -48,6 +50,8 @@ class TailForward(Documented):
         attribute_to_layer_input: replace what the layer receives instead of what it gives.
         device_ids: the replicas' devices, where ``forward_func`` is a function around a
             ``DataParallel`` model.
+        target: as in every ``attribute``. With one, calls give its score of each row, and Captum's
+            methods get no target: so they take those of `captum_cnn_ext.targets` too.
 
     Raises:
         ArgumentError: the layer is not in the model, is not reached, or gives no tensor.
@@ -78,6 +82,7 @@ class TailForward(Documented):
         attribute_to_layer_input: bool = False,
         call: int | None = None,
         device_ids: list[int] | None = None,
+        target: Any = None,
     ) -> None:
         modules = find_layers(forward_func, layer)
         sites = layer_sites(forward_func, modules, attribute_to_layer_input, call)
@@ -90,6 +95,7 @@ class TailForward(Documented):
             if len(sites) == 1
             else JointReplay(forward_func, sites, tensors, extra, device_ids)
         )
+        self._target = fixed_target(as_target(target), self._replay.output)
 
     @property
     def activation(self) -> Any:
@@ -109,7 +115,7 @@ class TailForward(Documented):
     @property
     def output(self) -> Any:
         """The model's output for ``inputs``, or the tensor of scores where that is certain."""
-        return _readable(self._replay.output)
+        return self._read(self._replay.output)
 
     def __call__(self, *activation_and_rows: Tensor) -> Any:
         """The model's output for rows of other activations.
@@ -131,13 +137,24 @@ class TailForward(Documented):
         rows = activation_and_rows[count] if len(activation_and_rows) > count else None
         given = activation_and_rows[:count]
         with values_stay():
-            output = differentiable(lambda: _readable(self._replay(given, rows)))
+            output = differentiable(lambda: self._read(self._replay(given, rows), rows))
         starts = [t for t in given if t.requires_grad]
         if torch.is_grad_enabled() and starts:
             if not any(connected(starts, end) for end in tensors_of_output(output)):
                 end = gradient_end(self._root, starts, lambda: self._replay(given, rows))
                 raise ArgumentError(why_no_gradient(self._name, starts, end))
         return output
+
+    def _read(self, output: Any, rows: Tensor | None = None) -> Any:
+        """The scores of the target; without one the tensor of scores, as far as it is certain."""
+        if self._target is None:
+            return _readable(output)
+        target, examples = self._target, self._replay.length
+        if rows is not None and isinstance(target, Tensor) and target.numel() > 1:
+            target = target.tolist()
+        if rows is not None and isinstance(target, list) and len(target) == examples:
+            target = [target[n] for n in rows.tolist()]
+        return select_score(output, target)
 
 
 def _readable(output: Any) -> Any:

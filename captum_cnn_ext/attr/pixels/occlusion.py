@@ -14,7 +14,9 @@ from captum_cnn_ext._engine.judging.captum_compat import (
     log_usage,
 )
 from captum_cnn_ext._engine.judging.inputs import as_baselines, as_tensors, check_examples
-from captum_cnn_ext._engine.running.forward import copies, run_forward
+from captum_cnn_ext._engine.judging.output_targets import fixed_target
+from captum_cnn_ext._engine.judging.targets import as_target
+from captum_cnn_ext._engine.running.forward import copies, run_for
 from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.attr.argument_docs import Documented
 from captum_cnn_ext.attr.pixels.sliding_windows import grids
@@ -123,7 +125,9 @@ class Occlusion(Documented, CaptumOcclusion):
         per_eval = as_count("perturbations_per_eval", perturbations_per_eval)
         if coarse_to_fine is not None:
             coarse_to_fine = as_number("coarse_to_fine", coarse_to_fine, above=0, maximum=1)
-        clean = run_forward(self.forward_func, copies((*tensors, *extra)))
+        target = as_target(target)
+        clean = run_for(target, self.forward_func, copies((*tensors, *extra)))
+        target = fixed_target(target, clean)
         most = per_eval if per_eval > 1 else None
         description = f"{self.get_name()} attribution"
         progress = {"show_progress": show_progress, "description": description}

@@ -11,7 +11,7 @@ from captum_cnn_ext._engine.judging.arguments import choose
 from captum_cnn_ext._engine.judging.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.judging.targets import TargetColumns, as_target, target_columns
 from captum_cnn_ext._engine.running.batching import tuples_for_tuples
-from captum_cnn_ext._engine.running.forward import run_forward
+from captum_cnn_ext._engine.running.forward import run_model
 from captum_cnn_ext.attr.pixels.masked_input_base import MaskSettings, RandomlyMasked, Scorer
 
 
@@ -145,7 +145,7 @@ class Rise(RandomlyMasked):
             ]
 
             def score(arguments: tuple[Any, ...]) -> Tensor:
-                output = run_forward(self.forward_func, arguments)
+                output = run_model(self.forward_func, arguments)
                 return torch.stack([example.scores(output) for example in examples], 1)
 
             return score

@@ -20,9 +20,10 @@ from captum_cnn_ext._engine.incremental.replaced_inputs import (
 from captum_cnn_ext._engine.incremental.tiles import channels_last
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.captum_compat import TargetType
+from captum_cnn_ext._engine.judging.output_targets import is_function
 from captum_cnn_ext._engine.judging.targets import select_score
 from captum_cnn_ext._engine.running.batching import in_chunks, out_of_memory
-from captum_cnn_ext._engine.running.forward import copies, run_forward
+from captum_cnn_ext._engine.running.forward import copies, run_for
 from captum_cnn_ext._engine.to_device import to_device
 from captum_cnn_ext.attr.pixels.sliding_windows import Grid
 
@@ -63,12 +64,15 @@ class WindowLosses:
         """(N, windows) for each input, or None where a row of the output is not an example's
         alone, or windows are so few that it does not matter."""
         count = self.tensors[0].shape[:1]
-        outputs = (clean,) if isinstance(clean, Tensor) else ()
+        given = isinstance(clean, Tensor) and not is_function(self.target)
+        outputs = (clean,) if given else ()
         if isinstance(clean, (int, float)) or any(
             t.shape[:1] != count for t in (*self.tensors, *outputs)
         ):
             return None
         scores = select_score(clean, self.target)
+        if scores.shape != count:
+            return None
         wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
         self.follow(windows, incremental)
         if self.model is None and self._mixes(windows, wide):
@@ -140,7 +144,7 @@ class WindowLosses:
         image, blank = tensor[n : n + 1], self.blanks[place][n : n + 1]
         if self.model is not None and tensor.ndim > 2:
             recorded = self._recording(n, example)
-            clean = example.scores(recorded.output)[0]
+            clean = example.of_tape(recorded.output)[0]
             rows, order = TILE_ROWS, grid.by_border(numbers)
         else:
             recorded, rows, order = None, WHOLE_ROWS, torch.arange(len(numbers))
@@ -150,7 +154,7 @@ class WindowLosses:
             chosen = ordered[part]
             if recorded is not None:
                 tile = window_tile(image, blank, grid.starts(chosen), grid.window)
-                return example.scores(recorded.changed(place, tile))
+                return example.of_tape(recorded.changed(place, tile))
             replaced = torch.where(grid.masks(chosen, image.device), blank, image)
             try:
                 found = example.run(place, channels_last(replaced))
@@ -190,7 +194,7 @@ class WindowLosses:
             mask = grid.masks(torch.arange(len(grid))[part], tensor.device)
             values = list(copies((*self.tensors, *self.extra)))
             values[place] = torch.where(mask, blank, tensor)
-            return scores - self._numbers(run_forward(self.forward_func, tuple(values)))
+            return scores - self._numbers(run_for(self.target, self.forward_func, tuple(values)))
 
         return torch.stack(in_chunks(loss, len(grid), 1, **self.progress), 1)
 

@@ -1,0 +1,87 @@
+"""The abstract base of targets that are functions of a model's output."""
+
+from abc import ABC
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from typing import Any, final
+
+from torch import Tensor
+
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.captum_compat import format_additional_forward_args
+from captum_cnn_ext._engine.judging.inputs import as_tensors
+from captum_cnn_ext._engine.judging.output_targets import OutputTarget, ScoredModel
+from captum_cnn_ext._engine.running.forward import fixed_by_run
+
+
+class Target(OutputTarget, ABC):
+    """Abstract: from a model's output to one score for each example, with gradients.
+
+    Pass one as ``target`` to any class of `captum_cnn_ext.attr`, a metric, ``synthesis.Target`` or
+    ``compare``; a list has one for each example. Captum's own classes take ``target.of(model)`` as
+    their model and no target.
+    """
+
+    @final
+    def of(
+        self,
+        model: Callable[..., Any],
+        inputs: Tensor | tuple[Tensor, ...] | None = None,
+        additional_forward_args: Any = None,
+    ) -> ScoredModel:
+        """A model that returns this target's score of each example, for Captum's own classes.
+
+        Its layers are the model's own: pass Captum's layer classes the same modules.
+
+        Cost: none without ``inputs``, one forward pass with them.
+
+        Args:
+            model: a ``torch.nn.Module``, or any function of the inputs.
+            inputs: the images that will be explained, for methods that score changed images
+                (occlusion, integrated gradients, ``NoiseTunnel``) and a target whose meaning
+                depends on the image, such as the first box: it keeps the meaning that it has for
+                these.
+            additional_forward_args: further arguments of the model.
+
+        Returns:
+            A ``torch.nn.Module``. It gives (N,); with ``inputs`` of several images (N, images),
+            the scores of what the target means for each of them, so that Captum's ``target`` is
+            ``list(range(images))``.
+
+        Raises:
+            TargetError: the output has no such target.
+
+        Example::
+
+            >>> import torch
+            >>> from captum.attr import LayerGradCam
+            >>> from torchvision.models.segmentation import lraspp_mobilenet_v3_large
+            >>> from captum_cnn_ext import targets
+            >>> model = lraspp_mobilenet_v3_large(weights_backbone=None).eval()
+            >>> scored = targets.Segment(3, at=(10, 20)).of(model)
+            >>> cam = LayerGradCam(scored, model.backbone["16"])
+            >>> cam.attribute(torch.rand(2, 3, 64, 64)).shape
+            torch.Size([2, 1, 4, 4])
+        """
+        if inputs is None or self.is_fixed:
+            return ScoredModel(model, [self])
+        extra = format_additional_forward_args(additional_forward_args)
+        return ScoredModel(model, fixed_by_run(self, model, (*as_tensors(inputs), *extra)))
+
+    def __repr__(self) -> str:
+        """As Python, with what differs from the defaults."""
+        shown = []
+        for one in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, one.name)
+            text = f"tensor {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+            if one.default is MISSING or text != repr(one.default):
+                shown.append(text if not one.kw_only else f"{one.name}={text}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def one_point(parameter: str, value: Any) -> tuple[float, ...]:
+    """A point (x, y) as a tuple of numbers."""
+    try:
+        return tuple(float(number) for number in value)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"{parameter}={value!r}: expected a point such as (x, y)") from error
