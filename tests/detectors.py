@@ -11,7 +11,7 @@ class Spots(nn.Module):
     given, the strongest first, without suppression.
     """
 
-    def __init__(self, channels=2, threshold=0.5, most=6):
+    def __init__(self, channels=2, threshold=0.8, most=30):
         super().__init__()
         self.threshold, self.most = threshold, most
         self.stem = nn.Conv2d(channels, 4, 3, padding=1)

@@ -96,12 +96,16 @@ class Segment(Target):
     def __call__(self, output: Any) -> Tensor:
         """The score of each example, (N,)."""
         maps = self._maps(output)
-        area = self._area(maps).flatten(1)
+        area = self._area(maps)
         if self.score == "probability":
             maps = maps.sigmoid() if maps.shape[1] == 1 else maps.softmax(1)
-        found = maps[:, self.label].flatten(1)
-        area = area.to(found)
-        total = (found * area).sum(1)
+        found = maps[:, self.label]
+        if area.dtype == torch.bool:  # chosen, not multiplied: nothing but sums on the way back
+            rows = area.expand(found.shape)
+            parts = [one[own] for one, own in zip(found, rows, strict=True)]
+            return torch.stack([p.mean() if self.reduction == "mean" else p.sum() for p in parts])
+        area = area.to(found).flatten(1)
+        total = (found.flatten(1) * area).sum(1)
         return total / area.sum(1) if self.reduction == "mean" else total
 
     def __str__(self) -> str:

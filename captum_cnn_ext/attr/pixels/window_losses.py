@@ -77,13 +77,18 @@ class WindowLosses:
         self.follow(windows, incremental)
         if self.model is None and self._mixes(windows, wide):
             return None
+        several = isinstance(self.target, list) and len(set(map(id, self.target))) > 1
+        found = []
         try:
-            return [
-                torch.stack([self.losses(i, n, grid, wide[n], share) for n in range(len(wide))])
-                for i, grid in enumerate(windows)
-            ]
+            for n, score in enumerate(wide):
+                if n and several and is_function(self.target):
+                    self.follow(windows, incremental, n)  # its tape ends with its own function
+                found.append(
+                    [self.losses(i, n, grid, score, share) for i, grid in enumerate(windows)]
+                )
         except _OfTheBatch:
             return None
+        return [torch.stack(losses) for losses in zip(*found, strict=True)]
 
     def _mixes(self, windows: list[Grid], clean: Tensor) -> bool:
         if sum(len(grid) for grid in windows) * len(clean) < FEWEST_WINDOWS:
@@ -94,8 +99,9 @@ class WindowLosses:
             # one row at a time has no others; or it counts on the user's own batch
             return not out_of_memory(error)
 
-    def follow(self, windows: list[Grid], incremental: bool | None) -> None:
-        """Put the model on a tape, if it can be followed and is worth it."""
+    def follow(self, windows: list[Grid], incremental: bool | None, n: int = 0) -> None:
+        """Put the model on a tape of one example, if it can be followed and is worth it."""
+        self.model, self._recorded = None, None
         maps = [i for i, tensor in enumerate(self.tensors) if tensor.ndim > 2]
         worth = sum(_is_worth_recording(self.tensors[i], windows[i]) for i in maps)
         if incremental is False or (incremental is None and not worth):
@@ -108,15 +114,15 @@ class WindowLosses:
             if any(self.blanks[i].dtype != self.tensors[i].dtype for i in maps):
                 raise Refusal("the baselines change the dtype of the input")
             place = maps[0]
-            image, blank = self.tensors[place][:1], self.blanks[place][:1]
-            grid, example = windows[place], self.example(0)
+            image, blank = self.tensors[place][n : n + 1], self.blanks[place][n : n + 1]
+            grid, example = windows[place], self.example(n)
             middle, other = torch.tensor([len(grid) // 2]), faint(image, blank)
             replaced = torch.where(grid.masks(middle, image.device), blank, image)
             model = incremental_model(example, place, torch.cat([replaced, other]))
             recorded = model.recorded(example.rows())
             tile = window_tile(image, blank, grid.starts(middle), grid.window)
             judge(model, torch.cat([recorded.changed(place, part) for part in (tile, other)]))
-            self.model, self._recorded = model, (0, recorded)
+            self.model, self._recorded = model, (n, recorded)
         except Refusal as why:
             if incremental:
                 raise ArgumentError(f"incremental=True: {why}") from why
