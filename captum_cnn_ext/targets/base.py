@@ -2,7 +2,6 @@
 
 from abc import ABC
 from collections.abc import Callable
-from dataclasses import MISSING, fields
 from typing import Any, final
 
 from torch import Tensor
@@ -11,6 +10,7 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.judging.inputs import as_tensors
 from captum_cnn_ext._engine.judging.output_targets import OutputTarget, ScoredModel
+from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.forward import fixed_by_run
 
 
@@ -21,6 +21,8 @@ class Target(OutputTarget, ABC):
     ``compare``; a list has one for each example. Captum's own classes take ``target.of(model)`` as
     their model and no target.
     """
+
+    __repr__ = brief
 
     @final
     def of(
@@ -67,16 +69,6 @@ class Target(OutputTarget, ABC):
             return ScoredModel(model, [self])
         extra = format_additional_forward_args(additional_forward_args)
         return ScoredModel(model, fixed_by_run(self, model, (*as_tensors(inputs), *extra)))
-
-    def __repr__(self) -> str:
-        """As Python, with what differs from the defaults."""
-        shown = []
-        for one in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, one.name)
-            text = f"tensor {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
-            if one.default is MISSING or text != repr(one.default):
-                shown.append(text if not one.kw_only else f"{one.name}={text}")
-        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 def one_point(parameter: str, value: Any) -> tuple[float, ...]:

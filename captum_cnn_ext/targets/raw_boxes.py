@@ -8,10 +8,11 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
 from captum_cnn_ext._engine.judging.detections import box_iou
+from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._numbers import as_count, as_number
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RawBoxes:
     """What a YOLO-like head gives, as detections: ``Boxes(0, read=RawBoxes())``.
 
@@ -52,6 +53,8 @@ class RawBoxes:
     iou: float = 0.45
     most: int = 300
     logits: bool = False
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         choose("form", self.form, ("center", "corners"))
