@@ -9,7 +9,6 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, TargetError, choose
 from captum_cnn_ext._engine.judging.detections import Detections, as_detections, box_iou
-from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._numbers import as_number, as_numbers, whole
 from captum_cnn_ext.targets.base import Target, one_point
 
@@ -77,8 +76,6 @@ class Boxes(Target):
     iou: float = field(default=0.5, kw_only=True)
     reduction: str = field(default="sum", kw_only=True)
     read: Callable[[Any], Any] | None = field(default=None, kw_only=True)
-
-    __repr__ = brief
 
     def __post_init__(self) -> None:
         for name in ("index", "label"):

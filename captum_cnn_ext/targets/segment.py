@@ -8,7 +8,6 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, TargetError, choose
 from captum_cnn_ext._engine.judging.outputs import output_tensor
-from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._numbers import whole
 from captum_cnn_ext.targets.base import Target, one_point
 
@@ -58,8 +57,6 @@ class Segment(Target):
     mask: Tensor | None = field(default=None, kw_only=True)
     reduction: str = field(default="mean", kw_only=True)
     score: str = field(default="logit", kw_only=True)
-
-    __repr__ = brief
 
     def __post_init__(self) -> None:
         if whole(self.label) is None:
