@@ -19,12 +19,8 @@ ALLOWED = {
     "evidence": {"_engine", "evidence", "photo_geometry", "photos"},
     "metrics": {"_engine", "metrics"},
     "render": {"render"},
-<<<<<<< HEAD
-    "models": {"_engine", "models", "photo_geometry", "photos"},
-=======
     "targets": {"_engine", "targets"},
-    "models": {"_engine", "models", "photos"},
->>>>>>> a095e59 (Targets that are functions of the model's output: Boxes and Segment, taken by every class, metric and objective; targets are refused in our own words)
+    "models": {"_engine", "models", "photo_geometry", "photos"},
     "photos": {"_engine", "photos"},
     "labelled": {"_engine", "labelled", "object_masks", "photos"},
     "object_masks": {"_engine", "annotations", "object_masks", "photos"},
@@ -33,9 +29,9 @@ ALLOWED = {
     "photo_geometry": {"_engine", "photo_geometry"},
     "methods": {"methods", "_engine"},  # classes by their paths
     "insights": {"attr", "evidence", "metrics", "synthesis", "render", "models", "photos",
-                 "methods", "insights", "labelled", "photo_geometry", "_engine"},
+                 "methods", "insights", "labelled", "photo_geometry", "targets", "_engine"},
     "cli": {"insights", "attr", "evidence", "metrics", "models", "photos", "render", "cli",
-            "synthesis", "bench", "methods", "labelled", "_engine"},
+            "synthesis", "bench", "methods", "labelled", "targets", "_engine"},
     "bench": {"methods", "metrics", "models", "photos", "render", "bench", "_engine"},
     "__main__": {"cli"},
     "__init__": set(),
