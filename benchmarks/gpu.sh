@@ -35,7 +35,7 @@ part() {
   timeout "$left" "$@" >"$out/$name.log" 2>&1 || code=$?
   [ "$code" = 124 ] && echo "$name: stopped after $left s" >>"$out/left_out.txt"
   [ "$code" = 0 ] || failed=1
-  echo "$name: exit $code after $((SECONDS - begun)) s; $(tail -1 "$out/$name.log")"
+  echo "$name: exit $code after $((SECONDS - begun)) s; $(tr "\r" "\n" <"$out/$name.log" | tail -1)"
 }
 
 if [ "$device" = cuda ]; then
