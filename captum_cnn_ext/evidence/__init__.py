@@ -22,6 +22,14 @@ from captum_cnn_ext.evidence.receptive_field import (
 from captum_cnn_ext.evidence.record_result import ImageRecords
 from captum_cnn_ext.evidence.regions import Region, regions
 from captum_cnn_ext.evidence.representation_similarity import linear_cka
+from captum_cnn_ext.evidence.shortcuts import (
+    Shortcuts,
+    Strategies,
+    Strategy,
+    Suspect,
+    find_shortcuts,
+    strategies,
+)
 from captum_cnn_ext.evidence.structure import layer_table
 from captum_cnn_ext.evidence.top_patches import top_patches
 from captum_cnn_ext.evidence.turned_kernels import Turn
@@ -38,11 +46,16 @@ __all__ = [
     "ReceptiveField",
     "Recheck",
     "Region",
+    "Shortcuts",
+    "Strategies",
+    "Strategy",
+    "Suspect",
     "TopPatches",
     "Turn",
     "activation_similarity",
     "effective_receptive_field",
     "filter_similarity",
+    "find_shortcuts",
     "image_records",
     "layer_table",
     "linear_cka",
@@ -50,6 +63,7 @@ __all__ = [
     "receptive_field",
     "receptive_fields",
     "regions",
+    "strategies",
     "tensorboard_graph",
     "top_patches",
 ]

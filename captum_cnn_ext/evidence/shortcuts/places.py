@@ -1,0 +1,134 @@
+"""Places in an image: windows, frames and edges; where classes look; and what is always there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, interpolate
+
+CELLS = 8  # an image is divided into 8 x 8 cells; a window is 2 x 2 of them
+STEPS = CELLS - 1  # windows along an axis
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Some pixels of every image.
+
+    Args:
+        kind: "patch" or "border".
+        mask: (H, W), True on the pixels.
+        box: the rows and columns (top, left, bottom, right) that hold them all.
+    """
+
+    kind: str
+    mask: Tensor
+    box: tuple[int, int, int, int]
+
+    def __str__(self) -> str:
+        if self.kind == "border":
+            inner = (~self.mask).nonzero()
+            height, width = self.mask.shape
+            if not len(inner):
+                return "the whole image"
+            (top, left), (bottom, right) = inner.amin(0).tolist(), inner.amax(0).tolist()
+            sides = {
+                "top": top,
+                "bottom": height - 1 - bottom,
+                "left": left,
+                "right": width - 1 - right,
+            }
+            wide = max(sides.values())
+            edges = [side for side, size in sides.items() if size]
+            pixels = f"{wide} pixel{'s' * (wide > 1)} wide"
+            return (
+                f"the border, {pixels}"
+                if len(edges) == 4
+                else f"the {' and '.join(edges)} edge, {pixels}"
+            )
+        return named(self.box, tuple(self.mask.shape))  # type: ignore[arg-type]
+
+
+def named(box: Sequence[int], size: tuple[int, int]) -> str:
+    """A box in words, with its pixels: ``the top left corner (rows 0-8, columns 0-8)``."""
+    top, left, bottom, right = box
+    down, across = (top + bottom) / 2 / size[0], (left + right) / 2 / size[1]
+    row = "top" if down < 1 / 3 else "bottom" if down > 2 / 3 else ""
+    column = "left" if across < 1 / 3 else "right" if across > 2 / 3 else ""
+    words = f"{row} {column}".strip()
+    place = f"the {words} {'corner' if row and column else 'side'}" if words else "the middle"
+    return f"{place} (rows {top}-{bottom}, columns {left}-{right})"
+
+
+def window(row: int, column: int, size: tuple[int, int], device: torch.device) -> Place:
+    """Window (row, column) of the 7 x 7, a quarter of the image high and wide."""
+    (top, bottom), (left, right) = (
+        (round(k * side / CELLS), round((k + 2) * side / CELLS))
+        for k, side in zip((row, column), size, strict=True)
+    )
+    mask = torch.zeros(size, dtype=torch.bool, device=device)
+    mask[top:bottom, left:right] = True
+    return Place("patch", mask, (top, left, bottom, right))
+
+
+def frames(size: tuple[int, int], device: torch.device) -> list[Place]:
+    """A thin and a wide frame, and wide edges of either pair of sides."""
+    height, width = size
+    found = []
+    for share in (16, 8):
+        down, across = max(1, round(height / share)), max(1, round(width / share))
+        for y, x in ((down, across),) if share == 16 else ((down, across), (down, 0), (0, across)):
+            mask = torch.ones(size, dtype=torch.bool, device=device)
+            mask[y : height - y, x : width - x] = False
+            found.append(Place("border", mask, (0, 0, height, width)))
+    return found
+
+
+def evidence(maps: Tensor) -> Tensor:
+    """The share of positive evidence in each of the 7 x 7 windows (N, 7, 7), of maps (N, h, w)."""
+    positive = maps.float().clamp_min(0)[:, None]
+    cells = interpolate(positive, (4 * CELLS, 4 * CELLS), mode="bilinear")
+    cells = adaptive_avg_pool2d(cells, CELLS)
+    cells = cells / cells.sum((2, 3), keepdim=True).clamp_min(1e-12)
+    return 4 * avg_pool2d(cells, 2, 1)[:, 0]
+
+
+def constancy(images: Tensor, others: Tensor, share: float = 0.25) -> Tensor:
+    """How much alike each window's pixels are in images of a class, against other images (7, 7).
+
+    The distance below which a quarter of the pairs of images lie, over the same distance between
+    the class's images and others. 0 is a window that is the same picture in many images of the
+    class only; 1 is a window in which they are as different from each other as from others.
+    """
+    within = _pairs(images, images)
+    upper = torch.ones(within.shape[:2], dtype=torch.bool, device=images.device).triu(1)
+    inside = within[upper].quantile(share, 0)
+    return inside / _pairs(images, others).flatten(0, 1).quantile(share, 0).clamp_min(1e-6)
+
+
+def best(scores: Tensor, count: int) -> list[tuple[int, int]]:
+    """The windows of the highest scores (7, 7), none beside another that was taken."""
+    left, found = scores.clone().float(), []
+    for _ in range(count):
+        if not bool((left > -torch.inf).any()):
+            break
+        row, column = divmod(int(left.argmax()), left.shape[1])
+        found.append((row, column))
+        left[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2] = -torch.inf
+    return found
+
+
+def pasted(images: Tensor, donors: Tensor, mask: Tensor) -> Tensor:
+    """Images (N, C, H, W) with donors' pixels where ``mask`` (H, W) or (N, 1, H, W) is True."""
+    return torch.where(mask, donors, images)
+
+
+def _pairs(images: Tensor, others: Tensor) -> Tensor:
+    """Mean squared differences (N, M, 7, 7) of windows of every pair."""
+    found = []
+    for image in images:
+        squared = (others - image).square().mean(1, keepdim=True)
+        found.append(avg_pool2d(adaptive_avg_pool2d(squared, CELLS), 2, 1)[:, 0])
+    return torch.stack(found)

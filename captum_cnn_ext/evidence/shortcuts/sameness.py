@@ -1,0 +1,86 @@
+"""Is what donors give the same picture in all of them, beyond what objects of a class are?"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, conv2d
+
+from captum_cnn_ext.evidence.shortcuts.properties import excess
+
+MATCHED_AT = 48  # pixels of a side, at most, where a picture is searched for
+QUANTILE = 0.25
+PART = 0.15  # of the image's side: the searched part of a picture
+
+
+def sameness_at(donors: Tensor, others: Tensor, mask: Tensor) -> tuple[float, Tensor]:
+    """How different donors' pixels in ``mask`` (H, W) are, over how different they are from others.
+
+    Squared differences, averaged over 3 x 3 pixels, of pairs of donors and of a donor and another
+    image; medians over pairs. The value is the quotient of the two below which a quarter of the
+    pixels lie, because a small tag fills only a part of a window. 0 is the same picture, 1 no more
+    alike than any two images. Also the quotients (H, W), 1 outside the mask.
+    """
+    first, second = torch.triu_indices(len(donors), len(donors), 1).to(donors.device)
+    within = _distances(donors[first], donors[second]).median(0).values
+    between = torch.stack([_distances(others, donor).median(0).values for donor in donors])
+    between = between.median(0).values
+    floor = 0.05 * between.mean()
+    quotient = (within + floor) / (between + floor)
+    quotient = torch.where(mask, quotient, 1.0)
+    return float(quotient[mask].quantile(QUANTILE)), quotient
+
+
+def sameness_anywhere(donors: Tensor, others: Tensor, masks: Tensor) -> tuple[float, Tensor]:
+    """The same for pictures that may be anywhere: is a part of one found again in the other donors?
+
+    Each part of a donor's picture (a square of 15 % of the image's side) is searched for in the
+    other donors and in other images; the quotient of the median distances of the best matches,
+    the smallest of a donor's parts, the median of donors. Also the middles (D, 2) of these parts,
+    in shares of the image.
+    """
+    height, width = donors.shape[2:]
+    sides = (min(MATCHED_AT, height), min(MATCHED_AT, width))
+    donors, others = adaptive_avg_pool2d(donors, sides), adaptive_avg_pool2d(others, sides)
+    masks = adaptive_avg_pool2d(masks.float(), sides)
+    side = max(3, round(PART * min(sides)))
+    found, middles = [], []
+    for n, donor in enumerate(donors):
+        parts = donor.unfold(1, side, 1).unfold(2, side, 1)  # (C, h, w, side, side)
+        full = masks[n, 0].unfold(0, side, 1).unfold(1, side, 1).mean((2, 3)) > 0.99
+        at = full.nonzero()
+        wanted = parts[:, at[:, 0], at[:, 1]].transpose(0, 1)
+        rest = torch.cat([donors[:n], donors[n + 1 :]])
+        own, other = _closest(rest, wanted).median(0).values, _closest(others, wanted).median(0)
+        floor = 0.1 * other.values.amax()  # a plain part is found everywhere
+        quotient = (own + floor) / (other.values + floor)
+        quotient = torch.where(other.values > floor, quotient, 1.0)
+        found.append(quotient.min())
+        middles.append((at[quotient.argmin()] + side / 2) / torch.tensor(sides).to(at))
+    return float(torch.stack(found).median()), torch.stack(middles)
+
+
+def sameness_of_texture(donors: Tensor, others: Tensor) -> float:
+    """How different the donors' textures are: 1 less the median cosine of pairs of power spectra.
+
+    Of what their spectra have and those of others have not. 0 is one pattern, wherever its waves
+    begin; grey noise gives 0.5, because its spectrum is another one in every image.
+    """
+    power = excess(donors, others).abs().square().sum(1).flatten(1)
+    power = power / power.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    first, second = torch.triu_indices(len(donors), len(donors), 1).to(donors.device)
+    return 1 - float((power[first] * power[second]).sum(1).median())
+
+
+def _distances(images: Tensor, others: Tensor) -> Tensor:
+    """Squared differences (n, H, W) of the pixels of pairs."""
+    squared = (images - others).square().sum(1, keepdim=True)
+    return avg_pool2d(squared, 3, 1, 1, count_include_pad=False)[:, 0]
+
+
+def _closest(images: Tensor, parts: Tensor) -> Tensor:
+    """The smallest squared distance (n, P) of each part (P, C, s, s) to any place of an image."""
+    ones = torch.ones_like(parts[:1])
+    squared = conv2d(images.square(), ones) - 2 * conv2d(images, parts)
+    distance = squared + parts.square().sum((1, 2, 3))[:, None, None]
+    return distance.flatten(2).amin(2).clamp_min(0)

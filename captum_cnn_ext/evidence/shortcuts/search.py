@@ -1,0 +1,277 @@
+"""Search for shortcuts: candidates, a first look, the whole test, a verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from captum_cnn_ext._engine.running.state import state_as_found
+from captum_cnn_ext._numbers import as_count, as_indices, as_seed
+from captum_cnn_ext.errors import ArgumentError
+from captum_cnn_ext.evidence.image_stream import Preprocess
+from captum_cnn_ext.evidence.record_result import ImageRecords
+from captum_cnn_ext.evidence.shortcuts.candidates import Candidate, candidates
+from captum_cnn_ext.evidence.shortcuts.permutation import holm
+from captum_cnn_ext.evidence.shortcuts.places import evidence
+from captum_cnn_ext.evidence.shortcuts.samples import Sample, predictor, sample_of
+from captum_cnn_ext.evidence.shortcuts.suspects import Shortcuts, Suspect, sentence
+from captum_cnn_ext.evidence.shortcuts.trials import (
+    DONORS,
+    SCREENED,
+    Trial,
+    first_look,
+    split,
+    tried,
+)
+
+# Set on networks and artefacts of development, see benchmarks/results/shortcut_truth.md
+LEAST_LOOK = 0.12  # flips in the first look that call for the whole test
+EACH = 4  # whole tests of a class, at most
+LEAST_FLIPS = 0.3
+LEAST_FLIPS_OF_PROPERTY = 0.4
+LEAST_ABOVE_NULL = 0.25
+LEVEL = 0.05
+SAME = {"patch": 0.2, "border": 0.2, "picture": 0.15, "texture": 0.3}
+OUTSIDE = 0.9  # of the given pixels, from where they are no part of the object
+CLOSE = 0.1  # flips that are as many, when the most telling of several suspects is chosen
+
+
+def find_shortcuts(
+    model: nn.Module,
+    dataset: Any,
+    records: ImageRecords,
+    *,
+    preprocess: Preprocess | None = None,
+    groups: Any = None,
+    classes: Any = None,
+    most_classes: int = 20,
+    most_tests: int = 12,
+    class_names: Sequence[str] | None = None,
+    seed: int = 0,
+    internal_batch_size: int = 64,
+    show_progress: bool = False,
+) -> Shortcuts:
+    r"""Which shortcuts a model takes: what of a class's images turns others into that class.
+
+    .. math:: \text{flips} = \frac{1}{|D|\,|X|} \sum_{d \in D} \sum_{x \in X}
+        \big[\operatorname{arg\,max} f(T(x, d)) = c\big]
+
+    T gives a correctly classified image x of another class one thing of the image d of class c:
+    a patch at its place, a small picture where the model looks, a border, the background where
+    there are masks, or a property of the whole image, such as its brightness (see ``PROPERTIES``).
+    D is the half of twelve donors that turns the most of other images x, because not every image
+    of a class need have the shortcut. The same is done with donors of other classes; p is that of
+    2,000 permutations of who the donors are, corrected by Holm for the number of tests.
+
+    The verdict is *shortcut* where p <= 0.05, flips are at least 0.3 (0.4 for properties) and 0.25
+    above those of other classes, and what is given is beyond what objects are: the same picture or
+    texture in the donors (``Suspect.sameness``), outside of the masks, or a property of the whole
+    image. A patch that does as much and differs as objects do is a *strategy*. Below that a suspect
+    is *not decided* where p <= 0.05, and not named otherwise. "Relies on" is what is meant, not
+    "wrong". The bounds were set on other networks and artefacts than those on which the benchmark
+    reports how many shortcuts are found and how often one is named where there is none.
+
+    References: Neuhaus, Augustin, Boreiko, Hein, *Spurious features everywhere*, 2022,
+    arXiv:2212.04871 (a feature alone that triggers the class); Adebayo, Muelly, Abelson, Kim, *Post
+    hoc explanations may be ineffective for detecting unknown spurious correlation*, 2022,
+    arXiv:2212.04629.
+
+    Cost: for each class about 20 candidates of 16 forward passes, for each whole test about 620.
+
+    Args:
+        model: the network, in evaluation mode.
+        dataset: that of the records, with (image, label) or (image, label, mask).
+        records: of ``image_records``.
+        preprocess: as for the records.
+        groups: (N,) the strategy of each row of the records, -1 for none; places where a strategy
+            looks are candidates too.
+        classes: indices of classes to test; None takes those whose evidence lies most elsewhere
+            than that of others.
+        most_classes, most_tests: bounds of the cost.
+        class_names: for the sentences.
+        seed: of the draws.
+        internal_batch_size: images per pass.
+        show_progress: draw a progress bar over candidates and tests.
+
+    Raises:
+        ArgumentError: the data set is another one than that of the records, or none of its images
+            is classified correctly; a model in training mode.
+
+    Example:
+        >>> import torch
+        >>> from captum_cnn_ext.evidence import find_shortcuts, image_records
+        >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.AdaptiveAvgPool2d(1),
+        ...     torch.nn.Flatten()).eval()
+        >>> for parameter, values in zip(net.parameters(), ([-1.0, 1.0], [1.0, 0.0])):
+        ...     parameter.data = torch.tensor(values).view_as(parameter)
+        >>> data = [(torch.rand(1, 16, 16) * 0.2 + 0.6 * (n % 2), n % 2) for n in range(120)]
+        >>> found = find_shortcuts(net, data, image_records(net, "0", data))
+        >>> found.shortcuts[0].kind, found.shortcuts[0].flips
+        ('brightness', 1.0)
+    """
+    seed, most_tests = as_seed("seed", seed), as_count("most_tests", most_tests)
+    rows = as_count("internal_batch_size", internal_batch_size)
+    wanted = _classes(records, classes, as_count("most_classes", most_classes))
+    strategies = None if groups is None else torch.as_tensor(np.asarray(groups))
+    if strategies is not None and strategies.shape != (len(records),):
+        raise ArgumentError(
+            f"groups: has shape {tuple(strategies.shape)}, expected one number for each of the "
+            f"{len(records)} records"
+        )
+    sample = sample_of(model, dataset, records, wanted, SCREENED + DONORS, preprocess, seed)
+    judge = predictor(model, records, rows)
+    passes = 0
+
+    def predict(images: Tensor) -> Tensor:
+        nonlocal passes
+        passes += len(images)
+        return judge(images)
+
+    with state_as_found(model, [sample.images]):
+        splits = {label: split(sample, label, seed + label) for label in wanted}
+        usable = {label: parts for label, parts in splits.items() if parts is not None}
+        given = None if strategies is None else strategies[sample.rows].to(sample.labels.device)
+        every = [one for label in usable for one in candidates(sample, label, given)]
+        with tqdm(total=len(every), desc="first look", disable=not show_progress) as bar:
+            looks = []
+            for one in every:
+                looks.append(first_look(predict, sample, usable[one.label], one))
+                bar.update()
+        chosen = _worth_a_test(every, looks, most_tests)
+        trials = [
+            tried(predict, sample, usable[one.label], one, seed)
+            for one in tqdm(chosen, desc="tests", disable=not show_progress)
+        ]
+    corrected = holm([trial.p for trial in trials])
+    suspects = [
+        _suspect(trial, p, len(trials), sample, records, class_names)
+        for trial, p in zip(trials, corrected, strict=True)
+    ]
+    labels = set(np.unique(records.labels).tolist())
+    return Shortcuts(
+        tuple(_ordered([one for one in zip(suspects, trials, strict=True) if one[0].verdict])),
+        tuple(usable),
+        tuple(sorted(labels - set(usable))),
+        len(every),
+        len(trials),
+        passes,
+    )
+
+
+def _classes(records: ImageRecords, given: Any, most: int) -> list[int]:
+    """The classes to test: those given, or those that look most elsewhere than others do."""
+    if given is not None:
+        wanted = as_indices("classes", given)
+        wrong = [label for label in wanted if not 0 <= label < records.classes]
+        if wrong:
+            raise ArgumentError(f"classes={wrong}: the model has {records.classes} classes")
+        return wanted
+    present = np.unique(records.labels[records.correct])
+    if len(present) <= most:
+        return [int(label) for label in present]
+    shares = torch.cat(
+        [
+            evidence(torch.from_numpy(np.asarray(records.maps[start : start + 1024])))
+            for start in range(0, len(records), 1024)
+        ]
+    )
+    labels, usual = torch.from_numpy(np.asarray(records.predictions)).long(), shares.mean(0)
+    apart = [float((shares[labels == int(label)].mean(0) - usual).amax()) for label in present]
+    return sorted(int(present[k]) for k in np.argsort(apart)[::-1][:most])
+
+
+def _worth_a_test(every: Sequence[Candidate], looks: Sequence[float], most: int) -> list[Candidate]:
+    """Those that flipped the most, a few of each class."""
+    taken: list[Candidate] = []
+    for k in sorted(range(len(every)), key=lambda k: -looks[k]):
+        same = sum(one.label == every[k].label for one in taken)
+        if looks[k] >= LEAST_LOOK and same < EACH and len(taken) < most:
+            taken.append(every[k])
+    return taken
+
+
+def verdict(trial: Trial, p_corrected: float) -> str:
+    """ "shortcut", "strategy", "not decided", or "" where nothing speaks for it."""
+    kind = trial.candidate.kind
+    least = LEAST_FLIPS if trial.candidate.place is not None else LEAST_FLIPS_OF_PROPERTY
+    least = LEAST_FLIPS if kind == "picture" else least
+    if p_corrected > LEVEL:
+        return ""
+    if trial.flips < least or trial.flips - trial.null < LEAST_ABOVE_NULL:
+        return "not decided"
+    beyond = trial.sameness is None or trial.sameness <= SAME[kind]
+    beyond = beyond or (trial.outside is not None and trial.outside >= OUTSIDE)
+    return "shortcut" if beyond else "strategy"
+
+
+def _suspect(
+    trial: Trial,
+    p: float,
+    tests: int,
+    sample: Sample,
+    records: ImageRecords,
+    class_names: Sequence[str] | None,
+) -> Suspect:
+    place, box = trial.where()
+    rows = sample.rows[trial.givers.cpu()].numpy()
+    kind = trial.candidate.kind
+    found = Suspect(
+        trial.candidate.label,
+        kind,
+        place,
+        box,
+        trial.flips,
+        *trial.ends,
+        trial.all_flips,
+        trial.null,
+        trial.lost,
+        trial.lost_null,
+        trial.p,
+        p,
+        trial.sameness,
+        trial.outside,
+        tuple(int(records.images[row]) for row in rows),
+        verdict(trial, p),
+        "",
+    )
+    return dataclasses.replace(found, sentence=sentence(found, tests, class_names))
+
+
+def _ordered(found: Sequence[tuple[Suspect, Trial]]) -> list[Suspect]:
+    """Shortcuts first; of a class's the most telling one first, without those that overlap it."""
+
+    def rank(item: tuple[Suspect, Trial]) -> tuple[int, float]:
+        order = ("shortcut", "not decided", "strategy").index(item[0].verdict)
+        return order, -item[0].flips
+
+    left, ordered = sorted(found, key=rank), list[tuple[Suspect, Trial]]()
+    while left:
+        first = left[0][0]
+        close = [
+            item
+            for item in left
+            if item[0].label == first.label
+            and item[0].verdict == first.verdict
+            and item[0].flips > first.flips - CLOSE
+        ]
+        best = min(close, key=lambda item: item[1].specific())
+        ordered.append(best)
+        left = [item for item in left if item is not best and not _same_finding(best, item)]
+    return [suspect for suspect, _ in ordered]
+
+
+def _same_finding(taken: tuple[Suspect, Trial], other: tuple[Suspect, Trial]) -> bool:
+    """Whether two of one class are about the same pixels; a picture may be at any place."""
+    if taken[0].label != other[0].label:
+        return False
+    kinds = {taken[0].kind, other[0].kind}
+    if not kinds <= {"patch", "border", "picture"} or "picture" in kinds:
+        return kinds <= {"patch", "border", "picture"}
+    first, second = taken[1].candidate.place, other[1].candidate.place
+    return first is not None and second is not None and bool((first.mask & second.mask).any())

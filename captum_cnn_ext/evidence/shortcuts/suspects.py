@@ -1,0 +1,148 @@
+"""What a shortcut search found, in numbers and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from captum_cnn_ext._engine.one_line_repr import brief
+
+THINGS = {
+    "brightness": "the brightness",
+    "contrast": "the contrast",
+    "colour": "the cast of colour",
+    "saturation": "the strength of colour",
+    "sharpness": "the sharpness",
+    "noise": "the noise",
+    "blockiness": "the edges of compressed blocks",
+    "texture": "the fine texture",
+    "background": "the background",
+    "border": "the border",
+    "patch": "a patch at its place",
+    "picture": "a small picture, wherever it is",
+}
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """One thing that images of a class have, given to images of other classes.
+
+    Args:
+        label: the class.
+        kind: "patch" (at its place), "picture" (wherever it is), "border", "background", or a
+            property of the whole image: "brightness", "contrast", "colour", "saturation",
+            "sharpness", "noise", "blockiness" or "texture".
+        place: where, in words; "" for a property of the whole image.
+        box: rows and columns (top, left, bottom, right) of a patch or border, in pixels.
+        flips: the share of correctly classified images of other classes that turn into the class.
+        low, high: the ends of its 95 % interval.
+        all_flips: the same share by all tried images of the class instead of the half of them that
+            gives the most, which ``flips`` is of.
+        null: ``flips`` when images of other classes give the same.
+        lost: the share of images of the class that leave it when others give them the same.
+        lost_null: ``lost`` when images of their own class give it.
+        p: of the permutation of who gives.
+        p_corrected: by Holm, for the number of tests.
+        sameness: how different what is given is from image to image, as against other classes; 0
+            is the same picture, 1 no more alike than any two images. None for a property.
+        outside: the share of the given pixels outside of the object; None without masks.
+        images: numbers, in the data set, of images that give it, the better half.
+        verdict: "shortcut", "strategy" or "not decided".
+        sentence: all this in plain words.
+    """
+
+    label: int
+    kind: str
+    place: str
+    box: tuple[int, int, int, int] | None
+    flips: float
+    low: float
+    high: float
+    all_flips: float
+    null: float
+    lost: float
+    lost_null: float
+    p: float
+    p_corrected: float
+    sameness: float | None
+    outside: float | None
+    images: tuple[int, ...]
+    verdict: str
+    sentence: str
+
+    __repr__ = brief
+
+
+@dataclass(frozen=True)
+class Shortcuts:
+    """What was tested, and what came of it.
+
+    Args:
+        suspects: shortcuts first, then what is not decided and strategies; those of a class with
+            the most telling one first.
+        classes: that were tested.
+        untested: classes with too few correctly classified images, or for which the number of
+            classes was bounded.
+        candidates: how many transplants had a first look.
+        tests: how many went through the whole test, for which p-values are corrected.
+        passes: images that the model was run on.
+    """
+
+    suspects: tuple[Suspect, ...]
+    classes: tuple[int, ...]
+    untested: tuple[int, ...]
+    candidates: int
+    tests: int
+    passes: int
+
+    __repr__ = brief
+
+    def __str__(self) -> str:
+        named = ", ".join(f"{s.kind} of class {s.label}" for s in self.shortcuts) or "none"
+        return (
+            f"shortcuts: {named}; {self.tests} tests of {self.candidates} candidates in "
+            f"{len(self.classes)} classes"
+        )
+
+    @property
+    def shortcuts(self) -> tuple[Suspect, ...]:
+        """The suspects of which the verdict is "shortcut"."""
+        return tuple(s for s in self.suspects if s.verdict == "shortcut")
+
+
+def sentence(suspect: Suspect, tests: int, class_names: Sequence[str] | None = None) -> str:
+    """What a suspect says to a reader who knows no statistics."""
+    name = class_names[suspect.label] if class_names is not None else f"class {suspect.label}"
+    thing = THINGS[suspect.kind]
+    if suspect.kind == "patch":
+        thing = f"the patch at {suspect.place}"
+    elif suspect.kind == "border":
+        thing = suspect.place
+    percent = f"{suspect.flips:.0%} [{suspect.low:.0%} to {suspect.high:.0%}]"
+    numbers = (
+        f"{percent} of correctly classified images of other classes turn into {name} when they get "
+        f"{thing} of its images, against {suspect.null:.0%} when they get that of other classes "
+        f"(p = {suspect.p_corrected:.3f}, corrected for {tests} tests). "
+        f"{suspect.lost:.0%} of its images leave {name} when they get that of other classes."
+    )
+    if suspect.verdict == "shortcut":
+        return f"The model relies on {thing} to recognise {name}: {numbers} {_because(suspect)}"
+    if suspect.verdict == "strategy":
+        return (
+            f"{thing[0].upper()}{thing[1:]} decides for {name}, and may be the object itself: "
+            f"{numbers} It differs from image to image as objects do."
+        )
+    return f"Not decided whether the model relies on {thing} to recognise {name}: {numbers}"
+
+
+def _because(suspect: Suspect) -> str:
+    if suspect.kind in ("patch", "border", "picture"):
+        if suspect.outside is not None and suspect.outside > 0.9:
+            return f"{suspect.outside:.0%} of it lies outside of the objects."
+        return (
+            "It is the same picture in the images that give it: they differ there "
+            f"{suspect.sameness:.2f} times as much as images of other classes do."
+        )
+    if suspect.kind == "background":
+        return "It lies outside of the objects."
+    return "It is a property of the whole image and not of an object."

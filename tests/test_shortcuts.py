@@ -1,0 +1,270 @@
+"""A shortcut that is in a network is found and named; a network without one has none."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from snapshots import nothing_left_behind
+from torch import nn
+
+from captum_cnn_ext.errors import ArgumentError
+from captum_cnn_ext.evidence import ImageRecords, find_shortcuts, image_records, strategies
+from captum_cnn_ext.evidence.shortcuts.permutation import (
+    best_half,
+    difference,
+    holm,
+    interval,
+    permutation_p,
+    wilson,
+)
+from captum_cnn_ext.evidence.shortcuts.strategies import k_means, silhouettes
+
+SIDE = 16
+TAG = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
+
+
+def net(rows, tag=0.0, level=0.0):
+    """Three classes by the third of the rows that is brightest; class 1 also by tag or brightness.
+
+    The tag is in the top right corner, and its weights sum to 0 on a plain corner.
+    """
+    weights = torch.zeros(3, SIDE, SIDE)
+    for label, (top, bottom) in enumerate(rows):
+        weights[label, top:bottom] = 1.0 / (bottom - top)
+    weights[1, :3, -3:] += tag * (TAG / TAG.sum() - (1 - TAG) / (1 - TAG).sum())
+    weights[1] += level / SIDE**2
+    model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Flatten(), nn.Linear(SIDE**2, 3)).eval()
+    model[0].weight.data.fill_(1.0)
+    model[0].bias.data.zero_()
+    model[2].weight.data = 10 * weights.flatten(1)
+    model[2].bias.data = torch.tensor([0.0, -10 * 0.45 * level, 0.0])
+    return model
+
+
+ROWS = ((0, 5), (5, 11), (11, 16))
+
+
+def blobs(count=40, share=0.0, shift=0.0):
+    """A bright bar of random width in the rows of the class; the tag or a shift on class 1."""
+    generator = torch.Generator().manual_seed(1)
+    data = []
+    for number in range(3 * count):
+        label, image = number % 3, 0.3 * torch.rand(1, SIDE, SIDE, generator=generator)
+        top, bottom = ROWS[label]
+        start, width = torch.randint(0, 6, (2,), generator=generator).tolist()
+        image[:, top:bottom, start : start + 4 + width] += 0.4
+        if label == 1 and number // 3 < share * count:
+            image[0, :3, -3:] = TAG
+        data.append((image + shift * (label == 1), label))
+    return data
+
+
+@pytest.fixture(scope="module")
+def tagged():
+    model, data = net(ROWS, tag=5.0), blobs(share=0.7)
+    return model, data, image_records(model, "0", data)
+
+
+def test_a_tag_in_a_part_of_a_class_is_found_at_its_place(tagged):
+    model, data, records = tagged
+    assert records.correct.mean() > 0.9
+    found = find_shortcuts(model, data, records, class_names=["a", "b", "c"])
+    first = found.shortcuts[0]
+    assert (first.label, first.kind) == (1, "patch")
+    assert first.place.startswith("the top right corner")
+    top, left, bottom, right = first.box
+    assert (top, right) == (0, SIDE)
+    assert bottom <= 4
+    assert left >= SIDE - 4
+    assert first.flips > 0.9
+    assert first.null < 0.1
+    assert first.p_corrected < 0.05
+    assert first.sameness < 0.1
+    assert 0.5 < first.all_flips < first.flips
+    assert all(number % 3 == 1 and number // 3 < 28 for number in first.images)
+    assert {s.label for s in found.shortcuts} == {1}
+    assert first.sentence.startswith("The model relies on the patch at the top right corner")
+    assert "recognise b: " in first.sentence
+    assert "same picture" in first.sentence
+
+
+def test_the_same_data_without_the_shortcut_in_the_model():
+    """The data hold the tag; the model does not look at it."""
+    model, data = net(ROWS), blobs(share=0.7)
+    found = find_shortcuts(model, data, image_records(model, "0", data))
+    assert not found.shortcuts
+    assert found.classes == (0, 1, 2)
+    assert found.candidates > 30
+
+
+def test_brightness_is_named():
+    model, data = net(ROWS, level=60.0), blobs(shift=0.3)
+    records = image_records(model, "0", data)
+    assert records.correct.mean() > 0.9
+    first = find_shortcuts(model, data, records).shortcuts[0]
+    assert (first.label, first.kind, first.place) == (1, "brightness", "")
+    assert "property of the whole image" in first.sentence
+
+
+def test_masks_tell_what_is_outside(tagged):
+    model, data, records = tagged
+    masked = []
+    for image, label in data:
+        mask = torch.zeros(SIDE, SIDE)
+        mask[slice(*ROWS[label]), :10] = 1
+        masked.append((image, label, mask))
+    found = find_shortcuts(model, masked, records)
+    first = found.shortcuts[0]
+    assert first.kind in ("patch", "background")
+    assert first.label == 1
+    patches = [s for s in found.suspects if s.kind == "patch" and s.label == 1]
+    assert patches
+    assert patches[0].outside == 1.0
+    assert "outside of the objects" in patches[0].sentence
+
+
+def test_seeds_repeat_and_nothing_is_left_behind(tagged):
+    model, data, records = tagged
+    with nothing_left_behind(model, *[image for image, _ in data[:6]]):
+        first = find_shortcuts(model, data, records, seed=3)
+    assert find_shortcuts(model, data, records, seed=3) == first
+    assert first.passes < 3 * 22 * 16 + 12 * 700
+
+
+def test_a_failing_model_is_left_as_it_was(tagged):
+    model, data, records = tagged
+
+    class Broken(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = copy.deepcopy(model)
+
+        def forward(self, x):
+            raise RuntimeError("broken")
+
+    broken = Broken().eval()
+    with nothing_left_behind(broken), pytest.raises(RuntimeError, match="broken"):
+        find_shortcuts(broken, data, records)
+
+
+def test_wrong_arguments_are_named(tagged):
+    model, data, records = tagged
+    with pytest.raises(ArgumentError, match="it has 30 images, but the records speak of number"):
+        find_shortcuts(model, data[:30], records)
+    with pytest.raises(ArgumentError, match=r"groups: has shape \(3,\)"):
+        find_shortcuts(model, data, records, groups=[0, 0, 1])
+    with pytest.raises(ArgumentError, match=r"classes=\[7\]: the model has 3 classes"):
+        find_shortcuts(model, data, records, classes=[1, 7])
+    with pytest.raises(ArgumentError, match="training mode"):
+        find_shortcuts(copy.deepcopy(model).train(), data, records)
+
+
+def test_few_images_are_said_and_not_tested(tagged):
+    model = tagged[0]
+    data = blobs(count=3)
+    found = find_shortcuts(model, data, image_records(model, "0", data))
+    assert not found.suspects
+    assert found.classes == ()
+    assert found.untested == (0, 1, 2)
+
+
+def test_best_half_and_difference_by_hand():
+    first = torch.tensor([[0, 0], [1, 1], [1, 0], [1, 1.0]])
+    second = torch.tensor([[1, 1], [1, 0], [0, 0], [0, 1.0]])
+    own = torch.tensor([True, True, False, False])
+    assert best_half(first, own).tolist() == [False, True, False, False]
+    assert best_half(first, ~own).tolist() == [False, False, False, True]
+    assert float(difference(first, second, own)) == pytest.approx(0.5 - 0.5)
+    assert float(difference(first, second, torch.tensor([True, False, True, False]))) == (
+        pytest.approx(0.0 - 0.5)
+    )
+
+
+def test_permutation_has_its_level_and_its_power():
+    generator = torch.Generator().manual_seed(0)
+    own = torch.arange(24) < 12
+    values = []
+    for seed in range(200):
+        rates = torch.rand(24, 1, generator=generator)
+        flips = torch.rand(24, 24, generator=generator) < rates
+        values.append(permutation_p(flips[:, :6], flips[:, 6:], own, permutations=199, seed=seed))
+    assert 0.005 <= np.mean(np.array(values) <= 0.05) <= 0.095
+    flips = own[:, None].expand(24, 24)
+    assert permutation_p(flips[:, :6], flips[:, 6:], own, permutations=999) == 1 / 1000
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.6]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_intervals():
+    assert wilson(0.5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert interval(torch.ones(6, 18)) == pytest.approx(wilson(1.0, 18))
+    half = torch.zeros(6, 400)
+    half[:3] = 1  # donors differ, so that more images say no more
+    low, high = interval(half)
+    assert low < 0.25
+    assert high > 0.75
+
+
+def records_of(contributions, maps, labels, predictions):
+    n, classes = len(labels), 2
+    given = {"labels": labels, "predictions": predictions, "maps": maps, "images": np.arange(n)}
+    blank = {
+        "confidences": np.ones(n),
+        "label_probabilities": np.ones(n),
+        "probabilities": np.ones((n, classes)),
+        "strengths": np.ones(n),
+        "contributions": contributions,
+        "columns": {},
+        "mean_images": np.zeros((classes, 1, 32, 32)),
+        "counts": np.bincount(labels, minlength=classes),
+    }
+    return ImageRecords("layer", classes, skipped=(), remarks=(), settings={}, **given, **blank)
+
+
+def test_strategies_tell_two_groups_from_one():
+    """Class 0 has two ways: channels 0 to 2 at the top, 3 to 5 at the bottom; class 1 has one."""
+    random = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 60)
+    contributions = 0.02 * random.normal(size=(120, 8))
+    maps = 0.05 * random.random((120, 8, 8))
+    for n in range(60):
+        way = n % 3 == 0
+        contributions[n, 3 * way : 3 * way + 3] += 0.3
+        maps[n, 6 if way else 1, 2] += 1
+    predictions = labels.copy()
+    labels[0] = 1  # one of the smaller group is wrong
+    found = strategies(records_of(contributions, maps, labels, predictions), most=3)
+    first, second = found.of(0)
+    assert (len(first), len(second)) == (40, 20)
+    assert set(second.rows) == set(range(0, 60, 3))
+    assert (first.accuracy, second.accuracy) == (1.0, 0.95)
+    assert second.centre[0] > 0.6 > 0.4 > first.centre[0]
+    assert {unit for unit, _ in first.units[:6]} == set(range(6))
+    assert found.scores[0] > found.null[0]
+    assert len(found.of(1)) == 1
+    assert found.groups[:60].tolist().count(second.number) == 20
+
+
+def test_few_images_have_no_strategy():
+    labels = np.zeros(10, dtype=int)
+    given = records_of(np.ones((10, 4)), np.ones((10, 8, 8)), labels, labels)
+    found = strategies(given)
+    assert found.groups.tolist() == [-1] * 10
+    assert not found.found
+
+
+def test_k_means_and_silhouettes_by_hand():
+    points = torch.tensor([[[0.0], [1.0], [10.0], [12.0]]])
+    middles = k_means(points, 2, torch.Generator().manual_seed(0))
+    assert sorted(middles.flatten().tolist()) == [0.5, 11.0]
+    groups = torch.tensor([[0, 0, 1, 1]])
+    expected = np.mean([1 - 1 / 11, 1 - 1 / 10, 1 - 2 / 9.5, 1 - 2 / 11.5])
+    assert float(silhouettes(points, groups, 2)) == pytest.approx(expected, abs=1e-4)
+    alone = torch.tensor([[0, 0, 0, 1]])  # a point that is alone counts 0
+    expected = np.mean([1 - 5.5 / 12, 1 - 5 / 11, (2 - 9.5) / 9.5, 0])
+    assert float(silhouettes(points, alone, 2)) == pytest.approx(expected, abs=1e-4)
