@@ -9,6 +9,9 @@ if SIDE_BY_SIDE:  # before torch is imported, and for the commands that tests st
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+if DEVICE := os.environ.get("TEST_DEVICE"):  # where tensors and modules are made, such as "cuda"
+    torch.set_default_device(DEVICE)
+
 
 @pytest.fixture(autouse=True)
 def _seeded():

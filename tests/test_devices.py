@@ -262,6 +262,8 @@ def _noise(x):
 
 
 METRICS = {
+    "share_difference": lambda m, x, a: [metrics.share_difference(3, 4, 1, 4), x],
+    "wilson": lambda m, x, a: [metrics.wilson(3, 4), x],
     "arcc": lambda m, x, a: metrics.arcc(m, lambda i: i[:, 0], x, 1, shares=(0.5,)).score,
     "earth_movers_distance": lambda m, x, a: metrics.earth_movers_distance(a, _boxes(x), x, grid=4),
     "mask_iou": lambda m, x, a: metrics.mask_iou(a, _boxes(x), x),
@@ -449,6 +451,10 @@ def _tensorboard(model, x):
 
 EVIDENCE = {  # facts for people, on the CPU
     "layer_table": lambda m, x: [evidence.layer_table(m, x), 0.0],
+    "image_records": lambda m, x: [
+        evidence.image_records(m, "block", [(photo, 0) for photo in photos(3)]).maps,
+        0.0,
+    ],
     "linear_cka": lambda m, x: evidence.linear_cka(x[0, 0], x[0, 1]),
     "model_graph": lambda m, x: [evidence.model_graph(m, x), 0.0],
     "receptive_field": lambda m, x: evidence.receptive_field(m, "block", (3, 16, 20)),

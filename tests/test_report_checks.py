@@ -10,7 +10,7 @@ from torch import nn
 from captum_cnn_ext import attr, metrics
 from captum_cnn_ext.insights import audit
 from captum_cnn_ext.insights.report.findings import Finding, Overview
-from captum_cnn_ext.insights.sections import checks
+from captum_cnn_ext.insights.sections import checks, methods
 
 METHODS = ["Saliency", "LayerHiResCam", "LayerEigenCam"]
 
@@ -125,7 +125,8 @@ def test_groups_of_layers_forget_together(model, images):
     [
         ([0.2, 0.1, 0.05], "changes"),
         ([1.0, 0.3, 0.1], "blind to the class"),
-        ([0.9, 0.7, 0.6], "changes little"),
+        ([0.89, 0.7, 0.6], "changes little"),
+        ([0.95, 0.3, 0.1], "blind to the class"),
         ([0.9, 0.9, -0.9], "does not change"),  # upside down is the same map
         ([1.0], "does not change"),
     ],
@@ -240,3 +241,48 @@ def test_unknown_activations_are_doubtful_and_known_ones_counted(images, model):
     assert "Mul" in finding.text
     assert "Mul" in done.manifest["rule_coverage"][0]["unknown"]
     assert "escaped" not in text_of(done, "reconstructions")
+
+
+@pytest.mark.parametrize(
+    ("differences", "word"),
+    [
+        ([0.1] * 6, 1),  # of 64 ways to flip signs, 2 are as far from 0
+        ([-0.1] * 6, -1),
+        ([0.1] * 5, 0),  # 2 of 32 are more than 5 %
+        ([0.5, 0.4, 0.3, 0.2, 0.1, -0.05, 0.1, 0.1], 1),
+        ([0.5, -0.4, 0.3, -0.2, 0.1, -0.05, 0.1, 0.1], 0),
+        ([0.0] * 8, 0),
+        ([1.0], 0),
+    ],
+)
+def test_photos_decide_where_chance_seldom_would(differences, word):
+    assert methods.decided(torch.tensor(differences)) == word
+
+
+def test_too_few_photos_decide_nothing_and_say_so(done):
+    assert not [f for f in done.overview.findings if f.section == "methods"]
+    (text,) = (text for text in done.overview.unchecked if "controls" in text)
+    assert text == (
+        "Whether Saliency, LayerHiResCam at block, LayerEigenCam at block are more faithful "
+        "than the controls: 2 photos did not decide it (6 or more can)."
+    )
+
+
+def test_what_enough_photos_decide_is_a_finding(model):
+    """The maps that insertion and deletion like best and least: the score's own change."""
+    done = audit(model, small_images(8), layers="block", methods=METHODS, show_progress=False,
+                 sections=["attributions", "methods"])  # fmt: skip
+    found = {row["method"]: row for row in tables(done, "methods")[0]}
+    areas = {key: np.array(done.arrays[key]) for key in done.arrays if key.startswith("faithful")}
+    assert {value.shape for value in areas.values()} == {(2, 8)}
+    quality = {key.split("/")[-1]: up - down for key, (up, down) in areas.items()}
+    expected = {1: set(), -1: set(), 0: set()}
+    for name in METHODS:
+        signs = [methods.decided(torch.tensor(quality[name] - quality[control]))
+                 for control in ("Gaussian", "random")]  # fmt: skip
+        expected[min(signs)].add(name)
+    texts = {f.verdict: f.text for f in done.overview.findings if f.section == "methods"}
+    left = " ".join(text for text in done.overview.unchecked if "controls" in text)
+    for sign, text in ((1, texts.get("fine", "")), (-1, texts.get("unsure", "")), (0, left)):
+        assert {name for name in METHODS if name in text} == expected[sign]
+    assert set().union(*expected.values()) == set(METHODS) <= set(found)

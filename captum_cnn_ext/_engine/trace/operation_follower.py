@@ -215,7 +215,12 @@ def memory_of(tensor: Tensor) -> int | None:
 def _place(tensor: Tensor) -> int | None:
     """Where the memory begins that holds a tensor, which several may share without a view."""
     memory = memory_of(tensor)
-    return memory if memory is None else tensor.untyped_storage().data_ptr() or memory
+    if memory is None:
+        return None
+    try:
+        return tensor.untyped_storage().data_ptr() or memory
+    except RuntimeError:  # a tensor without numbers, of a device that is not there
+        return memory
 
 
 def random_state() -> tuple[Any, ...]:

@@ -288,6 +288,7 @@ def _overview(context: AuditContext) -> Overview:
         saw.append(text)
     failed = [Finding("wrong", f"This report is not complete: {p}", "") for p in context.problems]
     unchecked = [text for key, text in NOT_RUN.items() if key not in context.section_keys]
+    unchecked += context.unchecked
     unchecked += [f"Pictures: {context.photos.skipped}."] if context.photos.skipped else []
     unchecked.append(
         "Whether these predictions are right: a report has photos, not their true classes. "

@@ -115,7 +115,8 @@ class AuditContext:
 
     ``targets`` is the class explained for each photo. ``arrays`` is what goes into the file of
     arrays, ``problems`` what failed, ``remarks`` the warnings that were given, each after where.
-    ``findings`` go onto the top of the report, ``tables`` into files beside it.
+    ``findings`` and what is ``unchecked`` go onto the top of the report, ``tables`` into files
+    beside it.
     """
 
     subject: AuditedModel
@@ -140,6 +141,7 @@ class AuditContext:
     problems: list[Problem] = field(default_factory=list)
     remarks: list[tuple[str, str]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
     tables: dict[str, Table] = field(default_factory=dict)
     maps: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # of (place, method)
     unfit: set[tuple[str, str]] = field(default_factory=set)  # methods that could not run there

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from captum_cnn_ext import metrics
@@ -15,14 +16,16 @@ from captum_cnn_ext.insights.sections.summary import listed
 from captum_cnn_ext.methods import INPUT, Call
 
 KEY = "methods"
-PHOTOS = 2
+ENOUGH, PHOTOS = 6, 8  # photos that can decide at 5 %, and the most that are looked at
+FEW = 2  # photos for a first impression, where there are not enough to decide
 STEPS = 8
+LEVEL = 0.05
 GAUSSIAN, RANDOM = "control: Gaussian", "control: random"
 
 
 def build(context: AuditContext) -> SectionContent:
     """Insertion and deletion of the maps at the input and at the deepest layer."""
-    photos = min(PHOTOS, len(context.photos))
+    photos = min(PHOTOS if len(context.photos) >= ENOUGH else FEW, len(context.photos))
     inputs, targets = context.inputs[:photos], context.targets[:photos]
     controls = {
         GAUSSIAN: metrics.gaussian_map(inputs),
@@ -65,7 +68,7 @@ def build(context: AuditContext) -> SectionContent:
             [up.tolist(), down.tolist()],
             f"areas under insertion and deletion of the first {photos} photo(s)",
         )
-    _find(context, {place: value.mean() for place, value in quality.items()})
+    _find(context, quality)
     return SectionContent(
         [
             Text(_words(photos)),
@@ -85,8 +88,10 @@ def _words(photos: int) -> str:
         "hill in the middle of the picture and random numbers know nothing of the network; a "
         "method should beat both. A map much like the hill may only say that photographers put "
         f"things in the middle. {STEPS} steps on {which}, with maps of the input and of the "
-        "deepest layer: enough to see what is broken, too few for a ranking, which "
-        "captum-cnn-ext bench makes. Passes are measured time in forward passes of the photos."
+        "deepest layer: too few for a ranking, which captum-cnn-ext bench makes. Whether "
+        f"a method beats a control is said where chance alone would seldom say so ({LEVEL:.0%}, by "
+        f"flipping the signs of the differences photo by photo), from {ENOUGH} photos on. "
+        " Passes are measured time in forward passes of the photos."
     )
 
 
@@ -109,25 +114,40 @@ def _passes(context: AuditContext, where: str, name: str) -> float | None:
 
 
 def _find(context: AuditContext, quality: dict[tuple[str, str], Tensor]) -> None:
-    scores = {place: float(value) for place, value in quality.items()}
-    hill, chance = scores.pop(("", GAUSSIAN)), scores.pop(("", RANDOM))
-    if not scores:
+    """What the photos decide: which maps beat both controls, and which lose to one."""
+    hill, chance = quality["", GAUSSIAN], quality["", RANDOM]
+    found = {_label(*place): value for place, value in quality.items() if place[0]}
+    if not found:
         return
-    numbers = {"gaussian": hill, "random": chance}
-    numbers |= {_label(*place): value for place, value in scores.items()}
-    blind = [_label(*place) for place, value in scores.items() if value <= chance]
-    weak = [_label(*place) for place, value in scores.items() if chance < value <= hill]
-    if blind:
-        text = f"{listed(blind)}: on these photos no more faithful than random numbers. Prefer "
-        context.find("unsure", f"{text}another method, or judge it on more photos.", KEY, **numbers)
-    if weak:
-        text = f"{listed(weak)}: on these photos no more faithful than a hill in the middle of "
-        context.find("unsure", f"{text}the picture. Prefer another method.", KEY, **numbers)
-    best = max(scores, key=lambda place: scores[place])
-    if scores[best] > max(hill, chance):
-        text = f"{len(scores) - len(blind) - len(weak)} of {len(scores)} maps beat both controls; "
-        text += f"most faithful on these photos: {_label(*best)}."
+    numbers = {"gaussian": float(hill.mean()), "random": float(chance.mean())}
+    numbers |= {label: float(value.mean()) for label, value in found.items()}
+    over = {label: (value - hill, value - chance) for label, value in found.items()}
+    better = [label for label, both in over.items() if min(map(decided, both)) > 0]
+    worse = [label for label, both in over.items() if min(map(decided, both)) < 0]
+    rest = [label for label in found if label not in (*better, *worse)]
+    if worse:
+        text = f"{listed(worse)}: on these {len(hill)} photos less faithful than a map that knows "
+        text += "nothing of the network. Prefer another method."
+        context.find("unsure", text, KEY, **numbers)
+    if better:
+        text = f"{listed(better)}: on these {len(hill)} photos more faithful than both controls."
         context.find("fine", text, KEY, **numbers)
+    if rest:
+        text = f"Whether {listed(rest)} {'is' if len(rest) == 1 else 'are'} more faithful than the "
+        text += f"controls: {len(hill)} photo{'s' if len(hill) > 1 else ''} did not decide it"
+        text += f" ({ENOUGH} or more can)." if len(hill) < ENOUGH else "."
+        context.unchecked.append(text)
+
+
+def decided(differences: Tensor) -> int:
+    """1 or -1 where the photos decide for more or for less, else 0: an exact sign-flip test."""
+    flips = torch.cartesian_prod(*[torch.tensor([1.0, -1.0])] * len(differences)).reshape(
+        -1, len(differences)
+    )
+    sums = flips.double() @ differences.double().cpu()
+    total = float(differences.double().sum())
+    by_chance = float((sums.abs() >= abs(total) * (1 - 1e-9)).double().mean())
+    return 0 if by_chance > LEVEL else int(total > 0) - int(total < 0)
 
 
 def _label(where: str, name: str) -> str:
