@@ -28,6 +28,7 @@ from captum_cnn_ext.evidence.shortcuts.properties import (
     saturation,
     sharpness,
     texture_of,
+    usual_power,
 )
 from captum_cnn_ext.evidence.shortcuts.sameness import (
     sameness_anywhere,
@@ -115,7 +116,13 @@ def test_texture_adds_the_donors_wave_and_nothing_else():
 
 def test_nothing_coarse_is_texture():
     wave = torch.cos(2 * math.pi * 3 * torch.arange(32) / 32).expand(1, 1, 32, 32)
-    assert not excess(wave, 1e-6 * images(3)[:, :1]).any()
+    assert not excess(wave, usual_power(1e-6 * images(3)[:, :1])).any()
+
+
+def test_usual_power_is_the_mean():
+    given = images(40, 8)
+    power = torch.fft.fft2(given).abs().square().sum(1).mean(0)
+    assert torch.allclose(usual_power(given), power, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", PROPERTIES)

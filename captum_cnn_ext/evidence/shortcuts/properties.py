@@ -14,6 +14,7 @@ Transplant = Callable[[Tensor, Tensor], Tensor]
 BLOCK = 8  # pixels of a block in JPEG and most video
 MOST_BLUR = 200.0  # a of exp(-a f^2): a Gaussian of 3 pixels
 MOST_GAIN = 4.0  # how far a frequency is raised at most
+MOST_AVERAGED = 128  # images
 EXCESS = 4.0  # times the power of other images, from where a frequency is part of a texture
 COARSEST = 4  # cycles over the image; below it is the object and not its texture
 TINY = 1e-8
@@ -101,21 +102,29 @@ def texture_of(others: Tensor) -> Transplant:
     Transactions on Image Processing, 2011.
     """
 
+    usual = usual_power(others)
+
     def texture(images: Tensor, donors: Tensor) -> Tensor:
         phases = torch.fft.fft2(_white(images)[:, :1])
         phases = phases / phases.abs().clamp_min(TINY)
-        added: Tensor = torch.fft.ifft2(excess(donors, others) * phases).real
+        added: Tensor = torch.fft.ifft2(excess(donors, usual) * phases).real
         return images + added
 
     return texture
 
 
-def excess(donors: Tensor, others: Tensor) -> Tensor:
-    """Donors' Fourier transforms (N, C, H, W) where their power is far above the mean of others'.
+def usual_power(images: Tensor) -> Tensor:
+    """The mean power (H, W) of frequencies, summed over channels, of at most 128 images."""
+    few = images[:: 1 + len(images) // MOST_AVERAGED]
+    parts = [torch.fft.fft2(part).abs().square().sum((0, 1)) for part in torch.split(few, 16)]
+    return torch.stack(parts).sum(0) / len(few)
+
+
+def excess(donors: Tensor, usual: Tensor) -> Tensor:
+    """Donors' Fourier transforms (N, C, H, W) where their power is far above the ``usual`` (H, W).
 
     Far is four times; 0 elsewhere, and at less than four cycles over the image.
     """
-    usual = torch.fft.fft2(others).abs().square().sum(1).mean(0)
     spectrum = torch.fft.fft2(donors)
     power = spectrum.abs().square().sum(1, keepdim=True)
     height, width = donors.shape[2:]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, conv2d
 
-from captum_cnn_ext.evidence.shortcuts.properties import excess
+from captum_cnn_ext.evidence.shortcuts.properties import excess, usual_power
 
 MATCHED_AT = 48  # pixels of a side, at most, where a picture is searched for
 QUANTILE = 0.25
@@ -66,7 +66,7 @@ def sameness_of_texture(donors: Tensor, others: Tensor) -> float:
     Of what their spectra have and those of others have not. 0 is one pattern, wherever its waves
     begin; grey noise gives 0.5, because its spectrum is another one in every image.
     """
-    power = excess(donors, others).abs().square().sum(1).flatten(1)
+    power = excess(donors, usual_power(others)).abs().square().sum(1).flatten(1)
     power = power / power.norm(dim=1, keepdim=True).clamp_min(1e-12)
     first, second = torch.triu_indices(len(donors), len(donors), 1).to(donors.device)
     return 1 - float((power[first] * power[second]).sum(1).median())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -43,10 +44,15 @@ class Sample:
     def size(self) -> tuple[int, int]:
         return (self.images.shape[2], self.images.shape[3])
 
+    @cached_property
+    def range(self) -> tuple[Tensor, Tensor]:
+        """The smallest and the largest value (C, 1, 1) of each channel."""
+        low, high = self.images.amin((0, 2, 3)), self.images.amax((0, 2, 3))
+        return low[:, None, None], high[:, None, None]
+
     def bounded(self, images: Tensor) -> Tensor:
         """Images cut to the range of values that each channel of the sample has."""
-        low, high = self.images.amin((0, 2, 3)), self.images.amax((0, 2, 3))
-        return images.clamp(low[:, None, None], high[:, None, None])
+        return images.clamp(*self.range)
 
 
 def sample_of(

@@ -220,10 +220,9 @@ def _suspect(
 ) -> Suspect:
     place, box = trial.where()
     rows = sample.rows[trial.givers.cpu()].numpy()
-    kind = trial.candidate.kind
     found = Suspect(
         trial.candidate.label,
-        kind,
+        trial.kind,
         place,
         box,
         trial.flips,

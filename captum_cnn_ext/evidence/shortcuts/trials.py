@@ -11,6 +11,7 @@ from captum_cnn_ext.evidence.shortcuts.candidates import Candidate
 from captum_cnn_ext.evidence.shortcuts.permutation import best_half, interval, permutation_p
 from captum_cnn_ext.evidence.shortcuts.places import named
 from captum_cnn_ext.evidence.shortcuts.sameness import (
+    PART,
     sameness_anywhere,
     sameness_at,
     sameness_of_texture,
@@ -18,6 +19,7 @@ from captum_cnn_ext.evidence.shortcuts.sameness import (
 from captum_cnn_ext.evidence.shortcuts.samples import Predict, Sample
 
 AT_ONCE = 64  # changed images made at once
+STILL = 0.04  # standard deviation of places, in shares of the image, of what stays at one
 TIGHT = 0.25  # pixels that are less alike than this are none of a patch's own
 SCREENED = 16  # pairs of a donor and an image in the first look
 DONORS = 12  # of the class, and as many of other classes
@@ -53,6 +55,7 @@ class Trial:
             None for properties, which are one number.
         givers: the half of donors, numbers in the sample.
         place: middles (D, 2) of the found parts for "picture", quotients (H, W) for a place.
+        size: height and width of images.
         outside: share of the given pixels that lie outside of the donors' masks; None without.
     """
 
@@ -67,11 +70,26 @@ class Trial:
     sameness: float | None
     givers: Tensor
     place: Tensor | None
+    size: tuple[int, int]
     outside: float | None
+
+    @property
+    def kind(self) -> str:
+        """That of the candidate; a picture that is at one place in all donors is a patch."""
+        middles, kind = self.place, self.candidate.kind
+        still = kind == "picture" and middles is not None and float(middles.std(0).max()) < STILL
+        return "patch" if still else kind
 
     def where(self) -> tuple[str, tuple[int, int, int, int] | None]:
         """The place in words and its box; that of a patch is cut to what is the same in all."""
         place = self.candidate.place
+        if self.kind == "patch" and place is None and self.place is not None:
+            size = (self.size[0], self.size[1])
+            middle = self.place.mean(0).tolist()
+            low = [round((at - PART / 2) * side) for at, side in zip(middle, size, strict=True)]
+            high = [round((at + PART / 2) * side) for at, side in zip(middle, size, strict=True)]
+            box = (low[0], low[1], high[0], high[1])
+            return named(box, size), box
         if place is None:
             return "", None
         if place.kind == "patch" and self.place is not None:
@@ -157,6 +175,7 @@ def tried(predict: Predict, sample: Sample, parts: Split, candidate: Candidate, 
         sameness,
         givers,
         place,
+        sample.size,
         _outside(sample, candidate, givers),
     )
 
