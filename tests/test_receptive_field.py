@@ -417,8 +417,8 @@ def test_agrees_with_the_fields_that_cut_images_for_reconstructions(zoo):
 def test_a_wrong_rule_would_be_seen(broken, monkeypatch):
     right = rules.windows_of
 
-    def wrong(*args):
-        found = right(*args)
+    def wrong(call):
+        found = right(call)
         return {d: replace(w, **{broken: getattr(w, broken) + 1}) for d, w in found.items()}
 
     monkeypatch.setattr(rules, "windows_of", wrong)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.incremental.operation_tape import Ref, Step
 from captum_cnn_ext._engine.incremental.tiles import Span, Tile, cut, joined, paste
-from captum_cnn_ext._engine.trace.window_arithmetic import Slide, is_pointwise, windows_of
+from captum_cnn_ext._engine.trace.window_arithmetic import Call, Slide, is_pointwise, slides_of
 
 # A tile that covers this part of the map, cut out and pasted back, costs as much as the map.
 ALMOST_ALL = 0.85
@@ -62,14 +62,9 @@ def _tile(frame: Frame, ref: Any) -> Tile | None:
     return change if isinstance(change, Tile) else None
 
 
-def _slides(step: Step, frame: Frame, shape: torch.Size) -> list[Slide] | None:
-    """What the operation does along each axis, where nothing but windows slide along axes."""
-    windows = windows_of(step.name, step.args, shape, frame.shape(step.outputs[0]))
-    if windows is None or not windows.keys() <= set(range(2, len(shape))):
-        return None
-    slides = [windows.get(dim, Slide()) for dim in range(2, len(shape))]
-    plain = [slide for slide in slides if isinstance(slide, Slide)]
-    return plain if len(plain) == len(slides) else None
+def _slides(step: Step, frame: Frame) -> list[Slide] | None:
+    source, result = frame.shape(step.reads()[0]), frame.shape(step.outputs[0])
+    return slides_of(Call(step.name, step.args, source, result))
 
 
 def _sliding(step: Step, frame: Frame, read: str, outside: float) -> list[Change] | None:
@@ -80,11 +75,10 @@ def _sliding(step: Step, frame: Frame, read: str, outside: float) -> list[Change
     ref = step.args[read]
     tile = _tile(frame, ref)
     others_read = any(number >= 0 for number in step.outputs[1:])  # where a maximum lies
-    size = frame.shape(ref.index)
-    slides = None if tile is None or others_read else _slides(step, frame, size)
-    if tile is None or slides is None:
+    size, positions = frame.shape(ref.index), frame.shape(step.outputs[0])[2:]
+    slides = _slides(step, frame)
+    if tile is None or slides is None or others_read:
         return None
-    positions = frame.shape(step.outputs[0])[2:]
     spans = tuple(
         span.through(slide, count)
         for span, slide, count in zip(tile.spans, slides, positions, strict=True)
@@ -131,7 +125,7 @@ def _average_pool(step: Step, frame: Frame) -> list[Change] | None:
 
 def _pad(step: Step, frame: Frame) -> list[Change] | None:
     ref = step.args["self"]
-    tile, slides = _tile(frame, ref), _slides(step, frame, frame.shape(ref.index))
+    tile, slides = _tile(frame, ref), _slides(step, frame)
     if tile is None or slides is None or min(step.args["pad"]) < 0:
         return None
     moved = (span.shifted(slide.padding) for span, slide in zip(tile.spans, slides, strict=True))

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from captum_cnn_ext._engine.trace.forward_trace import Left, Operation, Trace, Value
 from captum_cnn_ext._engine.trace.window_arithmetic import (
+    Call,
     Slide,
     is_fixed_norm,
     is_pointwise,
-    windows_of,
+    slides_of,
 )
 
 CutField = tuple[Slide, Slide]  # from the image's rows and columns to a map's
@@ -144,13 +145,8 @@ def _through(operation: Operation, fields: dict[Value, CutField | None]) -> CutF
     # an average over fewer pixels at the border is tied to the border; so is a ceil
     if name not in _MOVING or (name == "avg_pool2d" and arguments["ceil_mode"]):
         return None
-    slides = windows_of(name, arguments, reads[0].shape, operation.outputs[0].shape) or {}
-    if not slides.keys() <= {2, 3}:
-        return None
-    rows, columns = (slides.get(dim, Slide()) for dim in (2, 3))
-    if not (isinstance(rows, Slide) and isinstance(columns, Slide)):
-        return None
-    return first[0].then(rows), first[1].then(columns)
+    slides = slides_of(Call(name, arguments, reads[0].shape, operation.outputs[0].shape))
+    return None if slides is None else (first[0].then(slides[0]), first[1].then(slides[1]))
 
 
 def _union(fields: Sequence[CutField | None]) -> CutField | None:

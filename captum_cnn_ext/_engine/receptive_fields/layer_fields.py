@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.receptive_fields.axis import Axis, NotFollowed
 from captum_cnn_ext._engine.receptive_fields.fields import Field, aligned, is_same, joined
-from captum_cnn_ext._engine.receptive_fields.rules import RULES, SAME, Call
+from captum_cnn_ext._engine.receptive_fields.rules import RULES, SAME
 from captum_cnn_ext._engine.trace.forward_trace import (
     End,
     Left,
@@ -28,7 +28,7 @@ from captum_cnn_ext._engine.trace.forward_trace import (
 )
 from captum_cnn_ext._engine.trace.operation_follower import only_shaped_alike
 from captum_cnn_ext._engine.trace.trace_recorder import trace_of
-from captum_cnn_ext._engine.trace.window_arithmetic import is_pointwise
+from captum_cnn_ext._engine.trace.window_arithmetic import Call, is_pointwise
 
 Fields = tuple[Field, Field]
 _STOPS_NAN = {"nan_to_num", "nan_to_num_", "fmax", "fmin", "nansum", "nanmedian"}

@@ -7,33 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from captum_cnn_ext._engine.receptive_fields.axis import Axis, NotFollowed
 from captum_cnn_ext._engine.receptive_fields.fields import Field
 from captum_cnn_ext._engine.trace.window_arithmetic import (
     WINDOWED,
-    Adaptive,
+    Call,
     is_fixed_norm,
     windows_of,
 )
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of one operation: its name, arguments by name, its input's and output's shapes."""
-
-    name: str
-    arguments: dict[str, Any]
-    shape: tuple[int, ...]
-    result: tuple[int, ...]
-
-    def dim(self, name: str = "dim", default: int = 0) -> int:
-        """An argument that names a dimension of the input."""
-        dim = self.arguments.get(name)
-        return (default if dim is None else int(dim)) % max(len(self.shape), 1)
-
 
 Rule = Callable[[Field, Call], Field]
 
@@ -41,13 +24,12 @@ Rule = Callable[[Field, Call], Field]
 def _read(field: Field, call: Call) -> Field:
     """Where windows of positions are read, or parts of them."""
     assert field.dim is not None
-    found = windows_of(call.name, call.arguments, call.shape, call.result) or {}
-    windows = found.get(field.dim)
+    windows = (windows_of(call) or {}).get(field.dim)
     if windows is None:
         return field
     if not field.is_plain(call.shape):
         raise NotFollowed("reads windows of reshaped positions")
-    if isinstance(windows, Adaptive) and windows.results == 1 < windows.length:
+    if "adaptive" in call.name and call.result[field.dim] == 1 < call.shape[field.dim]:
         return field.everywhere("pooling over all positions")
     return replace(field, axis=field.axis.through(windows, call.result[field.dim]))
 

@@ -8,7 +8,6 @@ at a time: backwards by ``reads``, and of a plain `Slide` also by its ends, in b
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,24 +22,8 @@ Have = npt.NDArray[np.bool_]
 Place = TypeVar("Place", int, Ints)
 
 
-class Windows(ABC):
-    """Along one dimension: the input positions that each output position reads."""
-
-    @property
-    @abstractmethod
-    def rate(self) -> Fraction:
-        """Input positions from one output position to the next, on average."""
-
-    @abstractmethod
-    def reads(self, outputs: Ints, endless: bool) -> tuple[Ints, Have]:
-        """Of output positions (n,) the input positions (n, taps), and which of them it has.
-
-        ``endless`` asks for the positions as they are far from every border.
-        """
-
-
 @dataclass(frozen=True)
-class Slide(Windows):
+class Slide:
     """Output q reads q stride - padding + t dilation for every t below kernel.
 
     Convolution and pooling; with a kernel of one, zero padding, slices and flips.
@@ -62,8 +45,7 @@ class Slide(Windows):
 
     def reads(self, outputs: Ints, endless: bool) -> tuple[Ints, Have]:
         offsets = np.arange(self.kernel, dtype=np.int64) * self.dilation - self.padding
-        read = outputs[:, None] * self.stride + offsets
-        return read, np.ones_like(read, dtype=bool)
+        return _all(outputs[:, None] * self.stride + offsets)
 
     def inputs(self, first: Place, last: Place) -> tuple[Place, Place]:
         """The first and last input that the outputs from one to another read."""
@@ -82,88 +64,78 @@ class Slide(Windows):
 
 
 @dataclass(frozen=True)
-class Transposed(Windows):
-    """Transposed convolution: output q reads i where i stride - padding + t dilation = q."""
+class Taps:
+    """Windows of any other form.
 
-    kernel: int
-    stride: int
-    padding: int
-    dilation: int
+    Args:
+        rate: input positions from one output position to the next, on average.
+        reads: of output positions (n,) the input positions (n, taps), and which of them it has;
+            asked with ``endless``, as they are far from every border.
+    """
 
-    @property
-    def rate(self) -> Fraction:
-        return Fraction(1, self.stride)
+    rate: Fraction
+    reads: Callable[[Ints, bool], tuple[Ints, Have]]
 
-    def reads(self, outputs: Ints, endless: bool) -> tuple[Ints, Have]:
-        offsets = self.padding - np.arange(self.kernel, dtype=np.int64) * self.dilation
-        read, rest = np.divmod(outputs[:, None] + offsets, self.stride)
+
+Windows = Slide | Taps  # along one dimension: the input positions that each output position reads
+
+
+def _transposed(kernel: int, stride: int, padding: int, dilation: int) -> Taps:
+    """Output q reads i where i stride - padding + t dilation = q."""
+    offsets = padding - np.arange(kernel, dtype=np.int64) * dilation
+
+    def reads(outputs: Ints, endless: bool) -> tuple[Ints, Have]:
+        read, rest = np.divmod(outputs[:, None] + offsets, stride)
         return read, rest == 0
 
+    return Taps(Fraction(1, stride), reads)
 
-@dataclass(frozen=True)
-class Adaptive(Windows):
-    """Adaptive pooling: output q reads from floor(q rate) until before ceil((q + 1) rate)."""
 
-    length: int
-    results: int
+def _adaptive(length: int, results: int) -> Taps:
+    """Output q reads from floor(q rate) until before ceil((q + 1) rate)."""
+    widest = -(-length // results) + 1
 
-    @property
-    def rate(self) -> Fraction:
-        return Fraction(self.length, self.results)
-
-    def reads(self, outputs: Ints, endless: bool) -> tuple[Ints, Have]:
-        start = outputs * self.length // self.results
-        end = -(-(outputs + 1) * self.length // self.results)
-        widest = -(-self.length // self.results) + 1
+    def reads(outputs: Ints, endless: bool) -> tuple[Ints, Have]:
+        start, end = outputs * length // results, -(-(outputs + 1) * length // results)
         read = start[:, None] + np.arange(widest, dtype=np.int64)
         return read, read < end[:, None]
 
-
-@dataclass(frozen=True)
-class Resized(Windows):
-    """Resizing: output q reads floor(q ratio + offset) and so many before and after it, held
-    inside the map at its borders."""
-
-    length: int
-    ratio: Fraction
-    offset: Fraction = Fraction(0)
-    before: int = 0
-    after: int = 0
-
-    @property
-    def rate(self) -> Fraction:
-        return self.ratio
-
-    def reads(self, outputs: Ints, endless: bool) -> tuple[Ints, Have]:
-        whole = math.lcm(self.ratio.denominator, self.offset.denominator)
-        start = (outputs * int(self.ratio * whole) + int(self.offset * whole)) // whole
-        if not endless and not self.before:
-            start = start.clip(0, self.length - 1)
-        read = start[:, None] + np.arange(-self.before, self.after + 1, dtype=np.int64)
-        read = read if endless else read.clip(0, self.length - 1)
-        return read, np.ones_like(read, dtype=bool)
+    return Taps(Fraction(length, results), reads)
 
 
-@dataclass(frozen=True)
-class Mirrored(Windows):
+def _resized(
+    length: int, rate: Fraction, offset: Fraction = Fraction(0), before: int = 0, after: int = 0
+) -> Taps:
+    """Output q reads floor(q rate + offset) and so many before and after it, held inside the map
+    at its borders."""
+    whole = math.lcm(rate.denominator, offset.denominator)
+    slope, shift = int(rate * whole), int(offset * whole)
+
+    def reads(outputs: Ints, endless: bool) -> tuple[Ints, Have]:
+        start = (outputs * slope + shift) // whole
+        if not endless and not before:
+            start = start.clip(0, length - 1)
+        read = start[:, None] + np.arange(-before, after + 1, dtype=np.int64)
+        return _all(read if endless else read.clip(0, length - 1))
+
+    return Taps(rate, reads)
+
+
+def _mirrored(length: int, padding: int, reflect: bool) -> Taps:
     """Padding with the map's own values, mirrored (``reflect``) or the border's repeated."""
 
-    length: int
-    padding: int
-    reflect: bool
-
-    @property
-    def rate(self) -> Fraction:
-        return Fraction(1)
-
-    def reads(self, outputs: Ints, endless: bool) -> tuple[Ints, Have]:
-        read = outputs - self.padding
+    def reads(outputs: Ints, endless: bool) -> tuple[Ints, Have]:
+        read = outputs - padding
         if not endless:
-            if self.reflect:
-                read = np.abs(read)
-                read = self.length - 1 - np.abs(self.length - 1 - read)
-            read = read.clip(0, self.length - 1)
-        return read[:, None], np.ones((len(read), 1), dtype=bool)
+            read = length - 1 - np.abs(length - 1 - np.abs(read)) if reflect else read
+            read = read.clip(0, length - 1)
+        return _all(read[:, None])
+
+    return Taps(Fraction(1), reads)
+
+
+def _all(read: Ints) -> tuple[Ints, Have]:
+    return read, np.ones_like(read, dtype=bool)
 
 
 # --- operations by their names and arguments ----------------------------------------------------
@@ -173,6 +145,32 @@ _POINTWISE = {
     *("_prelu_kernel", "hardswish", "hardswish_", "mish_", "threshold_", "_to_copy", "detach"),
     *("alias", "lift_fresh", "copy_"),
 }
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of one ATen operation.
+
+    Args:
+        name: the operation's, without its overload.
+        arguments: by their names; of a weight nothing but its shape is looked at.
+        shape: of the input.
+        result: of the output.
+    """
+
+    name: str
+    arguments: Mapping[str, Any]
+    shape: Sequence[int]
+    result: Sequence[int]
+
+    def dim(self, name: str = "dim", default: int = 0) -> int:
+        """An argument that names a dimension of the input."""
+        dim = self.arguments.get(name)
+        return (default if dim is None else int(dim)) % max(len(self.shape), 1)
+
+    def last(self, axes: int) -> range:
+        """The last dimensions."""
+        return range(len(self.shape) - axes, len(self.shape))
 
 
 def is_pointwise(func: Any) -> bool:
@@ -186,106 +184,103 @@ def is_fixed_norm(name: str, arguments: Mapping[str, Any]) -> bool:
     return "batch_norm" in name and not (by_the_batch or arguments.get("training"))
 
 
-Shape = Sequence[int]
-Arguments = Mapping[str, Any]
-Found = dict[int, Windows]
-
-
-def windows_of(name: str, arguments: Arguments, shape: Shape, result: Shape) -> Found | None:
+def windows_of(call: Call) -> dict[int, Windows] | None:
     """The windows of each dimension along which an operation reads them; it keeps the others.
 
     None for an operation that is not in `WINDOWED`.
-
-    Args:
-        name: of the ATen operation.
-        arguments: by their names; a weight needs to have a shape and nothing else.
-        shape: of the input.
-        result: of the output.
     """
-    reader = WINDOWED.get(name)
-    return None if reader is None else reader(name, arguments, shape, result)
+    reader = WINDOWED.get(call.name)
+    return None if reader is None else reader(call)
 
 
-def _convolution(name: str, arguments: Arguments, shape: Shape, result: Shape) -> Found:
-    kernel = tuple(arguments["weight"].shape[2:])
-    kind = Transposed if arguments.get("transposed") else Slide
-    settings = (_each(arguments[n], len(kernel)) for n in ("stride", "padding", "dilation"))
-    return {d: kind(*own) for d, own in enumerate(zip(kernel, *settings, strict=True), 2)}
+def slides_of(call: Call) -> list[Slide] | None:
+    """What an operation does along each dimension after examples and channels.
+
+    None where it reads other windows than plain ones, or along those two.
+    """
+    windows, dims = windows_of(call), range(2, len(call.shape))
+    if windows is None or not windows.keys() <= set(dims):
+        return None
+    found = [windows.get(dim, Slide()) for dim in dims]
+    slides = [slide for slide in found if isinstance(slide, Slide)]
+    return slides if len(slides) == len(found) else None
 
 
-def _pool(name: str, arguments: Arguments, shape: Shape, result: Shape) -> Found:
-    axes = _axes(name)
-    kernel = _each(arguments["kernel_size"], axes)
-    stride = _each(arguments.get("stride") or kernel, axes)
-    padding, dilation = arguments.get("padding", 0), arguments.get("dilation", 1)
-    settings = zip(kernel, stride, _each(padding, axes), _each(dilation, axes), strict=True)
-    return {d: Slide(*own) for d, own in enumerate(settings, len(shape) - axes)}
+def _convolution(call: Call) -> dict[int, Windows]:
+    kernel = tuple(call.arguments["weight"].shape[2:])
+    kind = _transposed if call.arguments.get("transposed") else Slide
+    names = ("stride", "padding", "dilation")
+    settings = zip(kernel, *(_each(call.arguments[n], len(kernel)) for n in names), strict=True)
+    return {d: kind(*own) for d, own in enumerate(settings, 2)}
 
 
-def _adaptive_pool(name: str, arguments: Arguments, shape: Shape, result: Shape) -> Found:
-    dims = range(len(shape) - _axes(name), len(shape))
-    return {d: Adaptive(shape[d], result[d]) for d in dims}
+def _pool(call: Call) -> dict[int, Windows]:
+    a, axes = call.arguments, _axes(call)
+    given = (a["kernel_size"], a.get("stride") or a["kernel_size"])
+    settings = (_each(v, axes) for v in (*given, a.get("padding", 0), a.get("dilation", 1)))
+    return {d: Slide(*own) for d, *own in zip(call.last(axes), *settings, strict=True)}
 
 
-def _pad(name: str, arguments: Arguments, shape: Shape, result: Shape) -> Found:
-    found: Found = {}
-    pad = arguments["pad" if "pad" in arguments else "padding"]
-    for back, before in enumerate(pad[::2], 1):  # the last dimension first
-        d = len(shape) - back
-        if before or result[d] != shape[d]:
-            found[d] = (
-                Slide(padding=before)
-                if name == "constant_pad_nd"
-                else Mirrored(shape[d], before, name.startswith("reflection"))
-            )
+def _adaptive_pool(call: Call) -> dict[int, Windows]:
+    return {d: _adaptive(call.shape[d], call.result[d]) for d in call.last(_axes(call))}
+
+
+def _pad(call: Call) -> dict[int, Windows]:
+    found: dict[int, Windows] = {}
+    pad = call.arguments["pad" if "pad" in call.arguments else "padding"]
+    for d, before in zip(reversed(call.last(len(call.shape))), pad[::2], strict=False):
+        if call.name == "constant_pad_nd" and (before or call.result[d] != call.shape[d]):
+            found[d] = Slide(padding=before)
+        elif before or call.result[d] != call.shape[d]:
+            found[d] = _mirrored(call.shape[d], before, call.name.startswith("reflection"))
     return found
 
 
-def _resize(name: str, arguments: Arguments, shape: Shape, result: Shape) -> Found:
-    found: Found = {}
-    aligned = arguments.get("align_corners")
-    factors = [arguments.get("scales_h"), arguments.get("scales_w")]
-    for d, factor in enumerate(arguments.get("scale_factors") or factors, len(shape) - 2):
-        rate = Fraction(shape[d], result[d])
+def _resize(call: Call) -> dict[int, Windows]:
+    found: dict[int, Windows] = {}
+    a, name, aligned = call.arguments, call.name, call.arguments.get("align_corners")
+    factors = a.get("scale_factors") or [a.get("scales_h"), a.get("scales_w")]
+    before, after = (1, 2) if "bicubic" in name else (0, 0) if "nearest" in name else (0, 1)
+    for d, factor in zip(call.last(2), factors, strict=True):
+        length, results = call.shape[d], call.result[d]
+        rate = Fraction(length, results)
         if factor and not aligned:
             rate = Fraction(1 / factor).limit_denominator(1000)
-        before, after = (1, 2) if "bicubic" in name else (0, 1)
-        if "nearest" in name:
-            found[d] = Resized(shape[d], rate, rate / 2 if "exact" in name else Fraction(0))
-        elif aligned:
-            rate = Fraction(max(shape[d] - 1, 0), max(result[d] - 1, 1))
-            found[d] = Resized(shape[d], rate, Fraction(0), before, after)
-        else:
-            found[d] = Resized(shape[d], rate, (rate - 1) / 2, before, after)
+        offset = (
+            rate / 2 if "exact" in name else Fraction(0) if "nearest" in name else (rate - 1) / 2
+        )
+        if aligned:
+            rate, offset = Fraction(max(length - 1, 0), max(results - 1, 1)), Fraction(0)
+        found[d] = _resized(length, rate, offset, before, after)
     return found
 
 
-def _pixel_shuffle(name: str, arguments: Arguments, shape: Shape, result: Shape) -> Found:
-    rate = Fraction(1, arguments["upscale_factor"])
-    return {d: Resized(shape[d], rate) for d in (len(shape) - 2, len(shape) - 1)}
+def _pixel_shuffle(call: Call) -> dict[int, Windows]:
+    rate = Fraction(1, call.arguments["upscale_factor"])
+    return {d: _resized(call.shape[d], rate) for d in call.last(2)}
 
 
-def _pixel_unshuffle(name: str, arguments: Arguments, shape: Shape, result: Shape) -> Found:
-    factor = arguments["downscale_factor"]
-    return dict.fromkeys((len(shape) - 2, len(shape) - 1), Slide(factor, factor))
+def _pixel_unshuffle(call: Call) -> dict[int, Windows]:
+    factor = call.arguments["downscale_factor"]
+    return dict.fromkeys(call.last(2), Slide(factor, factor))
 
 
-def _slice(name: str, arguments: Arguments, shape: Shape, result: Shape) -> Found:
-    if tuple(result) == tuple(shape):
+def _slice(call: Call) -> dict[int, Windows]:
+    if tuple(call.result) == tuple(call.shape):
         return {}
-    d, start = (arguments.get("dim") or 0) % len(shape), arguments.get("start") or 0
-    start = min(max(start + shape[d] if start < 0 else start, 0), shape[d])
-    return {d: Slide(stride=arguments.get("step") or 1, padding=-start)}
+    d, start = call.dim(), call.arguments.get("start") or 0
+    start = min(max(start + call.shape[d] if start < 0 else start, 0), call.shape[d])
+    return {d: Slide(stride=call.arguments.get("step") or 1, padding=-start)}
 
 
-def _flip(name: str, arguments: Arguments, shape: Shape, result: Shape) -> Found:
-    dims = (d % len(shape) for d in arguments["dims"])
-    return {d: Slide(stride=-1, padding=1 - shape[d]) for d in dims}
+def _flip(call: Call) -> dict[int, Windows]:
+    dims = (d % len(call.shape) for d in call.arguments["dims"])
+    return {d: Slide(stride=-1, padding=1 - call.shape[d]) for d in dims}
 
 
-def _axes(name: str) -> int:
+def _axes(call: Call) -> int:
     """Two of "avg_pool2d"."""
-    return int(name[name.index("pool") + 4])
+    return int(call.name[call.name.index("pool") + 4])
 
 
 def _each(value: Any, axes: int) -> tuple[int, ...]:
@@ -294,7 +289,7 @@ def _each(value: Any, axes: int) -> tuple[int, ...]:
     return values * axes if len(values) == 1 else values
 
 
-WINDOWED: dict[str, Callable[[str, Arguments, Shape, Shape], Found]] = {
+WINDOWED: dict[str, Callable[[Call], dict[int, Windows]]] = {
     **dict.fromkeys(("convolution", "_convolution"), _convolution),
     **dict.fromkeys(("max_pool2d", "max_pool2d_with_indices", "max_pool3d_with_indices"), _pool),
     **dict.fromkeys(("avg_pool1d", "avg_pool2d", "avg_pool3d"), _pool),
