@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from captum_cnn_ext._engine.backward.autograd_graph import nodes_before
 from captum_cnn_ext._engine.nested_tensors import tensors_of_output
+from captum_cnn_ext._engine.trace.operation_follower import memory_of, named_arguments, written_by
 
 T = TypeVar("T")
 _MESSAGE = "modified by an inplace operation"
@@ -127,12 +127,12 @@ class CopiesBeforeWrites(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._saved: dict[int, WeakSet[_Saved]] = {}  # by the storage they share
+        self._saved: dict[int | None, WeakSet[_Saved]] = {}  # by the storage they share
         self._hooks = torch.autograd.graph.saved_tensors_hooks(self._save, lambda s: s.tensor)
 
     def _save(self, tensor: Tensor) -> _Saved:
         saved = _Saved(tensor.detach())  # detached: an operation's own output would keep its node
-        self._saved.setdefault(_storage(tensor), WeakSet()).add(saved)
+        self._saved.setdefault(memory_of(tensor), WeakSet()).add(saved)
         return saved
 
     def __enter__(self) -> Any:
@@ -150,18 +150,7 @@ class CopiesBeforeWrites(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         kwargs = kwargs or {}
         if func._schema.is_mutable:
-            for place, argument in enumerate(func._schema.arguments):
-                if argument.alias_info is not None and argument.alias_info.is_write:
-                    given = args[place] if place < len(args) else kwargs.get(argument.name)
-                    for tensor in tree_leaves(given):
-                        self._copy_what_shares(tensor)
+            for tensor in written_by(func, named_arguments(func, args, kwargs)):
+                for saved in self._saved.pop(memory_of(tensor), ()):
+                    saved.tensor = saved.tensor.clone()
         return func(*args, **kwargs)
-
-    def _copy_what_shares(self, tensor: Any) -> None:
-        if isinstance(tensor, Tensor):
-            for saved in self._saved.pop(_storage(tensor), ()):
-                saved.tensor = saved.tensor.clone()
-
-
-def _storage(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)

@@ -12,8 +12,9 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten
 
+from captum_cnn_ext._engine.nested_tensors import tensors_in
 from captum_cnn_ext._engine.running.layer_sites import Site
-from captum_cnn_ext._engine.trace.operation_follower import Reads
+from captum_cnn_ext._engine.trace.operation_follower import Reads, memory_of
 from captum_cnn_ext._engine.trace.side_effects import Footprint
 
 Action = Literal["enter", "answer", "rerun", "layer"]
@@ -36,10 +37,10 @@ class Slot:
         return cls(tensor.detach().clone(), tensor, _version(tensor))
 
     @property
-    def place(self) -> int:
+    def place(self) -> int | None:
         """The memory that holds the tensor."""
         assert self.live is not None
-        return _place(self.live)
+        return memory_of(self.live)
 
     @property
     def is_written(self) -> bool:
@@ -53,7 +54,7 @@ class Slot:
             and live.shape == tensor.shape
             and live.stride() == tensor.stride()
             and bool(live.storage_offset() == tensor.storage_offset())
-            and _place(live) == _place(tensor)
+            and memory_of(live) == memory_of(tensor)
         )
 
 
@@ -122,7 +123,7 @@ class CallRecorder:
         self._watch(self._stack[-1])
         call = Call(module, self._stack[-1])
         self._stack[-1].children.append(call)
-        arguments = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, Tensor)]
+        arguments = list(tensors_in((args, kwargs)))
         versions = [_version(tensor) for tensor in arguments]
         if is_layer:
             if self.site.call in (None, self.calls):
@@ -157,7 +158,7 @@ class CallRecorder:
 
     def _note_written_argument(self, call: Call, tensor: Tensor) -> None:
         """A call that writes into what no call gave must be run again to write there again."""
-        place = _place(tensor)
+        place = memory_of(tensor)
         known = [slot for slot in self._slots() if slot.place == place]
         call.rerun = call.rerun or not known
         if known and all(slot.value.numel() < tensor.numel() for slot in known):
@@ -226,10 +227,6 @@ class CallRecorder:
             self.inputs,
             self.refusal,
         )
-
-
-def _place(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
 
 
 def _version(tensor: Tensor) -> int:

@@ -187,6 +187,26 @@ class Dependents(Follower):
         return result
 
 
+def named_arguments(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """An operation's arguments by name, with defaults."""
+    found = {}
+    for place, argument in enumerate(func._schema.arguments):
+        if place < len(args) and not argument.kwarg_only:
+            found[argument.name] = args[place]
+        elif argument.name in kwargs:
+            found[argument.name] = kwargs[argument.name]
+        else:
+            found[argument.name] = argument.default_value
+    return found
+
+
+def written_by(func: Any, arguments: dict[str, Any]) -> Iterator[Tensor]:
+    """The tensors among an operation's arguments that it writes into."""
+    for argument in func._schema.arguments if func._schema.is_mutable else ():
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            yield from tensors_in(arguments[argument.name])
+
+
 def only_shaped_alike(func: Any) -> bool:
     """Whether an operation takes the shape of its argument and none of its values."""
     name = func.overloadpacket.__name__

@@ -33,7 +33,9 @@ from captum_cnn_ext._engine.trace.operation_follower import (
     Follower,
     in_layer,
     memory_of,
+    named_arguments,
     only_shaped_alike,
+    written_by,
 )
 
 
@@ -191,7 +193,8 @@ class Recorder(Follower):
             writer for t in tensors_in(list(bound.values())) for writer in self.stale(t)
         )
         result = func(*args, **kwargs)
-        written = _written(func, bound)
+        # a norm's running statistics are not meant
+        written = [] if "batch_norm" in operation.name else list(written_by(func, bound))
         before = self.values(written)
         for tensor in written:
             self._stale.pop(tensor, None)
@@ -211,27 +214,6 @@ class Recorder(Follower):
         operation.outputs = self.values(result)
         self.trace.events.append(operation)
         return result
-
-
-def named_arguments(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """An operation's arguments by name, with defaults."""
-    found = {}
-    for place, argument in enumerate(func._schema.arguments):
-        if place < len(args) and not argument.kwarg_only:
-            found[argument.name] = args[place]
-        elif argument.name in kwargs:
-            found[argument.name] = kwargs[argument.name]
-        else:
-            found[argument.name] = argument.default_value
-    return found
-
-
-def _written(func: Any, bound: dict[str, Any]) -> list[Tensor]:
-    """The tensors that an operation writes into; a norm's running statistics are not meant."""
-    if not func._schema.is_mutable or "batch_norm" in func.overloadpacket.__name__:
-        return []
-    names = [a.name for a in func._schema.arguments if a.alias_info and a.alias_info.is_write]
-    return list(tensors_in([bound[name] for name in names]))
 
 
 def _value(tensor: Tensor) -> Value:
