@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils import fuse_conv_bn_weights
 
 from captum_cnn_ext._engine.incremental.operation_tape import (
     Ref,
@@ -213,32 +214,25 @@ def _norm_in_convolution(convolution: Step, norm: Step) -> Step | None:
     names = ("running_mean", "running_var", "weight", "bias")
     if convolution.name != "convolution" or "batch_norm" not in norm.name:
         return None
-    statistics = [norm.args.get(name) for name in names]
     weight, bias = convolution.args["weight"], convolution.args["bias"]
+    statistics = [norm.args.get(name) for name in names]
     tensors = [value for value in (weight, bias, *statistics) if value is not None]
     plain = all(
         isinstance(v, Tensor) and v.dtype in (torch.float32, torch.float64) for v in tensors
     )
-    known = statistics[0] is not None and statistics[1] is not None
     if (
         not plain
-        or not known
+        or any(value is None for value in statistics[:2])
         or convolution.args["transposed"]
         or any(number >= 0 for number in norm.outputs[1:])
     ):
         return None
-    mean, variance, scale, shift = (
-        torch.tensor(default, device=weight.device) if value is None else value.detach()
-        for value, default in zip(statistics, (0.0, 1.0, 1.0, 0.0), strict=True)
-    )
     eps = norm.args["eps" if "eps" in norm.args else "epsilon"]  # the second is cuDNN's name
-    factor = scale.double() / (variance.double() + eps).sqrt()
-    offset = (0.0 if bias is None else bias.double()) - mean.double()
-    offset = offset * factor + shift.double()
-    shaped = factor.reshape(-1, *[1] * (weight.ndim - 1))
-    args = {
-        **convolution.args,
-        "weight": (weight.detach().double() * shaped).to(weight.dtype),
-        "bias": offset.to(weight.dtype),
-    }
+    exact: list[Any] = [
+        v if v is None else v.detach().double() for v in (weight, bias, *statistics)
+    ]
+    w, b, mean, variance, scale, shift = exact
+    fused = fuse_conv_bn_weights(w, b, mean, variance, eps, scale, shift)
+    weight, bias = (tensor.detach().to(weight.dtype) for tensor in fused)
+    args = {**convolution.args, "weight": weight, "bias": bias}
     return Step(convolution.func, args, (norm.outputs[0],))

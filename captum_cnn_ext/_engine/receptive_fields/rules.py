@@ -6,7 +6,7 @@ A rule sees one image axis of one tensor at a time. Operations without a rule ar
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from captum_cnn_ext._engine.receptive_fields.axis import Axis, NotFollowed
@@ -121,34 +121,29 @@ def _reduce(field: Field, call: Call) -> Field:
     return field if kept else replace(field, dim=field.dim - sum(d < field.dim for d in gone))
 
 
-def _along(field: Field, call: Call) -> Field:
-    """Softmax and the like: within one dimension every value depends on all."""
-    if call.dim(default=-1) == field.dim:
-        return field.everywhere(f"{call.name.lstrip('_')} over all positions")
-    return field
+def _mixing(what: str, dims: Callable[[Call], Collection[int]]) -> Rule:
+    """Within some dimensions every value depends on all."""
+
+    def rule(field: Field, call: Call) -> Field:
+        if field.dim not in dims(call):
+            return field
+        return field.everywhere(f"{what or call.name.lstrip('_')} over all positions")
+
+    return rule
 
 
-def _layer_norm(field: Field, call: Call) -> Field:
-    assert field.dim is not None
-    if field.dim >= len(call.shape) - len(call.arguments["normalized_shape"]):
-        return field.everywhere("a layer norm over all positions")
-    return field
-
-
-def _group_norm(field: Field, call: Call) -> Field:
-    return field if field.dim == 0 else field.everywhere("a group norm over all positions")
-
-
-def _batch_norm(field: Field, call: Call) -> Field:
-    if field.dim == 1 or is_fixed_norm(call.name, call.arguments):
-        return field
-    return field.everywhere("a norm over all positions")
-
-
-def _linear(field: Field, call: Call) -> Field:
-    if field.dim == len(call.shape) - 1:
-        return field.everywhere("a linear layer over all positions")
-    return field
+_along = _mixing("", lambda c: [c.dim(default=-1)])  # softmax and the like
+_linear = _mixing("a linear layer", lambda c: c.last(1))
+_layer_norm = _mixing(
+    "a layer norm", lambda call: call.last(len(call.arguments["normalized_shape"]))
+)
+_group_norm = _mixing("a group norm", lambda c: c.last(len(c.shape) - 1))
+_batch_norm = _mixing(
+    "a norm",
+    lambda call: (
+        () if is_fixed_norm(call.name, call.arguments) else {*range(len(call.shape))} - {1}
+    ),
+)
 
 
 RULES: dict[str, Rule] = {

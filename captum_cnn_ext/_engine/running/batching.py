@@ -67,17 +67,10 @@ def layer_results(
 
 
 def in_chunks(
-    run: Callable[[slice], T],
-    length: int,
-    chunk: int | None = None,
-    *,
-    show_progress: bool = False,
-    description: str = "",
+    run: Callable[[slice], T], length: int, chunk: int | None = None, **progress: Any
 ) -> list[T]:
-    """What ``run`` gives for each part of ``range(length)``; see ``chunk_by_chunk``."""
-    return list(
-        chunk_by_chunk(run, length, chunk, show_progress=show_progress, description=description)
-    )
+    """What ``run`` gives for each part of ``range(length)``, as by ``chunk_by_chunk``."""
+    return list(chunk_by_chunk(run, length, chunk, **progress))
 
 
 def chunk_by_chunk(
