@@ -1,5 +1,6 @@
 """The command line: what it writes, its one-line errors, its exit codes."""
 
+import argparse
 import builtins
 import csv
 import io
@@ -15,6 +16,7 @@ from PIL import Image
 
 from captum_cnn_ext import __version__, cli
 from captum_cnn_ext.cli import main
+from captum_cnn_ext.cli.arguments import in_options
 from captum_cnn_ext.insights import Section, SectionContent, register_section
 from captum_cnn_ext.insights.sections import SECTIONS
 
@@ -155,7 +157,7 @@ def test_against_a_checkpoint_and_against_another_model(folder, capsys):
     [
         (["--against", "missing.pt"], "--against missing.pt: weights: there is no file missing.pt"),
         (["--against", "torchvision:resnet51"], "torchvision has no model 'resnet51'"),
-        (["--sections", "atributions"], "sections='atributions'"),
+        (["--sections", "atributions"], "--sections 'atributions'"),
         (["--sections", "summary,against"], "there is no second model to compare with"),
     ],
 )
@@ -235,7 +237,7 @@ def test_python_dash_m_is_the_same_program(tmp_path):
     command = [sys.executable, "-m", "captum_cnn_ext", "audit", "--sections", "nothing"]
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert (run.returncode, run.stdout) == (2, "")
-    assert run.stderr.startswith("captum-cnn-ext: error: sections='nothing'")
+    assert run.stderr.startswith("captum-cnn-ext: error: --sections 'nothing'")
 
 
 # --- unusable input ---------------------------------------------------------------------------
@@ -255,9 +257,9 @@ def test_python_dash_m_is_the_same_program(tmp_path):
         (["--images", "photo"], "photo"),
         (["--images", "empty"], "none in empty"),
         (["--images", "photos", "broken.png", "--on-error", "raise"], "broken.png"),
-        (["--layer", "0,9"], "layers='9': Sequential has no such layer"),
+        (["--layer", "0,9"], "--layer '9': Sequential has no such layer"),
         (["--layer", ","], "expected at least one layer"),
-        (["--target", "3"], "target=3"),
+        (["--target", "3"], "--target 3"),
         (["--sections", "sumary"], "nearest: 'summary'"),
         (["--out", "report.pdf"], "ends in .html"),
         (["--out", "missing/report.html"], "does not exist"),
@@ -375,3 +377,33 @@ def test_sections_registered_elsewhere_can_be_chosen(folder, capsys):
     finally:
         SECTIONS[:] = before
     assert "My own" in (folder / "audit.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("message", "given", "shown"),
+    [
+        ("layers='a': no", {"layer": "a"}, "--layer 'a': no"),
+        ("photos: there is no file", {"images": ["a"]}, "--images: there is no file"),
+        ("photos: there is no file", {"image": "a"}, "--image: there is no file"),
+        ("class_names=3: no", {"class_names": "a"}, "--class-names 3: no"),
+        ("channels[1]=9: no", {"channels": "1,9"}, "--channels[1] 9: no"),
+        ("inputs: no", {"images": ["a"]}, "inputs: no"),
+        ("Model: no", {"model": "a"}, "Model: no"),
+    ],
+)
+def test_messages_name_what_was_typed(message, given, shown):
+    assert in_options(message, argparse.Namespace(**given)) == shown
+
+
+def test_a_dream_of_a_grey_network(tmp_path, monkeypatch, capsys):
+    (tmp_path / "grey.py").write_text(
+        "from torch import nn\n"
+        "def grey():\n"
+        "    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1),\n"
+        "        nn.Flatten(), nn.Linear(4, 3)).eval()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    command = ["dream", "--model", "grey.py:grey", "--layer", "1", "--steps", "2", "--octaves"]
+    assert main([*command, "1", "--longest", "40", "--no-progress"]) == 0
+    with Image.open("dream.png") as dream:
+        assert dream.size == (40, 27)

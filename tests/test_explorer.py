@@ -15,6 +15,7 @@ from captum_cnn_ext._engine.running.stopping import Stoppable, Stopped
 from captum_cnn_ext.cli import main
 from captum_cnn_ext.evidence import top_patches
 from captum_cnn_ext.insights import compare, explore, unit_gradients
+from captum_cnn_ext.insights.comparison import Comparison
 from captum_cnn_ext.insights.explorer import ExplorerSession, Photo, Unit, drawing, limits
 from captum_cnn_ext.insights.explorer.code_snippets import Setup, Snippets
 from captum_cnn_ext.insights.explorer.computing.synthesized_units import (
@@ -466,6 +467,43 @@ def test_a_grid_has_pages_and_marks_the_unit(views, session, one):
 def test_a_units_link_leads_back_to_it(views, one):
     html = views.unit_facts(one, Unit("second", 3))
     assert 'href="?image=one&amp;layer=second&amp;unit=3"' in html
+
+
+class _Breaks(nn.Module):
+    """Its second layer gives a value that is no number."""
+
+    def forward(self, x):
+        x = x.clone()
+        x[..., 0, 0] = float("nan")
+        return x
+
+
+class _Mends(nn.Module):
+    def forward(self, x):
+        return x.nan_to_num()
+
+
+def test_values_that_are_no_numbers_are_said(one):
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.ReLU(),
+        _Breaks(),
+        _Mends(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 5),
+    )
+    net.eval()
+    session = ExplorerSession(net, {"one": one.picture}, preprocess=preprocess)
+    views = Views(session, Snippets(session))
+    photo = session.photos["one"]
+    assert "1 values are not finite" in views.unit_facts(photo, Unit("2", 1))
+    assert "not finite" not in views.unit_facts(photo, Unit("1", 1))
+    heat = torch.eye(4)
+    heat[1, 2] = float("nan")
+    found = Comparison({"Mine": heat[None, None]}, [1], ["one"], session.inputs(photo), None)
+    ((_, caption),) = views.explanations("Mine", found)
+    assert caption == "Mine · 1 of 16 values not finite"
 
 
 # --- copied code --------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def test_overlay_refuses_shapes(image, attribution, message):
     ("attribution", "message"),
     [
         (
-            np.zeros((8, 8)),
+            np.array([["a"]]),
             "attribution: got ndarray, expected a torch.Tensor; use torch.from_numpy",
         ),
         ((MAP,), "attribution: got tuple, .* take one tensor out of the tuple"),

@@ -523,6 +523,10 @@ def test_octaves_put_lost_detail_back(net):
     """Without a step the dream is the photo, but for what the last size could not hold."""
     model = nn.Sequential(nn.Conv2d(3, 4, 3))
     photo = torch.rand(1, 3, 40, 30)
+    with pytest.raises(
+        TypeError, match=r"image: got str 'cat.jpg', expected a tensor .*load_photos"
+    ):
+        deep_dream(model, "cat.jpg", "0")
     still = deep_dream(model, photo, "0", steps=1, step_size=0.0, jitter=0)
     torch.testing.assert_close(still.images, photo, rtol=0, atol=1e-5)
     early = deep_dream(model, photo, ["0"], steps=50, step_size=0.01, most=-1.0, octaves=1)

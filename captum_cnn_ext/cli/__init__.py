@@ -26,6 +26,7 @@ from captum_cnn_ext.cli.arguments import (
     WRONG_ARGUMENTS,
     Parser,
     UsageError,
+    in_options,
 )
 
 COMMANDS = (
@@ -77,12 +78,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         >>> main(["structure", "--model", "no-such-model"])
         2
     """
+    options = argparse.Namespace()
     try:
         options = _parser().parse_args(arguments)
         code: int = options.run(options)
         return code
     except UsageError as error:
-        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: error: {in_options(str(error), options)}", file=sys.stderr)
         return WRONG_ARGUMENTS
     except KeyboardInterrupt:
         print(f"\n{PROGRAM}: interrupted, nothing written", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,6 +21,13 @@ MODEL_HELP = (
     "demo (EfficientNet-Lite0 with its ImageNet weights), torchvision:NAME, timm:NAME, "
     "package.module:FACTORY or path/file.py:FACTORY; the last two run that code"
 )
+PARAMETERS = {  # that have another name than their option
+    "layers": "layer",
+    "num_workers": "workers",
+    "patch_images": "images",
+    "photos": "images",
+    "spec": "model",
+}
 WEIGHTS_HELP = "file (.pt, .pth, .safetensors) or name such as DEFAULT, which downloads"
 
 
@@ -127,15 +135,45 @@ def as_notes() -> Iterator[None]:
                 print(f"{PROGRAM}: note: {text}", file=sys.stderr)
 
 
+@contextmanager
+def usage_errors(*kinds: type[Exception]) -> Iterator[None]:
+    """Errors of the block as one line for the user: a ``ValueError``, and those of ``kinds``."""
+    said: tuple[type[Exception], ...] = (ValueError, *kinds)
+    try:
+        yield
+    except said as error:
+        raise UsageError(one_line(error)) from error
+
+
+@contextmanager
+def writing(out: str) -> Iterator[None]:
+    """The same where ``--out`` cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be written ({one_line(error)})") from error
+
+
+def in_options(message: str, options: argparse.Namespace) -> str:
+    """A message that begins with an argument of Python's, with the option that was typed for it."""
+    begin = re.match(r"([a-z_]+)((?:\[\d+\])?)([=:])", message)
+    if begin is None:
+        return message
+    name = PARAMETERS.get(begin[1], begin[1])
+    name = "image" if name == "images" and hasattr(options, "image") else name
+    if not hasattr(options, name):
+        return message
+    between = " " if begin[3] == "=" else ":"
+    return f"--{name.replace('_', '-')}{begin[2]}{between}{message[begin.end() :]}"
+
+
 def load(options: argparse.Namespace, class_names: str | None = None) -> LoadedModel:
     from captum_cnn_ext.models import load_model
 
-    try:
+    with usage_errors(ImportError, OSError, TypeError, RuntimeError):
         return load_model(
             options.model, weights=options.weights, class_names=class_names, device=options.device
         )
-    except (ImportError, OSError, TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(one_line(error)) from error
 
 
 def read_photos(options: argparse.Namespace) -> tuple[PhotoFiles, list[str]]:
@@ -143,14 +181,12 @@ def read_photos(options: argparse.Namespace) -> tuple[PhotoFiles, list[str]]:
     from captum_cnn_ext.photos import PhotoFiles, demo_photos, load_photos
 
     most = getattr(options, "max_images", 0) or None
-    try:
+    with usage_errors(ImportError, OSError):
         if options.images is None:
             every = demo_photos()
             photos = PhotoFiles(list(every.items())[:most], len(every))
         else:
             photos = load_photos(options.images, on_error=options.on_error, max_images=most)
-    except (ImportError, OSError, ValueError) as error:
-        raise UsageError(one_line(error)) from error
     if photos.skipped:
         print(f"{PROGRAM}: skipped: {photos.skipped_words()}", file=sys.stderr)
     if len(photos) + len(photos.skipped) == photos.found:
@@ -163,6 +199,16 @@ def read_photos(options: argparse.Namespace) -> tuple[PhotoFiles, list[str]]:
 def split(text: str | None) -> list[str] | None:
     """The parts of ``a,b``."""
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def numbers(name: str, text: str | None) -> list[int] | None:
+    """The numbers of ``--name 3,14,15``."""
+    parts = split(text)
+    if parts is None:
+        return None
+    if not parts or not all(part.isdecimal() for part in parts):
+        raise UsageError(f"--{name} {text!r}: expected numbers from 0, such as 3,14,15")
+    return [int(part) for part in parts]
 
 
 def one_line(error: BaseException) -> str:

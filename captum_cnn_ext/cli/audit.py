@@ -30,6 +30,7 @@ from captum_cnn_ext.cli.arguments import (
     one_line,
     read_photos,
     split,
+    usage_errors,
 )
 
 if TYPE_CHECKING:
@@ -198,25 +199,21 @@ def _judge_before_model(options: argparse.Namespace) -> None:
     from captum_cnn_ext.insights.sections import chosen_sections
     from captum_cnn_ext.methods import find_methods
 
-    try:
+    with usage_errors(ImportError):
         require_jinja()
         report_paths(options.out)
         chosen_sections(split(options.sections), comparing=options.against is not None)
         if options.methods:
             find_methods(split(options.methods) or [])
-    except (ImportError, ValueError) as error:
-        raise UsageError(one_line(error)) from error
 
 
 def _judge_layers(text: str | None, loaded: LoadedModel) -> list[str] | None:
-    from captum_cnn_ext._engine.judging.arguments import ArgumentError, find_layer
+    from captum_cnn_ext._engine.judging.arguments import find_layer
 
     names = split(text)
-    try:
+    with usage_errors():
         for name in names or ():
             find_layer(loaded.model, name, "layers")
-    except ArgumentError as error:
-        raise UsageError(one_line(error)) from error
     return names
 
 

@@ -21,6 +21,7 @@ from captum_cnn_ext.cli.arguments import (
     one_line,
     read_photos,
     split,
+    usage_errors,
 )
 from captum_cnn_ext.cli.results import results_in, saved_by, workers_of, write
 from captum_cnn_ext.errors import nearest
@@ -164,10 +165,8 @@ def _chosen(asked: str, methods: dict[str, Any]) -> list[str]:
     for name in re.split(r",(?!\s*\d|\s*middle)", asked):
         name = name.strip()
         if name not in methods:
-            try:
+            with usage_errors():
                 name = find_methods([name])[0].name
-            except ValueError as error:
-                raise UsageError(f"--{one_line(error)}") from error
         found += [m for m in methods if m == name or m == f"{name}, middle layer"]
     return found
 
@@ -184,10 +183,8 @@ def _methods(options: argparse.Namespace) -> dict[str, Any]:
         if name.strip() in adapters:
             found[name.strip()] = adapters[name.strip()]
             continue
-        try:
+        with usage_errors():
             (known,) = find_methods([name.strip()])
-        except ValueError as error:
-            raise UsageError(f"--{one_line(error)}") from error
         found[known.name] = function_of(known)
     return found
 
@@ -207,27 +204,23 @@ def _images(options: argparse.Namespace, loaded: LoadedModel) -> dict[str, Any]:
     from captum_cnn_ext.bench import variants
 
     photos, _ = read_photos(options)
-    try:
+    with usage_errors():
         pictures = variants(photos, options.variants)
-    except ValueError as error:
-        raise UsageError(one_line(error)) from error
     return {name: lambda p=p: loaded.preprocess(p) for name, p in pictures.items()}
 
 
 def _layer(options: argparse.Namespace, loaded: LoadedModel, device: Any) -> str:
     import torch
 
-    from captum_cnn_ext._engine.judging.arguments import ArgumentError, find_layer
+    from captum_cnn_ext._engine.judging.arguments import find_layer
     from captum_cnn_ext.attr import suggest_layers
 
-    try:
+    with usage_errors():
         if options.layer is not None:
             find_layer(loaded.model, options.layer)
             return str(options.layer)
         like = torch.zeros(1, len(loaded.mean), *loaded.input_size, device=device)
         return suggest_layers(loaded.model, like)[0].name
-    except ArgumentError as error:
-        raise UsageError(f"--layer: {one_line(error)}") from error
 
 
 def _shares(text: str) -> tuple[float, ...]:

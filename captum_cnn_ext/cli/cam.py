@@ -6,19 +6,18 @@ import argparse
 from typing import Any
 
 from captum_cnn_ext.cli.arguments import (
-    DONE,
     PROGRAM,
-    UsageError,
     add_command,
     add_model_arguments,
     add_old_spelling,
     add_photo_arguments,
     as_notes,
     load,
-    one_line,
     read_photos,
     split,
+    usage_errors,
 )
+from captum_cnn_ext.cli.pictures import checked_picture, write_picture
 
 METHODS = "LayerGradCam,LayerGradCamPlusPlus,LayerHiResCam,LayerLayerCam,LayerEigenCam"
 EXAMPLES = f"""examples:
@@ -57,31 +56,24 @@ def add(commands: Any) -> None:
 
 def _cam(options: argparse.Namespace) -> int:
     from captum_cnn_ext.insights.comparison import compare
-    from captum_cnn_ext.insights.files import PICTURES, writable_path, write_figure
     from captum_cnn_ext.methods import find_methods
 
-    try:
+    with usage_errors():
         methods = [method.name for method in find_methods(split(options.methods) or [])]
-        path = writable_path(options.out, PICTURES)
-    except ValueError as error:
-        raise UsageError(one_line(error)) from error
+    checked_picture(options.out)
     loaded = load(options, options.class_names)
     photos, _ = read_photos(options)
-    try:
-        with as_notes():
-            found = compare(
-                loaded,
-                photos,
-                methods,
-                layers=split(options.layer),
-                target=options.target,
-                seed=options.seed,
-                show_progress=not options.no_progress,
-            )
-        write_figure(found.figure(options.sign), path)
-    except (ValueError, OSError) as error:
-        raise UsageError(one_line(error)) from error
+    with usage_errors(), as_notes():
+        found = compare(
+            loaded,
+            photos,
+            methods,
+            layers=split(options.layer),
+            target=options.target,
+            seed=options.seed,
+            show_progress=not options.no_progress,
+        )
+        figure = found.figure(options.sign)
     for line in found.labels:
         print(line)
-    print(f"picture: {path}")
-    return DONE
+    return write_picture(figure, options.out)

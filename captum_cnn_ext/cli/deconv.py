@@ -6,19 +6,18 @@ import argparse
 from typing import Any
 
 from captum_cnn_ext.cli.arguments import (
-    DONE,
     PROGRAM,
-    UsageError,
     add_command,
     add_model_arguments,
     add_photo_arguments,
     as_notes,
     integer,
     load,
-    one_line,
+    numbers,
     read_photos,
-    split,
+    usage_errors,
 )
+from captum_cnn_ext.cli.pictures import checked_picture, write_picture
 
 UNITS = 8
 EXAMPLES = f"""examples:
@@ -59,20 +58,16 @@ def add(commands: Any) -> None:
 
 def _deconv(options: argparse.Namespace) -> int:
     from captum_cnn_ext.attr import LayerFeatureMaps
-    from captum_cnn_ext.insights.files import PICTURES, writable_path, write_figure
     from captum_cnn_ext.insights.inputs import read_photos as read_inputs
     from captum_cnn_ext.insights.layers import default_layers
     from captum_cnn_ext.insights.reconstructing import reconstructed
     from captum_cnn_ext.render import show_reconstructions
 
-    channels = _channels(options.channels)
-    try:
-        path = writable_path(options.out, PICTURES)
-    except ValueError as error:
-        raise UsageError(one_line(error)) from error
+    channels = numbers("channels", options.channels)
+    checked_picture(options.out)
     loaded = load(options)
     pictures, _ = read_photos(options)
-    try:
+    with usage_errors():
         photos = read_inputs(pictures, loaded.preprocess, loaded.model)
         layer = options.layer or default_layers(loaded.model, photos.inputs[:1])[0][-2:][0].name
         top = options.top
@@ -92,19 +87,6 @@ def _deconv(options: argparse.Namespace) -> int:
             crop=options.crop,
             title=f"{layer}, {rule}",
         )
-        write_figure(figure, path)
-    except (ValueError, OSError) as error:
-        raise UsageError(one_line(error)) from error
     for name, units in zip(photos.names, found.channels.tolist(), strict=True):
         print(f"{name}: channels {', '.join(map(str, units))} of {layer}, {rule}")
-    print(f"picture: {path}")
-    return DONE
-
-
-def _channels(text: str | None) -> list[int] | None:
-    names = split(text)
-    if names is None:
-        return None
-    if not names or not all(name.isdecimal() for name in names):
-        raise UsageError(f"--channels {text!r}: expected numbers from 0, such as 7,29,84")
-    return [int(name) for name in names]
+    return write_picture(figure, options.out)

@@ -8,14 +8,14 @@ from typing import Any
 from captum_cnn_ext.cli.arguments import (
     DONE,
     PROGRAM,
-    UsageError,
     add_command,
     add_model_arguments,
     add_old_spelling,
     integer,
     load,
-    one_line,
     split,
+    usage_errors,
+    writing,
 )
 from captum_cnn_ext.cli.pictures import checked_picture
 
@@ -53,15 +53,14 @@ def _dream(options: argparse.Namespace) -> int:
     from captum_cnn_ext.photos import demo_photos, load_photos
 
     path = checked_picture(options.out)
-    try:
+    with usage_errors(ImportError, OSError):
         photos = load_photos([options.image]) if options.image else demo_photos()
-    except (ImportError, OSError, ValueError) as error:
-        raise UsageError(one_line(error)) from error
     loaded = load(options)
 
     import numpy as np
     import torch
     from PIL import Image
+    from torchvision.transforms.functional import pil_to_tensor
 
     from captum_cnn_ext._engine.whole_files import write_whole
     from captum_cnn_ext.attr import suggest_layers
@@ -70,10 +69,10 @@ def _dream(options: argparse.Namespace) -> int:
 
     photo = photos["chelsea"] if not options.image else next(iter(photos.values()))
     photo.thumbnail((options.longest, options.longest))
-    pixels = torch.from_numpy(np.array(photo)).permute(2, 0, 1).float() / 255
+    pixels = pil_to_tensor(photo.convert("L") if _is_grey(loaded.model) else photo).float() / 255
     device = next((p.device for p in loaded.model.parameters()), torch.device("cpu"))
     layers = split(options.layer)
-    try:
+    with usage_errors(TypeError):
         if not layers:
             middle = suggest_layers(loaded.model, pixels[None].to(device))
             layers = [middle[len(middle) // 2].name]
@@ -90,13 +89,17 @@ def _dream(options: argparse.Namespace) -> int:
             seed=options.seed,
             show_progress=not options.no_progress,
         )
-    except (ValueError, TypeError) as error:
-        raise UsageError(one_line(error)) from error
     picture = Image.fromarray((to_rgb(dream.images[0]) * 255).round().astype(np.uint8))
     kind = Image.registered_extensions().get(path.suffix.lower())
-    try:
+    with writing(options.out), usage_errors():
         write_whole(path, lambda file: picture.save(file, kind))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--out {options.out}: cannot be written ({one_line(error)})") from error
     print(f"picture: {path}")
     return DONE
+
+
+def _is_grey(model: Any) -> bool:
+    """Whether a network takes images of one channel, as far as its first convolution says."""
+    import torch
+
+    first = next((m for m in model.modules() if isinstance(m, torch.nn.Conv2d)), None)
+    return first is not None and first.in_channels == 1

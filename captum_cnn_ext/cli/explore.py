@@ -17,8 +17,8 @@ from captum_cnn_ext.cli.arguments import (
     add_photo_arguments,
     integer,
     load,
-    one_line,
     read_photos,
+    usage_errors,
 )
 
 if TYPE_CHECKING:
@@ -73,16 +73,14 @@ def _explore(options: argparse.Namespace) -> int:
     from captum_cnn_ext.insights.explorer.serving import require_gradio
     from captum_cnn_ext.insights.report.context import CALLED_OFTEN
 
-    try:
+    with usage_errors(ImportError, OSError):
         require_gradio()
         judge_host(options.host, options.allow_remote)
         top = [TopPatches.load(file) for file in options.top_patches]
-    except (ImportError, OSError, ValueError) as error:
-        raise UsageError(one_line(error)) from error
     ranked = _ranked(options)
     loaded = load(options, options.class_names)
     photos, _ = read_photos(options)
-    try:
+    with usage_errors(TypeError):
         page = explore(
             loaded,
             photos,
@@ -96,8 +94,6 @@ def _explore(options: argparse.Namespace) -> int:
             sources=_sources(options, photos),
             setup=_setup(options),
         )
-    except (ValueError, TypeError) as error:
-        raise UsageError(one_line(error)) from error
     for said_on_the_page in (CALLED_OFTEN, "DeconvNet: there is no max-pooling"):
         warnings.filterwarnings("ignore", said_on_the_page)
     print(f"{PROGRAM}: the explorer is at {page.url} (Ctrl-C ends it)", flush=True)

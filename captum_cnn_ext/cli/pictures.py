@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from captum_cnn_ext.cli.arguments import DONE, UsageError, one_line
+from captum_cnn_ext.cli.arguments import (
+    DONE,
+    UsageError,
+    writing,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,9 +36,7 @@ def write_picture(figure: Figure, out: str) -> int:
     from captum_cnn_ext.insights.files import write_figure
 
     path = checked_picture(out)
-    try:
+    with writing(out):
         write_figure(figure, path)
-    except OSError as error:
-        raise UsageError(f"--out {out}: cannot be written ({one_line(error)})") from error
     print(f"picture: {path}")
     return DONE

@@ -15,7 +15,7 @@ from captum_cnn_ext.cli.arguments import (
     add_model_arguments,
     integer,
     load,
-    one_line,
+    usage_errors,
 )
 
 EXAMPLES = f"""examples:
@@ -65,11 +65,9 @@ def _structure(options: argparse.Namespace) -> int:
 
     given = size or (len(loaded.mean), *loaded.input_size)
     like = next((p for p in loaded.model.parameters() if p.is_floating_point()), torch.zeros(()))
-    try:
+    with usage_errors():
         shape = input_shape("input_size", given, loaded.model)
         table = layer_table(loaded.model, torch.zeros(shape, dtype=like.dtype))
-    except ValueError as error:
-        raise UsageError(one_line(error)) from error
     if options.format == "text":
         text = str(table)
     elif options.format == "csv":
@@ -99,14 +97,12 @@ def _draw(model: Any, shape: tuple[int, ...], options: argparse.Namespace) -> No
     from captum_cnn_ext._engine.whole_files import write_whole
     from captum_cnn_ext.evidence import model_graph
 
-    try:
+    with usage_errors(ImportError, OSError, RuntimeError):
         graph = model_graph(model, shape, options.depth)
         if options.graph.endswith(".svg"):
             graph.to_svg(options.graph)
         else:
             write_whole(Path(options.graph), graph.to_dot().encode())
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
-        raise UsageError(one_line(error)) from error
 
 
 def _input_size(text: str | None) -> tuple[int, ...] | int | None:

@@ -13,8 +13,8 @@ from captum_cnn_ext.cli.arguments import (
     add_model_arguments,
     integer,
     load,
-    one_line,
-    split,
+    numbers,
+    usage_errors,
 )
 from captum_cnn_ext.cli.pictures import checked_picture, write_picture
 
@@ -68,7 +68,7 @@ def add(commands: Any) -> None:
 
 
 def _synthesize(options: argparse.Namespace) -> int:
-    targets, channels = _numbers("target", options.target), _numbers("channels", options.channels)
+    targets, channels = numbers("target", options.target), numbers("channels", options.channels)
     if (targets is None) == (options.layer is None):
         raise UsageError("expected --target with classes, or --layer with a layer")
     if channels is not None and options.layer is None:
@@ -90,7 +90,7 @@ def _synthesize(options: argparse.Namespace) -> int:
         "seed": options.seed,
         "show_progress": not options.no_progress,
     }
-    try:
+    with usage_errors(TypeError):
         if gallery:
             atlas = filter_atlas(
                 loaded.model,
@@ -124,8 +124,6 @@ def _synthesize(options: argparse.Namespace) -> int:
         figure, _ = show_images(images, titles, title=f"{heading} of {loaded.name}")
         if film is not None and options.film:
             print(f"film: {save_film([*film.images, images], options.film)}")
-    except (ValueError, TypeError) as error:
-        raise UsageError(one_line(error)) from error
     return write_picture(figure, options.out)
 
 
@@ -143,17 +141,6 @@ def _objective(
         return Target(targets), names
     assert channels is not None
     return Channel(options.layer, channels), [f"channel {channel}" for channel in channels]
-
-
-def _numbers(name: str, text: str | None) -> list[int] | None:
-    parts = split(text)
-    try:
-        numbers = None if parts is None else [int(part) for part in parts]
-    except ValueError as error:
-        raise UsageError(f"--{name} {text}: expected numbers such as 3,14,15") from error
-    if numbers == []:
-        raise UsageError(f"--{name} {text!r}: expected at least one number")
-    return numbers
 
 
 def _judge_film(name: str) -> None:

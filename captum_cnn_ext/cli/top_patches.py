@@ -16,8 +16,9 @@ from captum_cnn_ext.cli.arguments import (
     add_on_error_argument,
     integer,
     load,
-    one_line,
-    split,
+    numbers,
+    usage_errors,
+    writing,
 )
 
 DRAWN = 12  # channels in the picture unless named
@@ -57,38 +58,34 @@ def add(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    channels = _channels(options.channels)
+    channels = numbers("channels", options.channels)
     _judge_files(options)
     loaded = load(options)
     from torch import distributed
 
-    from captum_cnn_ext._engine.judging.arguments import ArgumentError
     from captum_cnn_ext.evidence import top_patches
 
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized()
     if several:
         distributed.init_process_group("gloo")
     try:
-        top = top_patches(
-            loaded.model,
-            options.layer,
-            options.images,
-            options.k,
-            channels,
-            options.unit,
-            preprocess=loaded.preprocess,
-            batch_size=options.batch_size,
-            num_workers=options.workers,
-            on_error=options.on_error,
-            checkpoint=options.checkpoint,
-            show_progress=not options.no_progress,
-        )
-        if not several or distributed.get_rank() == 0:
-            _write(top, loaded, options)
-    except (ArgumentError, FileNotFoundError) as error:
-        raise UsageError(one_line(error)) from error
-    except OSError as error:
-        raise UsageError(f"--out {options.out}: cannot be written ({one_line(error)})") from error
+        with writing(options.out), usage_errors(FileNotFoundError):
+            top = top_patches(
+                loaded.model,
+                options.layer,
+                options.images,
+                options.k,
+                channels,
+                options.unit,
+                preprocess=loaded.preprocess,
+                batch_size=options.batch_size,
+                num_workers=options.workers,
+                on_error=options.on_error,
+                checkpoint=options.checkpoint,
+                show_progress=not options.no_progress,
+            )
+            if not several or distributed.get_rank() == 0:
+                _write(top, loaded, options)
     finally:
         if several:
             distributed.destroy_process_group()
@@ -118,13 +115,6 @@ def _write(top: Any, loaded: Any, options: argparse.Namespace) -> None:
         target = Path(options.picture)
         write_whole(target, lambda file: figure.savefig(file, dpi=100, format="png"))
         print(f"picture: {target}")
-
-
-def _channels(text: str | None) -> list[int] | None:
-    names = split(text)
-    if names is not None and not all(name.isdecimal() for name in names):
-        raise UsageError(f"--channels {text!r}: expected numbers such as 0,5,17")
-    return None if names is None else [int(name) for name in names]
 
 
 def _judge_files(options: argparse.Namespace) -> None:

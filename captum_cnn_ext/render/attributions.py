@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
@@ -22,8 +23,8 @@ PANEL_INCHES = 2.0
 
 
 def overlay(
-    image: Tensor,
-    attribution: Tensor,
+    image: Any,
+    attribution: Any,
     *,
     method: str = "blended_heat_map",
     sign: str = "positive",
@@ -48,8 +49,9 @@ def overlay(
     that there is nothing to see.
 
     Args:
-        image: (C, H, W) or (1, C, H, W), 1 or 3 channels; `to_rgb` says how it becomes colour.
-        attribution: (h, w), (C, h, w) or (1, C, h, w) of any resolution.
+        image: (C, H, W) or (1, C, H, W), 1 or 3 channels; `to_rgb` says how it becomes colour. A
+            PIL image, or a NumPy array, which may be (H, W, C) and of bytes.
+        attribution: (h, w), (C, h, w) or (1, C, h, w) of any resolution; a tensor or an array.
         method: "blended_heat_map" (over the grey image), "heat_map", "masked_image" (image times
             attribution) or "original_image".
         sign: "positive", "negative", "absolute_value" or "all" (positive red, negative blue).
@@ -70,7 +72,7 @@ def overlay(
         the figure and its axes.
 
     Raises:
-        TypeError: `image` or `attribution` is no real tensor.
+        TypeError: `image` or `attribution` is no real tensor, array or picture.
         ValueError: a shape, a name or a number that does not fit; the text says which.
 
     Example:
@@ -84,6 +86,7 @@ def overlay(
     style = PanelStyle(
         method, sign, outlier_perc, interpolate_mode, alpha_overlay, cmap, methods=methods
     )
+    image, attribution = checks.array_picture(image), checks.array_tensor(attribution)
     picture = checks.one_picture("image", image)
     maps = checks.map_batch("attribution", attribution, picture)
     height, width = picture.shape[-2:]

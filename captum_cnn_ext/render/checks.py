@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from matplotlib import colormaps
 from matplotlib.colors import Colormap
+from PIL import Image
 from torch import Tensor
 
 from captum_cnn_ext._numbers import as_indices
@@ -26,6 +28,30 @@ def color_map(name: str, cmap: str | Colormap | None, default: str) -> Colormap:
             f"{name}={wanted!r}: expected a matplotlib colour map{nearest(str(wanted), colormaps)}"
         )
     return colormaps[wanted]
+
+
+def array_tensor(value: Any) -> Any:
+    """A NumPy array as a tensor; anything else as it is."""
+    plain = isinstance(value, np.ndarray) and value.dtype.kind in "fiub"
+    return torch.from_numpy(np.array(value)) if plain else value
+
+
+def array_picture(value: Any) -> Any:
+    """A PIL image, or a NumPy array that may have its channels last, as (C, H, W) or (N, C, H, W).
+
+    Bytes become numbers from 0 to 1; anything else is left as it is.
+    """
+    if isinstance(value, Image.Image):
+        value = np.asarray(value.convert("L" if value.mode in ("1", "L") else "RGB"))
+        value = value[..., None] if value.ndim == 2 else value
+    if not isinstance(value, np.ndarray):
+        return value
+    if value.ndim == 2:
+        value = value[None]
+    elif value.shape[-1] in CHANNEL_COUNTS and value.shape[-3] not in CHANNEL_COUNTS:
+        value = np.moveaxis(value, -1, -3)
+    found = array_tensor(value)
+    return found.float() / 255 if value.dtype == np.uint8 else found
 
 
 def real_tensor(name: str, value: Any) -> Tensor:

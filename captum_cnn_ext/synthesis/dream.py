@@ -93,6 +93,7 @@ def deep_dream(
 
     Raises:
         ArgumentError: a shape, layer or number that does not fit.
+        TypeError: an image that is no tensor.
 
     Example::
 
@@ -111,6 +112,11 @@ def deep_dream(
     step_size, seed = as_number("step_size", step_size, 0), as_seed("seed", seed)
     most = None if most is None else as_number("most", most)
     jitter = as_count("jitter", jitter, 0)
+    if not isinstance(image, Tensor):
+        raise TypeError(
+            f"image: got {type(image).__name__} {image!r:.60}, expected a tensor (C, H, W) or "
+            "(N, C, H, W) in [0, 1]; captum_cnn_ext.photos.load_photos reads picture files"
+        )
     if image.ndim not in (3, 4) or not image.is_floating_point():
         raise ArgumentError(
             f"image: got {tuple(image.shape)} {image.dtype}; expected (C, H, W) or (N, C, H, W) "

@@ -63,10 +63,13 @@ def tiles(maps: Tensor, signed: bool) -> Pixels:
     return found
 
 
-def heat_panel(image: Tensor, heat: Tensor, sign: str = "positive", **scale: Any) -> Image.Image:
-    """A map (h, w) or an attribution (C, h, w) over its grey image (C, H, W)."""
+def heat_panel(
+    image: Tensor, heat: Tensor, sign: str = "positive", **scale: Any
+) -> tuple[Image.Image, str]:
+    """A map (h, w) or an attribution (C, h, w) over its grey image (C, H, W), and what is special:
+    that there is nothing to see, or that values are not finite."""
     look = {"sign": sign, "method": "blended_heat_map", **scale}
-    return overlaid(image, heat, PANEL, DPI, **look)[0]
+    return overlaid(image, heat, PANEL, DPI, **look)
 
 
 def reconstruction_picture(picture: Tensor, look: str = "color") -> Image.Image:

@@ -134,14 +134,16 @@ class Views:
         """A unit in words, with a link of its own."""
         facts, layer = self.session.facts(photo, unit), self.session.layer(unit.layer)
         where = f" at row {facts.position[0]}, column {facts.position[1]}" if facts.position else ""
+        broken = f"; <b>{facts.broken} values are not finite</b>" if facts.broken else ""
         query = {"layer": unit.layer, "unit": unit.channel}
         if photo.name in self.session.photos:
             query = {"image": photo.name, **query}
         return (
             f"<h2>Unit {unit.channel} of {escape(unit.layer)}</h2>"
             f"<p>{escape(layer.kind)}. Maximum <b>{number(facts.maximum, 3)}</b>{where}, mean "
-            f"{number(facts.mean, 3)}; number {facts.rank} of {facts.channels} by strength for "
-            f'{escape(photo.name)}. <a class=permalink href="?{escape(urlencode(query))}">'
+            f"{number(facts.mean, 3)}{broken}; number {facts.rank} of {facts.channels} "
+            f"by strength for {escape(photo.name)}. "
+            f'<a class=permalink href="?{escape(urlencode(query))}">'
             "Link to this unit</a></p>"
         )
 
@@ -151,7 +153,8 @@ class Views:
         own = self.session.maps(photo, unit.layer)[unit.channel]
         own = own.expand(1, 1) if own.ndim == 0 else own
         sign = self.session.sign(photo, unit)
-        return drawing.heat_panel(inputs[0], own, sign, mean=subject.mean, std=subject.std)
+        look = {"mean": subject.mean, "std": subject.std}
+        return drawing.heat_panel(inputs[0], own, sign, **look)[0]
 
     def reconstruction(
         self, photo: Photo, unit: Unit, rule: str, seed: str, look: str
@@ -180,13 +183,11 @@ class Views:
         subject = self.session.subject
         (maps,) = found.attributions.values()
         labels = found.labels if len(found.labels) > 1 else [""]
-        return [
-            (
-                drawing.heat_panel(image, own, mean=subject.mean, std=subject.std),
-                f"{name}{f' · {label}' if label else ''}",
-            )
-            for image, own, label in zip(found.inputs, maps, labels, strict=True)
-        ]
+        shown = []
+        for image, own, label in zip(found.inputs, maps, labels, strict=True):
+            picture, remark = drawing.heat_panel(image, own, mean=subject.mean, std=subject.std)
+            shown.append((picture, " · ".join(filter(None, (name, label, remark)))))
+        return shown
 
     def pair(self, first: Photo, second: Photo, layer: str) -> str:
         """Two images: what the network says, and the units that tell them apart."""

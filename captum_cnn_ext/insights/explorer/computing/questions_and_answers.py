@@ -49,6 +49,7 @@ class UnitFacts:
         position: (row, column) of the maximum, () for single units.
         rank: its place by maximum among the channels of its layer, from 1.
         channels: how many these are.
+        broken: how many values of its map are not finite.
     """
 
     maximum: float
@@ -56,6 +57,7 @@ class UnitFacts:
     position: tuple[int, ...]
     rank: int
     channels: int
+    broken: int
 
     @classmethod
     def of(cls, maps: Tensor, channel: int) -> UnitFacts:
@@ -68,6 +70,7 @@ class UnitFacts:
             tuple(int(place) for place in position),
             int((tops > tops[channel]).sum()) + 1,
             len(maps),
+            int((~own.isfinite()).sum()),
         )
 
 

@@ -1,0 +1,49 @@
+"""What people have at hand besides tensors: PIL images and NumPy arrays under a map."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from captum_cnn_ext.render import overlay
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+IMAGE = torch.from_numpy(PIXELS).permute(2, 0, 1).float() / 255
+HEAT = torch.eye(3)
+
+
+def drawn(image, heat=HEAT):
+    _, axes = overlay(image, heat)
+    return [np.asarray(part.get_array()) for part in axes.images]
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image.fromarray(PIXELS),
+        PIXELS,
+        PIXELS.astype(np.float32) / 255,
+        IMAGE.numpy(),
+        IMAGE[None].numpy(),
+        PIXELS[None],
+    ],
+    ids=["PIL", "bytes", "channels last", "channels first", "batch", "batch of bytes"],
+)
+def test_a_picture_is_the_tensors(image):
+    for ours, expected in zip(drawn(image, HEAT.numpy()), drawn(IMAGE), strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("image", [Image.fromarray(PIXELS[..., 0]), PIXELS[..., 0]])
+def test_a_grey_picture_has_one_channel(image):
+    for ours, expected in zip(drawn(image), drawn(IMAGE[:1]), strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+def test_what_is_no_picture_is_named():
+    with pytest.raises(TypeError, match="image: got str"):
+        overlay("cat.jpg", HEAT)
+    with pytest.raises(TypeError, match="attribution: got list"):
+        overlay(IMAGE, [[1.0]])
+    with pytest.raises(ValueError, match=r"image: got shape \(2, 6, 8\)"):
+        overlay(np.zeros((2, 6, 8)), HEAT)
