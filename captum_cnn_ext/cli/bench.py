@@ -41,7 +41,7 @@ EXAMPLES = f"""examples:
 A run that was interrupted goes on where it stopped when it is started again with the same --out.
 With --truth, networks are kept in a folder beside the results.
 """
-TRUTH = {"full": (5, 32), "quick": (1, 16)}  # seeds, images of a task
+TRUTH = {"full": (5, 32, 4), "quick": (1, 16, 2)}  # seeds, images of a task, judged ones
 
 
 def add(commands: Any) -> None:
@@ -126,7 +126,7 @@ def _truth(options: argparse.Namespace, out: Path, rank: int, workers: int) -> i
 
     from captum_cnn_ext.bench import truths
 
-    seeds, images = TRUTH[options.truth]
+    seeds, images, judged = TRUTH[options.truth]
     seeds = seeds if options.seeds is None else options.seeds
     tasks = {**truths.TASKS, **_adapters(options, "TASKS")}
     for name in split(options.tasks) or ():
@@ -137,7 +137,7 @@ def _truth(options: argparse.Namespace, out: Path, rank: int, workers: int) -> i
     if options.methods is not None:
         chosen = _chosen(options.methods, methods)
         methods = {m: f for m, f in methods.items() if m in {*chosen, *truths.CONTROLS}}
-    settings = truths.TruthSettings(images)
+    settings = truths.TruthSettings(images, judged)
     order = truths.items(tasks, range(seeds))
     with results_in(out, settings.to_dict(), torch.device("cpu"), rank, workers) as results:
         truths.run_truths(

@@ -14,18 +14,32 @@ and ``captum-cnn-ext bench --truth --adapters FILE`` runs it beside the others; 
 file, functions of (subject, images, classes), take part beside ours.
 """
 
-from captum_cnn_ext.bench.truths import built, shapes, triggers
+from captum_cnn_ext.bench.truths import (
+    built,
+    deletion,
+    grids,
+    parts,
+    scenes,
+    shapes,
+    tetrominoes,
+    triggers,
+)
 from captum_cnn_ext.bench.truths.contenders import CONTROLS, contenders
+from captum_cnn_ext.bench.truths.judges import JUDGES, trust
 from captum_cnn_ext.bench.truths.league import TruthSettings, items, run_truths
 from captum_cnn_ext.bench.truths.networks import Training, small_cnn
 from captum_cnn_ext.bench.truths.ranks import beaten, columns, ranking
 from captum_cnn_ext.bench.truths.table import draw, markdown
 from captum_cnn_ext.bench.truths.task import Task, Trial, mask_scores
 
-TASKS = {task.name: task for task in (built.TASK, shapes.TASK, triggers.TASK)}
+TASKS = {
+    each.TASK.name: each.TASK
+    for each in (built, tetrominoes, shapes, grids, scenes, parts, triggers, deletion)
+}
 
 __all__ = [
     "CONTROLS",
+    "JUDGES",
     "TASKS",
     "Task",
     "Training",
@@ -41,4 +55,5 @@ __all__ = [
     "ranking",
     "run_truths",
     "small_cnn",
+    "trust",
 ]

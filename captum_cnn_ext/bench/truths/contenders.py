@@ -8,19 +8,27 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from captum.attr import DeepLift, GradientShap, KernelShap, Lime
+from captum.attr import (
+    DeepLift,
+    GradientShap,
+    InputXGradient,
+    KernelShap,
+    Lime,
+    NoiseTunnel,
+)
 from torch import Tensor
 
 from captum_cnn_ext.bench.methods import Method, Subject, function_of
-from captum_cnn_ext.methods import CONTROL, LAYER, NO_MAP, known_methods
+from captum_cnn_ext.methods import CONTROL, LAYER, NO_MAP, known_methods, settings
 from captum_cnn_ext.methods.expression import evaluate, imported
 
 TRUTH = "the truth"
 SEGMENTS = 8  # along each side, for methods that explain segments
 SAMPLES = 160  # of segments that are there or not
 MIDDLE_LAYER = ", middle layer"
-# a masked image, an ablated value or an optimisation for every channel: at the last layer only
-LAST_ONLY = ("LayerScoreCam", "LayerSSCam", "LayerISCam", "LayerOptiCam", "LayerFeatureAblation")
+# a pass for every channel several times, or for every position: at the last layer only
+LAST_ONLY = ("LayerScoreCam", "LayerSSCam", "LayerISCam", "LayerOptiCam", "LayerReciproCam")
+LEFT_OUT = ("LayerFeatureAblation",)  # a pass for every value of the layer: hours
 
 
 def the_truth(subject: Subject, x: Tensor, target: Any) -> Any:
@@ -69,7 +77,7 @@ def _seeded(run: Method) -> Method:
 
 
 def _deep_lift(subject: Subject, x: Tensor, target: Any) -> Any:
-    return DeepLift(subject.model).attribute(x, target=target)
+    return DeepLift(subject.model).attribute(x.requires_grad_(), target=target)
 
 
 def _gradient_shap(subject: Subject, x: Tensor, target: Any) -> Any:
@@ -100,19 +108,28 @@ def _small_windows(subject: Subject, x: Tensor, target: Any) -> Any:
     return occlusion.attribute(x, (channels, *window), strides=(channels, *strides), target=target)
 
 
-MORE = {
-    "Occlusion, windows of an eighth": _small_windows,
-    "DeepLift": _deep_lift,
-    "GradientShap": _seeded(_gradient_shap),
-    "KernelShap, 64 squares": _seeded(_of_segments(KernelShap)),
-    "Lime, 64 squares": _seeded(_of_segments(Lime)),
-}
 EDGES = {
     "Sobel edges": edges([[[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], [[-1, -2, -1], [0, 0, 0], [1, 2, 1]]]),  # noqa: E501
     "Laplace edges": edges([[[0, 1, 0], [1, -4, 1], [0, 1, 0]]]),
     "the image": the_image,
 }  # fmt: skip
 CONTROLS = (TRUTH, "random", "gaussian", *EDGES)
+
+
+def absolute(method: Method) -> Method:
+    """The method's magnitudes."""
+
+    def run(subject: Subject, x: Tensor, target: Any) -> Any:
+        return method(subject, x, target).abs()
+
+    return run
+
+
+def _averaged(subject: Subject, x: Tensor, target: Any) -> Any:
+    noise = settings.noise(x, subject.seed)
+    return NoiseTunnel(InputXGradient(subject.model)).attribute(
+        x.requires_grad_(), target=target, **noise
+    )
 
 
 def at_middle(method: Method) -> Method:
@@ -122,6 +139,17 @@ def at_middle(method: Method) -> Method:
         return method(replace(subject, layer=subject.middle, middle=""), x, target)
 
     return run
+
+
+MORE: dict[str, Method] = {
+    "Occlusion, windows of an eighth": _small_windows,
+    "DeepLift": _deep_lift,
+    "GradientShap": _seeded(_gradient_shap),
+    "KernelShap, 64 squares": _seeded(_of_segments(KernelShap)),
+    "Lime, 64 squares": _seeded(_of_segments(Lime)),
+    "abs(InputXGradient)": absolute(function_of(known_methods()["InputXGradient"])),
+    "NoiseTunnel(InputXGradient)": _seeded(_averaged),
+}
 
 
 def contenders(adapters: Mapping[str, Method] | None = None) -> dict[str, Method]:
@@ -136,7 +164,9 @@ def contenders(adapters: Mapping[str, Method] | None = None) -> dict[str, Method
         >>> list(contenders())[:3], len(contenders()) > 40
         (['the truth', 'random', 'gaussian'], True)
     """
-    known = {k.name: k for k in known_methods().values() if k.at != NO_MAP}
+    known = {
+        k.name: k for k in known_methods().values() if k.at != NO_MAP and k.name not in LEFT_OUT
+    }
     given: dict[str, Method] = {name: function_of(k) for name, k in known.items()}
     given = {**given, **MORE, **(adapters or {})}
     controls = [name for name, k in known.items() if k.origin == CONTROL]

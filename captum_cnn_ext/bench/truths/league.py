@@ -16,6 +16,7 @@ from captum_cnn_ext.bench.methods import Method, Subject
 from captum_cnn_ext.bench.results import Cell, Results
 from captum_cnn_ext.bench.run import MethodError, explained, fill, forward_seconds
 from captum_cnn_ext.bench.truths.contenders import the_truth
+from captum_cnn_ext.bench.truths.judges import judged
 from captum_cnn_ext.bench.truths.networks import Training, fingerprint
 from captum_cnn_ext.bench.truths.task import Explain, Task, Trial
 
@@ -26,14 +27,18 @@ class TruthSettings:
 
     Args:
         images: of each task and seed that every method explains.
+        judged: images of a trial on which metrics that need no truth are computed too, on three or
+            four trials of a task; 0 for none.
     """
 
     images: int = 16
+    judged: int = 0
 
     __repr__ = brief
 
     def __post_init__(self) -> None:
         as_count("images", self.images)
+        as_count("judged", self.judged, 0)
 
     def to_dict(self) -> dict[str, Any]:
         return {"truth": 1, **asdict(self)}
@@ -89,7 +94,7 @@ def run_truths(
         task, seed = item.rsplit("/", 1)
         trials = tasks[task].trials(int(seed), settings.images, training)
         timed = [(trial, forward_seconds(trial.model, trial.inputs)) for trial in trials]
-        return partial(_cell, timed, int(seed))
+        return partial(_cell, timed, int(seed), settings.judged)
 
     fill(
         results, methods, items(tasks, seeds), prepare,
@@ -97,13 +102,17 @@ def run_truths(
     )  # fmt: skip
 
 
-def _cell(trials: Sequence[tuple[Trial, float]], seed: int, method: Method) -> Cell:
+def _cell(trials: Sequence[tuple[Trial, float]], seed: int, judges: int, method: Method) -> Cell:
     scores: dict[str, dict[str, list[float]]] = {}
+    said: dict[str, dict[str, list[float]]] = {}
     passes = []
-    for trial, one in trials:
+    for number, (trial, one) in enumerate(trials):
         spent: list[float] = []
+        explain = _explain(trial, method, seed, spent)
         try:
-            found = trial.score(trial, _explain(trial, method, seed, spent))
+            found = trial.score(trial, explain)
+            if judges and number % max(1, len(trials) // 3) == 0 and method is not the_truth:
+                said[trial.name] = judged(trial, explain, judges)
         except MethodError as error:
             return {"error": f"{trial.name}: {error}"}
         scores[trial.name] = {
@@ -111,6 +120,8 @@ def _cell(trials: Sequence[tuple[Trial, float]], seed: int, method: Method) -> C
         }
         passes.append(spent[0] / max(one, 1e-9) if spent else 0.0)
     cell: Cell = {"passes": round(statistics.median(passes), 2), "scores": scores}
+    if said:
+        cell["judges"] = said
     if method is the_truth:
         cell["about"] = {trial.name: _about(trial) for trial, _ in trials}
     return cell

@@ -10,9 +10,12 @@ from matplotlib.figure import Figure
 
 from captum_cnn_ext.bench.results import Results
 from captum_cnn_ext.bench.truths.contenders import CONTROLS, TRUTH
+from captum_cnn_ext.bench.truths.judges import trust
 from captum_cnn_ext.bench.truths.ranks import Column, Ranking, columns, ranking
 from captum_cnn_ext.bench.truths.task import Task
 from captum_cnn_ext.render import show_score_table
+
+MANY = 4  # trials of a task
 
 
 def markdown(results: Results, tasks: Mapping[str, Task]) -> str:
@@ -33,6 +36,7 @@ def markdown(results: Results, tasks: Mapping[str, Task]) -> str:
     found = columns(results)
     order = _order(results, found)
     lines = [*_head(results, tasks, found), *_main(results, found, order)]
+    lines += _trust(results)
     lines += _details(results, found, order)
     lines += _networks(results)
     for method, cells in results.cells.items():
@@ -112,26 +116,54 @@ def _passes(results: Results, method: str) -> float:
     return statistics.median(known) if known else math.nan
 
 
+def _trust(results: Results) -> list[str]:
+    """Which metric without a truth gives the order that the truth gives."""
+    found = trust(results)
+    if not found:
+        return []
+    tasks = list(dict.fromkeys(task for row in found.values() for task in row))
+    lines = [
+        "",
+        "## Which judge can be trusted?",
+        "",
+        "Kendall's tau between the order of methods that a metric gives, which knows no truth, and "
+        "the order of the truth: 1 is the same order, 0 none, -1 the opposite. 95 % intervals from "
+        "methods drawn anew; controls take no part.",
+        "",
+        f"| metric | mean | {' | '.join(tasks)} |",
+        "|---" * (len(tasks) + 2) + "|",
+    ]
+    means = {judge: statistics.mean(v.mean for v in row.values()) for judge, row in found.items()}
+    for judge in sorted(found, key=lambda j: -means[j]):
+        cells = (str(found[judge].get(task, "")) for task in tasks)
+        lines.append(f"| {judge} | {means[judge]:.2f} | {' | '.join(cells)} |")
+    return lines
+
+
 def _details(results: Results, found: Mapping[str, Column], order: list[str]) -> list[str]:
-    """For each task, every score of every trial: means only."""
+    """For each task, every score of every trial: means only; of many trials the first score."""
     lines: list[str] = []
     for task, column in found.items():
-        trials: dict[str, dict[str, list[float]]] = {}
-        for method in order:
-            if method not in column.methods:
-                continue
-            for item, cell in results.cells[method].items():
-                if item.rsplit("/", 1)[0] == task:
-                    for trial, scores in cell["scores"].items():
-                        for name, values in scores.items():
-                            key = f"{trial}: {name}"
-                            trials.setdefault(key, {}).setdefault(method, []).extend(values)
-        lines += ["", f"## {task}: every score", "", f"| method | {' | '.join(trials)} |",
-                  "|---" * (len(trials) + 1) + "|"]  # fmt: skip
-        for method in order:
-            if method in column.methods:
-                means = (statistics.mean(values[method]) for values in trials.values())
-                lines.append(f"| {method} | {' | '.join(f'{mean:.3f}' for mean in means)} |")
+        methods = [m for m in order if m in column.methods]
+        cells = {
+            m: [c["scores"] for i, c in results.cells[m].items() if i.rsplit("/", 1)[0] == task]
+            for m in methods
+        }
+        trials = cells[methods[0]][0]
+        names = [
+            (trial, name)
+            for trial, scores in trials.items()
+            for name in list(scores)[: 1 if len(trials) > MANY else None]
+        ]
+        heads = " | ".join(f"{trial}: {name}" for trial, name in names)
+        lines += ["", f"## {task}: every score", "", f"| method | {heads} |",
+                  "|---" * (len(names) + 1) + "|"]  # fmt: skip
+        for method in methods:
+            means = (
+                statistics.mean(v for scores in cells[method] for v in scores[trial].get(name, [0]))
+                for trial, name in names
+            )
+            lines.append(f"| {method} | {' | '.join(f'{mean:.3f}' for mean in means)} |")
     return lines
 
 
