@@ -47,7 +47,7 @@ class ScoredModel(nn.Module):
         super().__init__()
         self.model = model
         self.targets = list(targets)
-        self.train(model.training if isinstance(model, nn.Module) else False)
+        self.training = bool(getattr(model, "training", False))  # the model's modes are its own
 
     def forward(self, *inputs: Any, **arguments: Any) -> Tensor:
         output = self.model(*inputs, **arguments)
