@@ -103,6 +103,18 @@ def integer(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
     return judged
 
 
+def explained_target(text: str) -> Any:
+    """The type of ``--target``."""
+    from captum_cnn_ext.targets import target_from_text
+
+    try:
+        return target_from_text(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: {one_line(error).split(': ', 1)[1]}"
+        ) from error
+
+
 def add_old_spelling(parser: argparse.ArgumentParser, old: str, new: str) -> None:
     """Take ``old`` for ``new``, hidden and with a note, for one more version."""
     action = next(a for a in parser._actions if new in a.option_strings)

@@ -12,6 +12,7 @@ from captum_cnn_ext.cli.arguments import (
     add_old_spelling,
     add_photo_arguments,
     as_notes,
+    explained_target,
     load,
     read_photos,
     split,
@@ -25,6 +26,8 @@ EXAMPLES = f"""examples:
   {PROGRAM} cam --image dog.jpg --methods gradcam,hirescam,ablationcam --target 207
   {PROGRAM} cam --model torchvision:resnet50 --weights DEFAULT --image dog.jpg \\
       --layer layer3,layer4 --methods LayerLayerCam,LayerRefineCam,Saliency --out dog.png
+  {PROGRAM} cam --model torchvision:fasterrcnn_resnet50_fpn --weights DEFAULT --image dog.jpg \\
+      --layer backbone.body.layer4 --methods hirescam,occlusion --target box:0
   {PROGRAM} list-methods
 """
 
@@ -43,7 +46,9 @@ def add(commands: Any) -> None:
     add = cam.add_argument
     add("--methods", default=METHODS, metavar="A,B", help="names as list-methods prints them")
     add("--layer", metavar="A,B", help="dotted names (default: the suggested layer)")
-    add("--target", type=int, metavar="N", help="class to explain (default: the strongest)")
+    add("--target", type=explained_target, metavar="T",
+        help="a class as 207 (default: the strongest); for detectors and segmentation networks "
+        "box:3, class:3, or class:7@120,80 at a pixel of the model's input")  # fmt: skip
     add("--class-names", metavar="FILE", help="one name per line, or JSON")
     add("--sign", choices=("positive", "negative", "all", "absolute_value"), default="positive",
         help="which evidence is drawn (positive)")  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer
 from captum_cnn_ext._engine.judging.input_errors import explained
+from captum_cnn_ext._engine.judging.output_targets import is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.state import state_as_found
@@ -21,7 +22,12 @@ from captum_cnn_ext._numbers import as_seed
 from captum_cnn_ext.insights.audited_model import AuditedModel, ClassNames, audited_model
 from captum_cnn_ext.insights.inputs import Images, Preprocess, read_photos
 from captum_cnn_ext.insights.layers import default_layers, named_layers
-from captum_cnn_ext.insights.predictions import explained_classes, predicted
+from captum_cnn_ext.insights.predictions import (
+    Explained,
+    explained_classes,
+    explained_functions,
+    predicted,
+)
 from captum_cnn_ext.insights.report.context import CALLED_OFTEN
 from captum_cnn_ext.insights.sections.summary import percent
 from captum_cnn_ext.methods import AT_ONCE, INPUT, KnownMethod, calls_at, find_methods
@@ -35,16 +41,18 @@ class Comparison:
 
     Attributes:
         attributions: "method" or "method at layer" -> (N, C, h, w), signed, not scaled.
-        targets: the class explained for each photo.
-        labels: a line for each photo: its name, class and probability.
+        targets: the class explained for each photo, or the target of `captum_cnn_ext.targets`.
+        labels: a line for each photo: its name, class and probability, or target and score.
         inputs: what the network got, (N, C, H, W).
+        boxes: for each photo the box that is explained, which the figure outlines.
     """
 
     attributions: dict[str, Tensor]
-    targets: list[int]
+    targets: list[Any]
     labels: list[str]
     inputs: Tensor
     subject: AuditedModel
+    boxes: list[Any] | None = None
 
     __repr__ = brief
 
@@ -60,6 +68,7 @@ class Comparison:
             mean=self.subject.mean,
             std=self.subject.std,
             row_titles=self.labels,
+            boxes=self.boxes,
             sign=sign,
             use_pyplot=False,
         )
@@ -76,7 +85,7 @@ def compare(
     methods: Iterable[str],
     *,
     layers: Layer | Iterable[Layer] | None = None,
-    target: int | Sequence[int] | Tensor | None = None,
+    target: int | Sequence[Any] | Tensor | Callable[[Any], Tensor] | None = None,
     preprocess: Preprocess | None = None,
     class_names: ClassNames | None = None,
     seed: int = 0,
@@ -88,14 +97,16 @@ def compare(
 
     Args:
         model: a network that returns class scores (N, classes), in evaluation mode, or what
-            `captum_cnn_ext.models.load_model` returns.
+            `captum_cnn_ext.models.load_model` returns; with targets of `captum_cnn_ext.targets`
+            any that these can read, such as a detector.
         images: a dict of names and PIL images, a list of PIL images, or preprocessed images
             (N, C, H, W).
         methods: names as in `known_methods`; ``"gradcam++"`` is understood too.
         layers: for the methods that explain a layer: modules or dotted names; None takes the
             first of `captum_cnn_ext.attr.suggest_layers`, and three of them for methods that join
             layers.
-        target: the class to explain, for all photos or one for each; None is the strongest.
+        target: the class to explain, or a target of `captum_cnn_ext.targets` such as ``Boxes(0)``,
+            for all photos or one for each; None is the strongest class.
         preprocess: from a PIL image to a tensor (C, H, W); None takes the loaded model's.
         class_names: the name of each class.
         seed: for methods that draw random numbers. The caller's random state stays as it is.
@@ -130,9 +141,7 @@ def compare(
             if layers is None:  # a suggested layer is suggested for its last call
                 warnings.filterwarnings("ignore", CALLED_OFTEN)
             with subject.first_pass():
-                outputs = _outputs(subject.model, photos.inputs)
-            prediction = predicted(outputs)
-            targets = explained_classes(prediction.outputs, target, len(photos))
+                meant = _explained(subject, photos.inputs, target)
             names, joined = _layer_names(subject.model, layers, photos.inputs[:1], chosen)
             places = calls_at(subject.model, photos.inputs, names, joined, chosen, seed)
             runs = [(place, method) for place, found in places.items() for method in found]
@@ -142,17 +151,30 @@ def compare(
             runs.sort(key=lambda run: order[run[1].name])
             for place, method in tqdm(runs, desc="methods", disable=not show_progress):
                 try:
-                    maps = method.maps(photos.inputs, targets)
+                    maps = method.maps(photos.inputs, meant.targets)
                 except (ArgumentError, AssertionError) as error:
                     raise ArgumentError(f"methods: {method.name} at {place}: {error}") from error
                 at = f" at {place}" if several and place != INPUT else ""
                 attributions[f"{method.name}{at}"] = maps
+    labels = [f"{name}: {words}" for name, words in zip(photos.names, meant.words, strict=True)]
+    return Comparison(attributions, meant.targets, labels, photos.inputs, subject, meant.boxes)
+
+
+def _explained(subject: AuditedModel, inputs: Tensor, target: Any) -> Explained:
+    """The class or other target of each photo, and what a label says of it."""
+    if is_function(target):
+        meant = explained_functions(subject.model, inputs, target)
+        if isinstance(meant, Explained):
+            return meant
+        target = meant
+    prediction = predicted(_outputs(subject.model, inputs))
+    classes = explained_classes(prediction.outputs, target, len(inputs))
     shares = prediction.probabilities
-    labels = [
-        f"{name}: {subject.class_name(index)} {percent(float(shares[photo, index]))}"
-        for photo, (name, index) in enumerate(zip(photos.names, targets, strict=True))
+    words = [
+        f"{subject.class_name(index)} {percent(float(shares[photo, index]))}"
+        for photo, index in enumerate(classes)
     ]
-    return Comparison(attributions, targets, labels, photos.inputs, subject)
+    return Explained(classes, words)
 
 
 def _outputs(model: nn.Module, inputs: Tensor) -> Tensor:

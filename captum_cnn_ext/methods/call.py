@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.backward.batch_norm_of_one_image import one_image_norms
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, find_layer
+from captum_cnn_ext._engine.judging.output_targets import ScoredModel, is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.state import state_as_found
@@ -50,9 +51,16 @@ class Call:
         seeded = f"import torch\n\ntorch.manual_seed({self.seed})\n" if self.known.noisy else ""
         return seeded + source(self.expression, "heat")
 
-    def attribute(self, inputs: Tensor, targets: Tensor | int) -> Tensor:
-        """The map of each input for its class. The caller's random state stays as it is."""
+    def attribute(self, inputs: Tensor, targets: Any) -> Tensor:
+        """The map of each input for its target. The caller's random state stays as it is."""
         model = self.model
+        if is_function(targets) and (self.known.noisy or self.known.origin == CAPTUM):
+            each = targets if isinstance(targets, list) else [targets] * len(inputs)
+            alone = [
+                replace(self, model=ScoredModel(model, [one])).attribute(x, None)
+                for x, one in zip(torch.split(inputs, 1), each, strict=True)
+            ]
+            return torch.cat(alone)
         if self.known.noisy or self.known.origin == CAPTUM:
             model = _ForCaptum(model, inputs.dtype)
         with state_as_found(None, [inputs]), one_image_norms([inputs]):
@@ -60,14 +68,16 @@ class Call:
             found: Tensor = evaluate(self.expression, model=model, x=inputs.clone(), target=targets)
         return found.detach()
 
-    def maps(self, inputs: Tensor, targets: Sequence[int]) -> Tensor:
+    def maps(self, inputs: Tensor, targets: Sequence[Any]) -> Tensor:
         """As `attribute` for any number of images, a few at once: maps (N, C, H, W).
 
         Raises:
             ArgumentError: what the method gives has another shape.
         """
-        classes = torch.tensor(targets, device=inputs.device)
-        parts = zip(torch.split(inputs, AT_ONCE), torch.split(classes, AT_ONCE), strict=True)
+        own: Any = list(targets)
+        own = own if is_function(own) else torch.tensor(own, device=inputs.device)
+        starts = range(0, len(inputs), AT_ONCE)
+        parts = [(inputs[i : i + AT_ONCE], own[i : i + AT_ONCE]) for i in starts]
         return as_maps(torch.cat([self.attribute(*part) for part in parts]), len(inputs))
 
 

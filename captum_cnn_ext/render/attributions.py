@@ -124,6 +124,7 @@ def show_attributions(
     std: Sequence[float] | Tensor | None = None,
     titles: Sequence[str] | None = None,
     row_titles: Sequence[str] | None = None,
+    boxes: Sequence[Any] | None = None,
     method: str = "blended_heat_map",
     sign: str = "positive",
     outlier_perc: float = 2,
@@ -152,6 +153,8 @@ def show_attributions(
         mean, std: what the preprocessing subtracted and divided by, per channel.
         titles: column titles instead of the names in `attributions`.
         row_titles: one text per image, such as "Egyptian cat 0.38", written over its photo.
+        boxes: for each image what is outlined: boxes (K, 4) as left, top, right, bottom in its
+            pixels, such as a detector's, one box, or None.
         method: "blended_heat_map", "heat_map" or "masked_image".
         sign: "positive", "negative", "absolute_value" or "all" (positive red, negative blue).
         outlier_perc: share of the total attribution beyond full colour, 0 up to 100.
@@ -197,6 +200,7 @@ def show_attributions(
     checks.named_tensors("attributions", attributions)
     names = checks.labels("titles", titles, len(attributions), "method(s)")
     row_names = checks.labels("row_titles", row_titles, count, "image(s)")
+    outlines = checks.box_lists("boxes", boxes, count)
     heats = []
     for key, value in attributions.items():
         maps = checks.map_batch(f"attributions[{key!r}]", value, pictures)
@@ -229,9 +233,11 @@ def show_attributions(
         panels = normalised(heat, shared, sign).cpu().numpy()
         for row in range(count):
             style.draw(axes[row, column], photos[row], panels[row])
+            style.draw_boxes(axes[row, column], outlines[row])
     for row in range(count):
         if show_original:
             draw_picture(axes[row, 0], photos[row])
+            style.draw_boxes(axes[row, 0], outlines[row])
         if beside:
             layout.label_left(figure, axes[row, 0], beside[row])
     if with_bar:

@@ -143,6 +143,28 @@ def maps_of(name: str, value: Any, shape: Sequence[int]) -> Tensor:
     return maps
 
 
+def box_lists(name: str, value: Sequence[Any] | None, count: int) -> list[list[tuple[float, ...]]]:
+    """Return the boxes of each picture; None is none, and a picture's own None too."""
+    if value is None:
+        return [[]] * count
+    if isinstance(value, str) or len(value) != count:
+        raise ArgumentError(
+            f"{name}: got {len(value)} for {count} image(s), expected one entry for each: boxes "
+            "(K, 4), one box, or None"
+        )
+    found = []
+    for n, boxes in enumerate(value):
+        rows = torch.as_tensor([] if boxes is None else boxes, dtype=torch.float64).detach().cpu()
+        rows = rows[None] if rows.ndim == 1 and rows.numel() else rows
+        if rows.numel() and (rows.ndim != 2 or rows.shape[1] != 4):
+            raise ArgumentError(
+                f"{name}[{n}]: got shape {tuple(rows.shape)}, expected boxes (K, 4) as left, top, "
+                "right, bottom"
+            )
+        found.append([tuple(row) for row in rows.tolist()])
+    return found
+
+
 def one_picture(name: str, value: Any) -> Tensor:
     """Return one picture as (1, C, H, W)."""
     batch = picture_batch(name, value)

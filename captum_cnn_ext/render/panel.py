@@ -11,6 +11,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from captum_cnn_ext._numbers import as_number
@@ -98,6 +99,15 @@ class PanelStyle:
             draw_picture(axes, photo.mean(2), cmap="gray", vmin=0, vmax=1)
             style = {"cmap": self.colors, "vmin": low, "vmax": high, "alpha": self.alpha_overlay}
             draw_picture(axes, heat, **style)
+
+    def draw_boxes(self, axes: Axes, boxes: Iterable[Sequence[float]]) -> None:
+        """Outline boxes (left, top, right, bottom), which count from the picture's corner."""
+        for left, top, right, bottom in boxes:
+            for width, color in ((3.0, "black"), (1.5, "white")):
+                corner, size = (left - 0.5, top - 0.5), (right - left, bottom - top)
+                axes.add_patch(
+                    Rectangle(corner, *size, fill=False, linewidth=width, edgecolor=color)
+                )
 
     def attribution_at_full_color(self, scale: float) -> float:
         """What 1 of normalised heat stands for."""

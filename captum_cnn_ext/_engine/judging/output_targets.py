@@ -49,6 +49,12 @@ class ScoredModel(nn.Module):
         self.targets = list(targets)
         self.training = bool(getattr(model, "training", False))  # the model's modes are its own
 
+    def get_submodule(self, target: str) -> nn.Module:
+        """The model's layer of that name."""
+        if target and isinstance(self.model, nn.Module):
+            return self.model.get_submodule(target)
+        return super().get_submodule(target)
+
     def forward(self, *inputs: Any, **arguments: Any) -> Tensor:
         output = self.model(*inputs, **arguments)
         scores = [called(target, output) for target in self.targets]
