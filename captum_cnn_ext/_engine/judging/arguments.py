@@ -36,7 +36,7 @@ def observed_module(forward_func: Callable[..., Any]) -> nn.Module | None:
     if root is not None:
         return root
     found = list(wrapped_modules(forward_func).values())
-    return found[0] if len(found) == 1 else None
+    return root_module(found[0]) if len(found) == 1 else None
 
 
 def runnable(forward_func: Callable[..., Any]) -> Callable[..., Any]:
