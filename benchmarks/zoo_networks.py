@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
+from captum_cnn_ext import targets
+from captum_cnn_ext._engine.judging.output_targets import ScoredModel
 from captum_cnn_ext.attr import channels_last_to_map, suggest_layers, tokens_to_map
 
 SEGMENTATION = ["lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", "fcn_resnet50",
@@ -39,8 +41,8 @@ LAYERS = {
     "deeplabv3_resnet50": ["network.classifier.3", "network.backbone.layer4"],
     "deeplabv3_mobilenet_v3_large": ["network.classifier.3", "network.backbone.16"],
     "lraspp_mobilenet_v3_large": ["network.backbone.16", "network.backbone.12"],
-    "fasterrcnn_mobilenet_v3_large_320_fpn": ["network.backbone.body.16"],
-    "fasterrcnn_resnet50_fpn": ["network.backbone.body.layer4"],
+    "fasterrcnn_mobilenet_v3_large_320_fpn": ["backbone.body.16"],
+    "fasterrcnn_resnet50_fpn": ["backbone.body.layer4"],
     # the one suggested runs twice, the second time for tokens that only class tokens follow
     "coat_lite_tiny": ["patch_embed4.proj", "patch_embed3.proj"],
 }
@@ -71,19 +73,6 @@ class ClassMaps(nn.Module):
         return self.network(x)["out"].mean((2, 3))
 
 
-class ClassBoxes(nn.Module):
-    """A detection network as a classifier: the sum of the scores of each class's boxes."""
-
-    def __init__(self, network: nn.Module, classes: int) -> None:
-        super().__init__()
-        self.network, self.classes = network, classes
-
-    def forward(self, x: Tensor) -> Tensor:
-        found = self.network(list(x))
-        rows = [x.new_zeros(self.classes).index_add(0, f["labels"], f["scores"]) for f in found]
-        return torch.stack(rows)
-
-
 def names(source: str) -> list[str]:
     """The networks of a source, small ones first."""
     if source == "timm":
@@ -111,7 +100,8 @@ def network(source: str, name: str) -> Network:
         # 1,000 proposals on 64 pixels would take a second for each of thousands of passes
         kwargs |= {"rpn_pre_nms_top_n_test": 40, "rpn_post_nms_top_n_test": 40}
         kwargs = {"weights": None, "weights_backbone": None, **kwargs}
-        model = ClassBoxes(models.get_model(name, **kwargs), 5)
+        detector = models.get_model(name, **kwargs)
+        model = ScoredModel(detector, [targets.Boxes(label=n) for n in range(5)])
     else:
         kwargs = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
         kwargs |= {"image_size": size} if name.startswith("vit_") else {}
