@@ -73,12 +73,12 @@ class Rise(RandomlyMasked):
         """The map of each input, at the input's resolution.
 
         Args:
-            inputs: signals, images or volumes (N, C, *positions), or a tuple of them.
+            inputs: signals, images or volumes ``(N, C, *positions)``, or a tuple of them.
             n_samples: M, the number of masks; the paper takes 4,000 to 8,000. The noise of the map
                 falls with its square root.
 
         Returns:
-            (N, 1, *positions), in the input's floating-point type; a tuple of these when
+            ``(N, 1, *positions)``, in the input's floating-point type; a tuple of these when
             ``inputs`` is a tuple.
 
         Raises:
@@ -115,7 +115,7 @@ class Rise(RandomlyMasked):
                 or each input's own T, as a tensor (N, T) or a list of N lists.
 
         Returns:
-            (N, T, 1, *positions); a tuple of these when ``inputs`` is a tuple.
+            ``(N, T, 1, *positions)``; a tuple of these when ``inputs`` is a tuple.
 
         Example::
 
