@@ -347,12 +347,12 @@ def test_what_cannot_be_read_is_listed(tmp_path):
 
 
 def test_every_section_fails_alone(monkeypatch):
-    from captum_cnn_ext.insights.dataset import attention_section
+    from captum_cnn_ext.insights.dataset.sections import attention as section
 
     def broken(context):
         raise RuntimeError("not today")
 
-    monkeypatch.setattr(attention_section, "build", broken)
+    monkeypatch.setattr(section, "build", broken)
     done = audited(data(60))
     assert [str(problem) for problem in done.page.problems] == [
         "Where does it look?: RuntimeError: not today"

@@ -98,6 +98,34 @@ def test_large_maps_are_averaged_to_the_grid():
     torch.testing.assert_close(scaled, pooled, atol=float(pooled.abs().max()) * 1e-3, rtol=0)
 
 
+def test_a_layer_that_runs_twice_builds_no_graph_before_its_last_call():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv2d(1, 3, 3), nn.Conv2d(3, 3, 3)
+            self.act, self.head, self.graph = nn.ReLU(), nn.Linear(3, 4), []
+
+        def forward(self, x):
+            x = self.second(self.act(self.first(x)))
+            self.graph.append((len(x), torch.is_grad_enabled()))
+            return self.head(self.act(x).mean((2, 3)))
+
+    torch.manual_seed(0)
+    model = Shared().eval()
+    data = [(torch.rand(1, 12, 12), n % 4) for n in range(12)]
+    with pytest.warns(UserWarning, match="called 2 times"):
+        found = image_records(model, "act", data, batch_size=4)
+    assert (4, False) in model.graph
+    assert not any(on for _, on in model.graph)
+    kept = []
+    handle = model.act.register_forward_hook(lambda *a: kept.append(a[2]))
+    (gradient,) = torch.autograd.grad(model(data[5][0][None]).max(), kept.pop())
+    model(data[5][0][None])
+    handle.remove()
+    expected = (gradient * kept[-1])[0].sum(0).detach()
+    np.testing.assert_allclose(found.maps[5], expected / expected.abs().max(), atol=1e-3)
+
+
 def test_one_output_is_two_classes():
     torch.manual_seed(0)
     logit = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3 * 36, 1)).eval()

@@ -1,5 +1,6 @@
 """One layer's activations for batch after batch, without what a single run costs each time."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -82,7 +83,8 @@ def streamed_gradients(
 ) -> Iterator[Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]]:
     """A function from a batch to outputs, the layer's output, and the scores' gradient there.
 
-    ``score`` makes one score for each image of the outputs. No graph is built before the layer.
+    ``score`` makes one score for each image of the outputs. No graph is built before the layer; of
+    one that runs several times the calls are counted once, with the first image.
 
     Raises:
         ArgumentError: a module is in training mode, or the layer is not reached, gives several
@@ -92,8 +94,12 @@ def streamed_gradients(
     device, dtype = home_of(model)
 
     def run(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        nonlocal site
         images = images.to(device, dtype, non_blocking=True)
         mixed: Any = torch.autocast(device.type, autocast) if autocast else nullcontext()
+        if site.call is None:  # else the graph would begin at the first call, to be sure
+            with mixed, record(model, [site], (images[:1],), need_output=True) as recording:
+                site = dataclasses.replace(site, call=recording.calls(0) - 1)
         with mixed, record(model, [site], (images,), gradients=True) as recording:
             outputs = output_tensor(recording.output, "model")
             (gradients,) = recording.gradients(score(outputs))

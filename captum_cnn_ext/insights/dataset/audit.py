@@ -21,15 +21,10 @@ from captum_cnn_ext.evidence import ImageRecords, image_records
 from captum_cnn_ext.evidence.image_stream import images_of
 from captum_cnn_ext.evidence.record_job import LabelledImages
 from captum_cnn_ext.insights.audited_model import AuditedModel, ClassNames, audited_model
-from captum_cnn_ext.insights.dataset import (
-    accuracy_section,
-    attention_section,
-    closing_section,
-    comparison_section,
-)
 from captum_cnn_ext.insights.dataset.attention import object_columns
 from captum_cnn_ext.insights.dataset.context import DatasetContext, percent
 from captum_cnn_ext.insights.dataset.result import DatasetAudit, as_json
+from captum_cnn_ext.insights.dataset.sections import accuracy, attention, closing, comparison
 from captum_cnn_ext.insights.inputs import Preprocess
 from captum_cnn_ext.insights.layers import default_layers
 from captum_cnn_ext.insights.report.blocks import Column, SectionContent
@@ -231,12 +226,12 @@ def _groups(source: Any, groups: Sequence[str] | None, records: ImageRecords) ->
 
 def _sections(context: DatasetContext) -> list[Any]:
     """The modules that make sections, in the order of the page."""
-    chosen: list[Any] = [accuracy_section, attention_section]
+    chosen: list[Any] = [accuracy, attention]
     if context.rival is not None:
-        chosen.append(comparison_section)
+        chosen.append(comparison)
     else:
         context.unchecked.append("What changed since an older model: none was given (--against).")
-    return [*chosen, closing_section]
+    return [*chosen, closing]
 
 
 def _assembled(
@@ -302,7 +297,7 @@ def _overview(context: DatasetContext, problems: list[Problem]) -> Overview:
     return Overview(
         tuple(saw),
         tuple(context.findings),
-        tuple([*failed, *context.unchecked, *closing_section.ALWAYS]),
+        tuple([*failed, *context.unchecked, *closing.ALWAYS]),
         saw_title="What was audited",
         wrong_title="To be settled before anything else",
         unsure_title="To look at",
@@ -366,6 +361,6 @@ def _manifest(
         "system": system_words(),
         "seed": context.seed,
         "findings": as_json(tuple(context.findings)),
-        "not_checked": [*context.unchecked, *closing_section.ALWAYS],
+        "not_checked": [*context.unchecked, *closing.ALWAYS],
         "problems": [str(problem) for problem in problems],
     }

@@ -1,0 +1,133 @@
+"""The audit's pass over a data set against a bare inference loop over the same loader.
+
+EfficientNet-Lite0 on 224 pixels, crops of the packaged photos with their labels. Same process, in
+turn, round after round: ``bare`` runs the whole network in inference mode on the loader's batches;
+``ours`` gives predictions, maps and contributions besides. Memory: peak resident size of processes
+of their own that stream 300 and 1,000 images.
+"""
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from measure import RESULTS, machine
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from captum_cnn_ext.attr import suggest_layers
+from captum_cnn_ext.evidence import image_records
+from captum_cnn_ext.models import load_model
+from captum_cnn_ext.photos import demo_photos
+
+LABELS = {"chelsea": 285, "coffee": 967, "rocket": 657, "astronaut": 834}
+
+
+class Crops(Dataset):
+    """Crops of the packaged photos, prepared for the network."""
+
+    def __init__(self, count, preprocess):
+        self.photos, self.count, self.preprocess = demo_photos(), count, preprocess
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        random = np.random.default_rng(index)
+        name = list(self.photos)[index % len(self.photos)]
+        photo = self.photos[name]
+        side = int(random.integers(160, min(photo.size)))
+        left, top = (int(random.integers(length - side + 1)) for length in photo.size)
+        crop = photo.crop((left, top, left + side, top + side)).resize((256, 256), Image.BILINEAR)
+        return self.preprocess(crop), LABELS[name]
+
+
+def bare(loaded, data, batch):
+    with torch.inference_mode():
+        for images, _ in DataLoader(data, batch_size=batch):
+            loaded.model(images)
+
+
+def ours(loaded, layer, data, batch):
+    image_records(loaded.model, layer, data, batch_size=batch)
+
+
+def timed(run):
+    start, wall = time.process_time(), time.perf_counter()
+    run()
+    return time.process_time() - start, time.perf_counter() - wall
+
+
+def peak(count):
+    """Megabytes that a process of its own held at most."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--peak", str(count)], capture_output=True, text=True, check=True
+    )
+    return float(done.stdout)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--counts", type=int, nargs=2, default=(300, 1000))
+    parser.add_argument("--peak", type=int)
+    options = parser.parse_args()
+    loaded = load_model("demo")
+    layer = suggest_layers(loaded.model, 224)[0].name
+    if options.peak:
+        ours(loaded, layer, Crops(options.peak, loaded.preprocess), options.batch)
+        # not getrusage: that begins with the size of the process that started this one
+        status = Path("/proc/self/status").read_text()
+        print(int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024)
+        return
+    data = Crops(options.images, loaded.preprocess)
+    ours(loaded, layer, Crops(options.batch, loaded.preprocess), options.batch)
+    rounds = []
+    for _ in range(options.rounds):
+        plain = timed(lambda: bare(loaded, data, options.batch))
+        mine = timed(lambda: ours(loaded, layer, data, options.batch))
+        rounds.append({"bare": plain, "ours": mine})
+        print(rounds[-1], file=sys.stderr)
+    ratios = [r["bare"][0] / r["ours"][0] for r in rounds]
+    memory = {count: peak(count) for count in options.counts}
+    result = {
+        "layer": layer, "images": options.images, "batch": options.batch, "rounds": rounds,
+        "throughput_ratio": statistics.median(ratios), "ratios": ratios,
+        "peak_megabytes": memory, "machine": machine("cpu"),
+    }  # fmt: skip
+    few, many = options.counts
+    lines = [
+        "# The audit's pass over a data set",
+        "",
+        f"EfficientNet-Lite0, layer `{layer}`, {options.images} crops of 224 pixels, batches of "
+        f"{options.batch}, {torch.get_num_threads()} thread(s); process CPU time, since the "
+        "machine is shared.",
+        "",
+        "| what | images for each second of CPU, median | of the bare loop |",
+        "|---|---|---|",
+        f"| bare inference loop | "
+        f"{options.images / statistics.median(r['bare'][0] for r in rounds):.1f} | 1.00 |",
+        f"| `image_records` | "
+        f"{options.images / statistics.median(r['ours'][0] for r in rounds):.1f} | "
+        f"**{statistics.median(ratios):.2f}** (rounds: {', '.join(f'{r:.2f}' for r in ratios)}) |",
+        "",
+        f"Peak resident memory of a process: {memory[few]:,.0f} MB at {few:,} images, "
+        f"{memory[many]:,.0f} MB at {many:,}.",
+        "",
+    ]
+    (RESULTS / "image_records--cpu.md").write_text("\n".join(lines))
+    (RESULTS / "image_records--cpu.json").write_text(json.dumps(result, indent=1) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    main()
