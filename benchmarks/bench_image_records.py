@@ -3,7 +3,7 @@
 EfficientNet-Lite0 on 224 pixels, crops of the packaged photos with their labels. Same process, in
 turn, round after round: ``bare`` runs the whole network in inference mode on the loader's batches;
 ``ours`` gives predictions, maps and contributions besides. Memory: peak resident size of processes
-of their own that stream 300 and 1,000 images.
+of their own that stream 300 and 1,000 of these images, and 1,000 and 20,000 small ones.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bench_top_patches import Noise, small
 from measure import RESULTS, machine
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
@@ -27,6 +28,19 @@ from captum_cnn_ext.models import load_model
 from captum_cnn_ext.photos import demo_photos
 
 LABELS = {"chelsea": 285, "coffee": 967, "rocket": 657, "astronaut": 834}
+
+
+class Small(Dataset):
+    """Noise of 28 pixels, made when asked for."""
+
+    def __init__(self, count):
+        self.noise = Noise(count, 28, 1)
+
+    def __len__(self):
+        return len(self.noise)
+
+    def __getitem__(self, index):
+        return self.noise[index], index % 10
 
 
 class Crops(Dataset):
@@ -64,11 +78,16 @@ def timed(run):
     return time.process_time() - start, time.perf_counter() - wall
 
 
-def peak(count):
+def held():
+    """Megabytes of this process at most; not getrusage, which begins with its parent's size."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
+
+
+def peak(count, kind="lite0"):
     """Megabytes that a process of its own held at most."""
-    done = subprocess.run(
-        [sys.executable, __file__, "--peak", str(count)], capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, __file__, "--peak", str(count), "--kind", kind]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout)
 
 
@@ -79,14 +98,17 @@ def main():
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--counts", type=int, nargs=2, default=(300, 1000))
     parser.add_argument("--peak", type=int)
+    parser.add_argument("--kind", default="lite0")
     options = parser.parse_args()
+    if options.kind == "small":
+        image_records(small(), "4", Small(options.peak), batch_size=options.batch)
+        print(held())
+        return
     loaded = load_model("demo")
     layer = suggest_layers(loaded.model, 224)[0].name
     if options.peak:
         ours(loaded, layer, Crops(options.peak, loaded.preprocess), options.batch)
-        # not getrusage: that begins with the size of the process that started this one
-        status = Path("/proc/self/status").read_text()
-        print(int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024)
+        print(held())
         return
     data = Crops(options.images, loaded.preprocess)
     ours(loaded, layer, Crops(options.batch, loaded.preprocess), options.batch)
@@ -98,10 +120,11 @@ def main():
         print(rounds[-1], file=sys.stderr)
     ratios = [r["bare"][0] / r["ours"][0] for r in rounds]
     memory = {count: peak(count) for count in options.counts}
+    small_ones = {count: peak(count, "small") for count in (1_000, 20_000)}
     result = {
         "layer": layer, "images": options.images, "batch": options.batch, "rounds": rounds,
         "throughput_ratio": statistics.median(ratios), "ratios": ratios,
-        "peak_megabytes": memory, "machine": machine("cpu"),
+        "peak_megabytes": memory, "peak_megabytes_28_pixels": small_ones, "machine": machine("cpu"),
     }  # fmt: skip
     few, many = options.counts
     lines = [
@@ -120,7 +143,8 @@ def main():
         f"**{statistics.median(ratios):.2f}** (rounds: {', '.join(f'{r:.2f}' for r in ratios)}) |",
         "",
         f"Peak resident memory of a process: {memory[few]:,.0f} MB at {few:,} images, "
-        f"{memory[many]:,.0f} MB at {many:,}.",
+        f"{memory[many]:,.0f} MB at {many:,}. With a small network on 28 pixels: "
+        f"{small_ones[1_000]:,.0f} MB at 1,000, {small_ones[20_000]:,.0f} MB at 20,000.",
         "",
     ]
     (RESULTS / "image_records--cpu.md").write_text("\n".join(lines))

@@ -1,6 +1,7 @@
 """The audit of a labelled data set: its numbers, its findings, its files, and what it refuses."""
 
 import csv
+import gc
 import json
 import re
 
@@ -22,8 +23,9 @@ def data(count=400, start=4000):
     return [(images[n], int(labels[n])) for n in range(start, start + count)]
 
 
-def audited(samples=None, model=None, **options):
-    return audit_dataset(model or trained(), samples or data(), show_progress=False, **options)
+def audited(samples=None, model=None, test_shortcuts=False, **options):
+    options |= {"test_shortcuts": test_shortcuts, "show_progress": False}
+    return audit_dataset(model or trained(), samples or data(), **options)
 
 
 def found(done, id):
@@ -232,12 +234,14 @@ def tagged(label):
         model[4].weight[label, 1] = 100
         model[4].weight[(label + 1) % 4, 0] = 10
     images, labels, masks = [], [], []
+    random = torch.Generator().manual_seed(1)
     for number in range(160):
         of = number % 4
         image = torch.zeros(1, 32, 32)
         mask = torch.zeros(32, 32, dtype=torch.bool)
-        mask[12:20, 10:22] = True
-        image[0, 12:20, 10:22] = 1
+        top, left = torch.randint(4, 18, (2,), generator=random).tolist()
+        mask[top : top + 8, left : left + 12] = True
+        image[0, mask] = 0.5 + torch.rand(96, generator=random)
         if of == label:
             image[0, :3, :3] = -2
         images.append(image)
@@ -255,6 +259,53 @@ def test_masks_tell_what_lies_beside_the_object():
     assert dict(one.numbers)["energy_inside"] == 0
     assert "evidence-off-object-3" not in ids(done)
     assert done.page.tables["objects"].rows[1][3] == 1.0
+
+
+# --- strategies and shortcuts -------------------------------------------------------------------
+
+
+def test_a_planted_shortcut_is_tested_and_named(tmp_path):
+    model, samples = tagged(2)
+    done = audited(samples, model, layer="1", test_shortcuts=True)
+    assert done.page.problems == ()
+    named = [finding for finding in done.findings if finding.id.startswith("shortcut-")]
+    assert {finding.verdict for finding in named} == {"wrong"}
+    # class 3 may be named too: what it has in the corner is that class 2's tag is not there
+    tag = next(finding for finding in named if finding.subject == "class 2")
+    assert dict(tag.numbers)["flips"] > 0.9
+    assert "relies on" in tag.text
+    saved = done.save(tmp_path / "audit.html")
+    written = json.loads(saved.findings.read_text())
+    assert [f["id"] for f in written if f["severity"] == "high"] == [f.id for f in named]
+    assert (saved.tables / "shortcuts.csv").is_file()
+    page = saved.report.read_text()
+    assert "Shortcuts, tested" in page
+    assert "wrong" not in page[page.index('id="in-short"') :].split("</section>")[0].lower()
+    assert set(done.table["strategy"].tolist()) >= {0}
+    assert any("gives" in words for words in done.table["flags"])
+
+
+@pytest.mark.slow
+def test_no_shortcut_of_digits_and_strategies_of_a_class_made_of_two():
+    samples = [(image, 0 if label in (0, 1) else label - 1) for image, label in data(500)]
+    model = nn.Sequential(*trained()[:-1], nn.Linear(256, 9)).eval()
+    with torch.no_grad():
+        weight, bias = trained()[-1].weight, trained()[-1].bias
+        model[-1].weight.copy_(torch.cat([weight[:1] + weight[1:2], weight[2:]]))
+        model[-1].bias.copy_(torch.cat([bias[:1] + bias[1:2], bias[2:]]))
+    done = audited(samples, model, test_shortcuts=True)
+    assert done.page.problems == ()
+    assert not [i for i in ids(done) if i.startswith("shortcut-")]
+    assert "no-shortcut" in ids(done)
+    groups = done.table["strategy"]
+    assert (
+        (groups >= 0) | (np.bincount(done.table["prediction"])[done.table["prediction"]] < 20)
+    ).all()
+
+
+def test_tests_that_are_left_out_are_named(usual):
+    assert "strategy" not in usual.table
+    assert any("were left out" in text for text in usual.page.overview.unchecked)
 
 
 # --- against another model ----------------------------------------------------------------------
@@ -359,3 +410,21 @@ def test_every_section_fails_alone(monkeypatch):
     ]
     assert "not today" in done.to_html()
     assert "accuracy" in ids(done)
+
+
+@pytest.mark.slow
+def test_the_demo_finds_its_plant():
+    from captum_cnn_ext.insights.dataset.demo import PLANTED, demo
+
+    before = torch.get_rng_state()
+    model, photos = demo()
+    assert torch.equal(before, torch.get_rng_state())
+    folder = photos.files[0].parents[1]
+    done = audit_dataset(model, photos, show_progress=False)
+    assert done.page.problems == ()
+    named = {f.subject for f in done.findings if f.id.startswith("shortcut-")}
+    assert named == {PLANTED}
+    assert f"evidence-off-object-{photos.classes.index(PLANTED)}" in ids(done)
+    del photos, done
+    gc.collect()
+    assert not folder.exists()

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.slow
 def test_example(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     docstring = runpy.run_path(str(path), run_name="__main__")["__doc__"]
-    promised = set(re.findall(r"\w+\.(?:png|gif|svg|html|npz|manifest\.json|tables)", docstring))
+    names = r"\w+\.(?:png|gif|svg|html|npz|(?:manifest|findings)\.json|tables)"
+    promised = set(re.findall(names, docstring))
     assert {file.name for file in tmp_path.iterdir()} == promised
     for file in tmp_path.glob("*.png"):
         low, high = Image.open(file).convert("L").getextrema()

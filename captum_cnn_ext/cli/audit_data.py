@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from captum_cnn_ext.models import LoadedModel
 
 FOR_PHOTOS = ("images", "methods", "target", "sections", "quick")
-FOR_DATA = ("labels", "masks", "boxes", "twin", "checkpoint")
+FOR_DATA = ("labels", "masks", "boxes", "twin", "checkpoint", "no_tests")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--twin", metavar="FILE", help="the same model trained again, beside --against")
     add("--batch-size", type=integer(1), default=32, metavar="N", help="images at once (32)")
     add("--workers", type=integer(0), default=0, metavar="N", help="processes that read ahead (0)")
+    add("--no-tests", action="store_true", help="leave out strategies and the tests of shortcuts")
     add("--checkpoint", metavar="FOLDER", help="keep the pass there, and go on from it")
 
 
@@ -50,7 +51,9 @@ def judge(options: argparse.Namespace) -> None:
     wrong = FOR_DATA if options.data is None else FOR_PHOTOS
     given = [name for name in wrong if getattr(options, name) not in (None, False)]
     if given and options.data is None:
-        raise UsageError(f"--{given[0]}: is for a labelled data set; name one with --data")
+        raise UsageError(
+            f"--{given[0].replace('_', '-')}: is for a labelled data set; name one with --data"
+        )
     if given:
         raise UsageError(f"--{given[0]}: is for photos (--images), not for --data")
     if options.data is not None and len(split(options.layer) or [""]) > 1:
@@ -86,6 +89,7 @@ def audit_data(
             num_workers=options.workers,
             on_error=options.on_error,
             checkpoint=options.checkpoint,
+            test_shortcuts=not options.no_tests,
             seed=options.seed,
             title=options.title,
             show_progress=not options.no_progress,
@@ -133,8 +137,8 @@ def _said(done: Any, saved: Any, loaded: LoadedModel) -> int:
         if getattr(saved, what) is not None:
             print(f"{what}: {getattr(saved, what)}")
     print(done.page.overview.headline)
-    for finding in done.findings:
-        if finding.verdict != "fine":
+    for verdict in ("wrong", "unsure"):
+        for finding in done.page.overview.of(verdict):
             print(f"- {finding.text} {finding.next_step}".rstrip())
     for note in loaded.notes:
         print(f"{PROGRAM}: note: {note}", file=sys.stderr)

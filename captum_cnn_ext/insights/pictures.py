@@ -53,7 +53,7 @@ def figure_picture(
     """
     image = _drawn(figure, PIXELS_PER_INCH)
     few = image.quantize(PALETTE, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    data = min(_webp(few.convert("RGB"), lossless=True), _webp(image), key=len)
+    data = min(encoded(few.convert("RGB"), lossless=True), encoded(image), key=len)
     return Picture(data, *image.size, alt=alt, title=title, caption=caption, code=code)
 
 
@@ -106,7 +106,7 @@ def photo_picture(
     factor = min(1.0, 2 * PANEL_PIXELS / max(photo.size))
     if factor < 1:
         photo = photo.resize((round(photo.width * factor), round(photo.height * factor)))
-    return Picture(_webp(photo), *photo.size, alt=alt, title=title, caption=caption, code=code)
+    return Picture(encoded(photo), *photo.size, alt=alt, title=title, caption=caption, code=code)
 
 
 def heat_picture(
@@ -129,7 +129,7 @@ def heat_picture(
         std=std,
         **HEAT,
     )
-    return Picture(_webp(heat), *heat.size, alt=alt, title=title, caption=remark, code=code)
+    return Picture(encoded(heat), *heat.size, alt=alt, title=title, caption=remark, code=code)
 
 
 def overlaid(
@@ -163,7 +163,8 @@ def _drawn(figure: Figure, dpi: int) -> Image.Image:
     return Image.fromarray(pixels).convert("RGB")
 
 
-def _webp(image: Image.Image, lossless: bool = False) -> bytes:
+def encoded(image: Image.Image, lossless: bool = False) -> bytes:
+    """A picture as WebP, with losses that cannot be seen or without."""
     file = io.BytesIO()
     image.save(file, format="webp", quality=QUALITY, lossless=lossless, method=4)
     return file.getvalue()

@@ -6,44 +6,28 @@ import os
 import time
 import warnings
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext import __version__
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer
 from captum_cnn_ext._numbers import as_seed
 from captum_cnn_ext.evidence import ImageRecords, image_records
 from captum_cnn_ext.evidence.image_stream import images_of
 from captum_cnn_ext.evidence.record_job import LabelledImages
 from captum_cnn_ext.insights.audited_model import AuditedModel, ClassNames, audited_model
+from captum_cnn_ext.insights.dataset.assembly import assembled
 from captum_cnn_ext.insights.dataset.attention import object_columns
-from captum_cnn_ext.insights.dataset.context import DatasetContext, percent
-from captum_cnn_ext.insights.dataset.result import DatasetAudit, as_json
-from captum_cnn_ext.insights.dataset.sections import accuracy, attention, closing, comparison
+from captum_cnn_ext.insights.dataset.context import DatasetContext
+from captum_cnn_ext.insights.dataset.result import DatasetAudit
 from captum_cnn_ext.insights.inputs import Preprocess
 from captum_cnn_ext.insights.layers import default_layers
-from captum_cnn_ext.insights.report.blocks import Column, SectionContent
-from captum_cnn_ext.insights.report.context import Problem
 from captum_cnn_ext.insights.report.figure_code import model_code
-from captum_cnn_ext.insights.report.findings import Overview
-from captum_cnn_ext.insights.report.manifest import plain
 from captum_cnn_ext.insights.report.page import require_jinja
-from captum_cnn_ext.insights.report.provenance import software, system_words
-from captum_cnn_ext.insights.report.result import Audit
-from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.models import LoadedModel
 
-FORMAT = "captum-cnn-ext data set audit 1"
-LARGEST_ARRAY = 64_000_000  # bytes of an array that is saved beside the report
-ONE_FOR_EACH = (
-    *("images", "labels", "predictions", "confidences", "label_probabilities", "probabilities"),
-    *("maps", "strengths", "contributions"),
-)
 Model = nn.Module | LoadedModel
 
 
@@ -64,6 +48,7 @@ def audit_dataset(
     autocast: torch.dtype | None = None,
     on_error: str = "skip",
     checkpoint: str | os.PathLike[str] | None = None,
+    test_shortcuts: bool = True,
     seed: int = 0,
     title: str | None = None,
     show_progress: bool = True,
@@ -95,6 +80,8 @@ def audit_dataset(
             scale; None takes them from the model or the preprocessing where these say.
         batch_size, num_workers, autocast, on_error: as in `evidence.image_records`.
         checkpoint: a folder where the pass is kept, from which an interrupted one goes on.
+        test_shortcuts: group each class's images by what they are recognised by, and test what
+            could be a shortcut (`evidence.find_shortcuts`); it costs some thousand forward passes.
         seed: of resampling.
         title: heading of the report.
         show_progress: draw a progress bar with images per second.
@@ -179,11 +166,13 @@ def audit_dataset(
         groups=_groups(source, groups, records),
         notes=[*subject.notes, *getattr(source, "notes", ())],
         seed=seed,
+        testing=test_shortcuts,
+        show_progress=show_progress,
     )
     if others[0] is not None:
         context.rival_subject, context.rival = others[0]
     context.twin = others[1][1] if others[1] is not None else None
-    return _assembled(context, title, started, model_code(model))
+    return assembled(context, title, started, model_code(model))
 
 
 def _first(source: Any) -> tuple[Any, ...]:
@@ -222,145 +211,3 @@ def _groups(source: Any, groups: Sequence[str] | None, records: ImageRecords) ->
             f"groups: got {len(groups)} for {len(source)} images; expected one for each"
         )
     return [str(found[int(n)]) for n in records.images] if len(found) else []
-
-
-def _sections(context: DatasetContext) -> list[Any]:
-    """The modules that make sections, in the order of the page."""
-    chosen: list[Any] = [accuracy, attention]
-    if context.rival is not None:
-        chosen.append(comparison)
-    else:
-        context.unchecked.append("What changed since an older model: none was given (--against).")
-    return [*chosen, closing]
-
-
-def _assembled(
-    context: DatasetContext, title: str | None, started: float, code: str
-) -> DatasetAudit:
-    built: list[tuple[Section, SectionContent | Problem]] = []
-    problems: list[Problem] = []
-    for module in _sections(context):
-        section = Section(module.KEY, module.TITLE, module.build)
-        try:
-            built.append((section, module.build(context)))
-        except Exception as error:  # the other sections go on
-            problems.append(Problem(module.TITLE, error))
-            built.append((section, problems[-1]))
-    table = _table(context)
-    columns = [Column(name, number=values.dtype.kind in "fiu") for name, values in table.items()]
-    rows = list(zip(*(_cells(values) for values in table.values()), strict=True))
-    context.tabulate("images", "", columns, rows)
-    overview = _overview(context, problems)
-    seconds = time.perf_counter() - started
-    records, title = context.records, title or f"Data set audit of {context.subject.name}"
-    facts = (
-        datetime.now(timezone.utc).strftime("%d %B %Y"),
-        f"{len(records):,} images",
-        f"{len(set(records.labels.tolist()))} classes",
-        f"made in {seconds:.0f} s",
-        f"captum-cnn-ext {__version__}",
-    )
-    findings = tuple(context.findings)
-    page = Audit(
-        title,
-        tuple(built),
-        _arrays(context),
-        tuple(problems),
-        seconds,
-        facts,
-        context.tables,
-        overview,
-        plain(_manifest(context, title, seconds, problems)),
-        code,
-    )
-    return DatasetAudit(page, findings, table, records)
-
-
-def _overview(context: DatasetContext, problems: list[Problem]) -> Overview:
-    records = context.records
-    right = float(np.mean(records.correct))
-    doubts = sum(finding.verdict != "fine" for finding in context.findings)
-    words = (
-        "nothing found needs a look"
-        if not doubts
-        else ("1 finding needs a look" if doubts == 1 else f"{doubts} findings need a look")
-    )
-    saw = [
-        f"{len(records):,} images of {len(set(records.labels.tolist()))} classes; the model tells "
-        f"{records.classes} apart.",
-        f"Maps are of the layer {records.layer}, {records.maps.shape[1]} x "
-        f"{records.maps.shape[2]} positions.",
-    ]
-    if records.skipped:
-        saw.append(f"{len(records.skipped):,} images could not be used; see the last section.")
-    failed = [f"This report is not complete: {problem}" for problem in problems]
-    return Overview(
-        tuple(saw),
-        tuple(context.findings),
-        tuple([*failed, *context.unchecked, *closing.ALWAYS]),
-        saw_title="What was audited",
-        wrong_title="To be settled before anything else",
-        unsure_title="To look at",
-        first_sentence=f"The model is right on {percent(right)} of {len(records):,} images, and "
-        f"{words}.",
-    )
-
-
-def _table(context: DatasetContext) -> dict[str, np.ndarray]:
-    records, count = context.records, len(context.records)
-    names = np.array(context.classes, dtype=object)
-    flags = ["; ".join(context.flags.get(row, ())) for row in range(count)]
-    columns: dict[str, np.ndarray] = {
-        "path": np.array([context.path(row) for row in range(count)], dtype=object),
-        "label": np.array(records.labels),
-        "label_name": names[records.labels],
-        "prediction": np.array(records.predictions),
-        "prediction_name": names[records.predictions],
-        "confidence": np.array(records.confidences),
-        "label_probability": np.array(records.label_probabilities),
-        **context.statistics,
-        **{name: np.array(values) for name, values in records.columns.items()},
-        **context.columns,
-    }
-    if context.groups:
-        columns["group"] = np.array(context.groups, dtype=object)
-    columns["flags"] = np.array(flags, dtype=object)
-    return columns
-
-
-def _cells(values: np.ndarray) -> list[Any]:
-    if values.dtype.kind == "f":
-        return [round(float(v), 6) if np.isfinite(v) else None for v in values]
-    return list(values.tolist())
-
-
-def _arrays(context: DatasetContext) -> dict[str, np.ndarray]:
-    records = context.records
-    given = [*ONE_FOR_EACH, "mean_images", "counts"]
-    found = {name: getattr(records, name) for name in given}
-    found |= dict(records.columns) | context.arrays
-    return {name: np.array(a) for name, a in found.items() if a.nbytes <= LARGEST_ARRAY}
-
-
-def _manifest(
-    context: DatasetContext, title: str, seconds: float, problems: list[Problem]
-) -> dict[str, Any]:
-    records, rival = context.records, context.rival_subject
-    return {
-        "format": FORMAT,
-        "title": title,
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "seconds": round(seconds, 1),
-        "model": {"name": context.subject.name, "weights": context.subject.weights},
-        "against": None if rival is None else {"name": rival.name, "weights": rival.weights},
-        "settings": records.settings,
-        "classes": list(context.classes),
-        "images": len(records),
-        "skipped": [list(item) for item in records.skipped],
-        "software": software(),
-        "system": system_words(),
-        "seed": context.seed,
-        "findings": as_json(tuple(context.findings)),
-        "not_checked": [*context.unchecked, *closing.ALWAYS],
-        "problems": [str(problem) for problem in problems],
-    }

@@ -15,6 +15,7 @@ from torch import Tensor
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext.evidence import ImageRecords
 from captum_cnn_ext.evidence.record_job import LabelledImages
+from captum_cnn_ext.evidence.shortcuts import Shortcuts, Strategies
 from captum_cnn_ext.insights.audited_model import AuditedModel
 from captum_cnn_ext.insights.dataset.attention import map_statistics
 from captum_cnn_ext.insights.dataset.pictures import overlay_picture
@@ -44,6 +45,10 @@ class DatasetContext:
     rival: ImageRecords | None = None
     rival_subject: AuditedModel | None = None
     twin: ImageRecords | None = None
+    strategies: Strategies | None = None
+    shortcuts: Shortcuts | None = None
+    testing: bool = True
+    show_progress: bool = False
     findings: list[Finding] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
     tables: dict[str, Table] = field(default_factory=dict)

@@ -1,0 +1,181 @@
+"""From what an audit of a data set found to its page, its table and its record."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+
+from captum_cnn_ext import __version__
+from captum_cnn_ext.insights.dataset.context import DatasetContext, percent
+from captum_cnn_ext.insights.dataset.result import DatasetAudit, as_json
+from captum_cnn_ext.insights.dataset.sections import (
+    accuracy,
+    attention,
+    closing,
+    comparison,
+    shortcuts,
+    strategies,
+)
+from captum_cnn_ext.insights.report.blocks import Column, SectionContent
+from captum_cnn_ext.insights.report.context import Problem
+from captum_cnn_ext.insights.report.findings import Overview
+from captum_cnn_ext.insights.report.manifest import plain
+from captum_cnn_ext.insights.report.provenance import software, system_words
+from captum_cnn_ext.insights.report.result import Audit
+from captum_cnn_ext.insights.report.section import Section
+
+FORMAT = "captum-cnn-ext data set audit 1"
+LARGEST_ARRAY = 64_000_000  # bytes of an array that is saved beside the report
+ONE_FOR_EACH = (
+    *("images", "labels", "predictions", "confidences", "label_probabilities", "probabilities"),
+    *("maps", "strengths", "contributions"),
+)
+
+
+def _sections(context: DatasetContext) -> list[Any]:
+    """The modules that make sections, in the order of the page."""
+    chosen: list[Any] = [accuracy, attention]
+    if context.testing:
+        chosen += [strategies, shortcuts]
+    else:
+        context.unchecked.append("Whether the model takes shortcuts: these tests were left out.")
+    if context.rival is not None:
+        chosen.append(comparison)
+    else:
+        context.unchecked.append("What changed since an older model: none was given (--against).")
+    return [*chosen, closing]
+
+
+def assembled(
+    context: DatasetContext, title: str | None, started: float, code: str
+) -> DatasetAudit:
+    built: list[tuple[Section, SectionContent | Problem]] = []
+    problems: list[Problem] = []
+    for module in _sections(context):
+        section = Section(module.KEY, module.TITLE, module.build)
+        try:
+            built.append((section, module.build(context)))
+        except Exception as error:  # the other sections go on
+            problems.append(Problem(module.TITLE, error))
+            built.append((section, problems[-1]))
+    table = _table(context)
+    columns = [Column(name, number=values.dtype.kind in "fiu") for name, values in table.items()]
+    rows = list(zip(*(_cells(values) for values in table.values()), strict=True))
+    context.tabulate("images", "", columns, rows)
+    overview = _overview(context, problems)
+    seconds = time.perf_counter() - started
+    records, title = context.records, title or f"Data set audit of {context.subject.name}"
+    facts = (
+        datetime.now(timezone.utc).strftime("%d %B %Y"),
+        f"{len(records):,} images",
+        f"{len(set(records.labels.tolist()))} classes",
+        f"made in {seconds:.0f} s",
+        f"captum-cnn-ext {__version__}",
+    )
+    findings = tuple(context.findings)
+    page = Audit(
+        title,
+        tuple(built),
+        _arrays(context),
+        tuple(problems),
+        seconds,
+        facts,
+        context.tables,
+        overview,
+        plain(_manifest(context, title, seconds, problems)),
+        code,
+    )
+    return DatasetAudit(page, findings, table, records)
+
+
+def _overview(context: DatasetContext, problems: list[Problem]) -> Overview:
+    records = context.records
+    right = float(np.mean(records.correct))
+    doubts = sum(finding.verdict != "fine" for finding in context.findings)
+    words = (
+        "nothing found needs a look"
+        if not doubts
+        else ("1 finding needs a look" if doubts == 1 else f"{doubts} findings need a look")
+    )
+    saw = [
+        f"{len(records):,} images of {len(set(records.labels.tolist()))} classes; the model tells "
+        f"{records.classes} apart.",
+        f"Maps are of the layer {records.layer}, {records.maps.shape[1]} x "
+        f"{records.maps.shape[2]} positions.",
+    ]
+    if records.skipped:
+        saw.append(f"{len(records.skipped):,} images could not be used; see the last section.")
+    failed = [f"This report is not complete: {problem}" for problem in problems]
+    return Overview(
+        tuple(saw),
+        tuple(context.findings),
+        tuple([*failed, *context.unchecked, *closing.ALWAYS]),
+        saw_title="What was audited",
+        wrong_title="To be settled before anything else",
+        unsure_title="To look at",
+        first_sentence=f"The model is right on {percent(right)} of {len(records):,} images, and "
+        f"{words}.",
+    )
+
+
+def _table(context: DatasetContext) -> dict[str, np.ndarray]:
+    records, count = context.records, len(context.records)
+    names = np.array(context.classes, dtype=object)
+    flags = ["; ".join(context.flags.get(row, ())) for row in range(count)]
+    columns: dict[str, np.ndarray] = {
+        "path": np.array([context.path(row) for row in range(count)], dtype=object),
+        "label": np.array(records.labels),
+        "label_name": names[records.labels],
+        "prediction": np.array(records.predictions),
+        "prediction_name": names[records.predictions],
+        "confidence": np.array(records.confidences),
+        "label_probability": np.array(records.label_probabilities),
+        **context.statistics,
+        **{name: np.array(values) for name, values in records.columns.items()},
+        **context.columns,
+    }
+    if context.groups:
+        columns["group"] = np.array(context.groups, dtype=object)
+    columns["flags"] = np.array(flags, dtype=object)
+    return columns
+
+
+def _cells(values: np.ndarray) -> list[Any]:
+    if values.dtype.kind == "f":
+        return [round(float(v), 6) if np.isfinite(v) else None for v in values]
+    return list(values.tolist())
+
+
+def _arrays(context: DatasetContext) -> dict[str, np.ndarray]:
+    records = context.records
+    given = [*ONE_FOR_EACH, "mean_images", "counts"]
+    found = {name: getattr(records, name) for name in given}
+    found |= dict(records.columns) | context.arrays
+    return {name: np.array(a) for name, a in found.items() if a.nbytes <= LARGEST_ARRAY}
+
+
+def _manifest(
+    context: DatasetContext, title: str, seconds: float, problems: list[Problem]
+) -> dict[str, Any]:
+    records, rival = context.records, context.rival_subject
+    return {
+        "format": FORMAT,
+        "title": title,
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "seconds": round(seconds, 1),
+        "model": {"name": context.subject.name, "weights": context.subject.weights},
+        "against": None if rival is None else {"name": rival.name, "weights": rival.weights},
+        "settings": records.settings,
+        "classes": list(context.classes),
+        "images": len(records),
+        "skipped": [list(item) for item in records.skipped],
+        "software": software(),
+        "system": system_words(),
+        "seed": context.seed,
+        "findings": as_json(tuple(context.findings)),
+        "not_checked": [*context.unchecked, *closing.ALWAYS],
+        "problems": [str(problem) for problem in problems],
+    }

@@ -1,0 +1,144 @@
+"""Shortcuts, tested: what of a class's images turns others into that class."""
+
+from __future__ import annotations
+
+from captum_cnn_ext.errors import ArgumentError
+from captum_cnn_ext.evidence.shortcuts import Suspect, find_shortcuts
+from captum_cnn_ext.insights.dataset.context import DatasetContext, percent, rounded
+from captum_cnn_ext.insights.dataset.pictures import boxed_picture
+from captum_cnn_ext.insights.report.blocks import (
+    Block,
+    Cell,
+    Column,
+    Group,
+    Panels,
+    SectionContent,
+    Text,
+    Tone,
+)
+from captum_cnn_ext.metrics import Interval
+
+KEY, TITLE = "shortcuts", "Shortcuts, tested"
+GIVERS = 6  # pictures of images that have it
+SHOWN = 8  # suspects with pictures
+NEXT = (
+    "Collect images of this class without it and of others with it, or remove it from the training "
+    "images; train again, and audit the new model --against this one."
+)
+
+
+def build(context: DatasetContext) -> SectionContent:
+    """Run the tests, then a table of what came of them and pictures of each."""
+    records, subject = context.records, context.subject
+    try:
+        found = find_shortcuts(
+            subject.model,
+            context.images.dataset,
+            records,
+            preprocess=context.images.preprocess,
+            groups=None if context.strategies is None else context.strategies.groups,
+            class_names=context.classes,
+            seed=context.seed,
+            show_progress=context.show_progress,
+        )
+    except ArgumentError as error:  # such as that nothing is classified correctly
+        context.unchecked.append(f"Whether the model takes shortcuts: {error}.")
+        return SectionContent([Text(f"Nothing could be tested: {error}.", "note")])
+    context.shortcuts = found
+    for suspect in found.suspects:
+        _find(context, suspect)
+    if not found.shortcuts and found.classes:
+        context.find(
+            "fine", "no-shortcut",
+            f"No shortcut was found in {len(found.classes)} classes: of {found.candidates:,} "
+            f"things that images of a class have, {found.tests} turned enough images of other "
+            "classes to be tested, and none of them is beyond what objects are.",
+            KEY, numbers={"candidates": float(found.candidates), "tests": float(found.tests)},
+        )  # fmt: skip
+    context.unchecked.append(
+        "Shortcuts of other kinds than those tested: a patch at its place, a small picture at any "
+        "place, a border, the background with masks, brightness, contrast, colour, sharpness, "
+        "noise, compression and fine texture."
+    )
+    if found.untested:
+        names = ", ".join(context.name(c) for c in found.untested[:6])
+        more = f" and {len(found.untested) - 6} more" if len(found.untested) > 6 else ""
+        context.unchecked.append(
+            f"Shortcuts of {names}{more}: too few images that the model names rightly, or not "
+            "among the classes whose evidence stands out."
+        )
+    text = (
+        "A thing that images of a class have is given to images of other classes that the model "
+        "names rightly. Where they turn into the class, and the same from other classes does not "
+        "do it, the model relies on that thing. It is called a shortcut only if it is not what the "
+        "object itself could be: the same in all images, outside of the mask, or a property of the "
+        "whole image. Else it is called a strategy."
+    )
+    blocks: list[Block] = [Text(text)]
+    if not found.suspects:
+        return SectionContent([*blocks, Text("Nothing was found.", "note")])
+    blocks.append(_table(context, found.suspects))
+    for suspect in found.suspects[:SHOWN]:
+        blocks.append(_pictures(context, suspect))
+    return SectionContent(blocks)
+
+
+def _find(context: DatasetContext, suspect: Suspect) -> None:
+    numbers = {
+        "flips": suspect.flips, "flips_by_chance": suspect.null, "lost": suspect.lost,
+        "lost_by_chance": suspect.lost_null, "p": suspect.p, "p_corrected": suspect.p_corrected,
+        "sameness": suspect.sameness, "outside_of_object": suspect.outside,
+    }  # fmt: skip
+    if suspect.verdict == "strategy":
+        return
+    tested = suspect.verdict == "shortcut"
+    context.find(
+        "wrong" if tested else "unsure",
+        f"{'shortcut' if tested else 'perhaps-shortcut'}-{suspect.label}-{suspect.kind}",
+        suspect.sentence,
+        KEY,
+        subject=context.name(suspect.label),
+        interval=Interval(suspect.flips, suspect.low, suspect.high),
+        evidence=("shortcuts.csv",),
+        next_step=NEXT if tested else "More labelled images of this class would decide it.",
+        numbers=numbers,
+    )
+    rows = {int(n): row for row, n in enumerate(context.records.images)}
+    context.flag([rows[n] for n in suspect.images if n in rows], f"gives {suspect.kind}")
+
+
+def _table(context: DatasetContext, suspects: tuple[Suspect, ...]) -> Block:
+    columns = [Column("class"), Column("what"), Column("where"), Column("verdict")]
+    heads = ("turned", "from", "to", "by chance", "lost", "lost by chance", "p", "sameness",
+             "outside object")  # fmt: skip
+    columns += [Column(head, number=True) for head in heads]
+    rows: list[list[Cell]] = []
+    for s in suspects:
+        numbers = (s.flips, s.low, s.high, s.null, s.lost, s.lost_null, s.p_corrected, s.sameness,
+                   s.outside)  # fmt: skip
+        rows.append(
+            [context.name(s.label), s.kind, s.place, s.verdict, *(rounded(v) for v in numbers)]
+        )
+    caption = (
+        "Turned: the share of other classes' images that become the class. By chance: with the "
+        "same from other classes. Lost: the share of the class's images that leave it when they "
+        "get it from other classes. p: of a permutation, corrected for all tests (Holm). Sameness: "
+        "0 is the same picture in all images, 1 as different as any. Outside object: with masks."
+    )
+    return context.tabulate("shortcuts", caption, columns, rows)
+
+
+def _pictures(context: DatasetContext, suspect: Suspect) -> Group:
+    rows = {int(n): row for row, n in enumerate(context.records.images)}
+    pictures = [
+        boxed_picture(
+            context.input(rows[n]), suspect.box, context.subject.mean, context.subject.std,
+            context.path(rows[n]), "",
+        )
+        for n in suspect.images[:GIVERS] if n in rows
+    ]  # fmt: skip
+    where = f", {suspect.place}" if suspect.place else ""
+    title = f"{context.name(suspect.label)}: {suspect.kind}{where} ({suspect.verdict})"
+    turned = f"Images that give it; {percent(suspect.flips)} of others turn"
+    tone: Tone = "warning" if suspect.verdict == "shortcut" else "note"
+    return Group(title, [Text(suspect.sentence, tone), Panels(turned, pictures)])

@@ -1,0 +1,16 @@
+"""Audit a labelled data set: how good is the network, where does it look, which shortcuts has it?
+
+Here with a network that has learnt a planted shortcut; takes a minute. Writes audit.html,
+audit.findings.json, audit.npz, audit.manifest.json and audit.tables.
+"""
+
+from captum_cnn_ext.insights import audit_dataset
+from captum_cnn_ext.insights.dataset.demo import demo
+
+model, photos = demo()  # or load_model(...), labelled_photos("folder of class folders")
+done = audit_dataset(model, photos)
+
+for finding in done.findings:
+    if finding.verdict != "fine":
+        print("-", finding.text)
+print(done.save("audit.html"))
