@@ -222,4 +222,4 @@ def _by_turns(labels: list[int], numbers: Tensor, generator: torch.Generator) ->
         seen[label] = seen.get(label, 0) + 1
         turn.append((seen[label], position))
     turn.sort(key=lambda item: item[0])
-    return numbers[torch.tensor([position for _, position in turn], device=numbers.device)]
+    return numbers[torch.tensor([p for _, p in turn], dtype=torch.long, device=numbers.device)]

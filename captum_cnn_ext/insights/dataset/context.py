@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.one_line_repr import brief
-from captum_cnn_ext.evidence import ImageRecords
+from captum_cnn_ext.evidence import ImageRecords, Shortcuts, Strategies
 from captum_cnn_ext.evidence.record_job import LabelledImages
-from captum_cnn_ext.evidence.shortcuts import Shortcuts, Strategies
 from captum_cnn_ext.insights.audited_model import AuditedModel
 from captum_cnn_ext.insights.dataset.attention import map_statistics
 from captum_cnn_ext.insights.dataset.pictures import overlay_picture
@@ -148,6 +147,6 @@ def shown(interval: Interval) -> str:
     return f"{percent(interval.mean)} ({percent(interval.low)} to {percent(interval.high)})"
 
 
-def rounded(value: float, digits: int = 3) -> float | None:
+def rounded(value: float | None, digits: int = 3) -> float | None:
     """A number for a table; None where there is none."""
-    return None if not np.isfinite(value) else round(float(value), digits)
+    return None if value is None or not np.isfinite(value) else round(float(value), digits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from captum_cnn_ext.errors import ArgumentError
-from captum_cnn_ext.evidence.shortcuts import Suspect, find_shortcuts
+from captum_cnn_ext.evidence import Suspect, find_shortcuts
 from captum_cnn_ext.insights.dataset.context import DatasetContext, percent, rounded
 from captum_cnn_ext.insights.dataset.pictures import boxed_picture
 from captum_cnn_ext.insights.report.blocks import (
@@ -84,11 +84,12 @@ def build(context: DatasetContext) -> SectionContent:
 
 
 def _find(context: DatasetContext, suspect: Suspect) -> None:
-    numbers = {
+    given = {
         "flips": suspect.flips, "flips_by_chance": suspect.null, "lost": suspect.lost,
         "lost_by_chance": suspect.lost_null, "p": suspect.p, "p_corrected": suspect.p_corrected,
         "sameness": suspect.sameness, "outside_of_object": suspect.outside,
     }  # fmt: skip
+    numbers = {name: value for name, value in given.items() if value is not None}
     if suspect.verdict == "strategy":
         return
     tested = suspect.verdict == "shortcut"

@@ -9,8 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from captum_cnn_ext._engine.running.state import state_as_found
-from captum_cnn_ext.evidence import top_patches
-from captum_cnn_ext.evidence.shortcuts import Strategies, Strategy, strategies
+from captum_cnn_ext.evidence import Strategies, Strategy, strategies, top_patches
 from captum_cnn_ext.insights.dataset.context import DatasetContext, percent, rounded, shown
 from captum_cnn_ext.insights.dataset.pictures import patch_picture
 from captum_cnn_ext.insights.report.blocks import (
