@@ -103,6 +103,20 @@ def test_the_earth_movers_distance_on_coarser_cells_and_without_mass():
         metrics.earth_movers_distance(maps, ~masks & masks, x)
 
 
+@pytest.mark.parametrize("size", [12, 24, 32])
+def test_a_hole_in_the_dark_is_filled_with_dark(size):
+    x = torch.zeros(1, 2, size, size)
+    x[:, 0, 0, 0] = 1  # light that no pixel of the hole touches
+    x[:, 1] = torch.linspace(0, 1, size)
+    hole = torch.zeros(1, size, size, dtype=torch.bool)
+    hole[:, 3:, 3:] = True
+    for channels in ((0,), (0, 1)):
+        filled = metrics.impute(x[:, list(channels)], hole)
+        assert float(filled[0, 0, 3:, 3:].abs().max()) < 1e-3
+        assert float(filled.min()) > -1e-3
+        assert float(filled.max()) <= 1
+
+
 @pytest.mark.parametrize("score", ["logit", "probability"])
 @pytest.mark.parametrize("grid", [2, 4, 5])
 def test_single_deletion_is_spearman_of_patches_and_drops(grid, score):

@@ -95,23 +95,24 @@ def impute(
 
     x = _first_guess(images, known) * inside
     residual = (right - system(x)) * inside
-    bound = (tolerance * right.square().sum((2, 3), keepdim=True).sqrt()).clamp(min=1e-30)
+    norms = (v.square().sum((2, 3), keepdim=True).sqrt() for v in (right, residual))
+    bound = tolerance * torch.maximum(*norms)  # where the right side is 0, the first guess is off
     z = residual / weight
     direction = z
     product = (residual * z).sum((2, 3), keepdim=True)
     for step in range(most_steps):
-        if step % 8 == 0 and bool(
-            (residual.square().sum((2, 3), keepdim=True).sqrt() <= bound).all()
-        ):
-            break
+        if step % 8 == 0:  # a channel that is done stays: more steps would divide rounding errors
+            going = residual.square().sum((2, 3), keepdim=True).sqrt() > bound
+            if not bool(going.any()):
+                break
         image = system(direction)
         curvature = (direction * image).sum((2, 3), keepdim=True)
-        length = torch.where(curvature > 0, product / curvature, 0)
+        length = torch.where(going & (curvature > 0), product / curvature, 0)
         x = x + length * direction
         residual = residual - length * image
         z = residual / weight
         new = (residual * z).sum((2, 3), keepdim=True)
-        direction = z + torch.where(product > 0, new / product, 0) * direction
+        direction = z + torch.where(going & (product > 0), new / product, 0) * direction
         product = new
     nothing_left = known.sum((1, 2, 3), keepdim=True) == 0
     x = torch.where(nothing_left, images.mean((2, 3), keepdim=True), x)

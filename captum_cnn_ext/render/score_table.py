@@ -61,7 +61,7 @@ def show_score_table(
     names = list(dict.fromkeys(name for row in scores.values() for name in row))
     if not names:
         raise ValueError(f"scores: expected rows with columns, got {dict(scores)!r}")
-    top, bottom = 0.75 + 0.3 * bool(title), 0.6 * bool(note) + 0.1
+    top, bottom = 0.35 + 0.35 * bool(title), 0.55 * bool(note) + 0.1
     size = NAMES + COST + COLUMN * len(names), top + bottom + ROW * len(scores)
     figure = layout.new_figure(size, use_pyplot)
     axes = figure.subplots(

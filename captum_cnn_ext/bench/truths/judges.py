@@ -119,7 +119,7 @@ def _sensitivity(explain: Explain, x: Tensor, maps: Tensor, target: Tensor) -> T
 def trust(results: Results) -> dict[str, dict[str, Interval]]:
     """For each judge and task: Kendall's tau of its order of methods and the truth's.
 
-    Controls take no part. Intervals are over methods drawn anew.
+    Both orders are of the same images. Controls take no part. Intervals are over methods drawn anew.
 
     Raises:
         ImportError: scipy is missing.
@@ -151,12 +151,12 @@ def trust(results: Results) -> dict[str, dict[str, Interval]]:
 def _true_and_said(
     results: Results, method: str, task: str, judge: str
 ) -> tuple[float, float] | None:
-    """A method's mean score and a judge's mean figure, on the trials that were judged."""
+    """A method's mean score and a judge's mean figure, on the images that were judged."""
     true: list[float] = []
     said: list[float] = []
     for item, cell in results.cells[method].items():
         if item.rsplit("/", 1)[0] == task:
             for trial, figures in cell.get("judges", {}).items():
-                true += next(iter(cell["scores"][trial].values()))
+                true += next(iter(cell["scores"][trial].values()))[: len(figures[judge])]
                 said += figures[judge]
     return (float(np.mean(true)), float(np.mean(said))) if said else None
