@@ -119,7 +119,7 @@ def _sensitivity(explain: Explain, x: Tensor, maps: Tensor, target: Tensor) -> T
 def trust(results: Results) -> dict[str, dict[str, Interval]]:
     """For each judge and task: Kendall's tau of its order of methods and the truth's.
 
-    Both orders are of the same images. Controls take no part. Intervals are over methods drawn anew.
+    Both orders are of the same images. Controls take no part. Intervals draw methods anew.
 
     Raises:
         ImportError: scipy is missing.
