@@ -1,6 +1,7 @@
 """The tasks whose truth is known: what is drawn, what networks cannot see, how scores are made."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -302,3 +303,27 @@ def test_magnitudes_and_averages_over_noise_lower_single_deletion(training):
     assert found[f"NoiseTunnel({plain})"] < found[plain] + 0.01, found
     assert abs(found["random"]) < 0.15
     assert float(trial.score(trial, trial.perfect)["rank correlation"].min()) == pytest.approx(1)
+
+
+# --- what is said in benchmarks/README.md ---
+
+
+def test_the_orders_that_are_called_settled_are_so_in_the_committed_results():
+    folder = Path(__file__).parent.parent / "benchmarks" / "results"
+    results = Results.load(folder / "truth_cams--cpu.json")
+    found = truths.columns(results)
+    assert all(column.values.shape[1:] == (4, 16) for column in found.values())
+    cams = [m for m in results.cells if m.startswith("Layer")]
+    best = truths.beaten(found["grids"], "LayerHiResCam", cams)
+    assert set(best) == set(cams) - {"LayerHiResCam"}
+    for task, others in (("triggers", set()), ("scenes", {"LayerEigenCam, middle layer"})):
+        best = truths.beaten(found[task], "LayerRefineCam", cams)
+        assert set(best) == set(cams) - {"LayerRefineCam"} - others
+    for method, share in (("LayerHiResCam", 0.99), ("LayerLayerCam", 0.99), ("LayerGradCam", 0.48)):
+        inside = [
+            value
+            for item, cell in results.cells[method].items()
+            if item.startswith("grids")
+            for value in cell["scores"]["DiFull"]["evidence in the cell"]
+        ]
+        assert np.mean(inside) == pytest.approx(share, abs=0.006)
