@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.errors import ArgumentError
@@ -56,6 +57,8 @@ class PhotoGeometry:
     input_size: tuple[int, int]
     scale: tuple[float, float] = (1.0, 1.0)
     origin: tuple[float, float] = (0.0, 0.0)
+
+    __repr__ = brief
 
     def box_to_photo(self, box: Sequence[float]) -> tuple[float, float, float, float]:
         """A box (left, top, right, bottom) of the input in pixels of the photo, cut at its edge."""

@@ -226,6 +226,7 @@ CALLS = {
         metrics.parameter_randomization, model(), lambda m, x: x, X, layers=["0"]
     ),
     "render.overlay": plain(render.overlay, X[0], MAPS[0]),
+    "render.overlay_pixels": plain(render.overlay_pixels, X[0], MAPS[0]),
     "render.save_film": film,
     "render.show_attributions": plain(render.show_attributions, X, {"map": MAPS}),
     "render.show_feature_maps": plain(render.show_feature_maps, MAPS[0]),

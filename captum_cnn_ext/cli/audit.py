@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from captum_cnn_ext.cli import audit_data
 from captum_cnn_ext.cli.arguments import (
-    DONE,
     INCOMPLETE,
     MOST_IMAGES,
     PROGRAM,
@@ -32,6 +31,7 @@ from captum_cnn_ext.cli.arguments import (
     split,
     usage_errors,
 )
+from captum_cnn_ext.cli.pictures import add_overlays, write_overlays
 
 if TYPE_CHECKING:
     from captum_cnn_ext.insights import SavedAudit
@@ -87,6 +87,7 @@ def add(commands: Any) -> None:
     add("--seed", type=int, default=0, metavar="N", help="for random numbers (default: 0)")
     add("--no-progress", action="store_true", help="no progress bar")
     add_old_spelling(audit, "--layers", "--layer")
+    add_overlays(audit)
     audit_data.add_arguments(audit)
     audit.set_defaults(run=_audit)
 
@@ -131,6 +132,7 @@ def _audit(options: argparse.Namespace) -> int:
     except OSError as error:
         raise UsageError(f"--out {options.out}: cannot be written ({one_line(error)})") from error
     _print_files(saved)
+    drawn = write_overlays(done, options.overlays)
     print(done.overview.headline)
     count = "1 photo" if len(photos) == 1 else f"{len(photos)} photos"
     print(f"{count} in {time.perf_counter() - begin:.0f} s")
@@ -141,7 +143,7 @@ def _audit(options: argparse.Namespace) -> int:
     if done.problems:
         failed = "; ".join(str(problem) for problem in done.problems)
         print(f"{PROGRAM}: the report is not complete: {failed}", file=sys.stderr)
-    return INCOMPLETE if done.problems else DONE
+    return INCOMPLETE if done.problems else drawn
 
 
 def _print_files(saved: SavedAudit) -> None:

@@ -18,7 +18,7 @@ from captum_cnn_ext.cli.arguments import (
     split,
     usage_errors,
 )
-from captum_cnn_ext.cli.pictures import checked_picture, write_picture
+from captum_cnn_ext.cli.pictures import add_overlays, checked_picture, write_overlays, write_picture
 
 METHODS = "LayerGradCam,LayerGradCamPlusPlus,LayerHiResCam,LayerLayerCam,LayerEigenCam"
 EXAMPLES = f"""examples:
@@ -54,6 +54,7 @@ def add(commands: Any) -> None:
         help="which evidence is drawn (positive)")  # fmt: skip
     add("--seed", type=int, default=0, metavar="N", help="for random numbers (default: 0)")
     add("--out", default="cam.png", metavar="FILE", help="picture to write (default: cam.png)")
+    add_overlays(cam)
     add("--no-progress", action="store_true", help="no progress bar")
     add_old_spelling(cam, "--layers", "--layer")
     cam.set_defaults(run=_cam)
@@ -81,4 +82,5 @@ def _cam(options: argparse.Namespace) -> int:
         figure = found.figure(options.sign)
     for line in found.labels:
         print(line)
-    return write_picture(figure, options.out)
+    write_picture(figure, options.out)
+    return write_overlays(found, options.overlays, sign=options.sign)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from captum_cnn_ext.cli.arguments import (
     DONE,
+    INCOMPLETE,
+    PROGRAM,
     UsageError,
+    one_line,
     writing,
 )
 
@@ -39,4 +43,26 @@ def write_picture(figure: Figure, out: str) -> int:
     with writing(out):
         write_figure(figure, path)
     print(f"picture: {path}")
+    return DONE
+
+
+def add_overlays(parser: Any) -> None:
+    """The argument for maps over whole photos."""
+    parser.add_argument(
+        "--overlays",
+        metavar="FOLDER",
+        help="also write each map over its whole photo, at its size, into this folder",
+    )
+
+
+def write_overlays(found: Any, folder: str | None, **options: Any) -> int:
+    """Write the maps of a comparison or an audit over whole photos; say where, or why not."""
+    if folder is None:
+        return DONE
+    try:
+        files = found.save_overlays(folder, **options)
+    except (ValueError, OSError) as error:
+        print(f"{PROGRAM}: no overlays: {one_line(error)}", file=sys.stderr)
+        return INCOMPLETE
+    print(f"overlays: {len(files)} in {folder}")
     return DONE

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ from captum_cnn_ext._numbers import as_seed
 from captum_cnn_ext.insights.audited_model import AuditedModel, ClassNames, audited_model
 from captum_cnn_ext.insights.inputs import Images, Preprocess, read_photos
 from captum_cnn_ext.insights.layers import default_layers, named_layers
+from captum_cnn_ext.insights.on_photos import OnPhotos
 from captum_cnn_ext.insights.predictions import (
     Explained,
     explained_classes,
@@ -45,6 +48,7 @@ class Comparison:
         labels: a line for each photo: its name, class and probability, or target and score.
         inputs: what the network got, (N, C, H, W).
         boxes: for each photo the box that is explained, which the figure outlines.
+        on_photos: where these lie on the photos, to draw maps there.
     """
 
     attributions: dict[str, Tensor]
@@ -53,6 +57,7 @@ class Comparison:
     inputs: Tensor
     subject: AuditedModel
     boxes: list[Any] | None = None
+    on_photos: OnPhotos | None = None
 
     __repr__ = brief
 
@@ -73,6 +78,25 @@ class Comparison:
             use_pyplot=False,
         )
         return figure
+
+    def save_overlays(
+        self, folder: str | os.PathLike[str], *, sign: str = "positive"
+    ) -> list[Path]:
+        """Write every map over its whole photo, at the photo's size: ``<photo>--<method>.jpg``.
+
+        What the model's crop left out of the photo keeps its colours. ``on_photos.geometries`` are
+        what `captum_cnn_ext.evidence.regions` needs for boxes on the photos.
+
+        Cost: nine calls of the preprocessing for each size of photo, and drawing.
+
+        Raises:
+            ArgumentError: images were given as tensors, or where the preprocessing puts a photo
+                cannot be told.
+            OSError: a file cannot be written; none is.
+        """
+        if self.on_photos is None:
+            raise ArgumentError("folder: this comparison keeps no photos to draw on")
+        return self.on_photos.save(folder, self.attributions, sign)
 
     def _repr_png_(self) -> bytes:
         figure: Any = self.figure()
@@ -157,7 +181,10 @@ def compare(
                 at = f" at {place}" if several and place != INPUT else ""
                 attributions[f"{method.name}{at}"] = maps
     labels = [f"{name}: {words}" for name, words in zip(photos.names, meant.words, strict=True)]
-    return Comparison(attributions, meant.targets, labels, photos.inputs, subject, meant.boxes)
+    there = OnPhotos(photos, subject.preprocess)
+    return Comparison(
+        attributions, meant.targets, labels, photos.inputs, subject, meant.boxes, there
+    )
 
 
 def _explained(subject: AuditedModel, inputs: Tensor, target: Any) -> Explained:

@@ -25,7 +25,7 @@ AXES = {1: "signals (N, C, L)", 3: "volumes or videos (N, C, D, H, W)"}
 
 @dataclass(frozen=True)
 class Photos:
-    """Network inputs (N, C, H, W), their names, and the sizes of the pictures they came from.
+    """Network inputs (N, C, H, W), their names, and the pictures they came from with their sizes.
 
     ``skipped`` says which pictures could not be read.
     """
@@ -34,6 +34,7 @@ class Photos:
     names: tuple[str, ...]
     sizes: tuple[tuple[int, int] | None, ...]
     skipped: str = ""
+    pictures: tuple[Image.Image, ...] = ()
 
     __repr__ = brief
 
@@ -62,6 +63,7 @@ def read_photos(images: Images, preprocess: Preprocess | None, model: nn.Module)
     assert preprocess is not None
     sizes: list[tuple[int, int] | None] = []
     inputs: list[Tensor] = []
+    shown: list[Image.Image] = []
     for name, picture in pictures.items():
         picture = picture.convert("RGB") if colours and picture.mode != "RGB" else picture
         tensor = preprocess(picture)
@@ -79,8 +81,10 @@ def read_photos(images: Images, preprocess: Preprocess | None, model: nn.Module)
             )
         inputs.append(tensor)
         sizes.append(picture.size)
+        shown.append(picture)
     skipped = images.skipped_words() if isinstance(images, PhotoFiles) else ""
-    return Photos(_batch(torch.stack(inputs), like), tuple(pictures), tuple(sizes), skipped)
+    batch = _batch(torch.stack(inputs), like)
+    return Photos(batch, tuple(pictures), tuple(sizes), skipped, tuple(shown))
 
 
 def _pictures(images: Mapping[str, Image.Image] | Sequence[Image.Image]) -> dict[str, Image.Image]:

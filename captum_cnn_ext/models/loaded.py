@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from captum_cnn_ext._engine.judging.input_sizes import input_channels
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext.models.failures import run_users
+from captum_cnn_ext.photo_geometry import PhotoGeometry, photo_geometry
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,6 +43,26 @@ class LoadedModel:
     notes: tuple[str, ...] = ()
 
     __repr__ = brief
+
+    def geometry(self, photo: "Image.Image | tuple[int, int]") -> PhotoGeometry:
+        """How the network's input lies on a photo, to bring boxes and maps back onto it.
+
+        Found out by test pictures, see :func:`captum_cnn_ext.photo_geometry.photo_geometry`.
+
+        Args:
+            photo: a PIL picture, or (height, width).
+
+        Raises:
+            ArgumentError: the preprocessing turns, mirrors or bends photos, or draws random
+                numbers, so that it cannot be told.
+
+        Example:
+            >>> from captum_cnn_ext.models import load_model
+            >>> geometry = load_model("torchvision:resnet18").geometry((480, 640))
+            >>> geometry.box_to_photo((0, 0, 224, 224))
+            (110.0, 30.0, 530.0, 450.0)
+        """
+        return photo_geometry(self.preprocess, photo)
 
 
 def imagenet_transform(

@@ -1,6 +1,6 @@
 """Tensors to pictures: filters, feature maps, overlays, panels. Figures only, never a model."""
 
-from captum_cnn_ext.render.attributions import overlay, show_attributions
+from captum_cnn_ext.render.attributions import overlay, overlay_pixels, show_attributions
 from captum_cnn_ext.render.cost_quality import show_cost_quality, show_curves
 from captum_cnn_ext.render.feature_maps import show_feature_maps
 from captum_cnn_ext.render.filter_families import show_filter_families
@@ -16,6 +16,7 @@ from captum_cnn_ext.render.volumes import show_volumes
 
 __all__ = [
     "overlay",
+    "overlay_pixels",
     "save_film",
     "show_attributions",
     "show_cost_quality",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
@@ -114,6 +116,54 @@ def overlay(
     if with_bar:
         style.color_bar(figure, [axes], scale.item())
     return figure, axes
+
+
+def overlay_pixels(
+    image: Tensor,
+    attribution: Tensor,
+    *,
+    sign: str = "positive",
+    alpha_overlay: float = 0.5,
+    cmap: str | Colormap | None = None,
+    outlier_perc: float = 2,
+    interpolate_mode: str = "bilinear",
+    mean: Sequence[float] | Tensor | None = None,
+    std: Sequence[float] | Tensor | None = None,
+) -> npt.NDArray[np.float32]:
+    """What `overlay` draws as a blended heat map, a pixel for each pixel of the image.
+
+    For pictures of any size that are to be kept: no figure, no axes, no resampling.
+
+    Args:
+        image: as in `overlay`, and so is every other argument.
+
+    Returns:
+        float32 array in [0, 1], (H, W, 3).
+
+    Raises:
+        TypeError, ValueError: as in `overlay`.
+
+    Example:
+        >>> import torch
+        >>> from captum_cnn_ext.render import overlay_pixels
+        >>> overlay_pixels(torch.rand(3, 8, 8), torch.eye(2)).shape
+        (8, 8, 3)
+    """
+    style = PanelStyle(
+        "blended_heat_map", sign, outlier_perc, interpolate_mode, alpha_overlay, cmap
+    )
+    picture = checks.one_picture("image", image)
+    maps = checks.map_batch("attribution", attribution, picture)
+    height, width = picture.shape[-2:]
+    heat = heat_of(maps, (height, width), sign, interpolate_mode)
+    scale = outlier_scale(heat.values.flatten(1), outlier_perc)
+    photo = to_rgb(image, mean=mean, std=std).reshape(height, width, 3)
+    shown = normalised(heat, scale, sign)[0].cpu().numpy()
+    low, high = style.limits
+    colors = style.colors(np.ma.masked_invalid((shown - low) / (high - low)))[..., :3]
+    grey = photo.mean(2, keepdims=True)
+    blended: npt.NDArray[np.float32] = (1 - alpha_overlay) * grey + alpha_overlay * colors
+    return blended.astype(np.float32)
 
 
 def show_attributions(

@@ -19,6 +19,7 @@ from captum_cnn_ext._numbers import as_seed
 from captum_cnn_ext.insights.audited_model import AuditedModel, ClassNames, audited_model
 from captum_cnn_ext.insights.inputs import Images, Photos, Preprocess, read_photos
 from captum_cnn_ext.insights.layers import ChosenLayer, default_layers, named_layers
+from captum_cnn_ext.insights.on_photos import OnPhotos
 from captum_cnn_ext.insights.predictions import explained_classes, predicted
 from captum_cnn_ext.insights.report.blocks import Listing, SectionContent
 from captum_cnn_ext.insights.report.clock import forward_seconds
@@ -160,6 +161,7 @@ def audit(
         overview,
         manifest(context, title, overview, seconds),
         model_code(model),
+        on_photos=OnPhotos(photos, subject.preprocess),
     )
 
 

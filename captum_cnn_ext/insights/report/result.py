@@ -15,10 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.whole_files import write_together
 from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.insights.files import report_paths
+from captum_cnn_ext.insights.on_photos import OnPhotos
 from captum_cnn_ext.insights.report.blocks import Cell, SectionContent, Table
 from captum_cnn_ext.insights.report.context import Problem
 from captum_cnn_ext.insights.report.findings import Overview
@@ -53,7 +55,8 @@ class Audit:
     ``problems`` lists what failed and is missing; empty in a complete report. ``arrays`` has the
     numbers behind the pictures by name, such as ``attributions/layer4/LayerGradCam``. ``tables``
     has the report's tables by name, ``overview`` what stands on its top, ``manifest`` the record
-    for machines, as JSON has it. ``more`` are further files to save, by the ending of their names.
+    for machines, as JSON has it. ``more`` are further files to save, by the ending of their names;
+    ``on_photos`` says where the network's inputs lie on the photos.
     """
 
     title: str
@@ -67,6 +70,7 @@ class Audit:
     manifest: dict[str, Any]
     model_code: str
     more: dict[str, bytes] = dataclasses.field(default_factory=dict)
+    on_photos: OnPhotos | None = None
 
     __repr__ = brief
 
@@ -194,6 +198,30 @@ class Audit:
             paths.tables,
             paths.images if images.files else None,
         )
+
+    def save_overlays(
+        self, folder: str | os.PathLike[str], *, sign: str = "positive"
+    ) -> list[Path]:
+        """Write every map over its whole photo, at the photo's size: ``<photo>--<method>.jpg``.
+
+        What the model's crop left out of the photo keeps its colours.
+
+        Cost: nine calls of the preprocessing for each size of photo, and drawing.
+
+        Raises:
+            ArgumentError: images were given as tensors, or where the preprocessing puts a photo
+                cannot be told.
+            OSError: a file cannot be written; none is.
+        """
+        if self.on_photos is None:
+            raise ArgumentError("folder: this audit keeps no photos to draw on")
+        begin = "attributions/"
+        maps = {
+            name.removeprefix(begin): found
+            for name, found in self.arrays.items()
+            if name.startswith(begin)
+        }
+        return self.on_photos.save(folder, maps, sign)
 
 
 def csv_bytes(table: Table) -> bytes:
