@@ -1,8 +1,9 @@
 """The tensors in what modules get and give: nested tuples, lists and dictionaries."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
@@ -23,6 +24,28 @@ def tensors_of_output(value: Any) -> list[Tensor]:
     leaves = tree_leaves(value)
     inside = [vars(leaf) for leaf in leaves if hasattr(leaf, "__dict__")]
     return [leaf for leaf in [*leaves, *tree_leaves(inside)] if isinstance(leaf, Tensor)]
+
+
+def joined_rows(parts: Sequence[Any]) -> Any:
+    """What a model gave for parts of a batch, as for the whole: tensors along their rows.
+
+    Nested tuples and dictionaries are joined place by place; a list with a dictionary for each
+    example, as detectors give it, gets longer; anything else is the first part's.
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    if isinstance(first, Tensor):
+        return torch.cat(list(parts)) if first.ndim else torch.stack(list(parts))
+    if isinstance(first, list) and any(isinstance(each, Mapping) for each in first):
+        return [each for part in parts for each in part]
+    if isinstance(first, Mapping):
+        kind: Any = type(first)
+        return kind(**{key: joined_rows([part[key] for part in parts]) for key in first})
+    if isinstance(first, (tuple, list)):
+        found = [joined_rows(place) for place in zip(*parts, strict=True)]
+        return type(first)(*found) if hasattr(first, "_fields") else type(first)(found)
+    return first
 
 
 def with_tensors(value: Any, replace: Callable[[list[Tensor]], list[Tensor]]) -> Any:

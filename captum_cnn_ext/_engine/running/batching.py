@@ -12,6 +12,7 @@ from captum_cnn_ext._engine.backward.saved_tensors import through_hidden_writes
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.captum_compat import TargetType, format_additional_forward_args
 from captum_cnn_ext._engine.judging.inputs import as_tensors
+from captum_cnn_ext._engine.nested_tensors import joined_rows
 from captum_cnn_ext._numbers import as_count_or_none
 
 T = TypeVar("T")
@@ -37,24 +38,27 @@ def layer_results(
     internal_batch_size: int | None = None,
     show_progress: bool = False,
     description: str = "",
+    outputs: list[Any] | None = None,
 ) -> Any:
     """``run`` over chunks of the batch; its tensors joined, in the form Captum's users expect.
 
     ``run`` gives a tuple of tensors for each layer. The result is a tensor; a tuple where the
     layer gives several or ``inputs`` is a tuple; a list of these where ``several_layers``.
+    Where there is a list of ``outputs``, ``run`` puts the model's output of its chunk into it, and
+    in the end the whole batch's is there alone.
     """
     tensors, extra = as_tensors(inputs), format_additional_forward_args(additional_forward_args)
     length = len(tensors[0]) if tensors[0].ndim else 1
 
-    def run_rows(rows: slice) -> list[tuple[Tensor, ...]]:
+    def run_rows(rows: slice) -> tuple[list[tuple[Tensor, ...]], Any]:
         chunk = Chunk(
             tuple(rows_of(tensor, rows, length) for tensor in tensors),
             choices_of(target, rows, length),
             tuple(rows_of(value, rows, length) for value in extra),
         )
-        return through_hidden_writes(lambda: run(chunk))
+        return through_hidden_writes(lambda: run(chunk)), (outputs or [None])[-1]
 
-    chunks = in_chunks(
+    pairs = in_chunks(
         run_rows,
         length,
         internal_batch_size,
@@ -62,7 +66,9 @@ def layer_results(
         description=description,
     )
     form = form or tuples_for_tuples
-    layers = [form(found, inputs) for found in concatenate(chunks)]
+    layers = [form(found, inputs) for found in concatenate([found for found, _ in pairs])]
+    if outputs is not None:
+        outputs[:] = [joined_rows([output for _, output in pairs])]
     return layers if several_layers else layers[0]
 
 

@@ -202,6 +202,7 @@ def record(
     from_inputs: bool = False,
     need_output: bool = False,
     differentiable_twice: bool = False,
+    in_graph: bool = False,
     device_ids: Sequence[int] | None = None,
     follow: bool = False,
 ) -> Iterator[Recording]:
@@ -210,7 +211,8 @@ def record(
     One forward pass, shorter when neither ``gradients`` nor ``need_output`` is asked. With
     ``from_inputs`` the graph begins at the inputs (``Recording.inputs``, leaves of this run);
     with ``follow`` the operations are written down for ``Recording.cut_field``. With
-    ``differentiable_twice`` attention is computed so that it has a second derivative. Where the
+    ``differentiable_twice`` attention is computed so that it has a second derivative; with
+    ``in_graph`` the graph goes on from that of the inputs and of the parameters. Where the
     model writes into what autograd saved, a second forward pass keeps copies of it.
     The model, its buffers, random numbers and the user's tensors are as before when the block
     ends.
@@ -225,12 +227,13 @@ def record(
     stop_early = not (gradients or need_output)
     graph = gradients or from_inputs
     # DataParallel gathers its replicas' outputs in this thread: the graph must be on here.
-    on = from_inputs or (gradients and parallel)
+    on = from_inputs or in_graph or (gradients and parallel)
 
     def run(stack: ExitStack, around: Around, *, from_start: bool = False) -> Recording:
         stack.enter_context(torch.inference_mode(False) if graph else nullcontext())
         # Copies, so that a model that writes into its input does not change the user's.
-        args = copies((*inputs, *format_additional_forward_args(additional_forward_args)))
+        given = (*inputs, *format_additional_forward_args(additional_forward_args))
+        args = tuple(map(_copy_in_graph, given)) if in_graph else copies(given)
         leaves = tuple(leaf_of(arg) for arg in args[: len(inputs)]) if from_inputs else ()
         stack.enter_context(state_as_found(model, args))
         probes = probes_for(forward_func, sites, args, count=stop_early and not parallel)
@@ -279,6 +282,10 @@ def record(
             recording = run(stack, lambda _: writes_allowed(), from_start=refused)
         recording.find_end = find_end
         yield recording
+
+
+def _copy_in_graph(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def _derivative_along(gradient: Tensor, tensor: Tensor) -> Tensor:

@@ -51,6 +51,7 @@ class ReplayCam(PerturbationCam):
 
     def _scored(self, site: Site, chunk: Chunk, request: Request) -> list[Evidence]:
         replay = Replay(self.forward_func, site, chunk.inputs, chunk.extra, self.device_ids)
+        request.keep(replay.output)
         chunk = dataclasses.replace(chunk, target=fixed_target(chunk.target, replay.output))
         scores = select_score(replay.output, chunk.target)
         rounding = 64 * torch.finfo(scores.dtype).eps if scores.is_floating_point() else 0

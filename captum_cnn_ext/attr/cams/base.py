@@ -8,6 +8,7 @@ channels, the form of the result.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar, final
 
@@ -18,6 +19,7 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.judging.inputs import as_tensors, check_examples
 from captum_cnn_ext._engine.judging.targets import as_target
+from captum_cnn_ext._engine.nested_tensors import with_tensors
 from captum_cnn_ext._engine.running.batching import (
     Chunk,
     in_chunks,
@@ -43,6 +45,20 @@ class Request:
     reshape_transform: ReshapeTransform | None = None
     internal_batch_size: int | None = None
     show_progress: bool = False
+    create_graph: bool = False
+    outputs: list[Any] | None = None
+
+    def keep(self, output: Any) -> None:
+        """Note the model's output of a chunk, if it is asked for."""
+        if self.outputs is not None:
+            graph = self.create_graph
+            self.outputs[:] = [
+                with_tensors(output, lambda found: [t if graph else t.detach() for t in found])
+            ]
+
+    def with_output(self, maps: Any) -> Any:
+        """The maps, and the model's output beside them where it is asked for."""
+        return maps if self.outputs is None else (maps, self.outputs[0])
 
     def transform(self, tensor: Tensor, chunk: Chunk, site: Site) -> ReshapeTransform:
         """What brings tensors with this one's layout to ``(N, C, *positions)``."""
@@ -86,6 +102,7 @@ class ActivationMap(LayerMap, ABC):
     _counts_rows = False  # whether further passes are counted by a progress bar, not the examples
     _joins_chunks = False  # whether the map of an example depends on the examples beside it
     _sums_channels = True  # whether the parts are channels', which attr_dim_summation is about
+    _differentiable = False  # whether create_graph may be asked for
     _why_one_map = ""  # why channels cannot be had one by one, where that is so
 
     @final
@@ -104,6 +121,8 @@ class ActivationMap(LayerMap, ABC):
         reshape_transform: ReshapeTransform | None = None,
         internal_batch_size: int | None = None,
         show_progress: bool = False,
+        return_output: bool = False,
+        create_graph: bool = False,
     ) -> Any:
         """The map of each input, at the layer's resolution, signed and not normalised.
 
@@ -121,11 +140,15 @@ class ActivationMap(LayerMap, ABC):
                 passes; None is all examples, and as many rows as fit well in the device's memory.
             show_progress: draw a progress bar over the examples, or over further passes where a
                 method makes many for each example.
+            return_output: also give the model's output, detached, from the same forward pass.
+            create_graph: keep the map in the graph of the inputs and of the model's parameters,
+                for losses on maps; for methods that take one gradient of the score.
 
         Returns:
             (N, 1, H, W), or (N, C, H, W) without summation, detached, in the layer's dtype and on
             its device; a tuple of these when ``inputs`` is a tuple or the layer gives several
-            tensors; a list with one entry for each layer when ``layer`` is a list.
+            tensors; a list with one entry for each layer when ``layer`` is a list. With
+            ``return_output`` a pair of this and the model's output.
 
         Raises:
             ArgumentError: the layer is not reached, not on the path to the target, or gives
@@ -141,15 +164,18 @@ class ActivationMap(LayerMap, ABC):
             reshape_transform=reshape_transform,
             internal_batch_size=internal_batch_size,
             show_progress=show_progress,
+            create_graph=create_graph,
+            outputs=[] if return_output else None,
         )
         given = inputs, as_target(target), additional_forward_args
         if self._joins_chunks:
-            return self._of_all(lambda tensor: self._map((tensor,), request), request, *given)
+            found = self._of_all(lambda tensor: self._map((tensor,), request), request, *given)
+            return request.with_output(found)
 
         def maps(chunk: Chunk) -> list[tuple[Tensor, ...]]:
             return self._maps(self._evidence(chunk, request), chunk, request)
 
-        return self._results(maps, request, *given)
+        return request.with_output(self._results(maps, request, *given))
 
     @abstractmethod
     def _evidence(self, chunk: Chunk, request: Request) -> list[Evidence]:
@@ -163,6 +189,11 @@ class ActivationMap(LayerMap, ABC):
     def _request(self, at_input: bool, call: int | None, **options: Any) -> Request:
         sites = layer_sites(self.forward_func, self.layer, at_input, call)
         request = Request(sites, self.get_name(), **options)
+        if request.create_graph and not self._differentiable:
+            raise ArgumentError(
+                f"create_graph=True: the map of {type(self).__name__} is not differentiated; "
+                "methods that take one gradient of the score are, such as LayerHiResCam"
+            )
         if self._why_one_map and not request.summation:
             why = self._why_one_map.format(type(self).__name__)
             raise ArgumentError(f"attr_dim_summation=False: {why}")
@@ -177,15 +208,17 @@ class ActivationMap(LayerMap, ABC):
         form: Callable[[tuple[Tensor, ...], Any], Any] = tuples_for_tuples,
     ) -> Any:
         """``run`` over chunks of inputs, targets and more, joined, in the form users expect."""
-        return layer_results(
-            run,
-            *given,
-            several_layers=self._several_layers,
-            form=form,
-            internal_batch_size=request.internal_batch_size,
-            show_progress=request.show_progress and not self._counts_rows,
-            description=request.description,
-        )
+        with torch.enable_grad() if request.create_graph else nullcontext():
+            return layer_results(
+                run,
+                *given,
+                several_layers=self._several_layers,
+                form=form,
+                outputs=request.outputs,
+                internal_batch_size=request.internal_batch_size,
+                show_progress=request.show_progress and not self._counts_rows,
+                description=request.description,
+            )
 
     @final
     def _of_all(self, make: Callable[[Tensor], Any], request: Request, *given: Any) -> Any:
@@ -204,9 +237,15 @@ class ActivationMap(LayerMap, ABC):
 
     @final
     def _bare(self, chunk: Chunk, request: Request) -> list[Evidence]:
-        """The activations alone, from a forward pass that stops at the last layer."""
-        found = zip(request.sites, self._activations(chunk, request.sites), strict=True)
-        return [Evidence(site, tensor) for site, tensors in found for tensor in tensors]
+        """The activations alone; the forward pass stops at the last layer, if it can."""
+        need_output = request.outputs is not None
+        with self._recorded(chunk, request.sites, need_output=need_output) as recording:
+            request.keep(recording.output)
+            return [
+                Evidence(site, tensor)
+                for i, site in enumerate(request.sites)
+                for tensor in recording.activations(i)
+            ]
 
     @final
     def _maps(

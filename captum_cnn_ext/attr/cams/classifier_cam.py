@@ -78,6 +78,10 @@ class LayerCam(GradientCam):
     ) -> list[T]:
         if self.classifier is None:
             return super()._each_target(chunk, request, targets, use)
+        if request.create_graph:
+            raise ArgumentError(
+                "create_graph=True: with classifier= no gradient is taken; leave classifier out"
+            )
         found = self._bare(chunk, request)
         return [
             use([replace(e, others=(self._rows(e.activation, target),)) for e in found])

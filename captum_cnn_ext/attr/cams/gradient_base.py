@@ -22,6 +22,7 @@ T = TypeVar("T")
 class GradientCam(ActivationMap, GradientAttribution, ABC):
     """Abstract: activation x weight, the weights from gradients of the tail of the network."""
 
+    _differentiable = True
     _twice = False  # whether second derivatives are taken
 
     @final
@@ -39,6 +40,8 @@ class GradientCam(ActivationMap, GradientAttribution, ABC):
         reshape_transform: ReshapeTransform | None = None,
         internal_batch_size: int | None = None,
         show_progress: bool = False,
+        return_output: bool = False,
+        create_graph: bool = False,
     ) -> Any:
         """The maps of T targets of each input: what T calls of ``attribute`` give, in one forward.
 
@@ -52,7 +55,7 @@ class GradientCam(ActivationMap, GradientAttribution, ABC):
 
         Returns:
             (N, T, 1, H, W), or (N, T, C, H, W) without summation; a tuple or list of these where
-            ``attribute`` gives one.
+            ``attribute`` gives one; with ``return_output`` a pair of this and the output.
 
         Raises:
             ArgumentError: as ``attribute``; or ``targets`` is empty or of another form.
@@ -75,6 +78,8 @@ class GradientCam(ActivationMap, GradientAttribution, ABC):
             reshape_transform=reshape_transform,
             internal_batch_size=internal_batch_size,
             show_progress=show_progress,
+            create_graph=create_graph,
+            outputs=[] if return_output else None,
         )
         columns = target_columns(targets, inputs)
 
@@ -88,7 +93,8 @@ class GradientCam(ActivationMap, GradientAttribution, ABC):
                 for site in zip(*found, strict=True)
             ]
 
-        return self._results(maps, request, inputs, columns.own, additional_forward_args)
+        given = inputs, columns.own, additional_forward_args
+        return request.with_output(self._results(maps, request, *given))
 
     @abstractmethod
     def _weights(self, activations: Tensor, *others: Any, **_: Any) -> Tensor:
@@ -112,8 +118,13 @@ class GradientCam(ActivationMap, GradientAttribution, ABC):
         """Run the model once; what ``use`` makes of each target's evidence, one after another."""
         kept = {**(request.grad_kwargs or {}), "retain_graph": True}
         requests = [replace(request, grad_kwargs=kept)] * (len(targets) - 1) + [request]
-        options = {"gradients": True, "differentiable_twice": self._twice}
+        options = {
+            "gradients": True,
+            "differentiable_twice": self._twice or request.create_graph,
+            "in_graph": request.create_graph,
+        }
         with self._recorded(chunk, request.sites, **options) as recording:
+            request.keep(recording.output)
             return [
                 use(self._found(recording, target, each))
                 for target, each in zip(targets, requests, strict=True)
@@ -121,12 +132,13 @@ class GradientCam(ActivationMap, GradientAttribution, ABC):
 
     def _found(self, recording: Recording, target: TargetType, request: Request) -> list[Evidence]:
         """One target's evidence: activations and gradients."""
-        scores = self._score(recording.output, target)
-        found = enumerate(recording.gradients(scores, request.grad_kwargs))
+        scores, graph = self._score(recording.output, target), request.create_graph
+        options = {**(request.grad_kwargs or {}), **({"create_graph": True} if graph else {})}
+        activations = recording.outputs if graph else recording.activations
         return [
             Evidence(request.sites[i], activation, (gradient,))
-            for i, gradients in found
-            for activation, gradient in zip(recording.activations(i), gradients, strict=True)
+            for i, gradients in enumerate(recording.gradients(scores, options))
+            for activation, gradient in zip(activations(i), gradients, strict=True)
         ]
 
     def _score(self, output: Any, target: TargetType) -> Tensor:

@@ -89,6 +89,8 @@ class LayerSmoothGradCamPlusPlus(GradientCam):
         torch.Size([2, 1, 2, 2])
     """
 
+    _differentiable = False
+
     def __init__(
         self,
         forward_func: Callable[..., Any],
@@ -116,7 +118,7 @@ class LayerSmoothGradCamPlusPlus(GradientCam):
         totals: list[list[Tensor]] = []
         for inputs in self._noisy(chunk.inputs):
             noisy = replace(chunk, inputs=inputs)
-            found = super()._each_target(noisy, request, targets, _powers)
+            found = super()._each_target(noisy, replace(request, outputs=None), targets, _powers)
             totals = list(map(_added, totals, found)) if totals else found
         return [
             use(
@@ -197,6 +199,8 @@ class LayerFinerCam(GradientCam):
         self.references = as_count("references", references)
         self.base = choose("base", base, list(BASES))
 
+    _differentiable = False  # its references and their shares are constants
+
     def _score(self, output: Any, target: TargetType) -> Tensor:
         refuse_function(target, "LayerFinerCam compares classes")
         output = output_tensor(output)
@@ -237,6 +241,7 @@ class LayerShapleyCam(GradientCam):
     """
 
     _twice = True
+    _differentiable = False  # third derivatives would be needed
 
     def _found(self, recording: Recording, target: TargetType, request: Request) -> list[Evidence]:
         scores = self._score(recording.output, target)

@@ -77,7 +77,7 @@ class LayerOptiCam(MaskedInputCam):
 
     def _scored(self, site: Site, chunk: Chunk, request: Request) -> list[Evidence]:
         with torch.inference_mode(False):
-            (tensors,) = self._activations(chunk, [site])
+            tensors = [e.activation for e in self._bare(chunk, replace(request, sites=[site]))]
             given = self.forward_func, (*chunk.inputs, *chunk.extra)
             chunk = replace(chunk, target=fixed_by_run(chunk.target, *given))
             found = []

@@ -102,6 +102,7 @@ class MaskedInputCam(PerturbationCam):
     def _scored(self, site: Site, chunk: Chunk, request: Request) -> list[Evidence]:
         with self._recorded(chunk, [site], need_output=True) as recording:
             tensors = recording.activations(0)
+            request.keep(recording.output)
             chunk = replace(chunk, target=fixed_target(chunk.target, recording.output))
             unmasked = wide(self._score(recording.output, chunk.target))
         found = []
