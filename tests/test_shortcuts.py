@@ -10,6 +10,7 @@ from torch import nn
 
 from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence import ImageRecords, find_shortcuts, image_records, strategies
+from captum_cnn_ext.evidence.shortcuts.candidates import Candidate
 from captum_cnn_ext.evidence.shortcuts.permutation import (
     best_half,
     difference,
@@ -18,7 +19,10 @@ from captum_cnn_ext.evidence.shortcuts.permutation import (
     permutation_p,
     wilson,
 )
+from captum_cnn_ext.evidence.shortcuts.places import window
+from captum_cnn_ext.evidence.shortcuts.search import verdict
 from captum_cnn_ext.evidence.shortcuts.strategies import k_means, silhouettes
+from captum_cnn_ext.evidence.shortcuts.trials import Trial
 
 SIDE = 16
 TAG = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
@@ -268,3 +272,36 @@ def test_k_means_and_silhouettes_by_hand():
     alone = torch.tensor([[0, 0, 0, 1]])  # a point that is alone counts 0
     expected = np.mean([1 - 5.5 / 12, 1 - 5 / 11, (2 - 9.5) / 9.5, 0])
     assert float(silhouettes(points, alone, 2)) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "expected"),
+    [
+        ("patch", {}, "shortcut"),
+        ("patch", {"flips": 0.31, "null": 0.0}, "shortcut"),
+        ("patch", {"flips": 0.29, "null": 0.0}, "not decided"),
+        ("patch", {"null": 0.7}, "not decided"),
+        ("patch", {"sameness": 0.5}, "strategy"),
+        ("patch", {"sameness": 0.5, "outside": 0.95}, "shortcut"),
+        ("picture", {"sameness": 0.18}, "strategy"),
+        ("texture", {"sameness": 0.18}, "shortcut"),
+        ("brightness", {"sameness": None}, "shortcut"),
+        ("brightness", {"sameness": None, "flips": 0.39}, "not decided"),
+    ],
+)
+def test_verdicts(kind, change, expected):
+    given = dict(flips=0.9, null=0.1, sameness=0.1, outside=None, p=0.001) | change
+    place = window(0, 0, (8, 8), torch.device("cpu")) if kind == "patch" else None
+    trial = Trial(
+        Candidate(1, kind, lambda images, donors: images, place),
+        ends=(0.0, 1.0),
+        all_flips=0.5,
+        lost=0.0,
+        lost_null=0.0,
+        givers=torch.zeros(1),
+        place=None,
+        size=(8, 8),
+        **given,
+    )
+    assert verdict(trial, 0.05) == expected
+    assert verdict(trial, 0.051) == ""
