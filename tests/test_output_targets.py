@@ -198,6 +198,16 @@ def test_functions_of_your_own():
         cam.attribute(x, lambda out: 1.0)
 
 
+def test_d_rise_takes_one_box():
+    model, x = detector().float(), models.image_batch()[:2].float()
+    rise, options = attr.DRise(model), {"n_samples": 8, "cells": 3}
+    found = rise.attribute(x, target=targets.Boxes(1, label=2), **options)
+    numbers = [int(row) for row in targets.Boxes(1, label=2).numbers(model(x))]
+    assert torch.equal(found, rise.attribute(x, target=numbers, **options))
+    with pytest.raises(TargetError, match="objects in example 0; D-RISE explains one"):
+        rise.attribute(x, target=targets.Boxes(label=2), **options)
+
+
 def test_classes_that_need_a_class_say_so():
     model, x = models.build(models.Net), models.image_batch()
     with pytest.raises(TargetError, match="LayerFinerCam compares classes, so a function"):

@@ -73,6 +73,21 @@ def test_a_pair_likens_each_to_the_other():
     torch.testing.assert_close(cam.attribute(x[:1], first), alone.attribute(x[:1]))
 
 
+def test_both_maps_of_a_pair_show_the_stroke_that_it_shares():
+    """Two letters by code: a bar in common, and an upright of each one's own."""
+    first, second = torch.zeros(2, 1, 1, 16, 16)
+    bar = (..., slice(8, 12), slice(0, 16))
+    first[bar] = second[bar] = 1
+    first[..., 0:8, 0:4] = second[..., 0:8, 12:16] = 1
+    embedding = torch.nn.Sequential(torch.nn.AvgPool2d(4), torch.nn.Flatten())
+    sides = targets.Similarity.pair(embedding, first, second)
+    for x, target in zip((first, second), sides, strict=True):
+        lost = attr.Occlusion(embedding).attribute(x, (1, 4, 4), strides=(1, 4, 4), target=target)
+        assert (lost[bar] > 0).all()
+        assert (lost[..., 0:8, :] <= 1e-6).all()  # its own upright makes it less alike
+        assert (lost[..., 0:8, :] < -0.01).any()
+
+
 @pytest.mark.parametrize(
     ("text", "meant"),
     [

@@ -110,11 +110,14 @@ class Boxes(Target):
             return [self] * len(examples)
         return [self._as_place(found, n) for n, found in enumerate(examples)]
 
+    def numbers(self, output: Any) -> list[Tensor]:
+        """Which detections of each example are meant, (K,): their places in the output."""
+        return [self._chosen(found, n) for n, found in enumerate(self._detections(output))]
+
     def boxes(self, output: Any) -> list[Tensor]:
         """The boxes that are meant in each example of an output, (K, 4), for pictures."""
-        return [
-            found.boxes[self._chosen(found, n)] for n, found in enumerate(self._detections(output))
-        ]
+        pairs = zip(self._detections(output), self.numbers(output), strict=True)
+        return [found.boxes[numbers].detach() for found, numbers in pairs]
 
     def __call__(self, output: Any) -> Tensor:
         """The score of each example, (N,)."""

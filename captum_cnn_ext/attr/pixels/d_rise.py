@@ -80,8 +80,9 @@ class DRise(RandomlyMasked):
         Args:
             inputs: images (N, C, H, W), or a tuple of them.
             target: which object is explained: the number of a detection in what the detector gives
-                for the whole image, None is 0, for torchvision's the one of the highest score; or
-                an object of your own, {"boxes": (left, top, right, bottom), "labels": class}, that
+                for the whole image, None is 0, for torchvision's the one of the highest score;
+                ``Boxes(0, label=7)`` and the like of `captum_cnn_ext.targets`; or an object of
+                your own, {"boxes": (left, top, right, bottom), "labels": class}, that
                 the detector may have missed. A list has one of these for each example.
 
         Returns:
@@ -173,6 +174,15 @@ def _object(target: Any, found: Detections, n: int, like: Tensor) -> Detections:
         box, label = (torch.as_tensor(target[n], device=like.device) for n in ("boxes", "labels"))
         if box.shape == (4,) and label.ndim == 0:
             return Detections(box[None], label[None], torch.ones_like(label[None]))
+    if callable(getattr(target, "numbers", None)):  # Boxes of captum_cnn_ext.targets
+        every = {"boxes": found.boxes, "labels": found.labels, "scores": found.scores}
+        numbers = target.numbers([every])[0].tolist()
+        if len(numbers) != 1:
+            raise TargetError(
+                f"target={target!r}: means {len(numbers)} objects in example {n}; D-RISE explains "
+                "one, as Boxes(0) is"
+            )
+        (target,) = numbers
     number = whole(target)
     if number is None:
         raise TargetError(
