@@ -137,6 +137,32 @@ def test_a_torchvision_detector_without_gradients(name):
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5 * float(found.abs().max()))
 
 
+FIRST = {
+    "fasterrcnn_mobilenet_v3_large_320_fpn": "backbone.body.16",
+    "retinanet_resnet50_fpn": "backbone.body.layer4",
+    "lraspp_mobilenet_v3_large": "backbone.16",
+    "fcn_resnet50": "backbone.layer4",
+}
+
+
+@pytest.mark.parametrize("name", each(FIRST))
+def test_the_layers_of_a_backbone_are_suggested(name):
+    module = detection if name in DETECTORS else segmentation
+    sizes = {"min_size": 64, "max_size": 64} if name in DETECTORS else {}
+    found = attr.suggest_layers(small(module, name, **sizes), 64)
+    assert found[0].name == FIRST[name]
+    assert "ends the last stage of the backbone" in found[0].reason
+    assert all(one.name.startswith("backbone.") for one in found)
+
+
+def test_the_layers_of_a_unet_are_suggested():
+    found = attr.suggest_layers(drawn_shapes.UNet().eval(), 32)
+    assert [one.name for one in found] == ["up1", "bottom", "down2", "down1"]
+    assert found[0].reason.startswith("ends the last stage before the map of classes: 12 channels")
+    found = attr.suggest_layers(drawn_shapes.CenterDetector().eval(), 32)
+    assert [one.name for one in found] == ["body.4", "body.0"]
+
+
 @pytest.fixture(scope="module")
 def shapes():
     return drawn_shapes.scenes(8, 1)

@@ -53,6 +53,10 @@ def suggest_layers(
     come the ends of the earlier stages, each with a finer map and simpler features, for methods
     that hold there too (LayerCAM, HiResCAM, ``fuse``, RefineCAM).
 
+    Of a detector or a segmentation network these are the stages of its backbone, which every box
+    and every pixel's class depend on. A network without one that holds most convolutions, such as
+    a U-Net, gets the end of its decoder first, then its coarsest stage and those before it.
+
     Cost: none where the model runs on the meta device (shapes only), else one forward pass.
 
     Args:
@@ -96,7 +100,7 @@ def suggest_layers(
             "where it gives tokens"
         )
     _refuse_transformers(root, outputs, convolutions[-1])
-    return _stage_ends(outputs, convolutions)
+    return _of_dense(outputs, list(convolutions)) or _stage_ends(outputs, convolutions)
 
 
 def _example(root: nn.Module, inputs: Any) -> tuple[Tensor, ...]:
@@ -141,7 +145,51 @@ def _refuse_transformers(root: nn.Module, outputs: Sequence[_Output], last: int)
         )
 
 
-def _stage_ends(outputs: Sequence[_Output], convolutions: Sequence[int]) -> list[LayerSuggestion]:
+def _of_dense(outputs: Sequence[_Output], convolutions: list[int]) -> list[LayerSuggestion]:
+    """Where the model gives boxes or a map for each class: the stages of its backbone.
+
+    Without one the end of the decoder, and the stages before it. Empty for other models.
+    """
+    whole, last = outputs[-1], outputs[convolutions[-1]]
+    if whole.name or len(whole.shape) == 2:
+        return []
+    pointwise = all(n == 1 for n in getattr(last.module, "kernel_size", ()))
+    gives_classes = pointwise and len(whole.shape) > 2 and whole.shape[1] == last.shape[1]
+    trunk = _backbone(outputs, convolutions) if gives_classes or not whole.shape else ""
+    if trunk:
+        inside = [o for o in outputs if o.name == trunk or _holds(trunk, o.name)]
+        kept = [i for i, out in enumerate(inside) if _is_map(out, _ConvNd)]
+        return _stage_ends(inside, kept, f"of the backbone {trunk!r}")
+    if not gives_classes or len(convolutions) < 2:
+        return []
+    outputs = outputs[: convolutions.pop()]  # what gives classes speaks of no features
+    decoder = _stage_ends(outputs, convolutions, "before the map of classes")[:1]
+    coarsest = min(_size(outputs[i]) for i in convolutions)
+    end = max(i for i in convolutions if _size(outputs[i]) == coarsest)
+    finer = [i for i in range(end, len(outputs)) if _size(outputs[i]) > coarsest]
+    before = outputs[: finer[0] if finer else len(outputs)]
+    stages = _stage_ends(before, [i for i in convolutions if i <= end], "of the coarsest map")
+    return [*decoder, *(stage for stage in stages if stage.name != decoder[0].name)]
+
+
+def _backbone(outputs: Sequence[_Output], convolutions: Sequence[int]) -> str:
+    """The innermost module with most convolutions and without the last; empty: there is none."""
+    names = [outputs[i].name for i in convolutions]
+    around = {name.rsplit(".", n)[0] for name in names for n in range(1, name.count(".") + 1)}
+    found = [
+        module
+        for module in around
+        if sum(_holds(module, name) for name in names) > len(names) / 2
+        and not _holds(module, names[-1])
+    ]
+    return max(found, key=len, default="")
+
+
+def _stage_ends(
+    outputs: Sequence[_Output],
+    convolutions: Sequence[int],
+    which: str = "",
+) -> list[LayerSuggestion]:
     """For each resolution at which the network convolves: the module that ends its stage."""
     found: list[LayerSuggestion] = []
     end = len(outputs)
@@ -156,6 +204,8 @@ def _stage_ends(outputs: Sequence[_Output], convolutions: Sequence[int]) -> list
             f"ends an earlier stage: {stage.shape[1]} channels on {grid} positions, a finer map "
             "of simpler features"
             if found
+            else f"ends the last stage {which}: {stage.shape[1]} channels on {grid} positions"
+            if which
             else f"ends the last convolution stage: {stage.shape[1]} channels on {grid} positions, "
             "the last before these are pooled or flattened away"
         )
