@@ -274,6 +274,7 @@ def test_a_planted_shortcut_is_tested_and_named(tmp_path):
     tag = next(finding for finding in named if finding.subject == "class 2")
     assert dict(tag.numbers)["flips"] > 0.9
     assert "relies on" in tag.text
+    assert [one.label for one in done.shortcuts.shortcuts].count(2) >= 1
     saved = done.save(tmp_path / "audit.html")
     written = json.loads(saved.findings.read_text())
     assert [f["id"] for f in written if f["severity"] == "high"] == [f.id for f in named]

@@ -88,7 +88,7 @@ def assembled(
         plain(_manifest(context, title, seconds, problems)),
         code,
     )
-    return DatasetAudit(page, findings, table, records)
+    return DatasetAudit(page, findings, table, records, context.strategies, context.shortcuts)
 
 
 def _overview(context: DatasetContext, problems: list[Problem]) -> Overview:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from captum_cnn_ext._engine.one_line_repr import brief
-from captum_cnn_ext.evidence import ImageRecords
+from captum_cnn_ext.evidence import ImageRecords, Shortcuts, Strategies
 from captum_cnn_ext.insights.report.findings import Finding
 from captum_cnn_ext.insights.report.manifest import plain
 from captum_cnn_ext.insights.report.result import Audit
@@ -41,12 +41,16 @@ class DatasetAudit:
         findings: what was found out, each with numbers, interval, evidence and what to do next.
         table: one entry for each image, by the name of the column.
         records: predictions, maps and contributions of each image.
+        strategies: groups of images that are recognised in the same way; None where left out.
+        shortcuts: what was tested and what came of it; None where left out.
     """
 
     page: Audit
     findings: tuple[Finding, ...]
     table: dict[str, npt.NDArray[Any]]
     records: ImageRecords
+    strategies: Strategies | None = None
+    shortcuts: Shortcuts | None = None
 
     __repr__ = brief
 

@@ -138,8 +138,10 @@ def _pictures(context: DatasetContext, suspect: Suspect) -> Group:
         )
         for n in suspect.images[:GIVERS] if n in rows
     ]  # fmt: skip
-    where = f", {suspect.place}" if suspect.place else ""
-    title = f"{context.name(suspect.label)}: {suspect.kind}{where} ({suspect.verdict})"
+    what = suspect.kind
+    if suspect.place:
+        what = suspect.place if what in suspect.place else f"{what}, {suspect.place}"
+    title = f"{context.name(suspect.label)}: {what} ({suspect.verdict})"
     turned = f"Images that give it; {percent(suspect.flips)} of others turn"
     tone: Tone = "warning" if suspect.verdict == "shortcut" else "note"
     return Group(title, [Text(suspect.sentence, tone), Panels(turned, pictures)])
