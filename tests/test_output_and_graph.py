@@ -17,7 +17,8 @@ from captum_cnn_ext import attr
 LAYERS = [
     name
     for name in attr.__all__
-    if hasattr(value := getattr(attr, name), "attribute")
+    if name != "LayerFeatureMaps"
+    and hasattr(value := getattr(attr, name), "attribute")
     and "return_output" in inspect.signature(value.attribute).parameters
 ]
 IN_GRAPH = [
@@ -97,6 +98,17 @@ def test_many_targets_and_several_layers():
     torch.testing.assert_close(output, model(X).detach())
     (one,), _ = attr.LayerHiResCam(model, "block").attribute((X,), 0, return_output=True)
     assert torch.equal(one, maps[1][:, 0])
+
+
+def test_feature_maps_with_the_output():
+    model, _ = test_contract.build("functional")
+    maps = attr.LayerFeatureMaps(model, ["stem", "block"])
+    plain = maps.attribute(X)
+    found, output = maps.attribute(X, return_output=True, internal_batch_size=2)
+    torch.testing.assert_close(output, model(X).detach())
+    assert not output.requires_grad
+    for ours, right in zip(found, plain, strict=True):
+        torch.testing.assert_close(ours, right)
 
 
 # --- the graph ---------------------------------------------------------------------------------

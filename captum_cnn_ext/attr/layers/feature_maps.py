@@ -6,7 +6,7 @@ from captum.attr import LayerActivation
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.captum_compat import log_usage
-from captum_cnn_ext._engine.running.batching import captums_form, layer_results
+from captum_cnn_ext._engine.running.batching import Chunk, captums_form, layer_results
 from captum_cnn_ext._engine.running.layer_sites import layer_sites
 from captum_cnn_ext.attr.layers.base import LayerMap
 
@@ -41,24 +41,33 @@ class LayerFeatureMaps(LayerMap, LayerActivation):
         call: int | None = None,
         internal_batch_size: int | None = None,
         show_progress: bool = False,
+        return_output: bool = False,
     ) -> Any:
         """The layers' outputs (or inputs), detached, in the layers' dtype and on their device.
 
         Args:
             attribute_to_layer_input: give the layers' inputs instead of their outputs.
+            return_output: also give the model's output, from a forward pass that does not stop.
 
         Returns:
             The tensor that the layer gives; a tuple when it gives several tensors, and for a tuple
-            of one input; a list with one entry for each layer when ``layer`` is a list.
+            of one input; a list with one entry for each layer when ``layer`` is a list. With
+            ``return_output`` a pair of this and the model's output.
 
         Raises:
             ArgumentError: a layer is not reached or gives no tensor; a ``ValueError`` and an
                 ``AssertionError``.
         """
         sites = layer_sites(self.forward_func, self.layer, attribute_to_layer_input, call)
+        outputs: list[Any] = []
 
-        return layer_results(
-            lambda chunk: self._activations(chunk, sites),
+        def run(chunk: Chunk) -> list[tuple[Tensor, ...]]:
+            with self._recorded(chunk, sites, need_output=return_output) as recording:
+                outputs[:] = [recording.output]
+                return [recording.activations(i) for i in range(len(sites))]
+
+        found = layer_results(
+            run,
             inputs,
             None,
             additional_forward_args,
@@ -67,4 +76,6 @@ class LayerFeatureMaps(LayerMap, LayerActivation):
             internal_batch_size=internal_batch_size,
             show_progress=show_progress,
             description=self.get_name(),
+            outputs=outputs if return_output else None,
         )
+        return (found, outputs[0]) if return_output else found
