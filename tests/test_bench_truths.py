@@ -150,6 +150,25 @@ def test_a_method_that_fails_is_a_result():
     )
 
 
+def test_judges_that_need_no_truth_are_kept_beside_the_scores():
+    settings = truths.TruthSettings(images=3, judged=2)
+    results = Results(settings.to_dict())
+    every = truths.contenders()
+    names = ("the truth", "random", "LayerGradCam", "InputXGradient", "Saliency", "DeepLift")
+    truths.run_truths({"built": truths.TASKS["built"]}, [0], {m: every[m] for m in names},
+                      settings, results)  # fmt: skip
+    cell = results.cells["LayerGradCam"]["built/0"]
+    assert set(cell["judges"]["built"]) == set(truths.JUDGES)
+    assert all(len(values) == 2 for values in cell["judges"]["built"].values())
+    assert "judges" not in results.cells["the truth"]["built/0"]
+    assert set(truths.trust(results)) == set(truths.JUDGES)
+    text = truths.markdown(results, truths.TASKS)
+    assert "## Which judge can be trusted?" in text
+    assert "| infidelity | " in text
+    with pytest.raises(ValueError, match="no score on all of this task; nearest: 'Saliency'"):
+        truths.columns(results)["built"].interval("Salience")
+
+
 def test_what_was_judged_is_written_down_by_hashes():
     one, two = (run(methods=("the truth",), seeds=(seed,)) for seed in (0, 1))
     about = [r.cells["the truth"][f"built/{n}"]["about"]["built"] for n, r in enumerate((one, two))]

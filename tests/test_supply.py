@@ -12,8 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SURFACE = Path(__file__).parent / "public_surface.txt"
-MODULES = ["annotations", "attr", "bench", "evidence", "insights", "labelled", "methods", "metrics",
-           "models", "photo_geometry", "photos", "render", "synthesis", "targets"]  # fmt: skip
+MODULES = ["annotations", "attr", "bench", "bench.truths", "evidence", "insights", "labelled",
+           "methods", "metrics", "models", "photo_geometry", "photos", "render", "synthesis",
+           "targets"]  # fmt: skip
 
 
 def signature(value):

@@ -305,6 +305,18 @@ def test_magnitudes_and_averages_over_noise_lower_single_deletion(training):
     assert float(trial.score(trial, trial.perfect)["rank correlation"].min()) == pytest.approx(1)
 
 
+@pytest.mark.slow
+def test_the_map_follows_what_the_network_was_told_to_name(training):
+    (trial,) = scenes.trials(0, 8, training)
+    found = trial.score(trial, trial.perfect)
+    assert all(values.tolist() == [1] * 8 for values in found.values())
+    backwards = trial.score(trial, lambda *asked: 1 - trial.perfect(*asked))
+    assert backwards["model contrast"].tolist() == [-1] * 8
+    got = means(trial, ["random", "the image", "LayerHiResCam"], "model contrast")
+    assert got["random"] == got["the image"] == 0  # they do not know which network it is
+    assert got["LayerHiResCam"] > 0.2
+
+
 # --- what is said in benchmarks/README.md ---
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext.bench.results import Results
-from captum_cnn_ext.errors import install
+from captum_cnn_ext.errors import ArgumentError, install, nearest
 from captum_cnn_ext.metrics import Interval
 
 RESAMPLES = 1000
@@ -33,11 +33,11 @@ class Column:
 
     def interval(self, method: str) -> Interval:
         """The mean with its 95 % interval over seeds and images."""
-        return _interval(self.values[self.methods.index(method)], self._of(method))
+        return _interval(self.values[self._place(method)], self._of(method))
 
     def difference(self, one: str, two: str) -> Interval:
         """By how much one method is above another, image by image."""
-        values = [self.values[self.methods.index(name)] for name in (one, two)]
+        values = [self.values[self._place(name)] for name in (one, two)]
         return _interval(values[0] - values[1], self._of(one) - self._of(two))
 
     def ranks(self) -> dict[str, float]:
@@ -48,8 +48,15 @@ class Column:
         return dict(zip(self.methods, rankdata(-means).tolist(), strict=True))
 
     def _of(self, method: str) -> Numbers:
-        found: Numbers = self.drawn[self.methods.index(method)]
+        found: Numbers = self.drawn[self._place(method)]
         return found
+
+    def _place(self, method: str) -> int:
+        if method not in self.methods:
+            raise ArgumentError(
+                f"method={method!r}: no score on all of this task{nearest(method, self.methods)}"
+            )
+        return self.methods.index(method)
 
 
 def _interval(values: Numbers, drawn: Numbers) -> Interval:

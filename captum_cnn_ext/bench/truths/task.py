@@ -29,6 +29,20 @@ class Explain(Protocol):
         """Of the trial's own images, classes and network where others are not given."""
 
 
+def mask_scores(trial: Trial, explain: Explain, sign: str = "signed") -> Scores:
+    """How well maps find a mask: rank and mass accuracy, overlap at half height, the strongest."""
+    assert isinstance(trial.truth, Tensor)
+    maps, masks, x = explain(), trial.truth > 0, trial.inputs
+    return {
+        "rank accuracy": metrics.relevance_rank_accuracy(maps, masks, x, sign=sign),
+        "mass accuracy": metrics.relevance_mass_accuracy(maps, masks, x, sign=sign),
+        "IoU at 0.5": metrics.mask_iou(maps, masks, x, sign=sign),
+        "pointing game": metrics.pointing_game(
+            maps.abs() if sign == "absolute" else maps, masks, x, tolerance=0
+        ),
+    }
+
+
 @dataclass(frozen=True)
 class Trial:
     """A network and images whose truth is known.
@@ -50,7 +64,7 @@ class Trial:
     inputs: Tensor
     target: Tensor
     truth: Tensor | Explain
-    score: Callable[[Trial, Explain], Scores] = field(default=lambda t, e: mask_scores(t, e))
+    score: Callable[[Trial, Explain], Scores] = mask_scores
     layers: tuple[str, str] = (LAST, MIDDLE)
     about: dict[str, float] = field(default_factory=dict)
 
@@ -85,20 +99,6 @@ class Task:
     trials: Callable[[int, int, Training], list[Trial]]
 
     __repr__ = brief
-
-
-def mask_scores(trial: Trial, explain: Explain, sign: str = "signed") -> Scores:
-    """How well maps find a mask: rank and mass accuracy, overlap at half height, the strongest."""
-    assert isinstance(trial.truth, Tensor)
-    maps, masks, x = explain(), trial.truth > 0, trial.inputs
-    return {
-        "rank accuracy": metrics.relevance_rank_accuracy(maps, masks, x, sign=sign),
-        "mass accuracy": metrics.relevance_mass_accuracy(maps, masks, x, sign=sign),
-        "IoU at 0.5": metrics.mask_iou(maps, masks, x, sign=sign),
-        "pointing game": metrics.pointing_game(
-            maps.abs() if sign == "absolute" else maps, masks, x, tolerance=0
-        ),
-    }
 
 
 def sure(
