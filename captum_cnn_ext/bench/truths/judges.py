@@ -142,7 +142,7 @@ def trust(results: Results) -> dict[str, dict[str, Interval]]:
                 kendalltau(true[c], given[c]).statistic
                 for c in random.integers(len(true), size=(200, len(true)))
             ]
-            low, high = np.nanquantile(drawn, [0.025, 0.975])
+            low, high = np.quantile(np.nan_to_num(drawn), [0.025, 0.975])  # no order is tau 0
             tau = float(np.nan_to_num(kendalltau(true, given).statistic))
             found[judge][task] = Interval(tau, float(low), float(high))
     return {judge: tasks for judge, tasks in found.items() if tasks}
