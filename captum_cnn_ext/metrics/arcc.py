@@ -63,7 +63,8 @@ def arcc(
         explain: from images to attributions, such as
             ``lambda x: LayerHiResCam(model, "layer4").attribute(x, target=t)``.
         inputs: images (N, C, H, W).
-        target: the score that ROAD watches, in any of Captum's forms.
+        target: the score that ROAD watches, in any of Captum's forms, or a function of
+            the model's output, as those of `captum_cnn_ext.targets` are.
         shares, seed, additional_forward_args, internal_batch_size: as :func:`road`.
 
     Raises:

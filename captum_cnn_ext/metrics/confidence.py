@@ -58,7 +58,8 @@ def confidence(
         forward_func: the model, or any function of the images.
         inputs: images (N, C, H, W), as the model takes them.
         attributions: of any method, see :func:`as_maps`; a constant map shows nothing.
-        target: the score, in any of Captum's forms.
+        target: the score, in any of Captum's forms, or a function of
+            the model's output, as those of `captum_cnn_ext.targets` are.
         blank: what is seen where the map is 0: a number (0 is the mean colour of a normalised
             image), ``"mean"``, ``"blur"`` or images.
         score: ``"probability"`` (softmax over classes) or ``"logit"``.

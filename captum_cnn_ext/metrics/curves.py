@@ -125,7 +125,8 @@ def insertion(
         forward_func: the model, or any function of the images.
         inputs: images (N, C, H, W).
         attributions: of any method, see :func:`as_maps`.
-        target: the score that is followed, in any of Captum's forms.
+        target: the score that is followed, in any of Captum's forms, or a function of
+            the model's output, as those of `captum_cnn_ext.targets` are.
         steps: in how many equal parts the pixels come.
         blank: ``"blur"``, ``"mean"``, a number or images.
         score: ``"probability"`` (softmax over classes) or ``"logit"`` (the output as it is).

@@ -177,7 +177,8 @@ def road(
         forward_func: the model, or any function of the images.
         inputs: images (N, C, H, W).
         attributions: of any method, see :func:`as_maps`.
-        target: the score, in any of Captum's forms.
+        target: the score, in any of Captum's forms, or a function of
+            the model's output, as those of `captum_cnn_ext.targets` are.
         shares: how much is removed, each between 0 and 1.
         noise: standard deviation added to what is filled in, as in the authors' code.
         tolerance: of the linear systems, see :func:`impute`. On a photo of 224 pixels 1e-3 is off

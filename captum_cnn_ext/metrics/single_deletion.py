@@ -34,7 +34,8 @@ def patch_drops(
     Args:
         forward_func: the model, or any function of the images.
         inputs: images (N, C, H, W).
-        target: the score, in any of Captum's forms.
+        target: the score, in any of Captum's forms, or a function of
+            the model's output, as those of `captum_cnn_ext.targets` are.
         grid: patches along each side.
         blank: what a deleted patch shows: a number (0 is the mean colour of a normalised image),
             ``"mean"``, ``"blur"`` or images.

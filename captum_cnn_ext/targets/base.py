@@ -18,8 +18,10 @@ class Target(OutputTarget, ABC):
     """Abstract: from a model's output to one score for each example, with gradients.
 
     Pass one as ``target`` to any class of `captum_cnn_ext.attr`, a metric, ``synthesis.Target`` or
-    ``compare``; a list has one for each example. Captum's own classes take ``target.of(model)`` as
-    their model and no target.
+    ``compare``; a list has one for each example. Its scores are taken as they are: ``score=`` of
+    these, which is about the scores of classes, has no part in them. Captum's own classes take
+    ``target.of(model)`` as their model and no target. ``NoiseTunnel`` around one of ours shows it
+    noisy images only: give it ``target.fixed(model(x))``, which is about what x shows.
     """
 
     __repr__ = brief
