@@ -290,6 +290,18 @@ def test_wrong_arguments_are_one_line(arguments, message, capsys, tmp_path, monk
     assert error.count("\n") == 1
 
 
+def test_a_network_that_does_not_learn_is_said_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.py").write_text(
+        "from captum_cnn_ext.bench import truths\n"
+        "def trials(seed, images, training):\n    raise RuntimeError('it learnt too little')\n"
+        "TASKS = {'bad': truths.Task('bad', '?', 's', trials)}\n"
+    )
+    asked = ["bench", "--truth", "quick", "--tasks", "bad", "--adapters", "bad.py", "--no-progress"]
+    assert cli.main(asked) == 2
+    assert capsys.readouterr().err.endswith("--truth: it learnt too little\n")
+
+
 def test_the_table_is_drawn_with_what_is_missing():
     _, axes = show_score_table(
         {"a": {"find": 0.8, "count": -0.3}, "b": {"find": 0.3}},

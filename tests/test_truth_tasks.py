@@ -99,6 +99,19 @@ def test_a_tetromino_is_where_the_mask_says(signal, ground):
             assert torch.equal(mask, tetrominoes.stamp(shape, *tetrominoes.PLACES[shape]) > 0)
 
 
+def test_a_network_that_does_not_learn_is_tried_again_from_another_start():
+    tried = []
+
+    def training(name, model, draw, **options):
+        tried.append((name, float(next(model.parameters()).detach().sum())))
+        return model
+
+    with pytest.raises(RuntimeError, match="the network is right and sure about 0 of 128 images"):
+        tetrominoes._trial("linear", "white", 0, 4, training)
+    names, starts = zip(*tried, strict=True)
+    assert len(set(names)) == len(set(starts)) == tetrominoes.ATTEMPTS
+
+
 def test_backgrounds_are_standard_and_correlated_ones_are_smooth():
     random = np.random.default_rng(0)
     for kind in tetrominoes.BACKGROUNDS:

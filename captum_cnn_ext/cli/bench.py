@@ -140,17 +140,20 @@ def _truth(options: argparse.Namespace, out: Path, rank: int, workers: int) -> i
     settings = truths.TruthSettings(images, judged)
     order = truths.items(tasks, range(seeds))
     with results_in(out, settings.to_dict(), torch.device("cpu"), rank, workers) as results:
-        truths.run_truths(
-            tasks,
-            range(seeds),
-            methods,
-            settings,
-            results,
-            training=truths.Training(out.with_name(f"{out.stem}.networks")),
-            save=saved_by(out, rank, workers),
-            show_progress=rank == 0 and not options.no_progress,
-            only=lambda number: number % workers == rank,
-        )
+        try:
+            truths.run_truths(
+                tasks,
+                range(seeds),
+                methods,
+                settings,
+                results,
+                training=truths.Training(out.with_name(f"{out.stem}.networks")),
+                save=saved_by(out, rank, workers),
+                show_progress=rank == 0 and not options.no_progress,
+                only=lambda number: number % workers == rank,
+            )
+        except (ImportError, RuntimeError) as error:  # an extra is missing, a network did not learn
+            raise UsageError(f"--truth: {one_line(error)}") from error
     if rank == 0:
         kept = results.in_order(list(methods), order)
         write(kept, out, truths.markdown(kept, tasks), lambda: truths.draw(kept))

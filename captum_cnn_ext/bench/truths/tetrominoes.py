@@ -24,6 +24,7 @@ SHAPES = {"T": [[1, 1, 1], [0, 1, 0]], "L": [[1, 0], [1, 0], [1, 1]]}
 SIGNALS = ("linear", "multiplicative", "rigid", "xor")
 BACKGROUNDS = ("white", "correlated", "photo")
 PLACES = {"T": (2, 1), "L": (2, 5)}  # in blocks, where a shape does not move
+ATTEMPTS = 4  # to train a network, each from another start
 SMOOTH = 1.5  # pixels, of the correlated background
 STRENGTH = {"linear": 2.0, "multiplicative": 4.0, "rigid": 3.0, "xor": 4.0}
 
@@ -94,15 +95,22 @@ def trials(seed: int, images: int, training: Training) -> list[Trial]:
 
 def _trial(signal: str, ground: str, seed: int, images: int, training: Training) -> Trial:
     number = SIGNALS.index(signal) * len(BACKGROUNDS) + BACKGROUNDS.index(ground)
-    model = training(
-        f"tetrominoes-{signal}-{ground}-{seed}",
-        small_cnn(2, seed, (8, 16, 24, 32)),
-        lambda: draw(signal, ground, 2000, np.random.default_rng([seed, 10 + number]))[:2],
-        steps=300,
-        rate=5e-3,
-    )
     x, y, masks = draw(signal, ground, 128, np.random.default_rng([seed, 30 + number]))
-    kept, accuracy = sure(model, x, y, images)
+    for attempt in range(ATTEMPTS):
+        model = training(
+            f"tetrominoes-{signal}-{ground}-{seed}-{attempt}",
+            small_cnn(2, seed + 1000 * attempt, (8, 16, 24, 32)),
+            lambda: draw(signal, ground, 2000, np.random.default_rng([seed, 10 + number]))[:2],
+            steps=300,
+            rate=5e-3,
+            seed=attempt,
+        )
+        try:
+            kept, accuracy = sure(model, x, y, images)
+            break
+        except RuntimeError:  # some starts learn nothing
+            if attempt == ATTEMPTS - 1:
+                raise
     about = {"accuracy": accuracy}
     return Trial(f"{signal}, {ground}", model, x[kept], y[kept], masks[kept], score, about=about)
 
