@@ -208,6 +208,12 @@ def test_d_rise_takes_one_box():
         rise.attribute(x, target=targets.Boxes(label=2), **options)
 
 
+def test_a_class_of_a_detector_is_answered_with_its_targets():
+    model, x = detector(), models.image_batch()
+    with pytest.raises(ArgumentError, match=r"explain target=captum_cnn_ext.targets.Boxes\(0\)"):
+        attr.LayerHiResCam(model, "block").attribute(x, target=1)
+
+
 def test_classes_that_need_a_class_say_so():
     model, x = models.build(models.Net), models.image_batch()
     with pytest.raises(TargetError, match="LayerFinerCam compares classes, so a function"):

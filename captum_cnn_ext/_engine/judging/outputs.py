@@ -87,5 +87,10 @@ def _refusal(output: Any, found: Mapping[str, Tensor], scores: list[str]) -> str
         f"expected it to return a tensor (N, ...), got {kind} with "
         f"{', '.join(listed)}{more}, of which {which} the scores. Wrap the model so that it "
         f"returns one tensor, e.g. lambda x: model(x){(scores or list(found))[0]}, or a "
-        "torch.nn.Module whose forward does this where a module is needed"
+        "torch.nn.Module whose forward does this where a module is needed" + _for_detectors(found)
     )
+
+
+def _for_detectors(found: Mapping[str, Tensor]) -> str:
+    boxes = any(at.endswith(("['boxes']", ".boxes")) for at in found)
+    return "; of a detector explain target=captum_cnn_ext.targets.Boxes(0)" if boxes else ""
