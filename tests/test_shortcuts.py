@@ -10,7 +10,7 @@ from torch import nn
 
 from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence import ImageRecords, find_shortcuts, image_records, strategies
-from captum_cnn_ext.evidence.shortcuts.candidates import Candidate
+from captum_cnn_ext.evidence.shortcuts.candidates import Candidate, candidates
 from captum_cnn_ext.evidence.shortcuts.permutation import (
     best_half,
     difference,
@@ -20,9 +20,10 @@ from captum_cnn_ext.evidence.shortcuts.permutation import (
     wilson,
 )
 from captum_cnn_ext.evidence.shortcuts.places import window
+from captum_cnn_ext.evidence.shortcuts.samples import sample_of
 from captum_cnn_ext.evidence.shortcuts.search import verdict
 from captum_cnn_ext.evidence.shortcuts.strategies import k_means, silhouettes
-from captum_cnn_ext.evidence.shortcuts.trials import Trial
+from captum_cnn_ext.evidence.shortcuts.trials import Trial, split, tried
 
 SIDE = 16
 TAG = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
@@ -305,3 +306,23 @@ def test_verdicts(kind, change, expected):
     )
     assert verdict(trial, 0.05) == expected
     assert verdict(trial, 0.051) == ""
+
+
+def test_a_test_ends_early_where_nothing_flips(tagged):
+    model, data, records = tagged
+    sample = sample_of(model, data, records, [0, 1, 2], 28, None, 0)
+    parts, seen = split(sample, 1, 0), []
+
+    def never(images):
+        seen.append(len(images))
+        return torch.zeros(len(images))
+
+    one = candidates(sample, 1)[0]
+    assert tried(never, sample, parts, one, 0) is None
+    assert sum(seen) == 24 * 6
+
+    def always(images):
+        return torch.ones(len(images))
+
+    trial = tried(always, sample, parts, one, 0)
+    assert (trial.flips, trial.null, trial.lost, trial.p) == (1.0, 1.0, 0.0, 1.0)

@@ -19,6 +19,7 @@ from captum_cnn_ext.evidence.shortcuts.sameness import (
 from captum_cnn_ext.evidence.shortcuts.samples import Predict, Sample
 
 AT_ONCE = 64  # changed images made at once
+FUTILE = 0.25  # flips by the best donors, as chosen, under which the test ends
 STILL = 0.04  # standard deviation of places, in shares of the image, of what stays at one
 TIGHT = 0.25  # pixels that are less alike than this are none of a patch's own
 SCREENED = 16  # pairs of a donor and an image in the first look
@@ -141,16 +142,23 @@ def first_look(predict: Predict, sample: Sample, parts: Split, candidate: Candid
     return float(_into(predict, candidate, images, donors).float().mean())
 
 
-def tried(predict: Predict, sample: Sample, parts: Split, candidate: Candidate, seed: int) -> Trial:
-    """The whole test of one candidate."""
+def tried(
+    predict: Predict, sample: Sample, parts: Split, candidate: Candidate, seed: int
+) -> Trial | None:
+    """The whole test of one candidate; None where its best donors flip too little to go on."""
     device = sample.images.device
     donors = torch.cat([parts.donors, parts.controls])
-    images = torch.cat([parts.choosing, parts.counted])
-    pairs = torch.cartesian_prod(donors, images)
-    flips = _into(predict, candidate, pairs[:, 1], pairs[:, 0])
-    flips = flips.view(len(donors), len(images))
-    first, second = flips[:, : len(parts.choosing)], flips[:, len(parts.choosing) :]
     own = torch.arange(len(donors), device=device) < len(parts.donors)
+
+    def flips(images: Tensor) -> Tensor:
+        """Which images (R,) each donor (D,) turns into the class (D, R)."""
+        pairs = torch.cartesian_prod(donors, images)
+        return _into(predict, candidate, pairs[:, 1], pairs[:, 0]).view(len(donors), len(images))
+
+    first = flips(parts.choosing)
+    if float(first[best_half(first, own)].float().mean()) < FUTILE:
+        return None
+    second = flips(parts.counted)
     best, best_null = best_half(first, own), best_half(first, ~own)
     givers = donors[best]
 
