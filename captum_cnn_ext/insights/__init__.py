@@ -7,6 +7,7 @@ Pieces for sections of your own: `Text`, `Listing`, `Facts`, `Table`, `Picture`,
 from captum_cnn_ext.insights.comparison import Comparison, compare
 from captum_cnn_ext.insights.dataset.audit import audit_dataset
 from captum_cnn_ext.insights.dataset.result import DatasetAudit, SavedDatasetAudit
+from captum_cnn_ext.insights.explanation import Explanation, explain
 from captum_cnn_ext.insights.explorer import Explorer, explore, unit_gradients
 from captum_cnn_ext.insights.pictures import figure_picture
 from captum_cnn_ext.insights.report.audit import audit
@@ -35,6 +36,7 @@ __all__ = [
     "Column",
     "Comparison",
     "DatasetAudit",
+    "Explanation",
     "Explorer",
     "Facts",
     "Group",
@@ -53,6 +55,7 @@ __all__ = [
     "audit",
     "audit_dataset",
     "compare",
+    "explain",
     "explore",
     "figure_picture",
     "known_methods",

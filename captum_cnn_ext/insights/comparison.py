@@ -194,7 +194,7 @@ def _explained(subject: AuditedModel, inputs: Tensor, target: Any) -> Explained:
         if isinstance(meant, Explained):
             return meant
         target = meant
-    prediction = predicted(_outputs(subject.model, inputs))
+    prediction = predicted(outputs_of(subject.model, inputs))
     classes = explained_classes(prediction.outputs, target, len(inputs))
     shares = prediction.probabilities
     words = [
@@ -204,7 +204,8 @@ def _explained(subject: AuditedModel, inputs: Tensor, target: Any) -> Explained:
     return Explained(classes, words)
 
 
-def _outputs(model: nn.Module, inputs: Tensor) -> Tensor:
+def outputs_of(model: nn.Module, inputs: Tensor) -> Tensor:
+    """The scores (N, classes), a few images at a time, without a graph."""
     with torch.no_grad(), explained(model, (inputs,)):
         return torch.cat(
             [output_tensor(model(chunk), "model") for chunk in torch.split(inputs, AT_ONCE)]

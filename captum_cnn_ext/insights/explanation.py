@@ -1,0 +1,246 @@
+"""One photo explained in one call: prediction, map, picture, a check, and the code that did it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor, nn
+
+from captum_cnn_ext import metrics
+from captum_cnn_ext._engine.judging.arguments import (
+    ArgumentError,
+    Layer,
+    find_layer,
+    layer_name,
+    nearest,
+)
+from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext._engine.whole_files import write_whole
+from captum_cnn_ext._numbers import as_seed
+from captum_cnn_ext.insights.audited_model import ClassNames, audited_model
+from captum_cnn_ext.insights.comparison import Comparison, compare, outputs_of
+from captum_cnn_ext.insights.inputs import Images, Preprocess, read_photos
+from captum_cnn_ext.insights.layers import default_layers
+from captum_cnn_ext.insights.predictions import predicted
+from captum_cnn_ext.insights.report.figure_code import model_code
+from captum_cnn_ext.methods import INPUT, LAYER, call_of, find_methods
+from captum_cnn_ext.models import LoadedModel
+from captum_cnn_ext.photos import read_picture
+
+METHOD = (
+    "LayerHiResCam"  # its map sums to what the layer adds to the score, where the head is linear
+)
+STEPS = 8
+MARGIN = 0.02  # of insertion minus deletion, from -1 to 1: less is no difference
+Photo = str | os.PathLike[str] | Image.Image | Tensor
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a network says about a photo, and where the evidence for it is.
+
+    A notebook shows it as a picture; ``print`` says it in words.
+
+    Attributes:
+        prediction: the most probable class, in words.
+        probability: its probability, by the network.
+        target: the class that is explained.
+        attributions: (1, C, h, w), the map, signed, not scaled.
+        method, layer: how and where it was made; ``layer`` is "input" for methods of pixels.
+        faithfulness: insertion minus deletion of the map and of two controls that know nothing of
+            the network, from -1 to 1, more is better; empty where no check was asked for.
+        code: Python that makes the map from ``model`` and the preprocessed photo ``x``.
+        comparison: the same as `compare` gives it.
+    """
+
+    prediction: str
+    probability: float
+    target: int
+    attributions: Tensor
+    method: str
+    layer: str
+    faithfulness: dict[str, float]
+    code: str
+    comparison: Comparison
+
+    __repr__ = brief
+
+    def __str__(self) -> str:
+        where = "the input" if self.layer == INPUT else f"layer {self.layer}"
+        said = f"{self.prediction} ({self.probability:.0%}). {self.method} at {where}. {self.check}"
+        return said.strip()
+
+    @property
+    def check(self) -> str:
+        """In a sentence, whether the map beats both controls on this photo."""
+        if not self.faithfulness:
+            return ""
+        own, *controls = self.faithfulness.values()
+        numbers = ", ".join(f"{name} {value:.2f}" for name, value in self.faithfulness.items())
+        if own > max(controls) + MARGIN:
+            return f"It names what the score needs better than two blind maps do ({numbers})."
+        said = "A map that knows nothing of the network does as well on this photo"
+        return f"{said} ({numbers}): do not rely on this one."
+
+    def figure(self, sign: str = "positive") -> Figure:
+        """The photo, and the map over it; see `render.show_attributions`."""
+        return self.comparison.figure(sign)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the picture to a file, whole or not at all."""
+        target = Path(path)
+        kind = target.suffix.removeprefix(".") or "png"
+        write_whole(target, lambda file: self.figure().savefig(file, format=kind, dpi=150))
+        return target
+
+    def _repr_png_(self) -> bytes:
+        return self.comparison._repr_png_()
+
+
+def explain(
+    model: nn.Module | LoadedModel,
+    image: Photo,
+    target: int | str | None = None,
+    *,
+    method: str = METHOD,
+    layer: Layer | None = None,
+    preprocess: Preprocess | None = None,
+    class_names: ClassNames | None = None,
+    check: bool = True,
+    seed: int = 0,
+) -> Explanation:
+    r"""Explain one photo: what the network sees in it, and where the evidence for that is.
+
+    Chooses the layer (the end of the last convolution stage) and the method (HiResCAM,
+    :math:`\sum_k A_k \odot \partial s / \partial A_k`). The map is then compared with a hill in the
+    middle of the picture and with random numbers: how soon the score rises while its strongest
+    pixels come into a blurred photo, minus how long it stays while they go.
+
+    Reference: Draelos, Carin, *Use HiResCAM instead of Grad-CAM for faithful explanations of
+    convolutional neural networks*, 2020, arXiv:2011.08891; Petsiuk, Das, Saenko, *RISE: Randomized
+    Input Sampling for Explanation of Black-box Models*, 2018, arXiv:1806.07421 (the check).
+
+    Cost: three forward passes and the method's; the check 54 more, a few at a time.
+
+    Args:
+        model: a network that returns class scores (N, classes), in evaluation mode, or what
+            `captum_cnn_ext.models.load_model` returns.
+        image: a file, a PIL image, or one preprocessed image (C, H, W) or (1, C, H, W).
+        target: the class to explain, by its index or its name; None is the most probable one.
+        method: another one by name; `captum-cnn-ext list-methods` lists them.
+        layer: where, for methods that explain a layer: a module or its dotted name.
+        preprocess: from a PIL image to a tensor (C, H, W); None takes the loaded model's.
+        class_names: the name of each class.
+        check: whether to compare the map with the controls.
+        seed: of random numbers. The caller's random state stays as it is.
+
+    Raises:
+        ArgumentError: an unknown method, layer, class name or target; a ``ValueError``.
+        OSError: the file cannot be read.
+        TypeError: arguments of a wrong type.
+
+    Example::
+
+        >>> import torch
+        >>> from torchvision.models import resnet18
+        >>> from captum_cnn_ext import explain
+        >>> found = explain(resnet18().eval(), torch.rand(3, 64, 64), target=207)
+        >>> found.layer, tuple(found.attributions.shape)
+        ('layer4', (1, 1, 2, 2))
+    """
+    seed = as_seed("seed", seed)
+    photos = _one_photo(image)
+    subject = audited_model(
+        model, tensors=isinstance(photos, Tensor), preprocess=preprocess, class_names=class_names
+    )
+    (known,) = find_methods([method])
+    if isinstance(target, str):
+        target = _class_index(target, subject.class_names)
+    inputs = read_photos(photos, subject.preprocess, subject.model).inputs
+    with subject.first_pass():
+        prediction = predicted(outputs_of(subject.model, inputs))
+    names = []
+    if known.at == LAYER and layer is None:
+        names = [default_layers(subject.model, inputs)[0][-1].name]
+    elif known.at == LAYER and layer is not None:
+        names = [layer_name(subject.model, find_layer(subject.model, layer))]
+    done = compare(
+        model,
+        photos,
+        [known.name],
+        layers=layer,
+        target=target,
+        preprocess=preprocess,
+        class_names=class_names,
+        seed=seed,
+    )
+    ((_, maps),) = done.attributions.items()
+    best = int(prediction.probabilities[0].argmax())
+    return Explanation(
+        prediction=subject.class_name(best),
+        probability=float(prediction.probabilities[0, best]),
+        target=done.targets[0],
+        attributions=maps,
+        method=known.name,
+        layer=names[0] if names else known.at,
+        faithfulness=_faithfulness(subject.model, done, maps, seed) if check else {},
+        code=_code(model, call_of(known, subject.model, inputs, names, seed).code, done.targets[0]),
+        comparison=done,
+    )
+
+
+def _one_photo(image: Photo) -> Images:
+    if isinstance(image, Tensor):
+        batch = image[None] if image.ndim == 3 else image
+        if batch.ndim != 4 or len(batch) != 1:
+            raise ArgumentError(
+                f"image: expected one preprocessed image (C, H, W), got {tuple(image.shape)}; "
+                "`captum_cnn_ext.insights.compare` takes several"
+            )
+        return batch
+    if isinstance(image, (str, os.PathLike)):
+        return {Path(image).stem: read_picture(Path(image))}
+    if not isinstance(image, Image.Image):
+        raise TypeError(
+            f"image: expected a file, a PIL image or a tensor, got {type(image).__name__}"
+        )
+    return [image]
+
+
+def _class_index(name: str, names: ClassNames | None) -> int:
+    """A class by its name, in small letters or not."""
+    if names is None:
+        raise ArgumentError(
+            f"target={name!r}: the names of the classes are not known; pass "
+            "class_names=, or the index of the class"
+        )
+    known = dict(names.items() if isinstance(names, Mapping) else enumerate(names))
+    indices = {str(text).lower(): index for index, text in known.items()}
+    if name.lower() not in indices:
+        near = nearest(name.lower(), list(indices))
+        raise ArgumentError(f"target={name!r}: no class of {len(indices)} has this name{near}")
+    return indices[name.lower()]
+
+
+def _faithfulness(model: nn.Module, done: Comparison, maps: Tensor, seed: int) -> dict[str, float]:
+    x, target = done.inputs, done.targets[0]
+    judged = {
+        "this map": maps,
+        "a hill in the middle": metrics.gaussian_map(x),
+        "random numbers": metrics.random_map(x, seed),
+    }
+    found = {}
+    for name, given in judged.items():
+        up, down = metrics.insertion_and_deletion(model, x, given, target, steps=STEPS)
+        found[name] = float((up.area - down.area)[0])
+    return found
+
+
+def _code(model: nn.Module | LoadedModel, call: str, target: int) -> str:
+    photo = "x = ...  # the preprocessed photo, (1, C, H, W)"
+    return f"{model_code(model)}\n{photo}\ntarget = {target}\n{call}\n"

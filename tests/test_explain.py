@@ -1,0 +1,107 @@
+"""`explain`: one photo, one call."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+from reports import small, small_images
+from snapshots import nothing_left_behind
+
+from captum_cnn_ext import attr, explain, metrics
+
+NAMES = ["cat", "Dog", "egg"]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small()
+
+
+@pytest.fixture(scope="module")
+def image():
+    return small_images(1)
+
+
+def test_prediction_map_and_check_are_the_parts_own(model, image):
+    with nothing_left_behind(model, image):
+        found = explain(model, image, class_names=NAMES)
+    shares = model(image).detach().softmax(1)[0]
+    best = int(shares.argmax())
+    assert (found.prediction, found.target) == (NAMES[best], best)
+    assert found.probability == pytest.approx(float(shares[best]))
+    layer = attr.suggest_layers(model, image)[0].name
+    expected = attr.LayerHiResCam(model, layer).attribute(image, best)
+    torch.testing.assert_close(found.attributions, expected)
+    assert (found.method, found.layer) == ("LayerHiResCam", layer)
+    controls = {"this map": expected, "a hill in the middle": metrics.gaussian_map(image),
+                "random numbers": metrics.random_map(image, 0)}  # fmt: skip
+    for name, maps in controls.items():
+        up, down = metrics.insertion_and_deletion(model, image, maps, best, steps=8)
+        assert found.faithfulness[name] == pytest.approx(float(up.area - down.area), abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["LayerHiResCam", "Saliency"])
+def test_its_code_makes_the_same_map(model, image, method):
+    found = explain(model, image, 1, method=method, check=False)
+    names = {"model": model, "x": image}
+    lines = [one for one in found.code.splitlines() if not one.startswith(("model =", "x ="))]
+    exec("\n".join(lines), names)
+    torch.testing.assert_close(names["heat"], found.attributions)
+
+
+def test_a_class_by_its_name(model, image):
+    assert explain(model, image, "dog", class_names=NAMES, check=False).target == 1
+    with pytest.raises(ValueError, match=r"no class of 3 has this name; nearest: 'dog'"):
+        explain(model, image, "dgo", class_names=NAMES)
+    with pytest.raises(ValueError, match="the names of the classes are not known"):
+        explain(model, image, "dog")
+
+
+def test_files_and_pictures_are_the_same_photo(demo, tmp_path):
+    from captum_cnn_ext.photos import demo_photos
+
+    photo = demo_photos()["coffee"]
+    photo.save(tmp_path / "cup.png")
+    one = explain(demo, tmp_path / "cup.png", check=False)
+    two = explain(demo, photo, check=False)
+    assert one.prediction == "espresso"
+    torch.testing.assert_close(one.attributions, two.attributions)
+    assert one.save(tmp_path / "map.jpg").stat().st_size > 10_000
+    with Image.open(tmp_path / "map.jpg") as picture:
+        assert picture.width > 300
+    assert one.comparison.labels[0].startswith("cup: espresso")
+
+
+@pytest.mark.parametrize(
+    ("faithfulness", "words"),
+    [
+        ({}, ""),
+        ({"this map": 0.5, "hill": 0.3, "random": 0.1}, "better than two blind maps"),
+        ({"this map": 0.31, "hill": 0.3, "random": 0.1}, "do not rely on this one"),
+        ({"this map": 0.2, "hill": 0.3, "random": 0.1}, "do not rely on this one"),
+    ],
+)
+def test_the_check_in_a_sentence(model, image, faithfulness, words):
+    import dataclasses
+
+    found = explain(model, image, check=False)
+    said = dataclasses.replace(found, faithfulness=faithfulness)
+    assert words in said.check
+    assert (said.check == "") == (words == "")
+
+
+def test_what_it_refuses(model, image):
+    with pytest.raises(ValueError, match=r"expected one preprocessed image .C, H, W., got \(2,"):
+        explain(model, small_images(2))
+    with pytest.raises(TypeError, match="image: expected a file, a PIL image or a tensor, got int"):
+        explain(model, 3)
+    with pytest.raises(ValueError, match="layr"):
+        explain(model, image, layer="layr")
+
+
+def test_importing_the_package_alone_stays_light():
+    code = "import sys, captum_cnn_ext; print('torch' in sys.modules); captum_cnn_ext.explain"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
