@@ -21,4 +21,4 @@ for region in regions(heat, "energy", 0.5, geometry=there.geometries)[0]:
     left, top = region.box[:2]
     draw.text((left + 6, top + 4), f"{100 * region.energy:.0f} % of the evidence", fill="white")
 picture.save("map_to_box.png")
-# captum_cnn_ext.annotations.write_coco("boxes.json", {"chelsea.png": regions(...)}) keeps them
+# captum_cnn_ext.photos.write_coco("boxes.json", {"chelsea.png": regions(...)}) keeps them

@@ -8,8 +8,8 @@ import torch
 from matplotlib.path import Path
 from PIL import Image
 
-from captum_cnn_ext.annotations import AnnotatedObject, read_annotations, write_coco, write_voc
 from captum_cnn_ext.errors import ArgumentError
+from captum_cnn_ext.photos import AnnotatedObject, read_annotations, write_coco, write_voc
 
 
 def coco(tmp_path, segmentation=None, **entry):

@@ -385,7 +385,7 @@ def test_one_output():
 
 
 def test_what_cannot_be_read_is_listed(tmp_path):
-    from captum_cnn_ext.labelled import labelled_photos
+    from captum_cnn_ext.photos import labelled_photos
 
     for name in ("a/1.png", "a/2.png", "b/1.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

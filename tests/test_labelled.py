@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from captum_cnn_ext.errors import ArgumentError
-from captum_cnn_ext.labelled import labelled_photos
+from captum_cnn_ext.photos import labelled_photos
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from captum_cnn_ext import cli
 from captum_cnn_ext.evidence import regions
 from captum_cnn_ext.insights import audit, compare
 from captum_cnn_ext.models import LoadedModel
-from captum_cnn_ext.photo_geometry import PhotoGeometry
+from captum_cnn_ext.photos import PhotoGeometry
 from captum_cnn_ext.render import overlay_pixels
 
 SEE = transforms.Compose([transforms.Resize(40), transforms.CenterCrop(32), transforms.ToTensor()])

@@ -10,8 +10,7 @@ from torchvision import transforms
 from torchvision.transforms import functional as F
 
 from captum_cnn_ext.evidence import regions
-from captum_cnn_ext.photo_geometry import PhotoGeometry, photo_geometry
-from captum_cnn_ext.photos import load_photos
+from captum_cnn_ext.photos import PhotoGeometry, load_photos, photo_geometry
 
 MODES = transforms.InterpolationMode
 RNG = np.random.default_rng(0)

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from captum_cnn_ext.annotations import read_annotations, write_coco, write_voc
 from captum_cnn_ext.evidence import regions
 from captum_cnn_ext.metrics import box_hit, box_iou, box_masks, max_box_acc
-from captum_cnn_ext.photo_geometry import PhotoGeometry
+from captum_cnn_ext.photos import PhotoGeometry, read_annotations, write_coco, write_voc
 
 BOXES = [(3, 2, 9, 12), (20, 15, 40, 20), (30, 1, 33, 3)]  # left, top, right, bottom
 VALUES = [3.0, 2.0, 1.0]

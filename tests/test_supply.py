@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SURFACE = Path(__file__).parent / "public_surface.txt"
-MODULES = ["annotations", "attr", "bench", "bench.truths", "evidence", "insights", "labelled",
-           "methods", "metrics", "models", "photo_geometry", "photos", "render", "synthesis",
+MODULES = ["attr", "bench", "bench.truths", "evidence", "insights",
+           "methods", "metrics", "models", "photos", "render", "synthesis",
            "targets"]  # fmt: skip
 
 

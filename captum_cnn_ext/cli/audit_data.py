@@ -110,7 +110,7 @@ def audit_data(
 
 
 def _given(options: argparse.Namespace) -> tuple[LoadedModel, Any]:
-    from captum_cnn_ext.labelled import labelled_photos
+    from captum_cnn_ext.photos import labelled_photos
 
     loaded = load(options, options.class_names)
     photos = labelled_photos(

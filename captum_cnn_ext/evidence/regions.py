@@ -16,7 +16,7 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
 from captum_cnn_ext._engine.judging.inputs import as_tensors
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._numbers import as_count, as_count_or_none, as_number
-from captum_cnn_ext.photo_geometry import PhotoGeometry
+from captum_cnn_ext.photos import PhotoGeometry
 
 LEVELS = {"otsu": None, "energy": 0.5, "percentile": 90.0, "maximum": 0.2}
 """The thresholds by name, with the level that stands where none is given."""
@@ -77,7 +77,7 @@ def regions(
         level: what the threshold's name means by it; None is 0.5 of the energy, the 90th
             percentile, 0.2 of the maximum.
         size: of the network's input, H or (H, W), where the map is a layer's and coarser.
-        geometry: how the input lies on its photo (:class:`captum_cnn_ext.photo_geometry`), one or
+        geometry: how the input lies on its photo (`captum_cnn_ext.photos.PhotoGeometry`), one or
             one for each map: boxes, masks and peaks are then in pixels of the photo.
         top: at most so many regions of a map.
         min_energy: only regions that hold at least this share of the map's positive part.

@@ -20,7 +20,7 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.whole_files import write_together
 from captum_cnn_ext.insights.inputs import Photos, Preprocess
 from captum_cnn_ext.insights.pictures import QUALITY
-from captum_cnn_ext.photo_geometry import PhotoGeometry, photo_geometry
+from captum_cnn_ext.photos import PhotoGeometry, photo_geometry
 from captum_cnn_ext.render import overlay_pixels
 
 

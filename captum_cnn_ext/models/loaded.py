@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from captum_cnn_ext._engine.judging.input_sizes import input_channels
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext.models.failures import run_users
-from captum_cnn_ext.photo_geometry import PhotoGeometry, photo_geometry
+from captum_cnn_ext.photos import PhotoGeometry, photo_geometry
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -47,7 +47,7 @@ class LoadedModel:
     def geometry(self, photo: "Image.Image | tuple[int, int]") -> PhotoGeometry:
         """How the network's input lies on a photo, to bring boxes and maps back onto it.
 
-        Found out by test pictures, see :func:`captum_cnn_ext.photo_geometry.photo_geometry`.
+        Found out by test pictures, see :func:`captum_cnn_ext.photos.photo_geometry`.
 
         Args:
             photo: a PIL picture, or (height, width).

@@ -66,7 +66,7 @@ def audit_dataset(
         model: a network that returns class scores (N, classes), in evaluation mode, or what
             `captum_cnn_ext.models.load_model` returns.
         dataset: a map-style Dataset or DataLoader of (image, label) or (image, label, mask), such
-            as `captum_cnn_ext.labelled.labelled_photos` makes of a folder.
+            as `captum_cnn_ext.photos.labelled_photos` makes of a folder.
         layer: the layer of the maps; None takes the first of `captum_cnn_ext.attr.suggest_layers`.
         against: an older model of the same classes, to compare with.
         twin: ``model`` trained again from another seed: how much of a difference to ``against``

@@ -12,9 +12,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
-from captum_cnn_ext.labelled import LabelledPhotos, labelled_photos
 from captum_cnn_ext.models import LoadedModel
-from captum_cnn_ext.photos import demo_photos
+from captum_cnn_ext.photos import LabelledPhotos, demo_photos, labelled_photos
 
 CLASSES = ("circle", "square", "star", "triangle")
 PLANTED, TAGGED = "square", 0.95  # the class with a tag in its corner, and how often

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.whole_files import write_together, write_whole
-from captum_cnn_ext.coco_masks import encoded, polygon_mask, run_length_mask
 from captum_cnn_ext.errors import ArgumentError
+from captum_cnn_ext.photos.coco_masks import encoded, polygon_mask, run_length_mask
 
 __all__ = ["AnnotatedObject", "read_annotations", "write_coco", "write_voc"]
 
@@ -94,7 +94,7 @@ def read_annotations(source: Where, *, parameter: str = "source") -> Objects:
     Example::
 
         >>> import tempfile
-        >>> from captum_cnn_ext.annotations import AnnotatedObject, read_annotations, write_coco
+        >>> from captum_cnn_ext.photos import AnnotatedObject, read_annotations, write_coco
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     cat = AnnotatedObject((10, 20, 110, 70), "cat")
         ...     write_coco(f"{folder}/boxes.json", {"a.jpg": [cat]}, {"a.jpg": (80, 120)})

@@ -14,8 +14,8 @@ from torch.utils.data import Dataset
 
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext.errors import ArgumentError, nearest
-from captum_cnn_ext.object_masks import ObjectMasks, object_masks
-from captum_cnn_ext.photos import picture_files, read_picture
+from captum_cnn_ext.photos.object_masks import ObjectMasks, object_masks
+from captum_cnn_ext.photos.pictures import picture_files, read_picture
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -98,7 +98,7 @@ def labelled_photos(
         >>> import tempfile
         >>> from pathlib import Path
         >>> from PIL import Image
-        >>> from captum_cnn_ext.labelled import labelled_photos
+        >>> from captum_cnn_ext.photos import labelled_photos
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     for name in ("cat", "dog"):
         ...         Path(folder, name).mkdir()

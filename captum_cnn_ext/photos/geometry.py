@@ -45,7 +45,7 @@ class PhotoGeometry:
     Example::
 
         >>> import torch
-        >>> from captum_cnn_ext.photo_geometry import PhotoGeometry
+        >>> from captum_cnn_ext.photos import PhotoGeometry
         >>> geometry = PhotoGeometry((300, 400), (100, 100), (2.0, 2.0), (50.0, 100.0))
         >>> geometry.box_to_photo((10, 10, 20, 30))
         (120.0, 70.0, 140.0, 110.0)
@@ -153,7 +153,7 @@ def photo_geometry(preprocess: Preprocess, photo: Any) -> PhotoGeometry:
     Example::
 
         >>> from torchvision import transforms as t
-        >>> from captum_cnn_ext.photo_geometry import photo_geometry
+        >>> from captum_cnn_ext.photos import photo_geometry
         >>> see = t.Compose([t.Resize(100), t.CenterCrop(80), t.ToTensor()])
         >>> geometry = photo_geometry(see, (200, 300))
         >>> geometry.scale, geometry.origin

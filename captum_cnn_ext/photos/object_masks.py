@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from captum_cnn_ext.annotations import Box, read_annotations
 from captum_cnn_ext.errors import ArgumentError
-from captum_cnn_ext.photos import picture_files
+from captum_cnn_ext.photos.annotations import Box, read_annotations
+from captum_cnn_ext.photos.pictures import picture_files
 
 if TYPE_CHECKING:
     from PIL import Image
