@@ -449,10 +449,26 @@ def _tensorboard(model, x):
         return float(evidence.tensorboard_graph(model, x, folder).stat().st_size > 0)
 
 
+def labelled():
+    return [(photo, int(network()(photo[None]).argmax())) for photo in photos(6)]
+
+
 EVIDENCE = {  # facts for people, on the CPU
     "layer_table": lambda m, x: [evidence.layer_table(m, x), 0.0],
     "image_records": lambda m, x: [
         evidence.image_records(m, "block", [(photo, 0) for photo in photos(3)]).maps,
+        0.0,
+    ],
+    "strategies": lambda m, x: [
+        len(
+            evidence.strategies(evidence.image_records(m, "block", [(p, 0) for p in photos(3)])).of(
+                0
+            )
+        ),
+        0.0,
+    ],
+    "find_shortcuts": lambda m, x: [
+        evidence.find_shortcuts(m, labelled(), evidence.image_records(m, "block", labelled())),
         0.0,
     ],
     "linear_cka": lambda m, x: evidence.linear_cka(x[0, 0], x[0, 1]),

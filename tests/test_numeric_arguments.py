@@ -35,7 +35,8 @@ MEANS = {
     "call": {0}, "origin_call": {0}, "seed": {0, -1}, "class_token": {0, True}, "channel": {0, -1},
     "channels": {0, -1}, "filters": {0}, "channel_dim": {-1}, "margin": {0}, "pixels": {0},
     "jitter": {0}, "num_workers": {0}, "batch": {0}, "position": {0, -1}, "h": {0}, "w": {0},
-    "inline_limit": {0}, "slices": {0}, "synthesis.Snapshots steps": {0},
+    "hits": {0}, "other_hits": {0}, "label": {0}, "inline_limit": {0},
+    "slices": {0}, "synthesis.Snapshots steps": {0},
 }  # fmt: skip
 
 
@@ -139,6 +140,14 @@ def families():
 
 def settings(**changed):
     return bench.Settings(**{"model": "m", "weights": "w", "layer": "0", **changed})
+
+
+LABELLED = [(x, n % 2) for n, x in enumerate(X.repeat(4, 1, 1, 1))]
+
+
+@functools.cache
+def recorded():
+    return evidence.image_records(model(), "1", LABELLED)
 
 
 def plain(function, *args, **given):
@@ -303,6 +312,21 @@ CALLS = {
     "insights.audit": plain(insights.audit, model(), X, layers="1", show_progress=False),
     "insights.Audit.save": saved,
     "insights.compare": plain(insights.compare, model(), X, ["Saliency"]),
+    "insights.explain": plain(insights.explain, model(), X[:1], layer="1", check=False),
+    "insights.audit_dataset": plain(
+        insights.audit_dataset, model(), LABELLED, layer="1", test_shortcuts=False,
+        show_progress=False,
+    ),
+    "evidence.image_records": plain(evidence.image_records, model(), "1", LABELLED),
+    "evidence.strategies": lambda **changed: evidence.strategies(recorded(), **changed),
+    "evidence.Strategies.of": lambda **changed: evidence.strategies(recorded()).of(**changed),
+    "evidence.find_shortcuts": lambda **changed: evidence.find_shortcuts(
+        model(), LABELLED, recorded(), **changed
+    ),
+    "metrics.wilson": plain(metrics.wilson, **{"hits": 1, "count": 2}),
+    "metrics.share_difference": plain(
+        metrics.share_difference, **{"hits": 1, "count": 2, "other_hits": 1, "other_count": 2}
+    ),
 }  # fmt: skip
 
 

@@ -285,8 +285,21 @@ def test_examples_in_docstrings_run(module):
 
 def test_public_names():
     assert sorted(render.__all__) == [
-        *("overlay", "save_film", "show_attributions", "show_cost_quality", "show_curves"),
+        *(
+            "overlay",
+            "overlay_pixels",
+            "save_film",
+            "show_attributions",
+            "show_cost_quality",
+            "show_curves",
+        ),
         *("show_feature_maps", "show_filter_families", "show_filters", "show_images"),
-        *("show_patches", "show_receptive_fields", "show_reconstructions", "show_signals"),
+        *(
+            "show_patches",
+            "show_receptive_fields",
+            "show_reconstructions",
+            "show_score_table",
+            "show_signals",
+        ),
         *("show_volumes", "to_rgb"),
     ]

@@ -142,6 +142,10 @@ def share_difference(
         >>> print(share_difference(56, 70, 48, 80))
         0.200 [0.052, 0.334]
     """
+    other_hits = as_count("other_hits", other_hits, 0)
+    other_count = as_count("other_count", other_count, 0)
+    if other_hits > other_count:
+        raise ArgumentError(f"other_hits={other_hits}: expected at most other_count={other_count}")
     a = wilson(hits, count, confidence=confidence)
     b = wilson(other_hits, other_count, confidence=confidence)
     if math.isnan(a.mean) or math.isnan(b.mean):

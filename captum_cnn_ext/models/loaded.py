@@ -58,9 +58,9 @@ class LoadedModel:
 
         Example:
             >>> from captum_cnn_ext.models import load_model
-            >>> geometry = load_model("torchvision:resnet18").geometry((480, 640))
+            >>> geometry = load_model("torchvision:resnet18").geometry((512, 640))
             >>> geometry.box_to_photo((0, 0, 224, 224))
-            (110.0, 30.0, 530.0, 450.0)
+            (96.0, 32.0, 544.0, 480.0)
         """
         return photo_geometry(self.preprocess, photo)
 

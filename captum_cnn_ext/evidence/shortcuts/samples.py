@@ -71,7 +71,7 @@ def sample_of(
             f"dataset: it has {len(source)} images, but the records speak of number "
             f"{int(records.images.max())}; pass the data set that they were made of"
         )
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed % 2**64)
     found: list[tuple[Tensor, int, Tensor | None]] = []
     for label in classes:
         rows = np.flatnonzero(records.correct & (records.labels == label))

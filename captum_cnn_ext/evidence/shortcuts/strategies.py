@@ -75,6 +75,7 @@ class Strategies:
 
     def of(self, label: int) -> tuple[Strategy, ...]:
         """The groups of one class, the largest first."""
+        label = as_count("label", label, 0)
         own = [one for one in self.found if one.label == label]
         return tuple(sorted(own, key=len, reverse=True))
 
