@@ -13,7 +13,8 @@ from captum_cnn_ext.evidence.filter_similarity import (
 from captum_cnn_ext.evidence.image_records import image_records
 from captum_cnn_ext.evidence.layer_rows import LayerRow, LayerTable
 from captum_cnn_ext.evidence.model_graph import ModelGraph, model_graph, tensorboard_graph
-from captum_cnn_ext.evidence.patch_result import Recheck, TopPatches
+from captum_cnn_ext.evidence.patch_recheck import Recheck
+from captum_cnn_ext.evidence.patch_result import TopPatches
 from captum_cnn_ext.evidence.receptive_field import (
     ReceptiveField,
     receptive_field,

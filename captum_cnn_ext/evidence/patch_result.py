@@ -8,17 +8,14 @@ import os
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, find_layer
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.one_line_repr import brief
-from captum_cnn_ext._engine.running.layer_sites import layer_sites
-from captum_cnn_ext._engine.running.streaming import streamed
 from captum_cnn_ext._engine.whole_files import write_together
 from captum_cnn_ext._numbers import as_count, as_indices, as_number
 from captum_cnn_ext.evidence.image_stream import Preprocess, images_of
@@ -26,40 +23,15 @@ from captum_cnn_ext.evidence.patch_files import (
     VERSION,
     as_json,
     cut,
-    fingerprint,
     npz_path,
     packed,
     unpacked,
 )
 from captum_cnn_ext.evidence.patch_ranking import NOBODY, strongest
+from captum_cnn_ext.evidence.patch_recheck import Recheck, rechecked
 
-_ROWS_SHOWN = 12  # in a notebook
+_SHOWN = 12  # channels, in a notebook
 _ARRAYS = ("channels", "values", "images", "positions", "extents", "boxes", "outer")
-
-
-@dataclass(frozen=True)
-class Recheck:
-    """Stored values against a model's of now."""
-
-    checked: int
-    differing: int
-    largest_difference: float
-    tolerance: float
-    same_weights: bool
-
-    __repr__ = brief
-
-    @property
-    def same(self) -> bool:
-        """Whether the model still gives the stored values."""
-        return self.differing == 0
-
-    def __str__(self) -> str:
-        weights = "the same weights" if self.same_weights else "other weights"
-        return (
-            f"{self.differing} of {self.checked} stored values differ by more than "
-            f"{self.tolerance:.2g}, the most by {self.largest_difference:.3g} ({weights})"
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,15 +82,10 @@ class TopPatches:
         )
 
     def _repr_markdown_(self) -> str:
-        """The strongest images of the first channels; `patches` cuts the pictures out."""
-        lines = [str(self), "", "| channel | strongest | images |", "| ---: | ---: | --- |"]
-        rows = zip(self.channels.tolist(), self.values, self.images.tolist(), strict=True)
-        for channel, values, images in islice(rows, _ROWS_SHOWN):
-            named = (str(self.names.get(image, image)) for image in images if image >= 0)
-            cells = ", ".join(name.replace("|", "\\|") for name in named)
-            lines.append(f"| {channel} | {float(values[0]):.4g} | {cells} |")
-        left = len(self.channels) - _ROWS_SHOWN
-        return "\n".join([*lines, *([f"\n{left} more channels."] if left > 0 else [])])
+        """In words, and each channel's strongest value; `patches` cuts the pictures out."""
+        rows = zip(self.channels[:_SHOWN].tolist(), self.values[:_SHOWN, 0].tolist(), strict=True)
+        lines = [f"| {channel} | {value:.4g} |" for channel, value in rows]
+        return "\n".join([str(self), "", "| channel | strongest |", "| ---: | ---: |", *lines])
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write ``path`` (``.npz``, the arrays) and a ``.json`` beside it (all else).
@@ -302,31 +269,4 @@ class TopPatches:
         root of the precision, relative to the largest value, is rounding.
         """
         images = images_of(dataset, preprocess)
-        numbers = sorted(n for n in set(self.images.flatten().tolist()) if n >= 0)
-        step = max(1, -(-len(numbers) // as_count("most", most)))
-        (site,) = layer_sites(
-            model, find_layer(model, self.layer), False, self.settings.get("call")
-        )
-        kind = getattr(torch, self.settings.get("autocast") or "", None)
-        eps = torch.finfo(kind or self.values.dtype).eps
-        tolerance = eps**0.5 * float(self.values.nan_to_num().abs().max())
-        differences: list[float] = []
-        with streamed(model, site, kind) as run:
-            for number in numbers[::step]:
-                maps = run(images.image(number)[None])
-                maps = reshape_transform(maps) if reshape_transform else maps
-                rows, places = (self.images == number).nonzero().T
-                found = maps[0].to(self.values)[self.channels[rows]]
-                if self.unit == "mean":
-                    found = found.flatten(1).mean(1)
-                elif found.ndim > 1:
-                    row, column = self.positions[rows, places].T
-                    found = found[torch.arange(len(rows)), row, column]
-                differences += (found - self.values[rows, places]).abs().tolist()
-        return Recheck(
-            len(differences),
-            sum(not value <= tolerance for value in differences),
-            max(differences, default=0.0),
-            tolerance,
-            fingerprint(model) == self.settings.get("model"),
-        )
+        return rechecked(self, model, images.image, as_count("most", most), reshape_transform)
