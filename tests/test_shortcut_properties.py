@@ -139,9 +139,9 @@ def test_windows_frames_and_their_names():
     assert named((12, 12, 20, 20), (32, 32)).startswith("the middle")
     thin, wide, down, across = frames((32, 32), CPU)
     assert int(thin.mask.sum()) == 32 * 32 - 28 * 28
-    assert str(wide) == "the border, 4 pixels wide"
-    assert str(down) == "the top and bottom edge, 4 pixels wide"
-    assert str(across) == "the left and right edge, 4 pixels wide"
+    assert str(wide) == "the border (4 pixels wide)"
+    assert str(down) == "the top and bottom edge (4 pixels wide)"
+    assert str(across) == "the left and right edge (4 pixels wide)"
 
 
 def test_evidence_is_the_positive_share_of_a_window():

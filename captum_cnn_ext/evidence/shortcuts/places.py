@@ -42,11 +42,11 @@ class Place:
             }
             wide = max(sides.values())
             edges = [side for side, size in sides.items() if size]
-            pixels = f"{wide} pixel{'s' * (wide > 1)} wide"
+            pixels = f"({wide} pixel{'s' * (wide > 1)} wide)"
             return (
-                f"the border, {pixels}"
+                f"the border {pixels}"
                 if len(edges) == 4
-                else f"the {' and '.join(edges)} edge, {pixels}"
+                else f"the {' and '.join(edges)} edge {pixels}"
             )
         return named(self.box, tuple(self.mask.shape))  # type: ignore[arg-type]
 

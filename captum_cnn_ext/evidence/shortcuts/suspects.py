@@ -19,7 +19,7 @@ THINGS = {
     "background": "the background",
     "border": "the border",
     "patch": "a patch at its place",
-    "picture": "a small picture, wherever it is",
+    "picture": "a small picture at any place",
 }
 
 
