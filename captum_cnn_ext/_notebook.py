@@ -1,7 +1,6 @@
 """How a result looks in a notebook: as a picture that `render` draws, loaded when it is shown."""
 
 import importlib
-import io
 from collections.abc import Callable
 from typing import Any
 
@@ -24,8 +23,6 @@ def drawn_by(
             figure, _ = draw(*given, use_pyplot=False)
         except (TypeError, ValueError):
             return None
-        file = io.BytesIO()
-        figure.savefig(file, format="png")
-        return file.getvalue()
+        return figure._repr_png_()  # type: ignore[no-any-return]
 
     return png

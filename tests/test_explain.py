@@ -71,6 +71,8 @@ def test_files_and_pictures_are_the_same_photo(demo, tmp_path):
     assert one.save(tmp_path / "map.jpg").stat().st_size > 10_000
     with Image.open(tmp_path / "map.jpg") as picture:
         assert picture.width > 300
+    with pytest.raises(ValueError, match="expected a file name that ends in"):
+        one.save(tmp_path / "map.bmp")
     assert one.comparison.labels[0].startswith("cup: espresso")
 
 

@@ -20,10 +20,10 @@ from captum_cnn_ext._engine.judging.arguments import (
     nearest,
 )
 from captum_cnn_ext._engine.one_line_repr import brief
-from captum_cnn_ext._engine.whole_files import write_whole
 from captum_cnn_ext._numbers import as_seed
 from captum_cnn_ext.insights.audited_model import ClassNames, audited_model
 from captum_cnn_ext.insights.comparison import Comparison, compare, outputs_of
+from captum_cnn_ext.insights.files import PICTURES, writable_path, write_figure
 from captum_cnn_ext.insights.inputs import Images, Preprocess, read_photos
 from captum_cnn_ext.insights.layers import default_layers
 from captum_cnn_ext.insights.predictions import predicted
@@ -92,10 +92,13 @@ class Explanation:
         return self.comparison.figure(sign)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the picture to a file, whole or not at all."""
-        target = Path(path)
-        kind = target.suffix.removeprefix(".") or "png"
-        write_whole(target, lambda file: self.figure().savefig(file, format=kind, dpi=150))
+        """Write the picture to a file, whole or not at all.
+
+        Raises:
+            ArgumentError: the name ends in no picture format, or its folder cannot be written to.
+        """
+        target = writable_path(path, PICTURES)
+        write_figure(self.figure(), target)
         return target
 
     def _repr_png_(self) -> bytes:

@@ -27,7 +27,6 @@ Give = Callable[[Tensor, Tensor], Tensor]
 
 LOOKED_AT = 4  # windows of a class by where it looks
 CONSTANT = 3  # by what is always there, and by both together
-LARGEST_KERNEL = 24
 
 
 @dataclass(frozen=True, eq=False)

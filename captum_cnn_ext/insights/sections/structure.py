@@ -7,8 +7,6 @@ from captum_cnn_ext.insights.report.blocks import Cell, Column, SectionContent, 
 from captum_cnn_ext.insights.report.context import AuditContext
 from captum_cnn_ext.insights.report.section import Section
 
-Shapes = tuple[tuple[int, ...], ...]
-
 
 def build(context: AuditContext) -> SectionContent:
     """Every layer in the order in which it runs, with configuration, shapes and cost."""
