@@ -30,6 +30,16 @@ def activation_and_gradient(model, layer, inputs, target, *, call=-1, at_input=F
     return seen[call].detach(), gradient
 
 
+def grad_cam(activation, gradient):
+    """w_k = (1 / P) sum_p g_kp, one channel at a time."""
+    a, g = activation.double().flatten(2).numpy(), gradient.double().flatten(2).numpy()
+    result = np.zeros_like(a)
+    for n in range(a.shape[0]):
+        for k in range(a.shape[1]):
+            result[n, k] = sum(g[n, k]) / a.shape[2] * a[n, k]
+    return _map(result, activation)
+
+
 def grad_cam_plus_plus(activation, gradient, normalize_alphas=False):
     """Equation 19 as printed, one position at a time."""
     a, g = activation.double().flatten(2).numpy(), gradient.double().flatten(2).numpy()

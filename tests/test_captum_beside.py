@@ -312,6 +312,33 @@ def test_layer_path_methods(name):
     assert sum(taken) >= 200, "most of what is drawn is taken by Captum"
 
 
+@st.composite
+def grad_cams(draw):
+    model, _, given, kwargs = network_inputs(draw)
+    kwargs |= {
+        "attribute_to_layer_input": draw(st.booleans()),
+        "relu_attributions": draw(st.booleans()),
+        "attr_dim_summation": draw(st.booleans()),
+        "grad_kwargs": drawn(draw, None, None, {}, {"retain_graph": True}),
+    }
+    return model, drawn(draw, *LAYERS), given, kwargs
+
+
+def test_grad_cam():
+    taken = []
+
+    @DRAWN
+    @hypothesis.given(grad_cams())
+    def check(case):
+        model, layer, inputs, kwargs = case
+        theirs = captum.attr.LayerGradCam(model, model.get_submodule(layer))
+        ours = ChannelsSecond(attr.LayerGradCam(model, layer))
+        taken.append(beside(ours, theirs, inputs, **kwargs))
+
+    check()
+    assert sum(taken) >= 200, "most of what is drawn is taken by Captum"
+
+
 class Unwrapped:
     def __init__(self, method):
         self.method = method
@@ -321,6 +348,13 @@ class Unwrapped:
         if kwargs.get("return_convergence_delta"):
             return without_one_in_a_tuple(found[0]), found[1]
         return without_one_in_a_tuple(found)
+
+
+class ChannelsSecond(Unwrapped):
+    """Captum takes whatever stands second for channels; ours asks where tokens may be meant."""
+
+    def attribute(self, inputs, **kwargs):
+        return super().attribute(inputs, **kwargs, reshape_transform=lambda tensor: tensor)
 
 
 @st.composite

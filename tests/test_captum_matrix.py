@@ -36,7 +36,7 @@ PIXEL_CASES = [
     for theirs, ours in PIXELS.items()
     if theirs in config["algorithms"] and not config.get("noise_tunnel")
 ]
-CAMS = [LayerGradCamPlusPlus, LayerHiResCam, LayerLayerCam, LayerXGradCam]
+CAMS = [attr.LayerGradCam, LayerGradCamPlusPlus, LayerHiResCam, LayerLayerCam, LayerXGradCam]
 STAND_INS = {LayerGradCam: CAMS, LayerActivation: [LayerFeatureMaps]}
 CASES = [
     pytest.param(cls, captum, config, id=f"{config['name']}-{cls.__name__}")
@@ -79,9 +79,10 @@ def test_runs_like_captums(cls, captum, config):
     assert [t.shape for t in tensors_of(ours)] == [t.shape for t in tensors_of(theirs)]
     if captum is LayerActivation:
         assert all(map(torch.equal, tensors_of(ours), tensors_of(theirs)))
-    if cls is LayerHiResCam and all(t.ndim == 2 for t in tensors_of(ours)):
+    positions = any(t.ndim > 2 for t in tensors_of(ours))  # without any HiResCAM is Grad-CAM
+    if cls is attr.LayerGradCam or (cls is LayerHiResCam and not positions):
         for a, b in zip(tensors_of(ours), tensors_of(theirs), strict=True):
-            torch.testing.assert_close(a, b.detach())  # no positions: the two are the same
+            torch.testing.assert_close(a, b.detach())
 
 
 @pytest.mark.parametrize(("cls", "captum", "config"), CASES)

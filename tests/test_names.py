@@ -1,13 +1,8 @@
 """The names that users of other libraries try first."""
 
-import captum.attr
 import pytest
 
 from captum_cnn_ext import attr
-
-
-def test_captums_grad_cam_is_at_hand():
-    assert attr.LayerGradCam is captum.attr.LayerGradCam
 
 
 @pytest.mark.parametrize(

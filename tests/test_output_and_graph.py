@@ -14,16 +14,17 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from captum_cnn_ext import attr
 
+OTHERS = ("LayerFeatureMaps", "LayerFeatureAblation", "LayerIntegratedGradients")
 LAYERS = [
     name
     for name in attr.__all__
-    if name != "LayerFeatureMaps"
+    if name not in OTHERS
     and hasattr(value := getattr(attr, name), "attribute")
     and "return_output" in inspect.signature(value.attribute).parameters
 ]
 IN_GRAPH = [
-    "LayerGradCamPlusPlus", "LayerHiResCam", "LayerLayerCam", "LayerXGradCam", "LayerCam",
-    "LayerRefineCam", "LayerEigenGradCam",
+    "LayerGradCam", "LayerGradCamPlusPlus", "LayerHiResCam", "LayerLayerCam", "LayerXGradCam",
+    "LayerCam", "LayerRefineCam", "LayerEigenGradCam",
 ]  # fmt: skip
 X = models.image_batch(3)
 pytestmark = pytest.mark.filterwarnings("ignore:.*(ill-posed|sum to less than 0)")
@@ -109,6 +110,38 @@ def test_feature_maps_with_the_output():
     assert not output.requires_grad
     for ours, right in zip(found, plain, strict=True):
         torch.testing.assert_close(ours, right)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("LayerFeatureAblation", {"perturbations_per_eval": 7}),
+        ("LayerIntegratedGradients", {"n_steps": 3}),
+        ("LayerIntegratedGradients", {"n_steps": 3, "return_convergence_delta": True}),
+    ],
+)
+@pytest.mark.parametrize("layer", ["block", ["block"]])
+def test_captums_classes_with_the_output(name, options, layer):
+    model, _ = test_contract.build(every_class.KIND)
+    method, forwards = getattr(attr, name)(model, layer), []
+    model.stem.register_forward_hook(lambda *_: forwards.append(1))
+    plain = method.attribute(X, target=[0, 4, 2], **options)
+    alone = len(forwards)
+    forwards.clear()
+    with nothing_left_behind(model, X):
+        *found, output = method.attribute(X, target=[0, 4, 2], return_output=True, **options)
+    assert len(forwards) == alone, "another pass was run"
+    torch.testing.assert_close(output, model(X).detach())
+    assert not output.requires_grad
+    plain = plain if "return_convergence_delta" in options else (plain,)
+    torch.testing.assert_close(tuple(found), tuple(plain))
+    form = lambda x: {"logits": model(x), "names": "abc"}  # noqa: E731
+    module = model.block if layer == "block" else [model.block]
+    *_, output = getattr(attr, name)(form, module).attribute(
+        X, target=1, return_output=True, **options
+    )
+    torch.testing.assert_close(output["logits"], model(X).detach())
+    assert output["names"] == "abc"
 
 
 # --- the graph ---------------------------------------------------------------------------------

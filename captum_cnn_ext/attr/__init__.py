@@ -2,12 +2,9 @@
 
 A method's class is ``Layer`` and the method's name, as Captum's ``LayerGradCam`` is Grad-CAM. So
 ``LayerCam`` is CAM (Zhou et al. 2016), and LayerCAM (Jiang et al. 2021) is ``LayerLayerCam``.
-Captum's ``LayerGradCam`` can be imported from here too.
 """
 
 from typing import Any
-
-from captum.attr import LayerGradCam as LayerGradCam
 
 from captum_cnn_ext.attr.cams.ablation_cam import LayerAblationCam, LayerReciproCam
 from captum_cnn_ext.attr.cams.averaged_score_cam import LayerISCam, LayerSSCam
@@ -16,6 +13,7 @@ from captum_cnn_ext.attr.cams.decomposition_cam import LayerEigenCam, LayerFem, 
 from captum_cnn_ext.attr.cams.factorization import LayerDeepFeatureFactorization
 from captum_cnn_ext.attr.cams.fused_layers import LayerRefineCam, fuse
 from captum_cnn_ext.attr.cams.gradient_cam import (
+    LayerGradCam,
     LayerGradCamPlusPlus,
     LayerHiResCam,
     LayerLayerCam,
@@ -74,6 +72,7 @@ __all__ = [
     "LayerFeatureMaps",
     "LayerFem",
     "LayerFinerCam",
+    "LayerGradCam",
     "LayerGradCamPlusPlus",
     "LayerHiResCam",
     "LayerISCam",
@@ -106,7 +105,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Answer other libraries' spellings of a method, such as ``GradCAMPlusPlus``, with ours."""
-    ours = {_plain(known): known for known in ("LayerGradCam", *__all__)}
+    ours = {_plain(known): known for known in __all__}
     found = ours.get(_plain(name)) if name[:1].isupper() else None
     if found is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,6 +10,7 @@ from captum_cnn_ext.attr import (
     LayerCam,
     LayerEigenGradCam,
     LayerFinerCam,
+    LayerGradCam,
     LayerGradCamPlusPlus,
     LayerHiResCam,
     LayerLayerCam,
@@ -127,6 +128,16 @@ VARIANTS = home(LayerFinerCam)
 FUSION = home(LayerRefineCam)
 MORE = ("net", "functional", "residual", "first call", "last call")
 ORACLES = [
+    formula(
+        LayerGradCam,
+        references.grad_cam,
+        "grad_cam_weights",
+        {
+            "sum for mean": lambda a, g: g.sum(2, keepdim=True),
+            "relu of the gradient": lambda a, g: g.relu().mean(2, keepdim=True),
+            "HiResCAM's": lambda a, g: g,
+        },
+    ),
     formula(
         LayerGradCamPlusPlus,
         references.grad_cam_plus_plus,

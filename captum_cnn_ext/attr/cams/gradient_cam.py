@@ -18,7 +18,7 @@ from captum_cnn_ext.attr.cams.gradient_base import GradientCam
 
 
 def grad_cam_weights(activations: Tensor, gradients: Tensor) -> Tensor:
-    """w_k = mean_p g: Grad-CAM, the base of other methods; the class is Captum's LayerGradCam."""
+    """w_k = mean_p g."""
     return gradients.mean(2, keepdim=True)
 
 
@@ -83,6 +83,35 @@ def warn_where_ill_posed(activations: Tensor, method: str) -> None:
 
 
 # --- the classes ------------------------------------------------------------------------------
+
+
+class LayerGradCam(GradientCam):
+    r"""Grad-CAM: feature maps, each weighted by its mean gradient.
+
+    .. math:: L = \sum_k w_k A_k, \quad w_k = \mathrm{mean}_p\, g_{kp}
+
+    The values of Captum's ``LayerGradCam``; the backward pass ends at the layer, and everything
+    else that our classes take is taken here too: targets of `captum_cnn_ext.targets`, several
+    layers and targets in one pass, ``return_output``. The map is signed, as Captum's is; the paper
+    keeps its positive part (``relu_attributions=True``).
+
+    Cost: one forward pass, one backward pass of the tail.
+
+    Reference: Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra, *Grad-CAM: Visual Explanations
+    from Deep Networks via Gradient-based Localization*, 2017, arXiv:1610.02391.
+
+    Example::
+
+        >>> import torch
+        >>> from torchvision.models import resnet18
+        >>> from captum_cnn_ext.attr import LayerGradCam
+        >>> model = resnet18().eval()
+        >>> LayerGradCam(model, "layer4").attribute(torch.randn(2, 3, 64, 64), target=3).shape
+        torch.Size([2, 1, 2, 2])
+    """
+
+    def _weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        return grad_cam_weights(activations, gradients)
 
 
 class LayerGradCamPlusPlus(GradientCam):

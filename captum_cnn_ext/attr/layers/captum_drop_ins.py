@@ -102,6 +102,7 @@ class LayerFeatureAblation(TailMethod, CaptumLayerFeatureAblation):
         perturbations_per_eval: int = 1,
         *,
         call: int | None = None,
+        return_output: bool = False,
     ) -> Any:
         """The change of the target's score when features of the layer are put at their baselines.
 
@@ -110,10 +111,12 @@ class LayerFeatureAblation(TailMethod, CaptumLayerFeatureAblation):
             layer_mask: integers that group the layer's features; None ablates each alone.
             attribute_to_layer_input: ablate what the layer receives instead of what it gives.
             perturbations_per_eval: how many groups go through the network at once.
+            return_output: also give the model's output for the inputs, from the same pass.
 
         Returns:
             A tensor of the layer's shape; a tuple where the layer has several tensors, and for a
-            tuple of one input; a list of these when ``layer`` is a list.
+            tuple of one input; a list of these when ``layer`` is a list. With ``return_output`` a
+            pair of this and the model's output.
 
         Raises:
             ArgumentError: the layer is not reached or gives no tensor.
@@ -135,7 +138,8 @@ class LayerFeatureAblation(TailMethod, CaptumLayerFeatureAblation):
                 )
             )
         results = [captums_form(tensors, inputs) for tensors in found]
-        return results if self._several_layers else results[0]
+        result = results if self._several_layers else results[0]
+        return (result, tail.model_output) if return_output else result
 
 
 class LayerIntegratedGradients(TailMethod, ConvergenceDelta, CaptumLayerIntegratedGradients):
@@ -193,17 +197,19 @@ class LayerIntegratedGradients(TailMethod, ConvergenceDelta, CaptumLayerIntegrat
         grad_kwargs: dict[str, Any] | None = None,
         *,
         call: int | None = None,
+        return_output: bool = False,
     ) -> Any:
         """Gradients at the layer, integrated from the baselines' activation to the inputs'.
 
         Args:
             internal_batch_size: at most so many points at once; None is all.
             attribute_to_layer_input: at what the layer receives instead of what it gives.
+            return_output: also give the model's output for the inputs, from the same pass.
 
         Returns:
             A tensor of the layer's shape; a tuple where the layer has several tensors, and for a
-            tuple of one input; a list of these when ``layer`` is a list; with the delta, (N,),
-            beside it where asked.
+            tuple of one input; a list of these when ``layer`` is a list; with the delta, (N,), and
+            the model's output beside it where asked, in this order.
 
         Raises:
             ArgumentError: the layer is not reached or gives no tensor.
@@ -215,6 +221,7 @@ class LayerIntegratedGradients(TailMethod, ConvergenceDelta, CaptumLayerIntegrat
         n_steps = as_count("n_steps", n_steps)
         method = choose("method", method, QUADRATURES)
         most = as_count_or_none("internal_batch_size", internal_batch_size)
+        outputs: list[Any] = []
 
         def run(chunk: Chunk) -> list[tuple[Tensor, ...]]:
             ends, begins = chunk.inputs[: len(tensors)], chunk.inputs[len(tensors) :]
@@ -222,6 +229,7 @@ class LayerIntegratedGradients(TailMethod, ConvergenceDelta, CaptumLayerIntegrat
             tail = self._tail(
                 self.layer, replace(chunk, inputs=ends), attribute_to_layer_input, call
             )
+            outputs[:] = [tail.model_output] if return_output else []
             if len(ends[0]) < len(tensors[0]):
                 names = ", ".join(repr(site.name) for site in sites)
                 check_by_example(tail.activations, len(ends[0]), f"layer {names}")
@@ -250,16 +258,20 @@ class LayerIntegratedGradients(TailMethod, ConvergenceDelta, CaptumLayerIntegrat
             additional_forward_args,
             several_layers=self._several_layers,
             form=lambda found, _: captums_form(found, inputs),
+            outputs=outputs if return_output else None,
         )
-        if not return_convergence_delta:
-            return result
-        return result, self.compute_convergence_delta(
-            tuple(tensors_in(result)),
-            copies(starts),
-            copies(tensors),
-            target=target,
-            additional_forward_args=additional_forward_args,
-        )
+        beside = []
+        if return_convergence_delta:
+            beside = [
+                self.compute_convergence_delta(
+                    tuple(tensors_in(result)),
+                    copies(starts),
+                    copies(tensors),
+                    target=target,
+                    additional_forward_args=additional_forward_args,
+                )
+            ]
+        return (result, *beside, *outputs) if beside or outputs else result
 
 
 def _gradients(

@@ -55,6 +55,9 @@ class _Path:
 class PathMethod(LayerMap, ABC):
     """Abstract: made from a layer's activations and gradients at points between baseline and input.
 
+    There is no ``return_output`` here: the points lie between the two, so no pass of the model is
+    of the inputs themselves.
+
     Args:
         layer: a module of the model, or its dotted name.
         internal_batch_size: at most so many points of all examples at once; None is all.

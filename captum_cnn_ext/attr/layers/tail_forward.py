@@ -20,7 +20,7 @@ from captum_cnn_ext._engine.judging.inputs import as_tensors
 from captum_cnn_ext._engine.judging.output_targets import fixed_target
 from captum_cnn_ext._engine.judging.outputs import OutputError, output_tensor
 from captum_cnn_ext._engine.judging.targets import as_target, select_score
-from captum_cnn_ext._engine.nested_tensors import tensors_of_output
+from captum_cnn_ext._engine.nested_tensors import tensors_of_output, with_tensors
 from captum_cnn_ext._engine.replay.joint_replay import JointReplay, RecordedLayers
 from captum_cnn_ext._engine.replay.replay import Replay
 from captum_cnn_ext._engine.running.layer_sites import layer_sites
@@ -116,6 +116,11 @@ class TailForward(Documented):
     def output(self) -> Any:
         """The model's output for ``inputs``, or the tensor of scores where that is certain."""
         return self._read(self._replay.output)
+
+    @property
+    def model_output(self) -> Any:
+        """All that the model gave for ``inputs``, detached, in whatever form it has."""
+        return with_tensors(self._replay.output, lambda found: [t.detach() for t in found])
 
     def __call__(self, *activation_and_rows: Tensor) -> Any:
         """The model's output for rows of other activations.

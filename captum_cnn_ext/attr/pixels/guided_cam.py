@@ -30,7 +30,7 @@ class GuidedCam(Documented, GradientAttribution):
     .. math::
         L = \mathrm{up}\Big(\mathrm{relu} \sum_k \mathrm{cam}_k\Big) \cdot \mathrm{guided}
 
-    The map says where, guided backpropagation which pixels there. With Captum's ``LayerGradCam``
+    The map says where, guided backpropagation which pixels there. With :class:`LayerGradCam`
     this is ``captum.attr.GuidedGradCam`` (for networks that Captum's guided backpropagation sees).
     The part that depends on the class is the map's: see :func:`class_blindness`.
 
