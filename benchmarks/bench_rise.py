@@ -1,11 +1,12 @@
 """RISE against the forward passes that it needs, and what its masks cost without a network.
 
-    python benchmarks/bench_rise.py --device cpu --masks 400
+    python benchmarks/bench_rise.py --device cpu --networks resnet18:112 mobilenet_v3_small:224
     python benchmarks/bench_rise.py --device cuda
 
-One image of 224 px. The limit is as many forward passes of the same images at once, without
-gradients, of a tensor that is there already (channels last on the CPU, as ours). Ten targets are
-explained from the same passes. ``--masks`` below 4,000 keeps a run short: all is linear in it.
+One image, of 224 px where no other size stands behind the network. The limit is as many forward
+passes of the same images at once, without gradients, of a tensor that is there already (channels
+last on the CPU, as ours). Ten targets are explained from the same passes. ``--masks`` below 4,000
+keeps a run short: all is linear in it.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from captum_cnn_ext.attr import Rise
 from captum_cnn_ext.attr.pixels.masked_input_base import ROWS
 from captum_cnn_ext.attr.pixels.random_masks import RandomMasks
 
-NETWORKS = ("resnet18", "mobilenet_v3_small")
+NETWORKS = ("resnet18:224", "mobilenet_v3_small:224")
 LIMIT = "limit: the forward passes"
 
 
@@ -45,8 +46,9 @@ def masks_alone(x: Tensor, rows: int, count: int) -> Tensor:
 
 def table(name: str, device: str, rounds: int, masks: int) -> dict[str, Any]:
     torch.manual_seed(0)
-    model = getattr(torchvision.models, name)(weights=None).eval().to(device)
-    x = torch.rand(1, 3, 224, 224, device=device)
+    network, _, size = name.partition(":")
+    model = getattr(torchvision.models, network)(weights=None).eval().to(device)
+    x = torch.rand(1, 3, int(size or 224), int(size or 224), device=device)
     rows, rise = ROWS[device], Rise(model)
     runs = {
         LIMIT: lambda: forwards(model, x, rows, masks),
@@ -62,12 +64,13 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=sorted(ROWS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--masks", type=int, default=4000)
+    parser.add_argument("--networks", nargs="+", default=NETWORKS, metavar="NAME:PIXELS")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     tables = {
-        f"{name}, {given.masks} masks": table(name, given.device, given.rounds, given.masks)
-        for name in NETWORKS
+        f"{name} px, {given.masks} masks": table(name, given.device, given.rounds, given.masks)
+        for name in given.networks
     }
     write("rise", given.device, tables, LIMIT)
 
