@@ -17,7 +17,7 @@ from zoo_networks import Network, network
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from references import activation_and_gradient
-from references_more import eigen_cam, finer_cam
+from references_cam_variants import eigen_cam, finer_cam
 from references_scores import activation, masks_of
 
 from captum_cnn_ext import attr, evidence

@@ -15,9 +15,9 @@ from scipy.stats import friedmanchisquare
 from captum_cnn_ext import cli
 from captum_cnn_ext.bench import Results, truths
 from captum_cnn_ext.bench.results import joined
-from captum_cnn_ext.bench.truths import built
 from captum_cnn_ext.bench.truths.networks import Training, fit, small_cnn
 from captum_cnn_ext.bench.truths.ranks import Column
+from captum_cnn_ext.bench.truths.tasks import hand_built_network
 from captum_cnn_ext.render import show_score_table
 
 SETTINGS = truths.TruthSettings(images=4)
@@ -79,12 +79,12 @@ def shapley(value, players):
 def test_the_built_networks_contributions_are_shapley_values(label):
     random = np.random.default_rng(0)
     weights = torch.tensor([0.6, 1.4, 0.9, 1.1])
-    model = built.network(weights)
-    x, amounts = built.draw(1, random)
+    model = hand_built_network.network(weights)
+    x, amounts = hand_built_network.draw(1, random)
     row = torch.zeros(8, 8)
     row[3] = 1  # eight players, the others are not there
     x, amounts = x * row.repeat_interleave(4, 0).repeat_interleave(4, 1), amounts * row
-    found = built.contributions(amounts, torch.tensor([label]), weights)
+    found = hand_built_network.contributions(amounts, torch.tensor([label]), weights)
     coalitions = list(itertools.product((0, 1), repeat=8))
     there = torch.zeros(256, 1, 8, 8)
     there[:, 0, 3] = torch.tensor(coalitions).float()

@@ -9,7 +9,7 @@ import faults
 import pytest
 import torch
 
-from captum_cnn_ext._engine.running import put_back as undo
+from captum_cnn_ext._engine.running import undo
 
 _, _, CALLS = faults.calls()
 EVERY_CALL = pytest.mark.parametrize("name", CALLS)

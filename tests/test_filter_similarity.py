@@ -16,7 +16,7 @@ from captum_cnn_ext.evidence import (
     filter_similarity,
 )
 from captum_cnn_ext.evidence import filter_similarity as function
-from captum_cnn_ext.evidence.filter_similarity import _matched, shuffle_pixels
+from captum_cnn_ext.evidence.similarity.filter_similarity import _matched, shuffle_pixels
 
 
 def random_filters(count, channels=3, size=7, seed=0):

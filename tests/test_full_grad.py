@@ -3,7 +3,7 @@
 import models
 import networks
 import pytest
-import references_more
+import references_cam_variants as cam_variants
 import torch
 import torch.nn.functional as F
 from oracles import oracle_of
@@ -49,7 +49,7 @@ def total(terms):
 
 
 def assert_complete(model, x, target, rtol=1e-10):
-    scores = torch.stack(references_more.scores_of(model(x).detach(), target))
+    scores = torch.stack(cam_variants.scores_of(model(x).detach(), target))
     torch.testing.assert_close(
         total(FullGrad(model).decompose(x, target)), scores, rtol=rtol, atol=rtol
     )

@@ -3,7 +3,7 @@
 import models
 import networks
 import pytest
-import references_more
+import references_cam_variants as cam_variants
 import torch
 from captum.attr import LayerGradCam
 from oracles import assert_equal, oracle_of
@@ -238,7 +238,7 @@ def test_second_derivatives_of_attention():
     model = models._seeded(Attends())
     x = models.image_batch(2)
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-        expected = references_more.shapley_cam(model, model.conv, x, [1, 3])
+        expected = cam_variants.shapley_cam(model, model.conv, x, [1, 3])
     flags = (torch.backends.cuda.flash_sdp_enabled(), torch.backends.cuda.math_sdp_enabled())
     assert_equal(LayerShapleyCam(model, "conv").attribute(x, [1, 3]), expected, 1e-9)
     assert flags == (

@@ -13,7 +13,7 @@ from torchvision import models
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext.cli import main
 from captum_cnn_ext.evidence import model_graph, tensorboard_graph
-from captum_cnn_ext.evidence.svg import only_shapes
+from captum_cnn_ext.evidence.structure.safe_svg import only_shapes
 
 
 class Block(nn.Module):

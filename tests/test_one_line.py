@@ -7,7 +7,7 @@ import inspect
 import numpy as np
 import pytest
 import torch
-from test_supply import MODULES
+from test_surface_and_wheel import MODULES
 from torch import nn
 
 from captum_cnn_ext import attr, bench, evidence, insights, metrics, synthesis

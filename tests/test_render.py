@@ -1,7 +1,5 @@
 """Attributions over images: values read back from the axes, against literal computations."""
 
-import doctest
-import importlib
 import io
 
 import numpy as np
@@ -274,13 +272,6 @@ def test_figures_stay_out_of_pyplot_unless_asked():
     figure, _ = overlay(torch.rand(3, 4, 4), torch.rand(4, 4), use_pyplot=True)
     assert pyplot.fignum_exists(figure.number)
     pyplot.close(figure)
-
-
-@pytest.mark.parametrize("module", ["attributions", "feature_maps", "filters", "images"])
-def test_examples_in_docstrings_run(module):
-    result = doctest.testmod(importlib.import_module(f"captum_cnn_ext.render.{module}"))
-    assert result.attempted
-    assert not result.failed
 
 
 def test_public_names():

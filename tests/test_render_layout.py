@@ -8,7 +8,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from captum_cnn_ext.render import overlay, show_attributions, show_feature_maps, show_filters
-from captum_cnn_ext.render.wording import text_width, wrap
+from captum_cnn_ext.render.drawing.wording import text_width, wrap
 
 LONG = "a class name that goes on and on, as some do in the lists of a thousand classes"
 IMAGES = torch.rand(2, 3, 24, 24)

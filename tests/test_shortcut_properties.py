@@ -30,7 +30,7 @@ from captum_cnn_ext.evidence.shortcuts.properties import (
     texture_of,
     usual_power,
 )
-from captum_cnn_ext.evidence.shortcuts.sameness import (
+from captum_cnn_ext.evidence.shortcuts.same_picture import (
     sameness_anywhere,
     sameness_at,
     sameness_of_texture,

@@ -23,7 +23,7 @@ from captum_cnn_ext.evidence.shortcuts.places import window
 from captum_cnn_ext.evidence.shortcuts.samples import sample_of
 from captum_cnn_ext.evidence.shortcuts.search import verdict
 from captum_cnn_ext.evidence.shortcuts.strategies import k_means, silhouettes
-from captum_cnn_ext.evidence.shortcuts.trials import Trial, split, tried
+from captum_cnn_ext.evidence.shortcuts.transplants import Trial, split, tried
 
 SIDE = 16
 TAG = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 1.0]])

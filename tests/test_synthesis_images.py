@@ -17,10 +17,10 @@ from captum_cnn_ext.synthesis import (
     Pixels,
     presets,
     regularizers,
-    spectrum,
     standardized,
 )
 from captum_cnn_ext.synthesis import transforms as t
+from captum_cnn_ext.synthesis.images import spectrum
 
 
 def seeded(seed=0):

@@ -19,11 +19,10 @@ from captum_cnn_ext.synthesis import (
     Neuron,
     Style,
     Target,
-    directions,
-    image_objectives,
 )
-from captum_cnn_ext.synthesis import unit_objectives as objectives
-from captum_cnn_ext.synthesis.objective_algebra import Place, View
+from captum_cnn_ext.synthesis.objectives import between_images, directions
+from captum_cnn_ext.synthesis.objectives import units as objectives
+from captum_cnn_ext.synthesis.objectives.algebra import Place, View
 
 N, C, H, W = 3, 4, 5, 6
 
@@ -73,7 +72,7 @@ CASES = {
             lambda how=how: ActivationDifference("a", PHOTO, how),
             lambda a, b, how=how: ref.difference(a, b, how),
         )
-        for how in image_objectives.DIFFERENCES
+        for how in between_images.DIFFERENCES
     },
 }
 
@@ -90,8 +89,8 @@ MUTANTS = {
     "layer": (objectives, "positions_mean", lambda v: -v.flatten(1).mean(1)),
     "margin": (objectives, "positions_mean", lambda v: v.flatten(1).sum(1)),
     "cosine direction": (directions, "_COSINE_FLOOR", 0.5),
-    "cosine": (image_objectives, "_COSINE_POWER", 1.0),
-    "style": (image_objectives, "gram", lambda a: torch.einsum("nchw,ndhw->ncd", a, a)),
+    "cosine": (between_images, "_COSINE_POWER", 1.0),
+    "style": (between_images, "gram", lambda a: torch.einsum("nchw,ndhw->ncd", a, a)),
 }
 
 

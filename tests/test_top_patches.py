@@ -16,7 +16,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
-from captum_cnn_ext.evidence import TopPatches, patch_ranking, receptive_field, top_patches
+from captum_cnn_ext.evidence import TopPatches, receptive_field, top_patches
+from captum_cnn_ext.evidence.patches import patch_ranking
 
 
 class Digits(Dataset):

@@ -11,17 +11,16 @@ from captum_cnn_ext import metrics
 from captum_cnn_ext.bench import Results, truths
 from captum_cnn_ext.bench.methods import Subject
 from captum_cnn_ext.bench.run import scores
-from captum_cnn_ext.bench.truths import (
-    deletion,
+from captum_cnn_ext.bench.truths import league, metrics_without_truth
+from captum_cnn_ext.bench.truths.networks import small_cnn
+from captum_cnn_ext.bench.truths.tasks import (
+    bird_parts,
     grids,
-    judges,
-    league,
-    parts,
     scenes,
+    single_deletion,
     tetrominoes,
     triggers,
 )
-from captum_cnn_ext.bench.truths.networks import small_cnn
 
 METHODS = truths.contenders()
 
@@ -126,8 +125,8 @@ def test_backgrounds_are_standard_and_correlated_ones_are_smooth():
 
 
 def test_a_removed_part_leaves_everything_else_as_it_was():
-    scene = parts.draw([0, 1, 2, 0, 1], np.random.default_rng(0))
-    whole = scene.picture(parts.SUBSETS[-1])
+    scene = bird_parts.draw([0, 1, 2, 0, 1], np.random.default_rng(0))
+    whole = scene.picture(bird_parts.SUBSETS[-1])
     assert not bool(
         (scene.masks[:, None] & scene.masks[None])[~torch.eye(7, dtype=torch.bool)].any()
     )
@@ -139,20 +138,20 @@ def test_a_removed_part_leaves_everything_else_as_it_was():
 
 
 def test_sufficient_parts_tell_a_class_from_all_others_and_none_less():
-    kinds = parts.classes(3)
-    for label in range(parts.CLASSES):
-        found = parts.sufficient(kinds, label)
+    kinds = bird_parts.classes(3)
+    for label in range(bird_parts.CLASSES):
+        found = bird_parts.sufficient(kinds, label)
         for chosen in found:
             like = [
                 c
-                for c in range(parts.CLASSES)
+                for c in range(bird_parts.CLASSES)
                 if all(kinds[c, p] == kinds[label, p] for p in chosen)
             ]
             assert like == [label]
             for part in chosen:
                 less = chosen - {part}
                 like = [
-                    c for c in range(parts.CLASSES)
+                    c for c in range(bird_parts.CLASSES)
                     if all(kinds[c, p] == kinds[label, p] for p in less)
                 ]  # fmt: skip
                 assert len(like) > 1
@@ -161,12 +160,12 @@ def test_sufficient_parts_tell_a_class_from_all_others_and_none_less():
 def facts_of_sums():
     """Scores are sums over parts: class 0 lives by parts 0 and 1, class 1 by 0, class 2 by 2."""
     weights = torch.tensor([[3.0, 2, 0], [2, 0, 0], [1, 0, 2], [0, 0, 0], [0, 0, 0]])
-    logits = torch.tensor(parts.SUBSETS).float() @ weights
+    logits = torch.tensor(bird_parts.SUBSETS).float() @ weights
     logits[:, 1] += 1.5  # without its parts the picture is of class 1
     masks = torch.zeros(7, 14, 14, dtype=torch.bool)
     for n in range(7):
         masks[n, 2 * n : 2 * n + 2] = True
-    return parts.Facts(masks, logits, [0, 1], [{0, 1}], ((1, [0]), (2, [2])), 0)
+    return bird_parts.Facts(masks, logits, [0, 1], [{0, 1}], ((1, [0]), (2, [2])), 0)
 
 
 def test_the_truth_gets_the_best_of_every_score_of_parts():
@@ -177,16 +176,16 @@ def test_the_truth_gets_the_best_of_every_score_of_parts():
         drops = fact.drops(asked)
         return (drops[:, None, None] * fact.masks[:5]).sum(0, keepdim=True).float()
 
-    found = parts.judged([fact], truth)
+    found = bird_parts.judged([fact], truth)
     assert {name: float(values) for name, values in found.items()} == pytest.approx(
         dict.fromkeys(found, 1.0)
     )
-    opposite = parts.judged([fact], lambda *a: -truth(*a))
+    opposite = bird_parts.judged([fact], lambda *a: -truth(*a))
     assert float(opposite["correctness"]) == pytest.approx(0, abs=0.25)
     assert float(opposite["contrastivity"]) == 0
-    blind = parts.judged([fact], lambda *a: truth())
+    blind = bird_parts.judged([fact], lambda *a: truth())
     assert float(blind["contrastivity"]) == 0.5  # right for one of the two classes
-    around = parts.judged([fact], lambda *a: fact.masks[5:].any(0)[None].float())
+    around = bird_parts.judged([fact], lambda *a: fact.masks[5:].any(0)[None].float())
     assert float(around["completeness"]) == pytest.approx((1 / 3 * 0 + 0 + 0) / 2)
 
 
@@ -219,7 +218,7 @@ def test_what_is_unimportant_leaves_every_output():
 
 def test_deleted_patches_are_grey_and_whole():
     x = torch.rand(40, 3, 32, 32) + 1
-    gone = (deletion.holed(x, np.random.default_rng(0)) == 0).all(1)
+    gone = (single_deletion.holed(x, np.random.default_rng(0)) == 0).all(1)
     cells = gone.reshape(40, 4, 8, 4, 8).float().mean((2, 4))
     assert set(cells.unique().tolist()) == {0, 1}
     assert float(cells.mean()) == pytest.approx(1 / 8, abs=0.03)
@@ -231,8 +230,8 @@ def test_deleted_patches_are_grey_and_whole():
 def test_judges_are_the_metrics_on_the_first_images():
     (trial,) = truths.TASKS["built"].trials(0, 4, truths.Training())
     explain = league._explain(trial, METHODS["LayerHiResCam"], 0, [])
-    found = judges.judged(trial, explain, 2)
-    assert set(found) == set(judges.JUDGES)
+    found = metrics_without_truth.judged(trial, explain, 2)
+    assert set(found) == set(metrics_without_truth.JUDGES)
     x, target = trial.inputs[:2], trial.target[:2]
     heat = metrics.as_maps(maps("LayerHiResCam", trial.model, x, target), x)
     up, down = metrics.insertion_and_deletion(trial.model, x, heat, target, steps=16)
@@ -240,7 +239,9 @@ def test_judges_are_the_metrics_on_the_first_images():
     assert found["deletion"] == pytest.approx(down.area.tolist(), abs=1e-4)
     same = metrics.single_deletion(trial.model, x, heat, target, grid=4)
     assert found["single deletion"] == pytest.approx(same.tolist(), abs=1e-4)
-    still = judges.judged(trial, league._explain(trial, METHODS["the image"], 0, []), 2)
+    still = metrics_without_truth.judged(
+        trial, league._explain(trial, METHODS["the image"], 0, []), 2
+    )
     assert still["parameter randomization"] == [1, 1]
     assert still["random logit"] == pytest.approx([1, 1])
     assert max(found["parameter randomization"]) < 0.9
@@ -251,7 +252,7 @@ def test_a_judge_that_orders_as_the_truth_has_tau_1():
     random = np.random.default_rng(0)
     cells = {}
     for n in range(12):
-        said = {name: [n + random.normal(0, 30)] for name in judges.JUDGES}
+        said = {name: [n + random.normal(0, 30)] for name in metrics_without_truth.JUDGES}
         said["insertion"], said["ROAD"], said["deletion"] = [n * 2.0], [-n * 1.0], [-n * 3.0]
         cell = {"scores": {"t": {"s": [n / 12, n / 12]}, "other": {"s": [-n, -n]}}}
         cells[f"m{n}"] = {"task/0": {**cell, "judges": {"t": said}}}
@@ -308,7 +309,7 @@ def test_occlusion_beats_gradients_on_triggers(training):
 
 @pytest.mark.slow
 def test_magnitudes_and_averages_over_noise_lower_single_deletion(training):
-    (trial,) = deletion.trials(0, 32, training)
+    (trial,) = single_deletion.trials(0, 32, training)
     plain = "InputXGradient"
     found = means(trial, [plain, f"abs({plain})", f"NoiseTunnel({plain})", "random", "the truth"]
                   [:4], "rank correlation")  # fmt: skip

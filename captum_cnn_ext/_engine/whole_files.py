@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from captum_cnn_ext._engine.running.put_back import Undo
+from captum_cnn_ext._engine.running.undo import Undo
 
 Content = bytes | Callable[[BinaryIO], object]
 """What is in a file, or what writes it into the open file."""

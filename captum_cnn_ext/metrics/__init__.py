@@ -16,7 +16,7 @@ from captum_cnn_ext.metrics.confidence import (
     confidence,
     increase_in_confidence,
 )
-from captum_cnn_ext.metrics.controls import gaussian_map, random_map
+from captum_cnn_ext.metrics.control_maps import gaussian_map, random_map
 from captum_cnn_ext.metrics.curves import Curve, deletion, insertion, insertion_and_deletion
 from captum_cnn_ext.metrics.localization import box_masks, energy_in_box, pointing_game
 from captum_cnn_ext.metrics.maps import as_maps

@@ -2,10 +2,10 @@
 
 from captum_cnn_ext.render.attributions import overlay, overlay_pixels, show_attributions
 from captum_cnn_ext.render.cost_quality import show_cost_quality, show_curves
+from captum_cnn_ext.render.drawing.images import to_rgb
 from captum_cnn_ext.render.feature_maps import show_feature_maps
 from captum_cnn_ext.render.filter_families import show_filter_families
 from captum_cnn_ext.render.filters import show_filters
-from captum_cnn_ext.render.images import to_rgb
 from captum_cnn_ext.render.patches import show_patches
 from captum_cnn_ext.render.receptive_fields import show_receptive_fields
 from captum_cnn_ext.render.reconstructions import show_reconstructions

@@ -13,11 +13,17 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from captum_cnn_ext.errors import choose
-from captum_cnn_ext.render import checks, layout, wording
-from captum_cnn_ext.render.heat import heat_of, normalised, outlier_scale, remarks, shared_scales
-from captum_cnn_ext.render.images import to_rgb
-from captum_cnn_ext.render.layout import AxesGrid, Sheet
-from captum_cnn_ext.render.panel import HEAT_METHODS, SCALE_WORDS, PanelStyle, draw_picture
+from captum_cnn_ext.render.drawing import judging, layout, wording
+from captum_cnn_ext.render.drawing.heat import (
+    heat_of,
+    normalised,
+    outlier_scale,
+    remarks,
+    shared_scales,
+)
+from captum_cnn_ext.render.drawing.images import to_rgb
+from captum_cnn_ext.render.drawing.layout import AxesGrid, Sheet
+from captum_cnn_ext.render.drawing.panel import HEAT_METHODS, SCALE_WORDS, PanelStyle, draw_picture
 from captum_cnn_ext.render.signals import show_signals
 from captum_cnn_ext.render.volumes import show_volumes
 
@@ -88,9 +94,9 @@ def overlay(
     style = PanelStyle(
         method, sign, outlier_perc, interpolate_mode, alpha_overlay, cmap, methods=methods
     )
-    image, attribution = checks.array_picture(image), checks.array_tensor(attribution)
-    picture = checks.one_picture("image", image)
-    maps = checks.map_batch("attribution", attribution, picture)
+    image, attribution = judging.array_picture(image), judging.array_tensor(attribution)
+    picture = judging.one_picture("image", image)
+    maps = judging.map_batch("attribution", attribution, picture)
     height, width = picture.shape[-2:]
     heat = heat_of(maps, (height, width), sign, interpolate_mode)
     scale = outlier_scale(heat.values.flatten(1), outlier_perc)
@@ -152,8 +158,8 @@ def overlay_pixels(
     style = PanelStyle(
         "blended_heat_map", sign, outlier_perc, interpolate_mode, alpha_overlay, cmap
     )
-    picture = checks.one_picture("image", image)
-    maps = checks.map_batch("attribution", attribution, picture)
+    picture = judging.one_picture("image", image)
+    maps = judging.map_batch("attribution", attribution, picture)
     height, width = picture.shape[-2:]
     heat = heat_of(maps, (height, width), sign, interpolate_mode)
     scale = outlier_scale(heat.values.flatten(1), outlier_perc)
@@ -236,7 +242,7 @@ def show_attributions(
     style = PanelStyle(method, sign, outlier_perc, interpolate_mode, alpha_overlay, cmap)
     choose("scale", scale, tuple(SCALE_WORDS))
     if isinstance(images, Tensor) and images.dim() in (3, 5):
-        alike = images.dim() == 3 and len(images) in checks.CHANNEL_COUNTS  # one picture
+        alike = images.dim() == 3 and len(images) in judging.CHANNEL_COUNTS  # one picture
         if not alike:
             draw = show_signals if images.dim() == 3 else show_volumes
             return draw(
@@ -245,15 +251,15 @@ def show_attributions(
                 interpolate_mode=interpolate_mode, alpha_overlay=alpha_overlay,
                 show_colorbar=show_colorbar, fig_size=fig_size, use_pyplot=use_pyplot,
             )  # fmt: skip
-    pictures = checks.picture_batch("images", images)
+    pictures = judging.picture_batch("images", images)
     count, _, height, width = pictures.shape
-    checks.named_tensors("attributions", attributions)
-    names = checks.labels("titles", titles, len(attributions), "method(s)")
-    row_names = checks.labels("row_titles", row_titles, count, "image(s)")
-    outlines = checks.box_lists("boxes", boxes, count)
+    judging.named_tensors("attributions", attributions)
+    names = judging.labels("titles", titles, len(attributions), "method(s)")
+    row_names = judging.labels("row_titles", row_titles, count, "image(s)")
+    outlines = judging.box_lists("boxes", boxes, count)
     heats = []
     for key, value in attributions.items():
-        maps = checks.map_batch(f"attributions[{key!r}]", value, pictures)
+        maps = judging.map_batch(f"attributions[{key!r}]", value, pictures)
         heats.append(heat_of(maps, (height, width), sign, interpolate_mode))
     scales = shared_scales(heats, scale, outlier_perc)
     photos = to_rgb(images, mean=mean, std=std).reshape(count, height, width, 3)

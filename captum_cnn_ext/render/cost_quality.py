@@ -10,8 +10,8 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from captum_cnn_ext.render import layout
-from captum_cnn_ext.render.layout import AxesGrid
+from captum_cnn_ext.render.drawing import layout
+from captum_cnn_ext.render.drawing.layout import AxesGrid
 
 Interval = tuple[float, float, float]  # mean, low, high
 PANEL = (4.6, 4.4)

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from captum_cnn_ext._numbers import as_count_or_none
 from captum_cnn_ext.errors import choose
-from captum_cnn_ext.render import checks, layout, wording
-from captum_cnn_ext.render.layout import AxesGrid
-from captum_cnn_ext.render.panel import draw_picture
+from captum_cnn_ext.render.drawing import judging, layout, wording
+from captum_cnn_ext.render.drawing.layout import AxesGrid
+from captum_cnn_ext.render.drawing.panel import draw_picture
 
 SORTS = ("index", "max", "mean", "norm")
 SCALES = ("map", "layer")
@@ -77,11 +77,11 @@ def show_feature_maps(
     choose("scale", scale, SCALES)
     first = as_count_or_none("first", first)
     layer = _one_image(maps)
-    shown = _by_strength(layer, checks.chosen("channels", channels, len(layer)), sort)
+    shown = _by_strength(layer, judging.chosen("channels", channels, len(layer)), sort)
     shown = shown[:first] if channels is None else shown
     finite = layer.isfinite()
     signed = bool((layer[finite] < 0).any())
-    colors = checks.color_map("cmap", cmap, "RdBu_r" if signed else "viridis")
+    colors = judging.color_map("cmap", cmap, "RdBu_r" if signed else "viridis")
     colors = colors.with_extremes(bad=layout.MARK_COLOR)
 
     heading = wording.how_many(len(shown), len(layer), "channel")
@@ -105,7 +105,7 @@ def show_feature_maps(
 
 
 def _one_image(maps: Tensor) -> Tensor:
-    layer = checks.real_tensor("maps", maps)
+    layer = judging.real_tensor("maps", maps)
     if layer.dim() == 4 and layer.shape[0] == 1:
         layer = layer[0]
     if layer.dim() == 4:
@@ -124,7 +124,7 @@ def _one_image(maps: Tensor) -> Tensor:
 def _by_strength(layer: Tensor, channels: list[int], sort: str) -> list[int]:
     if sort == "index":
         return channels
-    values = checks.finite_or_zero(layer[channels]).flatten(1)
+    values = judging.finite_or_zero(layer[channels]).flatten(1)
     strength = {
         "max": values.amax(1),
         "mean": values.mean(1),
@@ -135,7 +135,7 @@ def _by_strength(layer: Tensor, channels: list[int], sort: str) -> list[int]:
 
 def _tops(layer: Tensor, scale: str) -> Tensor:
     """Magnitude of full colour for each map; 1 where all is zero."""
-    tops = checks.finite_or_zero(layer).abs().amax(dim=(1, 2))
+    tops = judging.finite_or_zero(layer).abs().amax(dim=(1, 2))
     tops = tops.max().expand(len(tops)) if scale == "layer" else tops
     return torch.where(tops > 0, tops, 1)
 
@@ -143,7 +143,7 @@ def _tops(layer: Tensor, scale: str) -> Tensor:
 def _titles(layer: Tensor, channels: list[int]) -> list[str]:
     """Channel and maximum of each map, or why there is nothing to see in it."""
     picked = layer[channels]
-    values = checks.finite_or_zero(picked).flatten(1)
+    values = judging.finite_or_zero(picked).flatten(1)
     broken = (~picked.isfinite()).flatten(1).sum(1)
     constant = (values.amax(1) == values.amin(1)) & (broken == 0)
     if values.shape[1] == 1:  # a single pixel is always constant

@@ -8,8 +8,9 @@ from typing import Any, Protocol
 from matplotlib.figure import Figure
 
 from captum_cnn_ext._numbers import as_count, as_count_or_none
-from captum_cnn_ext.render import checks, filters, layout
-from captum_cnn_ext.render.layout import AxesGrid, Sheet
+from captum_cnn_ext.render import filters
+from captum_cnn_ext.render.drawing import judging, layout
+from captum_cnn_ext.render.drawing.layout import AxesGrid, Sheet
 
 TILE_INCHES = 0.62
 LABEL_SIZE = 7.0
@@ -71,7 +72,7 @@ def show_filter_families(
         raise ValueError("families: got none, so there is nothing to draw")
     shown = list(families)[:first]
     columns = max(min(len(family.members), most_members) for family in shown)
-    checks.chosen("families", [m for family in shown for m in family.members], len(kernel))
+    judging.chosen("families", [m for family in shown for m in family.members], len(kernel))
     above = [
         [f"{m}: {turn}" for m, turn in zip(family.members, family.turns, strict=True)][:columns]
         for family in shown

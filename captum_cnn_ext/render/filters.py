@@ -15,9 +15,9 @@ from torch import Tensor
 
 from captum_cnn_ext._numbers import as_count_or_none
 from captum_cnn_ext.errors import choose
-from captum_cnn_ext.render import checks, layout, wording
-from captum_cnn_ext.render.layout import AxesGrid, Sheet
-from captum_cnn_ext.render.panel import draw_picture
+from captum_cnn_ext.render.drawing import judging, layout, wording
+from captum_cnn_ext.render.drawing.layout import AxesGrid, Sheet
+from captum_cnn_ext.render.drawing.panel import draw_picture
 
 SCALES = ("filter", "layer")
 SCALE_NOTES = {"filter": "each filter on its own scale", "layer": "one scale for the layer"}
@@ -80,9 +80,9 @@ def show_filters(
     choose("scale", scale, SCALES)
     first = as_count_or_none("first", first)
     kernel = _kernel(weight)
-    rows = checks.chosen("filters", filters, kernel.shape[0])
+    rows = judging.chosen("filters", filters, kernel.shape[0])
     rows = rows[:first] if filters is None else rows
-    slices = checks.chosen("channels", channels, kernel.shape[1])
+    slices = judging.chosen("channels", channels, kernel.shape[1])
     in_color = kernel.shape[1] == 3 and channels is None
     in_strips = not in_color and kernel.shape[1] > 1
     slices = slices[:first] if in_strips and channels is None else slices
@@ -119,7 +119,7 @@ def show_filters(
 def _kernel(weight: Any) -> Tensor:
     """Return the weight as (out, in, height, width)."""
     tensor = weight if isinstance(weight, Tensor) else getattr(weight, "weight", weight)
-    kernel = checks.real_tensor("weight", tensor)
+    kernel = judging.real_tensor("weight", tensor)
     kernel = kernel.unsqueeze(2) if kernel.dim() == 3 else kernel
     if kernel.dim() != 4:
         raise ValueError(
@@ -131,7 +131,7 @@ def _kernel(weight: Any) -> Tensor:
 
 def _tops(kernel: Tensor, scale: str) -> Tensor:
     """Magnitude of full colour for each filter; 1 where all weights are 0."""
-    tops = checks.finite_or_zero(kernel).abs().amax(dim=(1, 2, 3))
+    tops = judging.finite_or_zero(kernel).abs().amax(dim=(1, 2, 3))
     tops = tops.max().expand(len(tops)) if scale == "layer" else tops
     return torch.where(tops > 0, tops, 1)
 

@@ -9,10 +9,10 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from captum_cnn_ext.render import checks, layout, wording
-from captum_cnn_ext.render.images import to_rgb
-from captum_cnn_ext.render.layout import AxesGrid, Sheet
-from captum_cnn_ext.render.panel import draw_picture
+from captum_cnn_ext.render.drawing import judging, layout, wording
+from captum_cnn_ext.render.drawing.images import to_rgb
+from captum_cnn_ext.render.drawing.layout import AxesGrid, Sheet
+from captum_cnn_ext.render.drawing.panel import draw_picture
 
 PATCH_INCHES = 0.72
 LABEL_SIZE = 7.0
@@ -70,7 +70,7 @@ def show_patches(
     count = max((len(row) for row in patches), default=0)
     if not count:
         raise ValueError("patches: got none, expected at least one row with one patch")
-    titles = checks.labels("row_titles", row_titles, len(patches), "row(s)")
+    titles = judging.labels("row_titles", row_titles, len(patches), "row(s)")
     pictures = [[_picture(patch, mean, std) for patch in row] for row in patches]
     beside: list[list[npt.NDArray[np.float32]]] = []
     if reconstructions is not None:
@@ -123,7 +123,7 @@ def show_patches(
 def _picture(
     patch: Tensor, mean: Sequence[float] | Tensor | None, std: Sequence[float] | Tensor | None
 ) -> npt.NDArray[np.float32]:
-    return to_rgb(checks.one_picture("patches", patch)[0], mean=mean, std=std)
+    return to_rgb(judging.one_picture("patches", patch)[0], mean=mean, std=std)
 
 
 def _around_grey(picture: Tensor) -> npt.NDArray[np.float32]:
@@ -131,7 +131,7 @@ def _around_grey(picture: Tensor) -> npt.NDArray[np.float32]:
 
     Not the largest: a single pixel would leave the rest invisible.
     """
-    values = checks.finite_or_zero(checks.one_picture("reconstructions", picture)[0])
+    values = judging.finite_or_zero(judging.one_picture("reconstructions", picture)[0])
     strength = values.abs().flatten().sort().values
     top = float(strength[int(STRONG * (len(strength) - 1))]) or float(strength[-1])
     return to_rgb((GREY + GREY * values / top).clamp(0, 1) if top else values + GREY)

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from captum_cnn_ext.render import checks, layout
-from captum_cnn_ext.render.images import to_rgb
-from captum_cnn_ext.render.layout import AxesGrid
-from captum_cnn_ext.render.panel import draw_picture
+from captum_cnn_ext.render.drawing import judging, layout
+from captum_cnn_ext.render.drawing.images import to_rgb
+from captum_cnn_ext.render.drawing.layout import AxesGrid
+from captum_cnn_ext.render.drawing.panel import draw_picture
 
 BOX_COLOR = "#ff3030"
 PANEL_INCHES = 1.8
@@ -55,7 +55,7 @@ def show_receptive_fields(
     """
     if not boxes:
         raise ValueError("boxes: got none, expected at least one layer")
-    picture = to_rgb(checks.one_picture("image", image)[0], mean=mean, std=std)
+    picture = to_rgb(judging.one_picture("image", image)[0], mean=mean, std=std)
     note = "red: the pixels that the unit can see"
     note += "; heat: how much they count (square root)" if effective else ""
     page = {"title": title or "", "note": note, "fig_size": fig_size}
@@ -66,7 +66,7 @@ def show_receptive_fields(
         heat = (effective or {}).get(name)
         draw_picture(cell, picture if heat is None else np.repeat(picture.mean(2)[..., None], 3, 2))
         if heat is not None:
-            values = checks.real_tensor("effective", heat)
+            values = judging.real_tensor("effective", heat)
             if tuple(values.shape) != picture.shape[:2]:
                 raise ValueError(
                     f"effective: got {tuple(values.shape)} for {name!r}, expected "

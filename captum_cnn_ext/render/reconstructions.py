@@ -13,10 +13,10 @@ from torch import Tensor
 
 from captum_cnn_ext._numbers import as_number
 from captum_cnn_ext.errors import choose
-from captum_cnn_ext.render import checks, layout, wording
-from captum_cnn_ext.render.images import to_rgb
-from captum_cnn_ext.render.layout import AxesGrid, Sheet
-from captum_cnn_ext.render.panel import draw_picture
+from captum_cnn_ext.render.drawing import judging, layout, wording
+from captum_cnn_ext.render.drawing.images import to_rgb
+from captum_cnn_ext.render.drawing.layout import AxesGrid, Sheet
+from captum_cnn_ext.render.drawing.panel import draw_picture
 
 PANEL_INCHES = 1.3
 BOX_COLOR = "#ffd400"
@@ -94,17 +94,17 @@ def show_reconstructions(
         >>> axes.shape
         (2, 5)
     """
-    pictures = checks.picture_batch("images", images)
+    pictures = judging.picture_batch("images", images)
     choose("crop", crop, ("field", "energy", "none"))
     as_number("outlier_perc", outlier_perc, 0, below=100)
     count, _, height, width = pictures.shape
-    maps = checks.real_tensor("reconstructions.attributions", reconstructions.attributions)
+    maps = judging.real_tensor("reconstructions.attributions", reconstructions.attributions)
     if maps.dim() != 5 or maps.shape[0] != count or maps.shape[2:] != pictures.shape[1:]:
         raise ValueError(
             f"reconstructions: got attributions of shape {tuple(maps.shape)}, expected "
             f"({count}, K, {', '.join(map(str, pictures.shape[1:]))}) as the images are"
         )
-    names = checks.labels("row_titles", row_titles, count, "image(s)") or ["input"] * count
+    names = judging.labels("row_titles", row_titles, count, "image(s)") or ["input"] * count
     photos = to_rgb(images, mean=mean, std=std).reshape(count, height, width, 3)
 
     boxes = _cropped_to(crop, maps, reconstructions.boxes)
@@ -143,7 +143,7 @@ def show_reconstructions(
 
 def _around_grey(values: Tensor, outlier_perc: float) -> Tensor:
     """0 as 0.5; the magnitude that few values exceed as 0 and 1; a picture of zeros is grey."""
-    values = checks.finite_or_zero(values)
+    values = judging.finite_or_zero(values)
     moved = values.abs()[values != 0].double()
     if not moved.numel():
         return torch.full_like(values, 0.5)
@@ -158,7 +158,7 @@ def _cropped_to(crop: str, maps: Tensor, fields: Tensor | None) -> list[Any] | N
     if crop == "field" and fields is not None:
         found: list[Any] = fields.tolist()
         return found
-    energy = checks.finite_or_zero(maps).double().square().sum(2)
+    energy = judging.finite_or_zero(maps).double().square().sum(2)
     return torch.stack([_ends(energy.sum(3)), _ends(energy.sum(2))], 2).tolist()
 
 

@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from captum_cnn_ext.render import layout
-from captum_cnn_ext.render.layout import AxesGrid
+from captum_cnn_ext.render.drawing import layout
+from captum_cnn_ext.render.drawing.layout import AxesGrid
 
 ROW, COLUMN, NAMES, COST = 0.2, 1.0, 3.4, 0.8  # inches
 DARK = 0.62  # from here on, text is white

@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from captum_cnn_ext.errors import choose
-from captum_cnn_ext.render import checks, layout, wording
-from captum_cnn_ext.render.heat import heat_of, normalised, remarks, shared_scales
-from captum_cnn_ext.render.images import per_channel, to_rgb
-from captum_cnn_ext.render.layout import AxesGrid, Sheet
-from captum_cnn_ext.render.panel import SCALE_WORDS, PanelStyle
+from captum_cnn_ext.render.drawing import judging, layout, wording
+from captum_cnn_ext.render.drawing.heat import heat_of, normalised, remarks, shared_scales
+from captum_cnn_ext.render.drawing.images import per_channel, to_rgb
+from captum_cnn_ext.render.drawing.layout import AxesGrid, Sheet
+from captum_cnn_ext.render.drawing.panel import SCALE_WORDS, PanelStyle
 
 MOST_LINES = 8  # more channels are drawn as an image
 WIDTH_INCHES = 3.6
@@ -86,7 +86,7 @@ def show_signals(
         >>> axes.shape
         (2, 2)
     """
-    batch = checks.real_tensor("signals", signals)
+    batch = judging.real_tensor("signals", signals)
     batch = batch[None] if batch.dim() == 2 else batch
     if batch.dim() != 3:
         raise ValueError(
@@ -98,19 +98,19 @@ def show_signals(
     on_white = "Reds" if lines and cmap is None and sign != "all" else cmap
     style = PanelStyle(method, sign, outlier_perc, interpolate_mode, alpha_overlay, on_white)
     choose("scale", scale, tuple(SCALE_WORDS))
-    checks.named_tensors("attributions", attributions)
-    names = checks.labels("titles", titles, len(attributions), "method(s)")
-    row_names = checks.labels("row_titles", row_titles, count, "signal(s)")
-    beside = checks.labels("channel_names", channel_names, channels, "channel(s)")
+    judging.named_tensors("attributions", attributions)
+    names = judging.labels("titles", titles, len(attributions), "method(s)")
+    row_names = judging.labels("row_titles", row_titles, count, "signal(s)")
+    beside = judging.labels("channel_names", channel_names, channels, "channel(s)")
     if beside is None and lines and channels > 1:
         beside = [str(number) for number in range(channels)]
     heats = []
     for key, value in attributions.items():
-        maps = checks.maps_of(f"attributions[{key!r}]", value, batch.shape)
+        maps = judging.maps_of(f"attributions[{key!r}]", value, batch.shape)
         maps = maps if maps.shape[1] == channels else maps.sum(1, keepdim=True)
         heats.append(heat_of(maps[:, None], (channels, length), sign, interpolate_mode))
     scales = shared_scales(heats, scale, outlier_perc)
-    drawn = checks.finite_or_zero(batch)
+    drawn = judging.finite_or_zero(batch)
     if std is not None:
         drawn = drawn * per_channel("std", std, batch)
     if mean is not None:

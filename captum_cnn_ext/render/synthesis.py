@@ -14,10 +14,10 @@ from torch import Tensor
 
 from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.errors import install
-from captum_cnn_ext.render import checks, layout
-from captum_cnn_ext.render.images import to_rgb
-from captum_cnn_ext.render.layout import AxesGrid
-from captum_cnn_ext.render.panel import draw_picture
+from captum_cnn_ext.render.drawing import judging, layout
+from captum_cnn_ext.render.drawing.images import to_rgb
+from captum_cnn_ext.render.drawing.layout import AxesGrid
+from captum_cnn_ext.render.drawing.panel import draw_picture
 
 CELL_INCHES = 1.4
 LABEL_SIZE = 7.5
@@ -59,7 +59,7 @@ def show_images(
         >>> axes.shape
         (2, 3)
     """
-    pictures = to_rgb(checks.picture_batch("images", images))
+    pictures = to_rgb(judging.picture_batch("images", images))
     if titles is not None and len(titles) != len(pictures):
         raise ValueError(f"titles: got {len(titles)} for {len(pictures)} images")
     page = {"title": title or "", "note": note, "fig_size": fig_size}

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from captum_cnn_ext.errors import choose
-from captum_cnn_ext.render import checks, layout
-from captum_cnn_ext.render.heat import heat_of, normalised, remarks, shared_scales
-from captum_cnn_ext.render.images import to_rgb
-from captum_cnn_ext.render.layout import AxesGrid, Sheet
-from captum_cnn_ext.render.panel import PanelStyle, draw_picture
+from captum_cnn_ext.render.drawing import judging, layout
+from captum_cnn_ext.render.drawing.heat import heat_of, normalised, remarks, shared_scales
+from captum_cnn_ext.render.drawing.images import to_rgb
+from captum_cnn_ext.render.drawing.layout import AxesGrid, Sheet
+from captum_cnn_ext.render.drawing.panel import PanelStyle, draw_picture
 
 CELL_INCHES = 1.1
 STRIP = 6  # slices beside the strongest
@@ -88,22 +88,22 @@ def show_volumes(
     choose("scale", scale, tuple(SCALE_WORDS))
     if interpolate_mode == "bicubic":
         raise ValueError("interpolate_mode: got 'bicubic', expected 'bilinear' for volumes")
-    batch = checks.real_tensor("volumes", volumes)
+    batch = judging.real_tensor("volumes", volumes)
     batch = batch[None] if batch.dim() == 4 else batch
-    if batch.dim() != 5 or batch.shape[1] not in checks.CHANNEL_COUNTS:
+    if batch.dim() != 5 or batch.shape[1] not in judging.CHANNEL_COUNTS:
         raise ValueError(
             f"volumes: got shape {tuple(volumes.shape)}, expected (N, C, D, H, W) or (C, D, H, W) "
             "with 1 or 3 channels"
         )
     count, _, depth, height, width = batch.shape
-    checks.named_tensors("attributions", attributions)
-    names = checks.labels("titles", titles, len(attributions), "method(s)")
+    judging.named_tensors("attributions", attributions)
+    names = judging.labels("titles", titles, len(attributions), "method(s)")
     names = names or [str(key) for key in attributions]
-    row_names = checks.labels("row_titles", row_titles, count, "volume(s)")
+    row_names = judging.labels("row_titles", row_titles, count, "volume(s)")
     row_names = row_names or ["input" if count == 1 else f"input {n}" for n in range(count)]
     heats = [
         heat_of(
-            checks.maps_of(f"attributions[{key!r}]", value, batch.shape),
+            judging.maps_of(f"attributions[{key!r}]", value, batch.shape),
             (depth, height, width),
             sign,
             interpolate_mode,
@@ -123,7 +123,7 @@ def show_volumes(
         strip = torch.linspace(0, depth - 1, min(STRIP, depth)).round().long().tolist()
         drawn = [[int(most), *strip] for most in strongest]
     else:
-        drawn = [checks.chosen("slices", slices, depth)] * count
+        drawn = [judging.chosen("slices", slices, depth)] * count
 
     above, below, beside = [], [], []
     for n in range(count):

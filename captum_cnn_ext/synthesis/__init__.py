@@ -9,28 +9,28 @@ from captum_cnn_ext.synthesis import presets, regularizers, transforms
 from captum_cnn_ext.synthesis.ascent import Synthesis, maximize
 from captum_cnn_ext.synthesis.atlas import Atlas, filter_atlas
 from captum_cnn_ext.synthesis.callbacks import Best, Plateau, Snapshots, Step
-from captum_cnn_ext.synthesis.canvas import standardized
-from captum_cnn_ext.synthesis.directions import CosineDirection, Direction
 from captum_cnn_ext.synthesis.dream import Dream, deep_dream
-from captum_cnn_ext.synthesis.image_networks import Cppn, Generator
-from captum_cnn_ext.synthesis.image_objectives import (
+from captum_cnn_ext.synthesis.images.canvas import standardized
+from captum_cnn_ext.synthesis.images.generators import Cppn, Generator
+from captum_cnn_ext.synthesis.images.maco import MacoPhase
+from captum_cnn_ext.synthesis.images.parameterizations import Fourier, ImageParam, Laplacian, Pixels
+from captum_cnn_ext.synthesis.objectives.algebra import Objective
+from captum_cnn_ext.synthesis.objectives.between_images import (
     ActivationDifference,
     Alignment,
     Diversity,
     Interpolation,
     Style,
 )
-from captum_cnn_ext.synthesis.image_params import Fourier, ImageParam, Laplacian, Pixels
-from captum_cnn_ext.synthesis.maco import MacoPhase
-from captum_cnn_ext.synthesis.objective_algebra import Objective
-from captum_cnn_ext.synthesis.recipe import Recipe
-from captum_cnn_ext.synthesis.unit_objectives import (
+from captum_cnn_ext.synthesis.objectives.directions import CosineDirection, Direction
+from captum_cnn_ext.synthesis.objectives.units import (
     Channel,
     Custom,
     Layer,
     Neuron,
     Target,
 )
+from captum_cnn_ext.synthesis.recipe import Recipe
 
 __all__ = [
     "ActivationDifference",

@@ -19,10 +19,10 @@ from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._notebook import drawn_by
 from captum_cnn_ext._numbers import as_count_or_none, as_seed
 from captum_cnn_ext.synthesis.callbacks import Callback, Step
-from captum_cnn_ext.synthesis.canvas import Canvas, Start, canvas_for
-from captum_cnn_ext.synthesis.image_params import ImageParam, MakeImage, Pixels
-from captum_cnn_ext.synthesis.network_views import Look, views
-from captum_cnn_ext.synthesis.objective_algebra import Objective
+from captum_cnn_ext.synthesis.images.canvas import Canvas, Start, canvas_for
+from captum_cnn_ext.synthesis.images.parameterizations import ImageParam, MakeImage, Pixels
+from captum_cnn_ext.synthesis.objectives.algebra import Objective
+from captum_cnn_ext.synthesis.objectives.views import Look, views
 from captum_cnn_ext.synthesis.presets import find_recipe
 from captum_cnn_ext.synthesis.recipe import MakeOptimizer, Recipe
 from captum_cnn_ext.synthesis.regularizers import Regularizer, penalties

@@ -25,12 +25,12 @@ from captum_cnn_ext._notebook import drawn_by
 from captum_cnn_ext._numbers import as_count, as_count_or_none, as_indices, as_seed
 from captum_cnn_ext._renamed import renamed
 from captum_cnn_ext.synthesis.ascent import Synthesis, maximize
-from captum_cnn_ext.synthesis.canvas import canvas_for
-from captum_cnn_ext.synthesis.objective_algebra import dim_of_channels
+from captum_cnn_ext.synthesis.images.canvas import canvas_for
+from captum_cnn_ext.synthesis.objectives.algebra import dim_of_channels
+from captum_cnn_ext.synthesis.objectives.units import Channel
 from captum_cnn_ext.synthesis.presets import find_recipe
 from captum_cnn_ext.synthesis.recipe import Recipe
 from captum_cnn_ext.synthesis.spatial_axes import images_only
-from captum_cnn_ext.synthesis.unit_objectives import Channel
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from captum_cnn_ext._numbers import as_count, as_number, as_seed
 from captum_cnn_ext.synthesis import transforms as t
 from captum_cnn_ext.synthesis.ascent import maximize
 from captum_cnn_ext.synthesis.callbacks import Callback
-from captum_cnn_ext.synthesis.image_params import Pixels
-from captum_cnn_ext.synthesis.objective_algebra import Objective
+from captum_cnn_ext.synthesis.images.parameterizations import Pixels
+from captum_cnn_ext.synthesis.objectives.algebra import Objective
+from captum_cnn_ext.synthesis.objectives.units import Layer
 from captum_cnn_ext.synthesis.recipe import Recipe
 from captum_cnn_ext.synthesis.regularizers import NormalizeGradient
-from captum_cnn_ext.synthesis.unit_objectives import Layer
 
 Layers = AnyLayer | Sequence[AnyLayer] | Mapping[AnyLayer, float] | Objective
 _MARGIN = 2  # Keras: positions at the border that do not count

@@ -10,9 +10,9 @@ from torch import Tensor
 from captum_cnn_ext._engine.judging.arguments import choose
 from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.synthesis import transforms as t
-from captum_cnn_ext.synthesis.canvas import standardized
-from captum_cnn_ext.synthesis.image_params import Fourier, Pixels
-from captum_cnn_ext.synthesis.maco import MacoPhase
+from captum_cnn_ext.synthesis.images.canvas import standardized
+from captum_cnn_ext.synthesis.images.maco import MacoPhase
+from captum_cnn_ext.synthesis.images.parameterizations import Fourier, Pixels
 from captum_cnn_ext.synthesis.recipe import Recipe
 from captum_cnn_ext.synthesis.regularizers import (
     BlurEvery,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._numbers import as_count
-from captum_cnn_ext.synthesis.image_params import Fourier, MakeImage
+from captum_cnn_ext.synthesis.images.parameterizations import Fourier, MakeImage
 from captum_cnn_ext.synthesis.regularizers import Regularizer
 from captum_cnn_ext.synthesis.transforms import Transform
 

@@ -1,7 +1,7 @@
 """Methods of a layer's activations, and Captum's methods of a layer."""
 
+import references_cam_variants as references
 import references_layers as layers
-import references_more as references
 import torch
 
 from captum_cnn_ext.attr import (

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import references
+import references_cam_variants as cam_variants
 import references_layers
-import references_more
 
 from captum_cnn_ext.attr import (
     LayerCam,
@@ -96,15 +96,15 @@ def centred(right):
 
 
 def smooth(model, layer, x, targets, call):
-    return references_more.smooth_grad_cam_plus_plus(model, layer, x, targets, call=call, **SMOOTH)
+    return cam_variants.smooth_grad_cam_plus_plus(model, layer, x, targets, call=call, **SMOOTH)
 
 
 def finer(model, layer, x, targets, call):
-    return references_more.finer_cam(model, layer, x, targets, call=call, **FINER)
+    return cam_variants.finer_cam(model, layer, x, targets, call=call, **FINER)
 
 
 def shapley(model, layer, x, targets, call):
-    return references_more.shapley_cam(model, layer, x, targets, call=call)
+    return cam_variants.shapley_cam(model, layer, x, targets, call=call)
 
 
 def refined(model, layers, x, targets, call):
@@ -245,7 +245,7 @@ ORACLES = [
     ),
     Oracle(
         LayerEigenGradCam,
-        by_gradient(references_more.eigen_cam),
+        by_gradient(cam_variants.eigen_cam),
         {
             "centred": (VARIANTS, "first_direction", centred),
             "sign": sign(VARIANTS, "first_direction"),

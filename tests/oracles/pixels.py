@@ -3,9 +3,9 @@
 from functools import partial
 
 import references
+import references_cam_variants as cam_variants
 import references_deconvnet
 import references_layers
-import references_more
 import torch
 from references_occlusion import occlusion
 from torch import Tensor
@@ -100,7 +100,7 @@ def occluded(model, layer, x, targets, call):
 
 
 def full_grad(model, layer, x, targets, call):
-    return references_more.full_grad(model, x, targets)
+    return cam_variants.full_grad(model, x, targets)
 
 
 def per_channel(term):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from captum_cnn_ext._engine.nested_tensors import with_tensors
 from captum_cnn_ext._engine.running.hooks import hook_site
 from captum_cnn_ext._engine.running.layer_sites import Site
-from captum_cnn_ext._engine.running.put_back import Undo
+from captum_cnn_ext._engine.running.undo import Undo
 
 Around = Callable[[nn.Module, Callable[..., Any], Any, Any], Any]
 _PATCHING = threading.RLock()  # a module's forward is patched by one thread at a time

@@ -16,7 +16,7 @@ from captum_cnn_ext._engine.judging.input_errors import explained
 from captum_cnn_ext._engine.nested_tensors import with_tensors
 from captum_cnn_ext._engine.running.call_counts import static_call_counts
 from captum_cnn_ext._engine.running.layer_sites import Site, warn_last_call
-from captum_cnn_ext._engine.running.put_back import Undo
+from captum_cnn_ext._engine.running.undo import Undo
 
 
 @dataclass

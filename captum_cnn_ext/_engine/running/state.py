@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from captum_cnn_ext._engine.running.put_back import Undo
+from captum_cnn_ext._engine.running.undo import Undo
 
 
 @contextmanager

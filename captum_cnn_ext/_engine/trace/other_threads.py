@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial, wraps
 from typing import Any
 
-from captum_cnn_ext._engine.running.put_back import Undo
+from captum_cnn_ext._engine.running.undo import Undo
 
 Watcher = tuple[int, Callable[[], None]]  # a thread, and what is called when it hands work over
 

@@ -17,7 +17,7 @@ from captum_cnn_ext._engine.judging.targets import NeuronSelector, select_neuron
 from captum_cnn_ext._numbers import as_numbers
 from captum_cnn_ext.attr.argument_docs import Documented
 from captum_cnn_ext.synthesis import Objective, Recipe, Synthesis, Target, maximize
-from captum_cnn_ext.synthesis.objective_algebra import Place
+from captum_cnn_ext.synthesis.objectives.algebra import Place
 from captum_cnn_ext.synthesis.spatial_axes import KINDS
 
 

@@ -14,27 +14,36 @@ and ``captum-cnn-ext bench --truth --adapters FILE`` runs it beside the others; 
 file, functions of (subject, images, classes), take part beside ours.
 """
 
-from captum_cnn_ext.bench.truths import (
-    built,
-    deletion,
-    grids,
-    parts,
-    scenes,
-    shapes,
-    tetrominoes,
-    triggers,
-)
 from captum_cnn_ext.bench.truths.contenders import CONTROLS, contenders
-from captum_cnn_ext.bench.truths.judges import JUDGES, trust
 from captum_cnn_ext.bench.truths.league import TruthSettings, items, run_truths
+from captum_cnn_ext.bench.truths.metrics_without_truth import JUDGES, trust
 from captum_cnn_ext.bench.truths.networks import Training, small_cnn
 from captum_cnn_ext.bench.truths.ranks import beaten, columns, ranking
 from captum_cnn_ext.bench.truths.table import draw, markdown
 from captum_cnn_ext.bench.truths.task import Task, Trial, mask_scores
+from captum_cnn_ext.bench.truths.tasks import (
+    bird_parts,
+    grids,
+    hand_built_network,
+    scenes,
+    shapes,
+    single_deletion,
+    tetrominoes,
+    triggers,
+)
 
 TASKS = {
     each.TASK.name: each.TASK
-    for each in (built, tetrominoes, shapes, grids, scenes, parts, triggers, deletion)
+    for each in (
+        hand_built_network,
+        tetrominoes,
+        shapes,
+        grids,
+        scenes,
+        bird_parts,
+        triggers,
+        single_deletion,
+    )
 }
 
 __all__ = [

@@ -16,7 +16,7 @@ from captum_cnn_ext.bench.methods import Method, Subject
 from captum_cnn_ext.bench.results import Cell, Results
 from captum_cnn_ext.bench.run import MethodError, explained, fill, forward_seconds
 from captum_cnn_ext.bench.truths.contenders import the_truth
-from captum_cnn_ext.bench.truths.judges import judged
+from captum_cnn_ext.bench.truths.metrics_without_truth import judged
 from captum_cnn_ext.bench.truths.networks import Training, fingerprint
 from captum_cnn_ext.bench.truths.task import Explain, Task, Trial
 

@@ -15,9 +15,9 @@ from captum_cnn_ext._engine.running.batching import in_chunks
 from captum_cnn_ext._engine.running.forward import run_forward
 from captum_cnn_ext._engine.running.streaming import home_of, refuse_training
 from captum_cnn_ext.errors import ArgumentError
-from captum_cnn_ext.evidence.image_stream import Preprocess, images_of
-from captum_cnn_ext.evidence.record_job import LabelledImages, probabilities
-from captum_cnn_ext.evidence.record_result import ImageRecords
+from captum_cnn_ext.evidence.records.record_job import LabelledImages, probabilities
+from captum_cnn_ext.evidence.records.record_result import ImageRecords
+from captum_cnn_ext.evidence.streams.image_stream import Preprocess, images_of
 
 Predict = Callable[[Tensor], Tensor]
 

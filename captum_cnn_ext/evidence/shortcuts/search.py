@@ -14,14 +14,13 @@ from tqdm.auto import tqdm
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._numbers import as_count, as_indices, as_seed
 from captum_cnn_ext.errors import ArgumentError
-from captum_cnn_ext.evidence.image_stream import Preprocess
-from captum_cnn_ext.evidence.record_result import ImageRecords
+from captum_cnn_ext.evidence.records.record_result import ImageRecords
 from captum_cnn_ext.evidence.shortcuts.candidates import Candidate, candidates
 from captum_cnn_ext.evidence.shortcuts.permutation import holm
 from captum_cnn_ext.evidence.shortcuts.places import evidence
 from captum_cnn_ext.evidence.shortcuts.samples import Sample, predictor, sample_of
 from captum_cnn_ext.evidence.shortcuts.suspects import Shortcuts, Suspect, sentence
-from captum_cnn_ext.evidence.shortcuts.trials import (
+from captum_cnn_ext.evidence.shortcuts.transplants import (
     DONORS,
     SCREENED,
     Trial,
@@ -29,6 +28,7 @@ from captum_cnn_ext.evidence.shortcuts.trials import (
     split,
     tried,
 )
+from captum_cnn_ext.evidence.streams.image_stream import Preprocess
 
 # Set on networks and artefacts of development, see benchmarks/results/shortcut_truth.md
 LEAST_LOOK = 0.12  # flips in the first look that call for the whole test

@@ -14,7 +14,7 @@ from torch.nn.functional import one_hot
 
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._numbers import as_count, as_seed
-from captum_cnn_ext.evidence.record_result import ImageRecords
+from captum_cnn_ext.evidence.records.record_result import ImageRecords
 from captum_cnn_ext.evidence.shortcuts.places import evidence
 
 Array = npt.NDArray[Any]

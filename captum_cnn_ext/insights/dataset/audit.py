@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer
 from captum_cnn_ext._numbers import as_seed
 from captum_cnn_ext.evidence import ImageRecords, image_records
-from captum_cnn_ext.evidence.image_stream import images_of
-from captum_cnn_ext.evidence.record_job import LabelledImages
+from captum_cnn_ext.evidence.records.record_job import LabelledImages
+from captum_cnn_ext.evidence.streams.image_stream import images_of
 from captum_cnn_ext.insights.audited_model import AuditedModel, ClassNames, audited_model
 from captum_cnn_ext.insights.dataset.assembly import assembled
 from captum_cnn_ext.insights.dataset.attention import object_columns

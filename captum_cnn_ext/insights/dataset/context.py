@@ -14,7 +14,7 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext.evidence import ImageRecords, Shortcuts, Strategies
-from captum_cnn_ext.evidence.record_job import LabelledImages
+from captum_cnn_ext.evidence.records.record_job import LabelledImages
 from captum_cnn_ext.insights.audited_model import AuditedModel
 from captum_cnn_ext.insights.dataset.attention import map_statistics
 from captum_cnn_ext.insights.dataset.pictures import overlay_picture

@@ -16,7 +16,7 @@ from captum_cnn_ext.insights.explorer.code_snippets import Snippets
 from captum_cnn_ext.insights.explorer.computing.questions_and_answers import Photo, Unit
 from captum_cnn_ext.insights.explorer.computing.session import PER_PAGE, ExplorerSession
 from captum_cnn_ext.insights.sections.summary import percent
-from captum_cnn_ext.render.wording import number
+from captum_cnn_ext.render.drawing.wording import number
 
 PAIRS = 12  # units shown for two images
 HEAD = ("layer", "gives", "type", "settings", "parameters")

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from captum_cnn_ext.errors import install
-from captum_cnn_ext.evidence.svg import NAMESPACE, only_shapes
+from captum_cnn_ext.evidence.structure.safe_svg import NAMESPACE, only_shapes
 from captum_cnn_ext.insights.report.blocks import Cell, Drawing, Group, Picture, SectionContent
 from captum_cnn_ext.insights.report.figure_code import setup_code
 from captum_cnn_ext.insights.report.findings import Overview

@@ -14,7 +14,7 @@ from captum_cnn_ext.insights.sections import (
     checks,
     graph,
     methods,
-    settings,
+    reproducibility,
     structure,
     summary,
     times,
@@ -43,7 +43,7 @@ SECTIONS: list[Section] = [
     synthesis.SECTION,
     two_models.SECTION,
     times.SECTION,
-    settings.SECTION,
+    reproducibility.SECTION,
 ]
 
 

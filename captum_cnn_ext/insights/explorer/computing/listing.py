@@ -13,7 +13,7 @@ from captum_cnn_ext._engine.trace.trace_recorder import trace_of
 from captum_cnn_ext.attr import suggest_layers
 from captum_cnn_ext.attr.layers.reshape_transform import channel_maps
 from captum_cnn_ext.evidence import layer_table
-from captum_cnn_ext.evidence.layer_rows import LayerRow, plain
+from captum_cnn_ext.evidence.structure.layer_rows import LayerRow, plain
 
 # their maps are those of the layer before
 _SHOW_NOTHING_NEW = re.compile(r"Identity$|Dropout|Pad\dd$|^Flatten$")

@@ -21,7 +21,7 @@ from torch import nn
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.whole_files import write_whole
-from captum_cnn_ext.evidence.patch_files import fingerprint
+from captum_cnn_ext.evidence.streams.job_files import fingerprint
 from captum_cnn_ext.insights.explorer.computing.library_calls import synthesis
 from captum_cnn_ext.methods.expression import Expression, evaluate, variable
 from captum_cnn_ext.synthesis import Step

@@ -1,0 +1,1 @@
+"""One file a task: its pictures, its networks, the truth of each image and the score."""

@@ -1,0 +1,1 @@
+"""Which pixels a unit depends on, and how much each counts."""

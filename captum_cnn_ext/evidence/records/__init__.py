@@ -1,0 +1,1 @@
+"""One row for each image of a labelled data set. Open ``image_records.py`` first."""

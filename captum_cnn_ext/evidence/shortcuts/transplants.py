@@ -1,0 +1,233 @@
+"""Give what images of a class have to images of others, and see what the model says then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from captum_cnn_ext.evidence.shortcuts.candidates import Candidate
+from captum_cnn_ext.evidence.shortcuts.permutation import best_half, interval, permutation_p
+from captum_cnn_ext.evidence.shortcuts.places import named
+from captum_cnn_ext.evidence.shortcuts.same_picture import (
+    PART,
+    sameness_anywhere,
+    sameness_at,
+    sameness_of_texture,
+)
+from captum_cnn_ext.evidence.shortcuts.samples import Predict, Sample
+
+AT_ONCE = 64  # changed images made at once
+FUTILE = 0.25  # flips by the best donors, as chosen, under which the test ends
+STILL = 0.04  # standard deviation of places, in shares of the image, of what stays at one
+TIGHT = 0.25  # pixels that are less alike than this are none of a patch's own
+SCREENED = 16  # pairs of a donor and an image in the first look
+DONORS = 12  # of the class, and as many of other classes
+CHOOSING, COUNTED = 6, 18  # images on which donors are chosen, and on which flips are counted
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Which images of a sample serve for what, for one class; numbers in the sample."""
+
+    looked: tuple[Tensor, Tensor]  # donors and images of the first look
+    donors: Tensor
+    controls: Tensor  # donors of other classes
+    choosing: Tensor
+    counted: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What came of a candidate.
+
+    Args:
+        candidate: what was given.
+        flips: share of images of other classes that turn into the class, by the half of its images
+            that gives the most.
+        ends: the interval of it.
+        all_flips: the same share by all its images.
+        null: the share by the better half of as many donors of other classes.
+        lost: the share of the class's images that leave it when they get the same of others.
+        lost_null: and when they get it of other images of their class.
+        p: of the permutation of donors.
+        sameness: how different the picture is from donor to donor, as against other images;
+            None for properties, which are one number.
+        givers: the half of donors, numbers in the sample.
+        place: middles (D, 2) of the found parts for "picture", quotients (H, W) for a place.
+        size: height and width of images.
+        outside: share of the given pixels that lie outside of the donors' masks; None without.
+    """
+
+    candidate: Candidate
+    flips: float
+    ends: tuple[float, float]
+    all_flips: float
+    null: float
+    lost: float
+    lost_null: float
+    p: float
+    sameness: float | None
+    givers: Tensor
+    place: Tensor | None
+    size: tuple[int, int]
+    outside: float | None
+
+    @property
+    def kind(self) -> str:
+        """That of the candidate; a picture that is at one place in all donors is a patch."""
+        middles, kind = self.place, self.candidate.kind
+        still = kind == "picture" and middles is not None and float(middles.std(0).max()) < STILL
+        return "patch" if still else kind
+
+    def where(self) -> tuple[str, tuple[int, int, int, int] | None]:
+        """The place in words and its box; that of a patch is cut to what is the same in all."""
+        place = self.candidate.place
+        if self.kind == "patch" and place is None and self.place is not None:
+            size = (self.size[0], self.size[1])
+            middle = self.place.mean(0).tolist()
+            low = [round((at - PART / 2) * side) for at, side in zip(middle, size, strict=True)]
+            high = [round((at + PART / 2) * side) for at, side in zip(middle, size, strict=True)]
+            box = (low[0], low[1], high[0], high[1])
+            return named(box, size), box
+        if place is None:
+            return "", None
+        if place.kind == "patch" and self.place is not None:
+            same = (self.place < TIGHT).nonzero()
+            if len(same):
+                (top, left), (bottom, right) = same.amin(0).tolist(), same.amax(0).tolist()
+                box = (top, left, bottom + 1, right + 1)
+                return named(box, (place.mask.shape[0], place.mask.shape[1])), box
+        return str(place), place.box
+
+    def specific(self) -> tuple[int, float]:
+        """What sorts first says more: a property before a place, few pixels before many."""
+        place, kind = self.candidate.place, self.candidate.kind
+        order = 1 if kind == "patch" else 2 if kind == "border" else 3 if kind == "picture" else 0
+        return order, float(place.mask.sum()) if place is not None else -self.flips
+
+
+def split(sample: Sample, label: int, seed: int) -> Split | None:
+    """The parts for one class, none of which share an image; None where there are too few."""
+    generator = torch.Generator().manual_seed(seed)
+    own = (sample.labels == label).nonzero()[:, 0]
+    others = (sample.labels != label).nonzero()[:, 0]
+    own = own[torch.randperm(len(own), generator=generator).to(own.device)]
+    others = _by_turns(sample.labels[others].tolist(), others, generator)
+    donors = min(DONORS, len(own) // 2)
+    needed = donors + CHOOSING + 4
+    if donors < 4 or len(others) < needed:
+        return None
+    counted = min(COUNTED, len(others) - donors - CHOOSING)
+    controls, choosing, counts, rest = torch.split(
+        others, [donors, CHOOSING, counted, len(others) - donors - CHOOSING - counted]
+    )
+    looked = own[donors:][:SCREENED]
+    receivers = (rest if len(rest) >= SCREENED // 2 else choosing)[:SCREENED]
+    pairs = max(len(looked), len(receivers))
+    index = torch.arange(min(pairs, SCREENED), device=own.device)
+    return Split(
+        (looked[index % len(looked)], receivers[index % len(receivers)]),
+        own[:donors],
+        controls,
+        choosing,
+        counts,
+    )
+
+
+def first_look(predict: Predict, sample: Sample, parts: Split, candidate: Candidate) -> float:
+    """The share of a few images that turn into the class."""
+    donors, images = parts.looked
+    return float(_into(predict, candidate, images, donors).float().mean())
+
+
+def tried(
+    predict: Predict, sample: Sample, parts: Split, candidate: Candidate, seed: int
+) -> Trial | None:
+    """The whole test of one candidate; None where its best donors flip too little to go on."""
+    device = sample.images.device
+    donors = torch.cat([parts.donors, parts.controls])
+    own = torch.arange(len(donors), device=device) < len(parts.donors)
+
+    def flips(images: Tensor) -> Tensor:
+        """Which images (R,) each donor (D,) turns into the class (D, R)."""
+        pairs = torch.cartesian_prod(donors, images)
+        return _into(predict, candidate, pairs[:, 1], pairs[:, 0]).view(len(donors), len(images))
+
+    first = flips(parts.choosing)
+    if float(first[best_half(first, own)].float().mean()) < FUTILE:
+        return None
+    second = flips(parts.counted)
+    best, best_null = best_half(first, own), best_half(first, ~own)
+    givers = donors[best]
+
+    def left(given: Tensor) -> float:
+        """How many images of the class leave it when each gets the same of one of ``given``."""
+        receivers = givers.repeat_interleave(4)
+        index = torch.arange(len(receivers), device=device)
+        shift = 1 + index // len(given) if given is givers else 0
+        each = given[(index // 4 + index % 4 + shift) % len(given)]
+        return 1 - float(_into(predict, candidate, receivers, each).float().mean())
+
+    sameness, place = _sameness(sample, parts, candidate, givers)
+    return Trial(
+        candidate,
+        float(second[best].float().mean()),
+        interval(second[best], seed=seed),
+        float(second[own].float().mean()),
+        float(second[best_null].float().mean()),
+        left(parts.controls),
+        left(parts.donors[~best[: len(parts.donors)]]),
+        permutation_p(first, second, own, seed=seed),
+        sameness,
+        givers,
+        place,
+        sample.size,
+        _outside(sample, candidate, givers),
+    )
+
+
+def _into(predict: Predict, candidate: Candidate, images: Tensor, donors: Tensor) -> Tensor:
+    """Which images (n,) the model gives to the class when they have what their donors have."""
+    parts = zip(torch.split(images, AT_ONCE), torch.split(donors, AT_ONCE), strict=True)
+    return torch.cat([predict(candidate.give(*part)) == candidate.label for part in parts])
+
+
+def _sameness(
+    sample: Sample, parts: Split, candidate: Candidate, givers: Tensor
+) -> tuple[float | None, Tensor | None]:
+    donors, others = sample.images[givers], sample.images[parts.controls]
+    if candidate.place is not None:
+        return sameness_at(donors, others, candidate.place.mask)
+    if candidate.masks is not None:
+        return sameness_anywhere(donors, others, candidate.masks[givers])
+    if candidate.kind == "texture":
+        every = sample.images[sample.labels != candidate.label]
+        return sameness_of_texture(donors, every), None
+    return None, None
+
+
+def _outside(sample: Sample, candidate: Candidate, givers: Tensor) -> float | None:
+    if sample.masks is None:
+        return None
+    if candidate.place is not None:
+        given = candidate.place.mask.expand(len(givers), -1, -1)
+    elif candidate.masks is not None:
+        given = candidate.masks[givers, 0]
+    else:
+        return None
+    return float((given & ~sample.masks[givers]).sum() / given.sum())
+
+
+def _by_turns(labels: list[int], numbers: Tensor, generator: torch.Generator) -> Tensor:
+    """The numbers in random order, such that classes take turns."""
+    order = torch.randperm(len(labels), generator=generator).tolist()
+    seen: dict[int, int] = {}
+    turn = []
+    for position in order:
+        label = labels[position]
+        seen[label] = seen.get(label, 0) + 1
+        turn.append((seen[label], position))
+    turn.sort(key=lambda item: item[0])
+    return numbers[torch.tensor([p for _, p in turn], dtype=torch.long, device=numbers.device)]

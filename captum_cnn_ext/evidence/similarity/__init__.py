@@ -1,0 +1,1 @@
+"""What is alike: filters and responses up to turns, and layers' representations."""

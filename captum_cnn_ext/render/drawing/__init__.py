@@ -1,0 +1,1 @@
+"""What all figures share: their layout, a panel, heat, pictures, texts, and judged arguments."""

@@ -1,0 +1,86 @@
+"""Network inputs back to pictures that a screen can show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from captum_cnn_ext._numbers import as_numbers
+from captum_cnn_ext.errors import ArgumentError
+from captum_cnn_ext.render.drawing import judging
+
+
+def per_channel(name: str, value: Sequence[float] | Tensor, like: Tensor) -> Tensor:
+    """Return `value` for each channel of `like` (N, C, ...)."""
+    numbers = torch.tensor(as_numbers(name, value), dtype=like.dtype, device=like.device)
+    if numbers.numel() not in (1, like.shape[1]):
+        raise ArgumentError(
+            f"{name}: got {numbers.numel()} value(s) for {like.shape[1]} channel(s), "
+            "expected one for each"
+        )
+    return numbers.reshape(1, -1, *[1] * (like.dim() - 2))
+
+
+def _stretch(batch: Tensor) -> Tensor:
+    """Bring each picture that leaves [0, 1] onto it: minimum to 0, maximum to 1."""
+    low = batch.amin(dim=(1, 2, 3), keepdim=True)
+    high = batch.amax(dim=(1, 2, 3), keepdim=True)
+    spread = high - low
+    stretched = torch.where(spread > 0, (batch - low) / spread.clamp_min(1e-30), 0.5)
+    return torch.where((low < 0) | (high > 1), stretched, batch)
+
+
+def to_rgb(
+    images: Tensor,
+    *,
+    mean: Sequence[float] | Tensor | None = None,
+    std: Sequence[float] | Tensor | None = None,
+) -> npt.NDArray[np.float32]:
+    """Turn network inputs into RGB pictures: `images * std + mean`, cut to [0, 1].
+
+    Without `mean` and `std`, a picture within [0, 1] stays as it is, a `torch.uint8` one is
+    divided by 255, and one with values outside [0, 1] is stretched from its minimum to its
+    maximum. Values that are not finite become black. Grey pictures get three equal channels.
+
+    Args:
+        images: (N, C, H, W) or (C, H, W), 1 or 3 channels, any device and dtype.
+        mean: per channel, what the preprocessing subtracted, on the [0, 1] scale.
+        std: per channel, what the preprocessing divided by.
+
+    Returns:
+        float32 array in [0, 1], (N, H, W, 3), or (H, W, 3) for a single picture.
+
+    Raises:
+        TypeError: `images` is no real tensor.
+        ValueError: not 1 or 3 channels, or `mean`, `std` do not fit them.
+
+    Example:
+        >>> import torch
+        >>> from captum_cnn_ext.render import to_rgb
+        >>> pixel = torch.tensor([-1.0, 0.0, 1.0]).reshape(3, 1, 1)
+        >>> to_rgb(pixel, mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.5]).tolist()
+        [[[0.0, 0.5, 1.0]]]
+    """
+    batch = judging.picture_batch("images", images)
+    if images.dtype == torch.uint8:
+        batch = batch / 255
+    batch = judging.finite_or_zero(batch)
+    if mean is None and std is None:
+        batch = _stretch(batch)
+    if std is not None:
+        batch = batch * per_channel("std", std, batch)
+    if mean is not None:
+        offset = per_channel("mean", mean, batch)
+        if bool((offset.abs() > 1).any()):
+            raise ArgumentError(
+                f"mean: got {mean!r}, expected values on the [0, 1] scale of a "
+                "picture; divide mean and std by 255"
+            )
+        batch = batch + offset
+    rgb = batch.clamp(0, 1).expand(-1, 3, -1, -1).movedim(1, -1)
+    pictures: npt.NDArray[np.float32] = rgb.to(torch.float32).cpu().numpy()
+    return pictures if images.dim() == 4 else pictures[0]

@@ -1,0 +1,1 @@
+"""What is optimised: modules whose forward is the image. Open ``parameterizations.py`` first."""

@@ -1,0 +1,1 @@
+"""What is maximised. ``algebra.py`` has the base class and its sums and products."""
