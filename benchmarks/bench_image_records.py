@@ -53,13 +53,19 @@ class Crops(Dataset):
         return self.count
 
     def __getitem__(self, index):
-        random = np.random.default_rng(index)
-        name = list(self.photos)[index % len(self.photos)]
-        photo = self.photos[name]
-        side = int(random.integers(160, min(photo.size)))
-        left, top = (int(random.integers(length - side + 1)) for length in photo.size)
-        crop = photo.crop((left, top, left + side, top + side)).resize((256, 256), Image.BILINEAR)
-        return self.preprocess(crop), LABELS[name]
+        name, picture = crop(self.photos, index)
+        return self.preprocess(picture), LABELS[name]
+
+
+def crop(photos, index):
+    """A photo's name and a square piece of it, the same for the same index."""
+    random = np.random.default_rng(index)
+    name = list(photos)[index % len(photos)]
+    photo = photos[name]
+    side = int(random.integers(160, min(photo.size)))
+    left, top = (int(random.integers(length - side + 1)) for length in photo.size)
+    piece = photo.crop((left, top, left + side, top + side))
+    return name, piece.resize((256, 256), Image.BILINEAR)
 
 
 def bare(loaded, data, batch):

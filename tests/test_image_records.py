@@ -256,6 +256,30 @@ def test_workers_and_loaders_give_the_same():
     same(image_records(trained(), "4", loader), whole)
 
 
+def test_a_few_large_images_go_through_the_model_at_once(monkeypatch):
+    """What a CPU's caches hold; the rows are those of whole batches."""
+    from captum_cnn_ext._engine.running import batching
+
+    assert batching.rows_at_once(torch.empty(32, 3, 224, 224), torch.device("cpu")) == 5
+    assert batching.rows_at_once(torch.empty(32, 3, 28, 28), torch.device("cpu")) > 300
+    assert batching.rows_at_once(torch.empty(32, 3, 224, 224), torch.device("cuda")) == 32
+    whole, seen = image_records(trained(), "4", Digits(50), batch_size=16), []
+    monkeypatch.setattr("captum_cnn_ext.evidence.stream_job.rows_at_once", lambda *_: 3)
+    model = trained()
+    handle = model.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    try:
+        found = image_records(model, "4", Digits(50), batch_size=16)
+    finally:
+        handle.remove()
+    assert max(seen) == 3
+    assert seen.count(3) == 3 * 5
+    assert found.images.tolist() == whole.images.tolist()
+    np.testing.assert_array_equal(found.predictions, whole.predictions)
+    np.testing.assert_allclose(found.confidences, whole.confidences, rtol=1e-5)
+    np.testing.assert_allclose(found.maps, whole.maps, atol=2e-3)
+    np.testing.assert_allclose(found.mean_images, whole.mean_images, atol=1e-6, equal_nan=True)
+
+
 def test_temporary_files_go_with_the_result(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     found = image_records(trained(), "4", Digits(8))

@@ -1,5 +1,6 @@
 """Long work in pieces: chunks of a batch, less memory when it runs out, a progress bar."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -116,6 +117,16 @@ def fitting(run: Callable[[int], T], size: int) -> tuple[T, int]:
                 raise
         size = size // 2
         torch.cuda.empty_cache()  # outside the handler: the failed run's tensors are free now
+
+
+def rows_at_once(images: Tensor, device: torch.device) -> int:
+    """How many of the images (N, C, ...) go through a network at once without being slower for it.
+
+    A CPU's caches hold the maps of a few large images: EfficientNet-Lite0 at 224 pixels takes half
+    the time for each of 4 as for each of 32.
+    """
+    positions = math.prod(images.shape[2:])
+    return max(4, 2**18 // max(positions, 1)) if device.type == "cpu" else max(len(images), 1)
 
 
 def check_by_example(tensors: Sequence[Tensor], count: int, layer: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.running.batching import in_chunks
+from captum_cnn_ext._engine.running.batching import in_chunks, rows_at_once
 from captum_cnn_ext._engine.running.forward import run_forward
 from captum_cnn_ext._engine.running.streaming import home_of, refuse_training
 from captum_cnn_ext.errors import ArgumentError
@@ -107,6 +107,7 @@ def predictor(model: nn.Module, records: ImageRecords, rows: int) -> Predict:
                 assert isinstance(output, Tensor)
                 return probabilities(output, records.settings.get("sigmoid", True)).argmax(1)
 
-        return torch.cat(in_chunks(run, len(images), rows))
+        at_once = min(rows, rows_at_once(images, images.device))
+        return torch.cat(in_chunks(run, len(images), at_once))
 
     return predict

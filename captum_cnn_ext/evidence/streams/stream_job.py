@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from torch import Tensor, distributed, nn
 from tqdm.auto import tqdm
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.running.batching import rows_at_once
 from captum_cnn_ext._engine.running.streaming import home_of
 from captum_cnn_ext._engine.whole_files import write_whole
 from captum_cnn_ext._numbers import as_indices
@@ -104,13 +106,22 @@ class StreamJob(ABC):
         try:
             for number, why in batch.failed:
                 self.fail(number, why)
-            self.seen += self.take(batch, run)
+            self.seen += self.take(self._in_parts(batch), run)
             self.done += 1
         except BaseException:
             undo()
             self.seen = seen
             del self.skipped[skipped:]
             raise
+
+    def _in_parts(self, batch: Batch) -> Batch:
+        """The same batch in groups of as many images as the model is run on at once."""
+        groups = []
+        for ids, images in batch.groups:
+            rows = rows_at_once(images, self.device)
+            parts = zip(range(0, len(ids), rows), torch.split(images, rows), strict=True)
+            groups += [(ids[start : start + rows], part) for start, part in parts]
+        return dataclasses.replace(batch, groups=groups)
 
     def fail(self, number: int, why: str) -> None:
         """Leave an image out, or stop, as was asked."""
