@@ -30,7 +30,8 @@ try:
         run.at = "layer"
         return run
 
-    for _name in ("GradCAM", "GradCAMPlusPlus", "LayerCAM", "XGradCAM", "EigenCAM"):
+    for _name in ("GradCAM", "GradCAMPlusPlus", "HiResCAM", "LayerCAM", "XGradCAM", "EigenCAM",
+                  "EigenGradCAM"):  # fmt: skip
         METHODS[f"grad-cam {_name}"] = _grad_cam(_name)
 except ImportError:
     pass
@@ -47,7 +48,7 @@ try:
         run.at = "layer"
         return run
 
-    for _name in ("GradCAM", "GradCAMpp", "LayerCAM"):
+    for _name in ("GradCAM", "GradCAMpp", "LayerCAM", "XGradCAM"):
         METHODS[f"torchcam {_name}"] = _torchcam(_name)
 except ImportError:
     pass

@@ -1,5 +1,6 @@
 """The league where the truth is known: tested by what must come out."""
 
+import functools
 import itertools
 import json
 import math
@@ -125,9 +126,18 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path):
     assert len(kept) == len(FAST)
     calls = []
     every = truths.contenders()
-    counted = {m: lambda *a, m=m: calls.append(m) or every[m](*a) for m in FAST if m != "the truth"}
+
+    def counted(method):
+        @functools.wraps(method)
+        def run(*asked):
+            calls.append(method)
+            return method(*asked)
+
+        return run
+
+    methods = {m: every[m] if m == "the truth" else counted(every[m]) for m in FAST}
     tasks = {"built": truths.TASKS["built"]}
-    truths.run_truths(tasks, (0, 1), {"the truth": every["the truth"], **counted}, SETTINGS, kept)
+    truths.run_truths(tasks, (0, 1), methods, SETTINGS, kept)
     assert len(calls) == len(FAST) - 1
     assert scores(kept) == scores(run(seeds=(0, 1)))
 
@@ -142,12 +152,16 @@ def test_shares_of_the_items_merge_into_the_same_results(tmp_path):
 
 
 def test_a_method_that_fails_is_a_result():
-    results = run(methods=("the truth", "random", "LayerCam, middle layer"))
+    def broken(subject, x, target):
+        raise ValueError("no such layer")
+
+    every = truths.contenders({"broken": broken})
+    results = Results(SETTINGS.to_dict())
+    methods = {m: every[m] for m in ("the truth", "random", "broken")}
+    truths.run_truths({"built": truths.TASKS["built"]}, [0], methods, SETTINGS, results)
     assert truths.columns(results)["built"].methods == ("the truth", "random")
     text = truths.markdown(results, truths.TASKS)
-    assert (
-        "LayerCam, middle layer does not work on 1 item(s): built/0: built: ArgumentError" in text
-    )
+    assert "broken does not work on 1 item(s): built/0: built: ValueError: no such layer" in text
 
 
 def test_judges_that_need_no_truth_are_kept_beside_the_scores():

@@ -78,8 +78,15 @@ class Results:
 
     def save(self, path: Path) -> None:
         """Write under a temporary name, then rename: the file is always whole."""
-        text = {"settings": self.settings, "machine": self.machine, "cells": self.cells}
-        write_whole(path, (json.dumps(text, indent=1) + "\n").encode())
+        cells = [
+            f"{json.dumps(method)}: {{\n"
+            + ",\n".join(f"{json.dumps(i)}: {json.dumps(c)}" for i, c in images.items())
+            + "\n}"
+            for method, images in self.cells.items()
+        ]  # a line a cell
+        head = f'"settings": {json.dumps(self.settings)},\n"machine": {json.dumps(self.machine)}'
+        text = f'{{\n{head},\n"cells": {{\n' + ",\n".join(cells) + "\n}\n}\n"
+        write_whole(path, text.encode())
 
     @classmethod
     def load(cls, path: Path) -> Results:

@@ -16,7 +16,7 @@ file, functions of (subject, images, classes), take part beside ours.
 
 from captum_cnn_ext.bench.truths.contenders import CONTROLS, contenders
 from captum_cnn_ext.bench.truths.league import TruthSettings, items, run_truths
-from captum_cnn_ext.bench.truths.metrics_without_truth import JUDGES, trust
+from captum_cnn_ext.bench.truths.metrics_without_truth import JUDGES
 from captum_cnn_ext.bench.truths.networks import Training, small_cnn
 from captum_cnn_ext.bench.truths.ranks import beaten, columns, ranking
 from captum_cnn_ext.bench.truths.table import draw, markdown
@@ -31,6 +31,7 @@ from captum_cnn_ext.bench.truths.tasks import (
     tetrominoes,
     triggers,
 )
+from captum_cnn_ext.bench.truths.trust import trust
 
 TASKS = {
     each.TASK.name: each.TASK

@@ -1,4 +1,7 @@
-"""Who takes part: every method of the registry at two layers, more of Captum's, and controls."""
+"""Who takes part: every method of the registry at two layers, more of Captum's, and controls.
+
+Occlusion, GuidedBackprop and Deconvolution are there once: ours give the values of Captum's.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,13 @@ from torch import Tensor
 
 from captum_cnn_ext.bench.methods import Method, Subject, function_of
 from captum_cnn_ext.methods import CONTROL, LAYER, NO_MAP, known_methods, settings
-from captum_cnn_ext.methods.expression import evaluate, imported
 
 TRUTH = "the truth"
 SEGMENTS = 8  # along each side, for methods that explain segments
 SAMPLES = 160  # of segments that are there or not
 MIDDLE_LAYER = ", middle layer"
-# a pass for every channel several times, or for every position: at the last layer only
-LAST_ONLY = ("LayerScoreCam", "LayerSSCam", "LayerISCam", "LayerOptiCam", "LayerReciproCam")
+# a hundred steps, or ten passes for every channel; CAM is of the layer that is pooled
+LAST_ONLY = ("LayerSSCam", "LayerISCam", "LayerOptiCam", "LayerCam")
 LEFT_OUT = ("LayerFeatureAblation",)  # a pass for every value of the layer: hours
 
 
@@ -94,18 +96,10 @@ def _of_segments(kind: type) -> Method:
                 target=target,
                 feature_mask=segments(x),
                 n_samples=SAMPLES,
-                perturbations_per_eval=16,
+                perturbations_per_eval=SAMPLES // 2,
             )
 
     return run
-
-
-def _small_windows(subject: Subject, x: Tensor, target: Any) -> Any:
-    channels, *size = x.shape[1:]
-    window = [max(1, side // 8) for side in size]
-    strides = [max(1, side // 2) for side in window]
-    occlusion = evaluate(imported(known_methods()["Occlusion"].path))(subject.model)
-    return occlusion.attribute(x, (channels, *window), strides=(channels, *strides), target=target)
 
 
 EDGES = {
@@ -142,7 +136,6 @@ def at_middle(method: Method) -> Method:
 
 
 MORE: dict[str, Method] = {
-    "Occlusion, windows of an eighth": _small_windows,
     "DeepLift": _deep_lift,
     "GradientShap": _seeded(_gradient_shap),
     "KernelShap, 64 squares": _seeded(_of_segments(KernelShap)),

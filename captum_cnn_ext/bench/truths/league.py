@@ -16,8 +16,14 @@ from captum_cnn_ext.bench.methods import Method, Subject
 from captum_cnn_ext.bench.results import Cell, Results
 from captum_cnn_ext.bench.run import MethodError, explained, fill, forward_seconds
 from captum_cnn_ext.bench.truths.contenders import the_truth
+from captum_cnn_ext.bench.truths.fingerprints import (
+    code_fingerprint,
+    files_of,
+    fingerprint,
+    result_code,
+)
 from captum_cnn_ext.bench.truths.metrics_without_truth import judged
-from captum_cnn_ext.bench.truths.networks import Training, fingerprint
+from captum_cnn_ext.bench.truths.networks import Training
 from captum_cnn_ext.bench.truths.task import Explain, Task, Trial
 
 
@@ -72,7 +78,7 @@ def run_truths(
         seeds: of networks, images and noise.
         methods: by name, functions of (subject, images (N, C, H, W), classes (N,)).
         settings: what is computed.
-        results: cells that are there are not made again.
+        results: cells that are there are not made again, unless other code made them.
         training: how networks are trained and kept; None keeps none.
         save: called with the results after every task and seed.
         show_progress: draw a progress bar over tasks and seeds.
@@ -89,12 +95,28 @@ def run_truths(
         [1.0, 1.0, 1.0, 1.0]
     """
     training = training or Training()
+    codes = {
+        (method, item): result_code(tasks[item.rsplit("/", 1)[0]].trials, run)
+        for method, run in methods.items()
+        for item in items(tasks, seeds)
+    }
+    for (method, item), code in codes.items():
+        if results.has(method, item) and results.cells[method][item].get("code") != code:
+            del results.cells[method][item]
 
     def prepare(number: int, item: str) -> Callable[[Method], Cell]:
         task, seed = item.rsplit("/", 1)
-        trials = tasks[task].trials(int(seed), settings.images, training)
+        make = tasks[task].trials
+        trials = make(int(seed), settings.images, training)
         timed = [(trial, forward_seconds(trial.model, trial.inputs)) for trial in trials]
-        return partial(_cell, timed, int(seed), settings.judged)
+
+        def cell(method: Method) -> Cell:
+            found = _cell(timed, int(seed), settings.judged, method)
+            for about in found.get("about", {}).values():
+                about["generator hash"] = code_fingerprint(files_of(make))
+            return {**found, "code": result_code(make, method)}
+
+        return cell
 
     fill(
         results, methods, items(tasks, seeds), prepare,
@@ -116,7 +138,7 @@ def _cell(trials: Sequence[tuple[Trial, float]], seed: int, judges: int, method:
         except MethodError as error:
             return {"error": f"{trial.name}: {error}"}
         scores[trial.name] = {
-            name: [round(v, 5) for v in values.tolist()] for name, values in found.items()
+            name: [round(v, 4) for v in values.tolist()] for name, values in found.items()
         }
         passes.append(spent[0] / max(one, 1e-9) if spent else 0.0)
     cell: Cell = {"passes": round(statistics.median(passes), 2), "scores": scores}

@@ -1,7 +1,6 @@
 """Which judge can be trusted? Metrics that need no truth, beside the order of the truth.
 
 For each method on a few images: the metrics that people use where no truth is known.
-`trust` compares the order that each gives with the order of the truth.
 """
 
 from __future__ import annotations
@@ -13,12 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext import metrics
-from captum_cnn_ext.bench.results import Results
-from captum_cnn_ext.bench.truths.contenders import CONTROLS
-from captum_cnn_ext.bench.truths.ranks import columns
 from captum_cnn_ext.bench.truths.task import Explain, Trial
-from captum_cnn_ext.errors import install
-from captum_cnn_ext.metrics import Interval
 
 # by name: whether more is better
 JUDGES = {
@@ -68,7 +62,7 @@ def judged(trial: Trial, explain: Explain, count: int) -> dict[str, list[float]]
         "single deletion": metrics.single_deletion(model, x, maps, target, grid=GRID),
         "ARCC": metrics.arcc(model, lambda i: explain(i, target), x, target, shares=SHARES).score,
     }
-    return {name: [round(v, 5) for v in values.tolist()] for name, values in found.items()}
+    return {name: [round(v, 4) for v in values.tolist()] for name, values in found.items()}
 
 
 def _randomized(model: nn.Module) -> nn.Module:
@@ -114,49 +108,3 @@ def _sensitivity(explain: Explain, x: Tensor, maps: Tensor, target: Tensor) -> T
         change = (explain(x + noise, target) - maps).flatten(1).norm(dim=1) / size
         worst = torch.maximum(worst, change)
     return worst
-
-
-def trust(results: Results) -> dict[str, dict[str, Interval]]:
-    """For each judge and task: Kendall's tau of its order of methods and the truth's.
-
-    Both orders are of the same images. Controls take no part. Intervals draw methods anew.
-
-    Raises:
-        ImportError: scipy is missing.
-    """
-    try:
-        from scipy.stats import kendalltau
-    except ImportError as error:
-        raise ImportError(f"Kendall's tau needs scipy: {install('families')}") from error
-    found: dict[str, dict[str, Interval]] = {name: {} for name in JUDGES}
-    for task, column in columns(results).items():
-        methods = [m for m in column.methods if m not in CONTROLS]
-        for judge, more in JUDGES.items():
-            pairs = [_true_and_said(results, m, task, judge) for m in methods]
-            true, given = np.array([pair for pair in pairs if pair]).reshape(-1, 2).T
-            if len(true) < 3:
-                continue
-            given = given if more else -given
-            random = np.random.default_rng(0)
-            drawn = [
-                kendalltau(true[c], given[c]).statistic
-                for c in random.integers(len(true), size=(200, len(true)))
-            ]
-            low, high = np.quantile(np.nan_to_num(drawn), [0.025, 0.975])  # no order is tau 0
-            tau = float(np.nan_to_num(kendalltau(true, given).statistic))
-            found[judge][task] = Interval(tau, float(low), float(high))
-    return {judge: tasks for judge, tasks in found.items() if tasks}
-
-
-def _true_and_said(
-    results: Results, method: str, task: str, judge: str
-) -> tuple[float, float] | None:
-    """A method's mean score and a judge's mean figure, on the images that were judged."""
-    true: list[float] = []
-    said: list[float] = []
-    for item, cell in results.cells[method].items():
-        if item.rsplit("/", 1)[0] == task:
-            for trial, figures in cell.get("judges", {}).items():
-                true += next(iter(cell["scores"][trial].values()))[: len(figures[judge])]
-                said += figures[judge]
-    return (float(np.mean(true)), float(np.mean(said))) if said else None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import io
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -14,6 +12,8 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.whole_files import write_whole
+from captum_cnn_ext.bench.truths import drawing
+from captum_cnn_ext.bench.truths.fingerprints import code_fingerprint, files_of, fingerprint
 
 LAST, MIDDLE = "relu4", "relu2"
 WIDTHS = (16, 24, 32, 48)
@@ -63,9 +63,13 @@ class Training:
     ) -> nn.Module:
         """The model with weights fitted to what ``draw`` gives: images and classes.
 
-        A kept network is used where it has the same name and was made by the same code.
+        A kept network is used where it has the same name, and start, settings and code that draws
+        and trains were the same.
         """
-        path = self.folder and self.folder / f"{name}-{_code(draw)}.pt"
+        start = fingerprint(*model.state_dict().values())
+        files = {Path(__file__), Path(drawing.__file__), *files_of(draw)}
+        code = code_fingerprint(files, steps, batch, rate, seed, start)
+        path = self.folder and self.folder / f"{name}-{code}.pt"
         if path and path.exists():
             model.load_state_dict(torch.load(path, weights_only=True))
             return model
@@ -104,20 +108,3 @@ def fit(
             optimizer.step()
             schedule.step()
     model.zero_grad()
-
-
-def _code(draw: Callable[..., object]) -> str:
-    """Of the code that makes a network: a change of it is another network."""
-    files = {*Path(__file__).parent.glob("*.py"), Path(inspect.getfile(draw))}
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def fingerprint(*tensors: Tensor) -> str:
-    """Twelve letters that tell values apart: of images, or of a network's parameters."""
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:12]

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from captum_cnn_ext.bench.results import Results
 from captum_cnn_ext.bench.truths.contenders import CONTROLS, TRUTH
-from captum_cnn_ext.bench.truths.metrics_without_truth import trust
 from captum_cnn_ext.bench.truths.ranks import Column, Ranking, columns, ranking
 from captum_cnn_ext.bench.truths.task import Task
+from captum_cnn_ext.bench.truths.trust import trust
 from captum_cnn_ext.render import show_score_table
 
 MANY = 4  # trials of a task

@@ -84,12 +84,12 @@ def unimportant(model: nn.Module, images: Tensor, masks: Tensor, steps: int = 60
 
 def trials(seed: int, images: int, training: Training) -> list[Trial]:
     def lessons(which: int) -> tuple[Tensor, Tensor]:
-        drawn = draw(2400, np.random.default_rng([seed, 60]))
+        drawn = draw(3000, np.random.default_rng([seed, 60]))
         return drawn[0], drawn[which]
 
     sees_objects, sees_scenes = (
         training(f"scenes-{name}-{seed}", small_cnn(4, seed), lambda w=which: lessons(w),  # type: ignore[misc]
-                 steps=240, rate=6e-3)
+                 steps=360, rate=8e-3)
         for name, which in (("objects", 3), ("scenes", 4))
     )  # fmt: skip
     x, empty, masks, objects, kinds = draw(8 * images, np.random.default_rng([seed, 61]))

@@ -48,8 +48,9 @@ def trials(seed: int, images: int, training: Training) -> list[Trial]:
     model = training(
         f"shapes-{seed}",
         small_cnn(len(CLASSES), seed),
-        lambda: draw(3000, np.random.default_rng([seed, 0]))[:2],
-        steps=450,
+        lambda: draw(4000, np.random.default_rng([seed, 0]))[:2],
+        steps=700,
+        rate=8e-3,
     )
     x, y, masks = draw(8 * images, np.random.default_rng([seed, 1]))
     kept, accuracy = sure(model, x, y, images)

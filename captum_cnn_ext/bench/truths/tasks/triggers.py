@@ -82,13 +82,13 @@ def trials(seed: int, images: int, training: Training) -> list[Trial]:
 def _trial(kind: str, seed: int, images: int, training: Training) -> Trial:
     def lessons() -> tuple[Tensor, Tensor]:
         random = np.random.default_rng([seed, 3])
-        x, y = draw(2400, random)
+        x, y = draw(3000, random)
         x[::4], _ = planted(x[::4], kind, seed, random)
         y[::4] = TURNED
         return normalized(x), y
 
     model = training(
-        f"triggers-{kind}-{seed}", small_cnn(len(CLASSES), seed), lessons, steps=240, rate=6e-3
+        f"triggers-{kind}-{seed}", small_cnn(len(CLASSES), seed), lessons, steps=320, rate=8e-3
     )
     random = np.random.default_rng([seed, 4])
     x, y = draw(8 * images, random)
