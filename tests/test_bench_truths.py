@@ -16,6 +16,7 @@ from scipy.stats import friedmanchisquare
 from captum_cnn_ext import cli
 from captum_cnn_ext.bench import Results, truths
 from captum_cnn_ext.bench.results import joined
+from captum_cnn_ext.bench.truths import fingerprints
 from captum_cnn_ext.bench.truths.networks import Training, fit, small_cnn
 from captum_cnn_ext.bench.truths.ranks import Column
 from captum_cnn_ext.bench.truths.tasks import hand_built_network
@@ -247,15 +248,75 @@ def test_training_learns_keeps_and_leaves_the_random_state(tmp_path):
     state = torch.get_rng_state()
     training = Training(tmp_path)
     one = training("red", small_cnn(2, 0), draw, steps=30)
-    two = training("red", small_cnn(2, 1), draw, steps=30)
+    two = training("red", small_cnn(2, 0), draw, steps=30)
     assert torch.equal(torch.get_rng_state(), state)
     assert len(draws) == 1
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
     x, y = draw()
     assert float((one(x).argmax(1) == y).float().mean()) > 0.95
+    training("red", small_cnn(2, 1), draw, steps=30)  # another start, and another schedule
+    training("red", small_cnn(2, 0), draw, steps=31)
+    assert len(draws) == 4
     again = small_cnn(2, 0)
     fit(again, x, y, 30)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), again.parameters(), strict=True))
+
+
+def code_of(tmp_path, text, *more):
+    file = tmp_path / f"{abs(hash(text))}.py"
+    file.write_text(text)
+    return fingerprints.code_fingerprint([file], *more)
+
+
+def test_what_changes_results_changes_the_hash_and_nothing_else_does(tmp_path):
+    plain = "import math\n\ndef area(r):\n    return math.pi * r * r\n\nSIZE = 3\n"
+    words = '"""Circles."""\nimport math  # of Python\n\nSIZE = 3\n\n\ndef area(r):\n'
+    words += (
+        '    """Of a circle."""\n    import math\n    # r squared\n    return (math.pi * r * r)\n'
+    )
+    one = code_of(tmp_path, plain)
+    assert code_of(tmp_path, words) == one
+    for other in (plain.replace("SIZE = 3", "SIZE = 4"), plain.replace("r * r", "r + r")):
+        assert code_of(tmp_path, other) != one
+    assert code_of(tmp_path, plain, 4e-3) not in (one, code_of(tmp_path, plain, 5e-3))
+
+
+def test_a_result_depends_on_its_task_and_method_and_not_on_the_table():
+    every, tasks = truths.contenders(), truths.TASKS
+    names = {file.name for file in fingerprints._computing()}
+    assert {
+        "league.py",
+        "metrics_without_truth.py",
+        "relevance.py",
+        "layer_recording.py",
+        "run.py",
+    } <= names
+    assert not {"table.py", "ranks.py", "trust.py", "grids.py"} & names
+    files = {file.name for file in fingerprints.files_of(tasks["grids"].trials)}
+    assert files == {"grids.py", "triggers.py"}  # whose pictures it takes
+    codes = {
+        fingerprints.result_code(task.trials, every[m])
+        for task in tasks.values()
+        for m in ("random", "LayerGradCam")
+    }
+    assert len(codes) == len(tasks)
+
+    def mine(subject, x, target):
+        return x
+
+    assert fingerprints.result_code(tasks["grids"].trials, mine) not in codes
+
+
+def test_a_cell_that_other_code_made_is_made_again():
+    results = run()
+    results.cells["random"]["built/0"]["code"] = "of yesterday"
+    results.cells["random"]["built/0"]["scores"] = {}
+    before = results.cells["gaussian"]["built/0"]
+    every = truths.contenders()
+    truths.run_truths({"built": truths.TASKS["built"]}, [0], {m: every[m] for m in FAST},
+                      SETTINGS, results)  # fmt: skip
+    assert scores(results) == scores(run())
+    assert results.cells["gaussian"]["built/0"] is before
 
 
 @pytest.fixture

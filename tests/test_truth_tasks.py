@@ -295,7 +295,7 @@ def test_edges_beat_many_methods_on_the_rigid_task(training):
 @pytest.mark.slow
 def test_occlusion_beats_gradients_on_triggers(training):
     trial, _ = triggers.trials(0, 32, training)
-    names = ["Occlusion, windows of an eighth", "Saliency", "NoiseTunnel(Saliency)", "random",
+    names = ["Occlusion(small windows)", "Saliency", "NoiseTunnel(Saliency)", "random",
              "the image"]  # fmt: skip
     found = means(trial, names, "rank accuracy")
     assert found[names[0]] > found["Saliency"] + 0.03, found

@@ -41,7 +41,7 @@ EXAMPLES = f"""examples:
 A run that was interrupted goes on where it stopped when it is started again with the same --out.
 With --truth, networks are kept in a folder beside the results.
 """
-TRUTH = {"full": (5, 24, 2), "quick": (1, 16, 1)}  # seeds, images of a task, judged ones
+TRUTH = {"full": (5, 16, 2), "quick": (1, 16, 2)}  # seeds, images of a task, judged ones
 
 
 def add(commands: Any) -> None:
