@@ -143,3 +143,18 @@ def total_variation(image, beta):
                 values.append(squares ** (beta / 2))
         found.append(sum(values) / len(values))
     return found
+
+
+def _distance(values, mean, variance):
+    """values: for each channel the list of its numbers."""
+    means = [sum(v) / len(v) for v in values]
+    variances = [sum((x - m) ** 2 for x in v) / len(v) for v, m in zip(values, means, strict=True)]
+    return math.dist(means, mean) + math.dist(variances, variance)
+
+
+def batch_norm_statistics(maps, mean, variance, over):
+    """Minus the distance of one layer's statistics, of each image or of all together."""
+    each = [[channel.flatten().tolist() for channel in row] for row in maps]
+    if over == "batch":
+        each = [[[x for row in each for x in row[c]] for c in range(len(mean))]] * len(maps)
+    return [-_distance(values, mean, variance) for values in each]

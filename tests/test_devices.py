@@ -426,7 +426,13 @@ def test_a_recipe_with_opacity_and_callbacks(name):
     same_on_both(call, network(), photos())
 
 
+def _with_batch_norm(model, x):
+    model.stem.append(nn.BatchNorm2d(model.stem[0].out_channels).to(x).eval())
+    return _ascent(model, x, synthesis.BatchNormStatistics(model))
+
+
 OTHER_SYNTHESIS = {
+    "BatchNormStatistics": _with_batch_norm,
     "deep_dream": lambda m, x: synthesis.deep_dream(m, x, "block", octaves=2, steps=2, jitter=2),
     "filter_atlas": lambda m, x: synthesis.filter_atlas(m, "block.0", best=3, size=12, steps=2),
     "maximize": lambda m, x: synthesis.maximize(

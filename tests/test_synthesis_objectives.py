@@ -9,6 +9,7 @@ import torch
 from captum_cnn_ext.synthesis import (
     ActivationDifference,
     Alignment,
+    BatchNormStatistics,
     Channel,
     CosineDirection,
     Custom,
@@ -19,8 +20,9 @@ from captum_cnn_ext.synthesis import (
     Neuron,
     Style,
     Target,
+    maximize,
 )
-from captum_cnn_ext.synthesis.objectives import between_images, directions
+from captum_cnn_ext.synthesis.objectives import batch_norm, between_images, directions
 from captum_cnn_ext.synthesis.objectives import units as objectives
 from captum_cnn_ext.synthesis.objectives.algebra import Place, View
 
@@ -215,3 +217,77 @@ def test_a_layer_is_a_module_or_a_name():
         Channel(3, 3)
     with pytest.raises(ValueError, match="channel='x': expected an index"):
         Channel("a", "x")
+
+
+def norms(count=2):
+    """A network of batch norms that remember other statistics than they are shown."""
+    generator = torch.Generator().manual_seed(5)
+    layers = torch.nn.Sequential(*(torch.nn.BatchNorm2d(C) for _ in range(count))).double().eval()
+    for layer in layers:
+        layer.running_mean.copy_(torch.randn(C, generator=generator))
+        layer.running_var.copy_(torch.rand(C, generator=generator) + 0.5)
+    return layers
+
+
+def seen_by(model, tensors):
+    return View({Place(m, True): (t,) for m, t in zip(model, tensors, strict=True)}, None, N, None)
+
+
+@pytest.mark.parametrize("over", batch_norm.OVER)
+def test_batch_norm_statistics_are_the_formula_summed_over_layers(over, monkeypatch):
+    model, shown = norms(), [maps(), maps(1)]
+    expected = [
+        sum(layers)
+        for layers in zip(
+            *(
+                ref.batch_norm_statistics(
+                    tensor, layer.running_mean.tolist(), layer.running_var.tolist(), over
+                )
+                for layer, tensor in zip(model, shown, strict=True)
+            ),
+            strict=True,
+        )
+    ]
+    objective = BatchNormStatistics(model, over=over)
+    assert objective.score(seen_by(model, shown)).tolist() == pytest.approx(expected, rel=1e-9)
+    right = batch_norm.statistics_distance
+    for wrong in (
+        lambda a, m, v, o: right(a, m, v.sqrt(), o),
+        lambda a, m, v, o: right(a, m, v, "image" if o == "batch" else "batch"),
+    ):
+        monkeypatch.setattr(batch_norm, "statistics_distance", wrong)
+        found = objective.score(seen_by(model, shown)).tolist()
+        assert found != pytest.approx(expected, rel=1e-3)
+
+
+def test_an_ascent_on_batch_norm_statistics_meets_them():
+    torch.manual_seed(0)
+    norm = torch.nn.BatchNorm2d(3)
+    norm.running_mean.copy_(torch.tensor([0.2, 0.5, 0.7]))
+    norm.running_var.copy_(torch.tensor([0.01, 0.02, 0.03]))
+    model = torch.nn.Sequential(norm, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).eval()
+    image = torch.rand(2, 3, 16, 16)
+    found = maximize(
+        model,
+        BatchNormStatistics(model, ["0"]),
+        image,
+        recipe="yosinski",
+        regularizers=[],
+        optimizer=lambda p: torch.optim.Adam(p, lr=0.02),
+        steps=150,
+    ).images
+    assert found.mean((0, 2, 3)).tolist() == pytest.approx([0.2, 0.5, 0.7], abs=0.03)
+    assert found.var((2, 3)).mean(0).tolist() == pytest.approx([0.01, 0.02, 0.03], abs=0.006)
+
+
+def test_batch_norms_that_are_none_are_named():
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1), *norms(1)).eval()
+    assert str(BatchNormStatistics(model, "1")) == "statistics of 1 batch norm"
+    with pytest.raises(ValueError, match="layers: '0' is a Conv2d; expected a batch norm"):
+        BatchNormStatistics(model, ["0"])
+    with pytest.raises(ValueError, match="Conv2d has no batch norm with running statistics"):
+        BatchNormStatistics(model[0])
+    with pytest.raises(ValueError, match=r"layers=\[\]: expected at least one batch norm"):
+        BatchNormStatistics(model, [])
+    with pytest.raises(ValueError, match=r"over='images': .* nearest: 'image'"):
+        BatchNormStatistics(model, over="images")

@@ -15,6 +15,7 @@ from captum_cnn_ext.synthesis.images.generators import Cppn, Generator
 from captum_cnn_ext.synthesis.images.maco import MacoPhase
 from captum_cnn_ext.synthesis.images.parameterizations import Fourier, ImageParam, Laplacian, Pixels
 from captum_cnn_ext.synthesis.objectives.algebra import Objective
+from captum_cnn_ext.synthesis.objectives.batch_norm import BatchNormStatistics
 from captum_cnn_ext.synthesis.objectives.between_images import (
     ActivationDifference,
     Alignment,
@@ -36,6 +37,7 @@ __all__ = [
     "ActivationDifference",
     "Alignment",
     "Atlas",
+    "BatchNormStatistics",
     "Best",
     "Channel",
     "CosineDirection",
