@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from captum_cnn_ext.insights import Group, Panels, Picture, SectionContent
-from captum_cnn_ext.insights.report.blocks import Drawing, Predictions, Table
+from captum_cnn_ext.insights.report.blocks import Drawing, Fold, Predictions, Table
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
@@ -48,7 +48,7 @@ def content(done, key):
 def _flat(blocks):
     for block in blocks:
         yield block
-        if isinstance(block, Group):
+        if isinstance(block, (Group, Fold)):
             yield from _flat(block.blocks)
 
 

@@ -76,9 +76,9 @@ def quick(model, images, **options):
 def test_the_full_report_has_every_section_and_no_problem(full):
     assert full.problems == ()
     assert [section.key for section, _ in full.sections] == [
-        *("summary", "structure", "graph", "filters", "feature_maps"),
-        *("reconstructions", "top_patches"),
-        *("attributions", "methods", "checks", "synthesis", "times", "settings"),
+        *("summary", "attributions", "methods", "checks"),
+        *("reconstructions", "top_patches", "synthesis", "feature_maps"),
+        *("graph", "structure", "filters", "times", "settings"),
     ]
     assert all(isinstance(content, SectionContent) for _, content in full.sections)
 
@@ -502,3 +502,21 @@ def test_half_precision_and_single_channel_models(images):
     done = audit(model, torch.rand(1, 1, 8, 8), layers="1", show_progress=False)
     assert not done.problems
     assert done.arrays["attributions/1/LayerHiResCam"].dtype == np.float32
+
+
+def test_maps_that_differ_in_strength_alone_are_drawn_once_and_tables_join_them():
+    from captum_cnn_ext.insights.report.blocks import Column, Table
+    from captum_cnn_ext.insights.sections.attributions import same_maps
+
+    maps = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(0)) - 0.5
+    other = maps.clone()
+    other[1, 0, 0, 0] += 0.01
+    weights = torch.tensor([2.0, 0.3]).view(2, 1, 1, 1)
+    found = {"A": maps, "B": -maps, "C": maps * weights, "D": other, "E": maps.mean(2)[:, :, None]}
+    assert same_maps(found) == [["A", "C"], ["B"], ["D"], ["E"]]
+    columns = [Column("method"), Column("score", True), Column("passes", True, shown=False)]
+    table = Table("", columns, [["A", 0.5, 1], ["B", 0.4, 2], ["C", 0.5, 3]])
+    page = table.on_page()
+    assert [list(row) for row in page.rows] == [["A = C", 0.5], ["B", 0.4]]
+    assert [column.title for column in page.columns] == ["method", "score"]
+    assert len(table.rows) == 3  # the file has each

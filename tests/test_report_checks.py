@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import Saliency
-from reports import small, small_images, tables, text_of
+from reports import rows, small, small_images, text_of
 from torch import nn
 
 from captum_cnn_ext import attr, metrics
 from captum_cnn_ext.insights import audit
 from captum_cnn_ext.insights.report.findings import Finding, Overview
 from captum_cnn_ext.insights.sections import checks, methods
+from captum_cnn_ext.insights.sections.methods import CONTROLS, GAUSSIAN, RANDOM
 
 METHODS = ["Saliency", "LayerHiResCam", "LayerEigenCam"]
 
@@ -45,14 +46,14 @@ def maps_of(model, images, targets):
         "Saliency": Saliency(model).attribute(inputs, targets),
         "LayerHiResCam": attr.LayerHiResCam(model, "block").attribute(images, targets),
         "LayerEigenCam": attr.LayerEigenCam(model, "block").attribute(images),
-        "control: Gaussian": metrics.gaussian_map(images[:2]),
-        "control: random": metrics.random_map(images[:2], 7),
+        GAUSSIAN: metrics.gaussian_map(images[:2]),
+        RANDOM: metrics.random_map(images[:2], 7),
     }
 
 
 def test_faithfulness_is_the_metrics_own(done, model, images):
     targets = done.arrays["explained_classes"].tolist()
-    found = {row["method"]: row for row in tables(done, "methods")[0]}
+    found = {row["method"]: row for row in rows(done.tables["methods"])}
     expected = {}
     for name, maps in maps_of(model, images, targets).items():
         up, down = metrics.insertion_and_deletion(model, images[:2], maps[:2], targets[:2], steps=8)
@@ -60,17 +61,17 @@ def test_faithfulness_is_the_metrics_own(done, model, images):
         row = found[name]
         assert row["insertion ↑"] == pytest.approx(float(up.area.mean()), abs=1e-4)
         assert row["deletion ↓"] == pytest.approx(float(down.area.mean()), abs=1e-4)
-        assert row["difference ↑"] == pytest.approx(expected[name], abs=1e-4)
+        assert row["score ↑"] == pytest.approx(expected[name], abs=1e-4)
         where = {"Saliency": "input"}.get(name, "block")
-        place = "control" if name.startswith("control") else where
-        key = f"faithfulness/{place}/{name.removeprefix('control: ')}"
+        place = "control" if name in CONTROLS else where
+        key = f"faithfulness/{place}/{CONTROLS.get(name, name)}"
         np.testing.assert_allclose(
             done.arrays[key], [up.area.tolist(), down.area.tolist()], rtol=1e-4
         )
-        if name != "control: Gaussian":
-            over = expected[name] - expected.get("control: Gaussian", np.nan)
-            assert np.isnan(over) or row["over Gaussian"] == pytest.approx(over, abs=2e-4)
-    assert list(found) == sorted(found, key=lambda name: -found[name]["difference ↑"])
+        if name != GAUSSIAN:
+            over = expected[name] - expected.get(GAUSSIAN, np.nan)
+            assert np.isnan(over) or row["above the blob"] == pytest.approx(over, abs=2e-4)
+    assert list(found) == sorted(found, key=lambda name: -found[name]["score ↑"])
     assert len(found) == 5
 
 
@@ -79,8 +80,8 @@ def test_likeness_to_the_gaussian_is_a_rank_correlation(done, model, images):
     hill = metrics.as_maps(metrics.gaussian_map(images[:2]), images[:2])
     maps = maps_of(model, images, targets)["LayerHiResCam"][:2]
     expected = metrics.rank_correlation(metrics.as_maps(maps, images[:2]), hill).mean()
-    (row,) = (r for r in tables(done, "methods")[0] if r["method"] == "LayerHiResCam")
-    assert row["like Gaussian"] == pytest.approx(float(expected), abs=1e-3)
+    (row,) = (r for r in rows(done.tables["methods"]) if r["method"] == "LayerHiResCam")
+    assert row["likeness to the blob"] == pytest.approx(float(expected), abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["Saliency", "LayerHiResCam"])
@@ -94,7 +95,7 @@ def test_randomisation_is_the_metrics_own(done, model, images, name):
         return attr.LayerHiResCam(changed, "block").attribute(x, some)
 
     stages = [("head",), ("block.0",), ("stem.0",)]
-    (row,) = (r for r in tables(done, "checks")[0] if r["method"] == name)
+    (row,) = (r for r in rows(done.tables["checks"]) if r["method"] == name)
     found = metrics.parameter_randomization(
         model, explain, images[: row["photos"]], layers=stages, seed=7
     )
@@ -103,7 +104,7 @@ def test_randomisation_is_the_metrics_own(done, model, images, name):
         done.arrays[f"checks/{place}/{name}"], found.rank_correlation, atol=1e-4
     )
     means = found.rank_correlation.mean(1).tolist()
-    titles = ["last layer forgotten", "later half forgotten", "earlier half forgotten"]
+    titles = ["classifier random", "second half too", "all weights random"]
     assert [row[title] for title in titles] == pytest.approx(means, abs=1e-3)
     assert row["similarity"] == pytest.approx(float(found.similarity[-1].mean()), abs=1e-3)
 
@@ -152,14 +153,15 @@ def test_a_method_that_does_not_look_at_the_network_is_said_to_look_wrong(model,
     (finding,) = (f for f in done.overview.findings if f.section == "checks")
     assert finding.verdict == "wrong"
     assert finding.text.startswith("LayerGradCam at block, LayerHiResCam at block: the map stays")
-    assert [row["result"] for row in tables(done, "checks")[0]] == ["does not change"] * 2
+    assert [row["verdict"] for row in rows(done.tables["checks"])] == ["does not change"] * 2
     page = done.to_html()
-    assert "1 looks wrong" in page
-    assert '<a href="#checks">Sanity checks</a>' in page
+    assert "1 problem found" in page
+    assert '<a href="#checks">Sanity check: do the maps depend on the weights?</a>' in page
+    assert "Do not use these maps as explanations." in page
 
 
 def test_eigen_cam_is_said_to_be_blind_to_the_class(done):
-    results = {row["method"]: row["result"] for row in tables(done, "checks")[0]}
+    results = {row["method"]: row["verdict"] for row in rows(done.tables["checks"])}
     assert results["LayerEigenCam"] in ("blind to the class", "does not change")
     assert results["LayerEigenCam"] != results["Saliency"] == "changes"
     texts = [f.text for f in done.overview.findings if f.verdict != "fine"]
@@ -181,8 +183,8 @@ def test_methods_that_do_not_fit_the_layer_are_left_out(images):
     done = audit(model, images, layers="1", methods=["LayerCam", "LayerHiResCam"],
                  sections=["methods", "checks"], show_progress=False)  # fmt: skip
     assert not done.problems
-    assert {r["method"] for r in tables(done, "checks")[0]} == {"LayerHiResCam"}
-    assert "LayerCam" not in {r["method"] for r in tables(done, "methods")[0]}
+    assert {r["method"] for r in rows(done.tables["checks"])} == {"LayerHiResCam"}
+    assert "LayerCam" not in {r["method"] for r in rows(done.tables["methods"])}
 
 
 def test_the_overview_says_what_was_seen_and_what_was_not_checked(model, images):
@@ -215,9 +217,9 @@ def test_headlines_count():
         return Overview((), tuple(Finding(v, "text", "key") for v in verdicts), ()).headline
 
     assert headline() == "Nothing was checked in this report."
-    assert headline("fine") == "Nothing looks wrong in the 1 check made."
+    assert headline("fine") == "1 check made, no problem found."
     assert headline("fine", "wrong", "wrong", "unsure") == (
-        "Of 4 checks, 2 look wrong and 1 looks doubtful."
+        "4 checks made: 2 problems found, 1 needs a closer look."
     )
 
 
@@ -261,10 +263,10 @@ def test_photos_decide_where_chance_seldom_would(differences, word):
 
 def test_too_few_photos_decide_nothing_and_say_so(done):
     assert not [f for f in done.overview.findings if f.section == "methods"]
-    (text,) = (text for text in done.overview.unchecked if "controls" in text)
+    (text,) = (text for text in done.overview.unchecked if "baselines: " in text)
     assert text == (
-        "Whether Saliency, LayerHiResCam at block, LayerEigenCam at block are more faithful "
-        "than the controls: 2 photos did not decide it (6 or more can)."
+        "Whether the maps of Saliency, LayerHiResCam at block, LayerEigenCam at block are more "
+        "faithful than the two baselines: 2 photos did not decide it. Give 6 or more."
     )
 
 
@@ -272,7 +274,8 @@ def test_what_enough_photos_decide_is_a_finding(model):
     """The maps that insertion and deletion like best and least: the score's own change."""
     done = audit(model, small_images(8), layers="block", methods=METHODS, show_progress=False,
                  sections=["attributions", "methods"])  # fmt: skip
-    found = {row["method"]: row for row in tables(done, "methods")[0]}
+    found = {row["method"]: row for row in rows(done.tables["methods"])}
+    words = {"beats both baselines": 1, "worse than a baseline": -1, "not decided": 0}
     areas = {key: np.array(done.arrays[key]) for key in done.arrays if key.startswith("faithful")}
     assert {value.shape for value in areas.values()} == {(2, 8)}
     quality = {key.split("/")[-1]: up - down for key, (up, down) in areas.items()}
@@ -282,7 +285,8 @@ def test_what_enough_photos_decide_is_a_finding(model):
                  for control in ("Gaussian", "random")]  # fmt: skip
         expected[min(signs)].add(name)
     texts = {f.verdict: f.text for f in done.overview.findings if f.section == "methods"}
-    left = " ".join(text for text in done.overview.unchecked if "controls" in text)
+    left = " ".join(text for text in done.overview.unchecked if "baselines: " in text)
     for sign, text in ((1, texts.get("fine", "")), (-1, texts.get("unsure", "")), (0, left)):
         assert {name for name in METHODS if name in text} == expected[sign]
     assert set().union(*expected.values()) == set(METHODS) <= set(found)
+    assert all(name in expected[words[found[name]["verdict"]]] for name in METHODS)

@@ -66,11 +66,19 @@ def test_the_code_of_attributions_gives_the_arrays(done, model):
             (alt,) = (
                 alt
                 for alt in shown
-                if alt.startswith(f"{method} for") and f"photo {photo + 1}, {where}" in alt
+                if method in alt.partition(" for ")[0].split(" = ")
+                and f"photo {photo + 1}, {where}" in alt
             )
             made = run_code(done, shown[alt].code, model)
             heat = made["heat"].detach().numpy()
-            np.testing.assert_allclose(heat, done.arrays[key], rtol=1e-5, atol=1e-8)
+            expected = done.arrays[key]
+            if not alt.startswith(f"{method} "):  # drawn once with another method's map
+                heat, expected = (
+                    m / np.abs(m).max((1, 2, 3), keepdims=True) for m in (heat, expected)
+                )
+            np.testing.assert_allclose(
+                heat, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max()
+            )
             assert f"heat[{photo}]" in shown[alt].code
 
 

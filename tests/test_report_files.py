@@ -272,7 +272,7 @@ def test_no_folder_of_this_machine_is_in_any_file(tmp_path, model):
 def test_quick_takes_less_and_says_so(model):
     done = audit(model, small_images(), quick=True, show_progress=False)
     assert [section.key for section, _ in done.sections] == [
-        "summary", "structure", "attributions", "settings",
+        "summary", "attributions", "structure", "settings",
     ]  # fmt: skip
     assert {k.split("/")[1] for k in done.arrays if k.startswith("attributions/")} == {
         "input", "block",

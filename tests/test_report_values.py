@@ -114,7 +114,7 @@ def test_synthesised_images_and_what_they_reach(done, model, images):
 
 def test_the_graph_has_every_module_with_its_link(done, model, images):
     (drawing,) = (b for b in content(done, "graph") if isinstance(b, Drawing))
-    graph = model_graph(model, images[:1])
+    graph = model_graph(model, images[:1], 2)
     assert drawing.svg.count("<rect") == graph.to_svg().count("<rect")
     for place, row in enumerate(layer_table(model, images[:1]), 1):
         assert f'href="#structure-row-{place}"' in drawing.svg, row.name
@@ -128,6 +128,26 @@ def test_the_structure_table_is_the_layer_table(done, model, images):
     assert [row["output"] for row in found] == [
         " × ".join(map(str, row.output_shapes[0][1:])) for row in expected
     ]
+
+
+def test_each_call_of_a_layer_has_a_row_with_its_own_shape_and_field():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3, stride=2)
+            self.relu, self.head = nn.ReLU(), nn.Linear(5, 2)
+
+        def forward(self, x):
+            x = self.relu(self.second(self.relu(self.first(x))))
+            return self.head(x.mean((2, 3)))
+
+    found = audit(Twice().eval(), small_images(1), layers="second", sections=["structure"],
+                  show_progress=False)  # fmt: skip
+    runs = {row["layer"]: row for row in rows(found.tables["layers"]) if "relu" in row["layer"]}
+    assert list(runs) == ["relu", "relu, call 2"]
+    assert (runs["relu"]["output"], runs["relu"]["sees, pixels"]) == ("4 × 14 × 18", "3, every 1")
+    later = runs["relu, call 2"]
+    assert (later["output"], later["sees, pixels"]) == ("5 × 6 × 8", "5, every 2")
 
 
 def test_filters_are_the_weights(done, model):

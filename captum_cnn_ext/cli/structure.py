@@ -76,9 +76,10 @@ def _structure(options: argparse.Namespace) -> int:
         text = table.to_markdown()
     else:
         text = json.dumps(table.to_dicts(), indent=2)
+    print(text)
     if options.graph:
         _draw(loaded.model, shape, options)
-    print(text)
+        print(f"graph: {options.graph}", file=sys.stderr)
     sys.stdout.flush()
     return DONE
 

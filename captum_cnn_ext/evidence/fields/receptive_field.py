@@ -182,11 +182,25 @@ def receptive_fields(model: nn.Module, input_size: InputSize) -> dict[str, Recep
         >>> print(receptive_fields(alexnet(), (3, 224, 224))["features.12"])
         features.12: 195 pixels, stride 32, padding 66
     """
+    return {
+        name: calls[-1][1]
+        for name, calls in fields_of_calls(model, input_size).items()
+        if calls[-1][1] is not None
+    }
+
+
+def fields_of_calls(
+    model: nn.Module, input_size: InputSize
+) -> dict[str, list[tuple[tuple[int, ...], ReceptiveField | None]]]:
+    """For each layer its output's shape and its field, call after call; None where not known."""
     image = _image(model, input_size)
     return {
-        name: _computed(name, calls[-1], calls[-1].fields, image)
+        name: [
+            (call.shape, None if call.fields is None else _computed(name, call, call.fields, image))
+            for call in calls
+        ]
         for name, calls in layer_fields(model, image).items()
-        if name and calls[-1].fields is not None
+        if name
     }
 
 

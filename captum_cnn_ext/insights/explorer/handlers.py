@@ -5,41 +5,20 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from functools import wraps
 from html import escape
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import gradio as gr
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext.insights.explorer.computing.questions_and_answers import Photo, Unit
 from captum_cnn_ext.insights.explorer.computing.session import ExplorerSession
-from captum_cnn_ext.insights.explorer.computing.synthesized_units import PatternSettings
-from captum_cnn_ext.insights.explorer.drawing import enlarged
-from captum_cnn_ext.insights.explorer.jobs import Job, Jobs
-from captum_cnn_ext.insights.explorer.limits import read_upload
-from captum_cnn_ext.insights.explorer.views import PAIRS, STAGE, GridChoice, Views
+from captum_cnn_ext.insights.explorer.limits import read_upload, same_picture
+from captum_cnn_ext.insights.explorer.slow_work import SlowWork, told
+from captum_cnn_ext.insights.explorer.views import PAIRS, GridChoice, Views
 
-F = TypeVar("F", bound=Callable[..., Any])
-POLL = 0.15  # seconds between two looks at a job
 FRAMES = 12  # over which frames per second are counted
-PATTERN_STEPS = {"quick": 64, "thorough": 256}
-
-
-def told(function: F) -> F:
-    """What a visitor did wrong becomes one line on the page."""
-
-    @wraps(function)
-    def run(*arguments: Any, **named: Any) -> Any:
-        try:
-            return function(*arguments, **named)
-        except (ArgumentError, FloatingPointError) as error:
-            text = " ".join(str(error).split())
-            raise gr.Error(escape(text), title="Not possible", print_exception=False) from error
-
-    return run  # type: ignore[return-value]
 
 
 class Handlers:
@@ -48,7 +27,7 @@ class Handlers:
 
     def __init__(self, session: ExplorerSession, views: Views) -> None:
         self.session, self.views, self.snippets = session, views, views.snippets
-        self.jobs = Jobs()
+        self.work = SlowWork(session, views)
         self._frames: dict[str, deque[float]] = {}
 
     # --- choosing ---------------------------------------------------------------------------
@@ -78,14 +57,20 @@ class Handlers:
         return self._fitted(photo, whole), photo.picture
 
     @told
-    def upload(self, path: str | None, whole: bool) -> Photo:
-        """An image that somebody sent."""
+    def upload(self, path: str | None, whole: bool, before: Photo | None) -> tuple[Any, Any]:
+        """An image that somebody sent; with none, or a broken one, what was there stays."""
         if path is None:
-            return self._fitted(next(iter(self.session.photos.values())), whole)
-        picture, name = read_upload(path), Path(path).name
-        photo = Photo(name, picture, f"load_photos({name!r})[{name!r}]", whole)
-        self.session.top_classes(photo)  # that the network takes it
-        return photo
+            return gr.skip(), gr.skip()
+        try:
+            picture, name = read_upload(path), Path(path).name
+            if before is not None and same_picture(picture, before.picture):
+                return gr.skip(), gr.skip()  # our own preview, sent back where it was removed
+            photo = Photo(name, picture, f"load_photos({name!r})[{name!r}]", whole)
+            self.session.top_classes(photo)  # that the network takes it
+        except ArgumentError as error:
+            gr.Warning(escape(" ".join(str(error).split())), title="Not possible")
+            return gr.skip(), None if before is None else before.picture
+        return photo, gr.skip()
 
     @told
     def fit(self, photo: Photo, whole: bool) -> Photo:
@@ -96,10 +81,21 @@ class Handlers:
     def _fitted(photo: Photo, whole: bool) -> Photo:
         return dataclasses.replace(photo, whole=whole) if photo.whole != whole else photo
 
-    def row(self, photo: Photo, unit: int, event: gr.SelectData) -> tuple[str, int, int]:
-        """A layer of the table."""
-        name = str(event.row_value[0]).removeprefix(STAGE)
-        return self._layer(photo, name, unit)
+    def row(self, photo: Photo, unit: int, event: gr.EventData) -> tuple[str, int, int]:
+        """A layer of the list."""
+        return self._layer(photo, str(event.layer), unit)
+
+    def pointed(self, photo: Photo, event: gr.SelectData) -> tuple[Any, Any]:
+        """A class that the network named: it is chosen, and the tab that explains it opens."""
+        labels = {self.views.class_label(i): i for i, _ in self.session.top_classes(photo)}
+        return gr.update(value=labels[str(event.value)]), gr.Tabs(selected="classes")
+
+    def second(self, photo: Photo, other: Photo | None) -> tuple[Any, Any]:
+        """A second image to compare with, until one is chosen."""
+        rest = [one for one in self.session.photos.values() if one.name != photo.name]
+        if other is not None or not rest:
+            return gr.skip(), gr.skip()
+        return rest[0], rest[0].picture
 
     @told
     def _layer(self, photo: Photo, name: str, unit: int) -> tuple[str, int, int]:
@@ -124,15 +120,15 @@ class Handlers:
     def freeze(self, origin: Unit | None, layer: str, unit: int) -> tuple[Unit | None, Any, Any]:
         """Freeze the unit as the origin of gradients, or let it go."""
         if origin is not None:
-            unfrozen = gr.update(value="Freeze as origin", variant="secondary")
+            unfrozen = gr.update(value="Freeze unit", variant="secondary")
             return None, unfrozen, gr.update(value="", visible=False)
         frozen = Unit(layer, unit)
         text = (
-            f"Unit {unit} of {layer} is frozen: at any layer before it the grid now shows the "
-            "gradient of this unit."
+            f"Unit {unit} of {layer} is frozen: at any earlier layer the grid now shows the "
+            "gradient of this unit (press U to go to the layer before)."
         )
         shown = gr.update(value=self.views.message(text), visible=True)
-        return frozen, gr.update(value="Let origin go", variant="primary"), shown
+        return frozen, gr.update(value="Unfreeze", variant="primary"), shown
 
     # --- showing ----------------------------------------------------------------------------
 
@@ -178,106 +174,10 @@ class Handlers:
         picture, remark = self.views.reconstruction(photo, one, rule, seed, look)
         return picture, remark, self.snippets.reconstruction(photo, one, rule, seed, look)
 
-    # --- what a unit wants to see -----------------------------------------------------------
-
-    @staticmethod
-    def _pattern(layer: str, unit: int, recipe: str, effort: str) -> PatternSettings:
-        return PatternSettings(layer, unit, recipe, PATTERN_STEPS[effort])
-
-    @told
-    def show_pattern(self, layer: str, unit: int, recipe: str, effort: str) -> tuple[Any, str, str]:
-        """The synthesised image, where it was made before."""
-        settings = self._pattern(layer, unit, recipe, effort)
-        found = self.session.patterns.find(settings)
-        words = f"Reached {found[1]:.3g}; from the cache." if found else ""
-        picture = enlarged(found[0]) if found else None
-        return picture, self.views.message(words), self.snippets.pattern(settings)
-
-    def make_pattern(
-        self, layer: str, unit: int, recipe: str, effort: str, request: gr.Request
-    ) -> Iterator[tuple[Any, str]]:
-        """Optimise the unit's image, saying how far it is."""
-        settings = self._pattern(layer, unit, recipe, effort)
-
-        def work(job: Job[Any]) -> Any:
-            def tell(done: int, total: int) -> None:
-                job.tell(done / total, f"step {done} of {total}")
-
-            return self.session.patterns.find(settings) or self.session.patterns.make(
-                settings, tell
-            )
-
-        job = self.jobs.start(f"pattern {request.session_hash}", work, "beginning")
-        for words in self._watched(job):
-            yield gr.skip(), words
-        if not job.stopped:
-            picture, value = _result(job)
-            text = f"Unit {unit} reached {value:.3g} in {job.seconds:.0f} s."
-            yield enlarged(picture), self.views.message(text)
-
-    # --- classes ----------------------------------------------------------------------------
-
-    def explain(
-        self,
-        photo: Photo,
-        other: Photo | None,
-        methods: list[str],
-        target: int,
-        layer: str,
-        at: str,
-        kind: str,
-        request: gr.Request,
-    ) -> Iterator[tuple[Any, str, Any]]:
-        """Methods side by side, each shown as soon as it is done."""
-        if not methods:
-            raise gr.Error("Choose at least one method.", print_exception=False)
-        photos = [photo, other] if other is not None else [photo]
-        if len({one.name for one in photos}) < len(photos):
-            raise gr.Error("Choose another second image.", print_exception=False)
-        where = layer if at == "chosen" else None
-        explained = None if target < 0 else int(target)
-        done, failed = list[Any](), list[str]()
-
-        def work(job: Job[None]) -> None:
-            job.tell(0, methods[0])
-            found = self.session.explain(photos, methods, layer=where, target=explained)
-            for count, (name, one) in enumerate(found, 1):
-                if isinstance(one, ArgumentError):
-                    failed.append(" ".join(str(one).split()))
-                done.extend(self.views.explanations(name, one))
-                job.tell(count / len(methods), methods[min(count, len(methods) - 1)])
-
-        code = self.snippets.explanation(photos, methods, where, explained)
-        job = self.jobs.start(f"{kind} {request.session_hash}", work, methods[0])
-        shown = 0
-        yield [], self.views.message("Working …"), code
-        for words in self._watched(job):
-            fresh = len(done) > shown
-            shown = len(done)
-            yield (list(done) if fresh else gr.skip()), words, gr.skip()
-        if not job.stopped:
-            _result(job)
-            text = " ".join([f"Done in {job.seconds:.1f} s.", *failed])
-            yield list(done), self.views.message(text), gr.skip()
-
-    def _watched(self, job: Job[Any]) -> Iterator[str]:
-        """How far a job is, again and again until it ends; leaving early ends the job."""
-        try:
-            while not job.wait(POLL):
-                yield self.views.progress(job.share, job.words, job.seconds)
-        finally:
-            job.stop()
-        if job.stopped:
-            yield self.views.message(f"Cancelled after {job.seconds:.1f} s.")
-
-    def cancel(self, kind: str, request: gr.Request) -> None:
-        """End a visitor's job."""
-        self.jobs.stop(f"{kind} {request.session_hash}")
-
     def leave(self, request: gr.Request) -> None:
         """A visitor is gone; so is their work."""
         for kind in ("pattern", "class", "pair"):
-            self.cancel(kind, request)
+            self.work.cancel(kind, request)
         self._frames.pop(str(request.session_hash), None)
 
     # --- two images -------------------------------------------------------------------------
@@ -314,7 +214,3 @@ class Handlers:
         times.append(time.monotonic())
         rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
         return html, f"{rate:.1f} frames per second", self.views.top_classes(photo), photo
-
-
-def _result(job: Job[Any]) -> Any:
-    return told(job.result)()

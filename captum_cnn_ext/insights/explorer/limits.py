@@ -7,13 +7,14 @@ import os
 import warnings
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext.photos import read_picture
 
 MOST_BYTES = 20 * 1024**2
 MOST_PIXELS = 50_000_000
+LOSSY = 8.0  # of 255, on average over the pixels
 # each read by Pillow itself; others, such as EPS, start programs
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
@@ -50,6 +51,14 @@ def read_upload(path: str | os.PathLike[str]) -> Image.Image:
             f"image: cannot be read as a picture ({type(error).__name__}); expected "
             f"{', '.join(FORMATS)}"
         ) from error
+
+
+def same_picture(one: Image.Image, other: Image.Image) -> bool:
+    """Whether two pictures are one but for what a lossy format changes."""
+    if one.size != other.size:
+        return False
+    difference = ImageChops.difference(one.convert("RGB"), other.convert("RGB"))
+    return max(ImageStat.Stat(difference).mean) < LOSSY
 
 
 def judge_host(host: str, allow_remote: bool) -> list[str]:

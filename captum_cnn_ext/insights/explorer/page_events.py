@@ -48,7 +48,8 @@ class Page:
         begun = light(page.load, does.begin, None, [ui.photo, ui.image, ui.layer, ui.unit])
         self._show_all(begun)
         chosen = light(ui.samples.select, does.sample, [ui.whole], [ui.photo, ui.image])
-        sent = light(ui.image.input, does.upload, [ui.image, ui.whole], [ui.photo])
+        asked = [ui.image, ui.whole, ui.photo]
+        sent = light(ui.image.input, does.upload, asked, [ui.photo, ui.image])
         fitted = light(ui.whole.input, does.fit, [ui.photo, ui.whole], [ui.photo])
         for step in (chosen, sent, fitted):
             self._show_all(step)
@@ -62,7 +63,7 @@ class Page:
         ui = self.ui
         does, place = self.handlers, [ui.layer, ui.unit, ui.page]
         asked = [ui.photo, ui.unit]
-        ways = [light(ui.table.select, does.row, asked, place, trigger_mode="multiple")]
+        ways = [light(ui.table.pick, does.row, asked, place, trigger_mode="multiple")]
         for button, step in ((ui.back, -1), (ui.ahead, 1)):
             move = partial(does.neighbour, step=step)
             ways.append(light(button.click, move, [ui.photo, ui.layer, ui.unit], place))
@@ -96,23 +97,31 @@ class Page:
         does = self.handlers
         slow: Any = partial(_on, **SLOW)
         pattern = [ui.layer, ui.unit, ui.recipe, ui.effort]
-        slow(ui.make.click, does.make_pattern, pattern, [ui.pattern, ui.pattern_status])
+        slow(ui.make.click, does.work.make_pattern, pattern, [ui.pattern, ui.pattern_status])
         shown = [ui.maps, ui.class_status, ui.class_code]
         asked = [ui.photo, gr.State(), ui.methods, ui.target, ui.layer, ui.at]
-        slow(ui.explain.click, does.explain, [*asked, gr.State("class")], shown)
+        asked.append(gr.State("class"))
+        light(ui.class_tab.select, lambda: True, None, [ui.begun])  # it opens with maps in it
+        for begin in (ui.explain.click, ui.begun.change):
+            slow(begin, does.work.explain, asked, shown)
+        pointed = light(ui.classes.select, does.pointed, [ui.photo], [ui.target, ui.tabs])
+        _on(pointed.then, does.work.explain, asked, shown, **SLOW)
         asked = [ui.photo, ui.other, ui.methods, ui.target, ui.layer, ui.at]
         shown = [ui.pair_maps, ui.pair_status, ui.pair_maps_code]
-        slow(ui.explain_both.click, does.explain, [*asked, gr.State("pair")], shown)
+        slow(ui.explain_both.click, does.work.explain, [*asked, gr.State("pair")], shown)
         buttons = {"pattern": ui.unmake, "class": ui.unexplain, "pair": ui.unexplain_both}
         for kind, button in buttons.items():
-            light(button.click, does.cancel, [gr.State(kind)], None)
+            light(button.click, does.work.cancel, [gr.State(kind)], None)
 
     def _others(self, light: Any) -> None:
         ui = self.ui
         does = self.handlers
         picked = light(ui.other_samples.select, does.sample, [ui.whole], [ui.other, ui.other_image])
-        sent = light(ui.other_image.input, does.upload, [ui.other_image, ui.whole], [ui.other])
-        for step in (picked, sent):
+        asked = [ui.other_image, ui.whole, ui.other]
+        sent = light(ui.other_image.input, does.upload, asked, [ui.other, ui.other_image])
+        second = [ui.other, ui.other_image]
+        first = light(ui.pair_tab.select, does.second, [ui.photo, ui.other], second)
+        for step in (picked, sent, first):
             self._show_pair(step)
         looks = [ui.layer, ui.unit, ui.sort, ui.scale, ui.gamma, ui.page]
         ui.camera.stream(
@@ -140,6 +149,8 @@ class Page:
         self._show_layer(says)
 
     def _show_layer(self, step: Any) -> None:
+        ui = self.ui
+        _on(step.then, self.views.layer_list, [ui.layer], [ui.table], **LIGHT)
         self._show_unit(self._show_grid(step))
         self._show_pair(step)
 
@@ -168,7 +179,7 @@ class Page:
         ui = self.ui
         asked = [ui.layer, ui.unit, ui.recipe, ui.effort]
         shown = [ui.pattern, ui.pattern_status, ui.pattern_code]
-        _on(event, self.handlers.show_pattern, asked, shown, **LIGHT)
+        _on(event, self.handlers.work.show_pattern, asked, shown, **LIGHT)
 
     def _show_pair(self, step: Any) -> None:
         ui = self.ui

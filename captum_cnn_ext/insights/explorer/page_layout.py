@@ -10,15 +10,19 @@ import gradio as gr
 from captum_cnn_ext.insights.explorer.computing.session import RULES, ExplorerSession
 from captum_cnn_ext.insights.explorer.computing.synthesized_units import RECIPES
 from captum_cnn_ext.insights.explorer.drawing import LOOKS
-from captum_cnn_ext.insights.explorer.handlers import PATTERN_STEPS
-from captum_cnn_ext.insights.explorer.views import HEAD, Views
+from captum_cnn_ext.insights.explorer.slow_work import PATTERN_STEPS
+from captum_cnn_ext.insights.explorer.views import Views
 
 FIRST_METHODS = ("LayerHiResCam", "LayerLayerCam", "Saliency", "FullGrad")
-GAMMAS = [("as it is", 1.0), ("0.7", 0.7), ("0.5", 0.5), ("0.3", 0.3)]
+GAMMAS = [("1 (unchanged)", 1.0), ("0.7", 0.7), ("0.5", 0.5), ("0.3", 0.3)]
 NO_CLASS = -1
+WAITING = (
+    "Start the camera: its classes appear here, and beside it the maps of the chosen layer, for "
+    "every frame."
+)
 KEYS = (
-    "Keys in the grid: arrows move (with Shift by 3), **U** and **O** go to the layer before and "
-    "after, **B** to the next backward rule, **D** freezes the unit as origin."
+    "Keys in the grid: arrows move (with Shift by 3), **U** and **O** go to the previous and next "
+    "layer, **B** switches the backward rule, **D** freezes the unit."
 )
 
 
@@ -59,16 +63,16 @@ class Layout:
         gr.HTML(views.heading(), elem_classes="heading")
         self.photo, self.origin = gr.State(), gr.State()
         self.layer, self.unit, self.page = gr.State(""), gr.State(0), gr.State(0)
-        self.other, self.shot = gr.State(), gr.State()
+        self.other, self.shot, self.begun = gr.State(), gr.State(), gr.State(False)
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
                 self._choices()
-            with gr.Column(scale=3, min_width=340), gr.Tabs():
+            with gr.Column(scale=3, min_width=340), gr.Tabs() as self.tabs:
                 with gr.Tab("Units", id="units"):
                     self._units()
-                with gr.Tab("Classes", id="classes"):
+                with gr.Tab("Classes", id="classes") as self.class_tab:
                     self._classes()
-                with gr.Tab("Compare", id="pair"):
+                with gr.Tab("Compare", id="pair") as self.pair_tab:
                     self._pair()
                 with gr.Tab("Camera", id="camera"):
                     self._camera()
@@ -77,28 +81,23 @@ class Layout:
         self.image = upload(
             sources=["upload", "webcam", "clipboard"],
             label="1 · Image",
-            height=250,
+            height=210,
             buttons=["fullscreen"],
             elem_id="image",
         )
         self.samples = self._strip("Samples", "samples")
         self.whole = gr.Checkbox(
-            label="Squeeze the whole image in, instead of the model's crop", elem_id="whole"
+            label="Resize the whole image instead of cropping it", elem_id="whole"
         )
         self.classes = gr.Label(
-            label="The network says", num_top_classes=5, show_heading=False, elem_id="says"
+            label="The network says (click a class to explain it)",
+            num_top_classes=5,
+            show_heading=False,
+            elem_id="says",
         )
-        self.table = gr.Dataframe(
-            self.views.layer_rows(),
-            headers=list(HEAD),
-            datatype="str",
-            type="array",
-            label="2 · Layer (★ ends a stage)",
-            max_height=340,
-            interactive=False,
-            buttons=[],
-            show_search="search",
-            column_widths=["150px", "112px", "190px", "120px", "90px"],
+        self.table = gr.HTML(
+            self.views.layer_list(""),
+            js_on_load=asset("explorer_layers.js"),
             elem_id="layers",
         )
 
@@ -108,14 +107,14 @@ class Layout:
             self.ahead = gr.Button("layer ▶", size="sm", min_width=58, elem_id="ahead")
             self.former = gr.Button("◀ page", size="sm", min_width=58, elem_id="former")
             self.later = gr.Button("page ▶", size="sm", min_width=58, elem_id="later")
-            self.freeze = gr.Button("Freeze as origin", size="sm", min_width=120, elem_id="freeze")
+            self.freeze = gr.Button("Freeze unit", size="sm", min_width=120, elem_id="freeze")
         with gr.Row():
             self.sort = gr.Dropdown(
                 [("strongest", "max"), ("by number", "index")],
-                value="max", label="Order", min_width=110, filterable=False,
+                value="max", label="Sort", min_width=110, filterable=False,
             )  # fmt: skip
             self.scale = gr.Dropdown(
-                [("each map", "map"), ("whole layer", "layer")],
+                [("per map", "map"), ("same for the layer", "layer")],
                 value="map", label="Scale", min_width=110, filterable=False,
             )  # fmt: skip
             self.gamma = gr.Dropdown(
@@ -138,7 +137,7 @@ class Layout:
         )
         with gr.Tabs():
             with gr.Tab("Map"):
-                self.map = self._picture("3 · The unit's map over the image", "map")
+                self.map = self._picture("3 · Where the unit responds", "map")
                 self.unit_code = self._code("code-unit")
             with gr.Tab("Reconstruction"):
                 self.rule = gr.Radio(
@@ -148,10 +147,10 @@ class Layout:
                     self.seed = gr.Radio(
                         [("strongest spot", "max"), ("whole map", "map")],
                         value="max",
-                        label="Begin at",
+                        label="Start from",
                     )
                     self.look = gr.Dropdown(list(LOOKS), value="color", label="Look", min_width=120)
-                self.pixels = self._picture("What in the image drives it", "reconstruction")
+                self.pixels = self._picture("The pixels that drive the unit", "reconstruction")
                 self.remark = gr.HTML(elem_classes="note")
                 self.pixels_code = self._code("code-reconstruction")
             with gr.Tab("Synthesis"):
@@ -168,7 +167,7 @@ class Layout:
                 self.pattern_code = self._code("code-pattern")
             with gr.Tab("Patches", visible=bool(self.session.top_patches)):
                 self.patches = gr.Gallery(
-                    columns=3, label="What excites it most", elem_id="patches", buttons=[]
+                    columns=3, label="What activates it most", elem_id="patches", buttons=[]
                 )
 
     def _classes(self) -> None:
@@ -178,27 +177,34 @@ class Layout:
         first = [name for name in FIRST_METHODS if name in self.session.methods]
         with gr.Row():
             self.target = gr.Dropdown(
-                choices, value=NO_CLASS, label="Class", filterable=True, elem_id="target"
+                choices,
+                value=NO_CLASS,
+                label="Class (type a name)",
+                filterable=True,
+                allow_custom_value=True,
+                elem_id="target",
             )
             self.at = gr.Radio(
-                [(f"the suggested one, {self.session.suggested[0]}", "suggested"),
-                 ("the one chosen on the left", "chosen")],
-                value="suggested", label="Layer, for the methods that take one",
+                [(f"suggested ({self.session.suggested[0]})", "suggested"),
+                 ("chosen on the left", "chosen")],
+                value="suggested", label="Layer, for methods that need one",
             )  # fmt: skip
         self.methods = gr.Dropdown(
             list(self.session.methods),
             value=first,
             multiselect=True,
             label="Methods",
-            info="Occlusion, Rise, IntegratedGradients and those with Score in their name take "
-            "longer; captum-cnn-ext list-methods says what each asks and costs.",
+            info="Occlusion, Rise, IntegratedGradients and names with Score take longer; "
+            "captum-cnn-ext list-methods describes each method and its cost.",
             elem_id="methods",
         )
         with gr.Row():
             self.explain = gr.Button("Explain", variant="primary", elem_id="explain")
             self.unexplain = gr.Button("Cancel", elem_id="cancel-class")
-        self.class_status = gr.HTML(elem_id="class-status")
-        self.maps = self._gallery("Maps of the class, strongest evidence bright", "maps", 3)
+        self.class_status = gr.HTML(js_on_load=asset("explorer_class.js"), elem_id="class-status")
+        self.maps = self._gallery(
+            "Maps of the class: bright where the evidence is strongest", "maps", 3
+        )
         self.class_code = self._code("code-class")
 
     def _pair(self) -> None:
@@ -206,7 +212,7 @@ class Layout:
             self.other_samples = self._strip("Second image", "other-samples")
             self.other_image = upload(
                 sources=["upload", "clipboard"],
-                label="or bring one",
+                label="or upload one",
                 height=140,
                 buttons=[],
                 elem_id="other-image",
@@ -222,7 +228,9 @@ class Layout:
             self.explain_both = gr.Button("Explain both", variant="primary", elem_id="explain-both")
             self.unexplain_both = gr.Button("Cancel", elem_id="cancel-pair")
         self.pair_status = gr.HTML(elem_id="pair-status")
-        self.pair_maps = self._gallery("By the methods of the tab Classes", "pair-maps", 2)
+        self.pair_maps = self._gallery(
+            "Explained by the methods chosen under Classes", "pair-maps", 2
+        )
         self.pair_maps_code = self._code("code-pair-maps")
 
     def _camera(self) -> None:
@@ -235,7 +243,7 @@ class Layout:
                     height=260,
                     elem_id="camera",
                 )
-                self.rate = gr.HTML("Start the camera to see the layer live.", elem_id="rate")
+                self.rate = gr.HTML(WAITING, elem_id="rate")
                 self.live_classes = gr.Label(
                     label="The network says", num_top_classes=5, show_heading=False
                 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from urllib.parse import urlencode
@@ -9,17 +11,18 @@ from urllib.parse import urlencode
 import torch
 from PIL import Image
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, nearest
 from captum_cnn_ext.insights.comparison import Comparison
 from captum_cnn_ext.insights.explorer import drawing
 from captum_cnn_ext.insights.explorer.code_snippets import Snippets
+from captum_cnn_ext.insights.explorer.computing.listing import ExploredLayer
 from captum_cnn_ext.insights.explorer.computing.questions_and_answers import Photo, Unit
 from captum_cnn_ext.insights.explorer.computing.session import PER_PAGE, ExplorerSession
 from captum_cnn_ext.insights.sections.summary import percent
+from captum_cnn_ext.methods import LAYER, known_methods
 from captum_cnn_ext.render.drawing.wording import number
 
 PAIRS = 12  # units shown for two images
-HEAD = ("layer", "gives", "type", "settings", "parameters")
 STAGE = "★ "
 
 
@@ -50,9 +53,10 @@ class Views:
         notes = "".join(f"<p class=note>{escape(note)}</p>" for note in subject.notes)
         return (
             f"<h1>What does {escape(subject.name)} see?</h1>"
-            "<p>Pick an <b>image</b>, then a <b>layer</b>, then click a <b>unit</b>: what it "
-            "answers to, what in the image drives it, what it would like to see. The other tabs "
-            "explain a <b>class</b>, compare <b>two images</b>, and watch your <b>camera</b>.</p>"
+            "<p>Pick an <b>image</b>, then a <b>layer</b>, then click a <b>unit</b> (a channel of "
+            "the layer): see where it responds, which pixels drive it, and an image made to "
+            "activate it. The other tabs explain a <b>class</b>, compare <b>two images</b>, and "
+            "show your <b>camera</b> live.</p>"
             f"<p class=note>Weights: {escape(subject.weights)}</p>{notes}"
         )
 
@@ -66,18 +70,47 @@ class Views:
         found = self.session.top_classes(photo)
         return {self.class_label(index): share for index, share in found}
 
-    def layer_rows(self) -> list[list[str]]:
-        """The structure table; a star marks where a stage ends."""
-        return [
-            [
-                (STAGE if layer.stage else "") + layer.name,
-                layer.size,
-                layer.kind,
-                layer.settings,
-                f"{layer.parameters:,}" if layer.parameters else "",
-            ]
-            for layer in self.session.layers.values()
-        ]
+    def class_index(self, wanted: int | str) -> int:
+        """A class by its number, or by what was typed: the whole name, its begin, or a part.
+
+        Raises:
+            ArgumentError: no class has such a name.
+        """
+        if isinstance(wanted, int):
+            return wanted
+        typed = wanted.strip().lower()
+        labels = [self.class_label(index).lower() for index in range(self.session.classes)]
+        names = [self.session.subject.class_name(i).lower() for i in range(len(labels))]
+        fits = (
+            lambda i: typed in (names[i], labels[i], str(i)),
+            lambda i: names[i].startswith(typed),
+            lambda i: re.search(rf"\b{re.escape(typed)}", names[i]) is not None,
+            lambda i: typed in names[i],
+        )
+        for fit in fits:
+            if found := [index for index in range(len(labels)) if typed and fit(index)]:
+                return found[0]
+        raise ArgumentError(f"Class: none is called {wanted!r}{nearest(typed, names)}")
+
+    def layer_list(self, current: str) -> str:
+        """The layers as buttons: ends of stages, and those between them folded away."""
+        groups: list[str] = []
+        inner: list[ExploredLayer] = []
+        for layer in self.session.layers.values():
+            if not layer.stage:
+                inner.append(layer)
+                continue
+            groups += [_folded(inner, current, f"before {layer.name}"), _button(layer, current)]
+            inner = []
+        if groups:
+            groups.append(_folded(inner, current, "after the last stage"))
+        else:  # no stages are known
+            groups = [_button(layer, current) for layer in inner]
+        return (
+            "<label><b>2 · Layer</b> (★ ends a stage) <input type=search placeholder="
+            '"find a layer" aria-label="find a layer"></label>'
+            f'<div class=scroll role=group aria-label="layers">{"".join(groups)}</div>'
+        )
 
     def grid(
         self,
@@ -174,19 +207,27 @@ class Views:
             for patch in self.session.patches(unit)
         ]
 
+    def explained(self, photos: Sequence[Photo]) -> list[tuple[Image.Image, str]]:
+        """The images as the network gets them, which the maps stand beside."""
+        look = {"mean": self.session.subject.mean, "std": self.session.subject.std}
+        return [
+            (drawing.photo_panel(self.session.inputs(photo)[0], **look), f"{photo.name}, the input")
+            for photo in photos
+        ]
+
     def explanations(
-        self, name: str, found: Comparison | ArgumentError
+        self, name: str, found: Comparison | ArgumentError, layer: str = ""
     ) -> list[tuple[Image.Image, str]]:
         """The maps of one method, one for each image; nothing for a method that does not fit."""
         if isinstance(found, ArgumentError):
             return []
         subject = self.session.subject
         (maps,) = found.attributions.values()
-        labels = found.labels if len(found.labels) > 1 else [""]
+        at = f" at {layer}" if layer and known_methods()[name].at == LAYER else ""
         shown = []
-        for image, own, label in zip(found.inputs, maps, labels, strict=True):
+        for image, own, label in zip(found.inputs, maps, found.labels, strict=True):
             picture, remark = drawing.heat_panel(image, own, mean=subject.mean, std=subject.std)
-            shown.append((picture, " · ".join(filter(None, (name, label, remark)))))
+            shown.append((picture, " · ".join(filter(None, (label, f"{name}{at}", remark)))))
         return shown
 
     def pair(self, first: Photo, second: Photo, layer: str) -> str:
@@ -236,3 +277,23 @@ class Views:
     def message(self, text: str) -> str:
         """A line of text."""
         return f"<div class=message role=status>{escape(text)}</div>" if text else ""
+
+
+def _button(layer: ExploredLayer, current: str) -> str:
+    marked = ' aria-current="true"' if layer.name == current else ""
+    star = STAGE if layer.stage else ""
+    about = ", ".join(filter(None, (layer.kind, layer.settings)))
+    return (
+        f'<button class="layer" data-layer="{escape(layer.name)}"{marked} '
+        f'title="{escape(layer.name)}: {escape(about)}; {layer.parameters:,} parameters">'
+        f"<b>{star}{escape(layer.name)}</b><span>{layer.size} · {escape(about)}</span></button>"
+    )
+
+
+def _folded(layers: Sequence[ExploredLayer], current: str, where: str) -> str:
+    if not layers:
+        return ""
+    opened = " open" if any(layer.name == current for layer in layers) else ""
+    count = "1 layer" if len(layers) == 1 else f"{len(layers)} layers"
+    buttons = "".join(_button(layer, current) for layer in layers)
+    return f"<details{opened}><summary>{count} {escape(where)}</summary>{buttons}</details>"

@@ -272,9 +272,23 @@ def _rival(
     return Rival(subject, model_code(model), photos, predicted(outputs), found)
 
 
+TERMS = (
+    ("What this page can tell you", "where in each photo the evidence for a class is, according to "
+     "several methods, and whether those methods deserve belief here. It cannot tell whether the "
+     "network is right."),
+    ("Layer, channel", "a network computes its answer in steps (layers). Each layer gives a stack "
+     "of small pictures, its channels; each channel responds to one kind of pattern. Layers are "
+     "named as in the code; early ones see details, the deepest sees whole objects."),
+    ("Class, score, probability", "the network gives every class a score; softmax turns the "
+     "scores into probabilities."),
+    ("Map", "a picture of which places raised the score of a class, also called attribution or "
+     "heat map. Each method makes it in another way."),
+    ("Verdicts", "red: something is broken, repair it first. Yellow: look yourself before you rely "
+     "on it. Not checked: the page says nothing about it."),
+)  # fmt: skip
 NOT_RUN = {
-    "methods": "Whether the maps are faithful, against controls.",
-    "checks": "Whether the maps change when the network forgets what it learnt.",
+    "methods": "Whether the maps are faithful, compared with two baselines.",
+    "checks": "Whether the maps depend on the network's weights.",
 }
 
 
@@ -293,10 +307,10 @@ def _overview(context: AuditContext) -> Overview:
     unchecked += context.unchecked
     unchecked += [f"Pictures: {context.photos.skipped}."] if context.photos.skipped else []
     unchecked.append(
-        "Whether these predictions are right: a report has photos, not their true classes. "
-        "Measure that on labelled data."
+        "Whether the predictions are right: the photos have no labels. Use --data FOLDER with "
+        "one folder for each class."
     )
-    return Overview(tuple(saw), (*failed, *context.findings), tuple(unchecked))
+    return Overview(tuple(saw), (*failed, *context.findings), tuple(unchecked), terms=TERMS)
 
 
 def _few(names: list[str]) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from captum_cnn_ext._engine.one_line_repr import brief
 
-Tone = Literal["plain", "note", "warning", "error"]
+Tone = Literal["plain", "note", "fine", "warning", "error"]
 Cell = str | int | float | None
 
 
@@ -47,10 +47,15 @@ class Facts:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table; numbers are aligned to the right and sorted as numbers."""
+    """A column of a table; numbers are aligned to the right and sorted as numbers.
+
+    ``tones`` colour cells with these texts. A column that is not ``shown`` is in the file only.
+    """
 
     title: str
     number: bool = False
+    tones: Mapping[str, Tone] = field(default_factory=dict)
+    shown: bool = True
 
     __repr__ = brief
 
@@ -76,6 +81,19 @@ class Table:
             raise ValueError(
                 f"rows: got a row of {len(wrong[0])} cells, expected {len(self.columns)}"
             )
+
+    def on_page(self) -> Table:
+        """The columns that are shown; rows that are equal but for their first cell are one."""
+        places = [place for place, column in enumerate(self.columns) if column.shown]
+        rows = [[row[place] for place in places] for row in self.rows]
+        columns = [self.columns[place] for place in places]
+        if self.anchors:
+            return Table(self.caption, columns, rows, self.anchors)
+        joined: dict[tuple[Cell, ...], str] = {}
+        for first, *rest in rows:
+            known = joined.get(tuple(rest))
+            joined[tuple(rest)] = str(first) if known is None else f"{known} = {first}"
+        return Table(self.caption, columns, [[names, *rest] for rest, names in joined.items()])
 
 
 @dataclass(frozen=True)
@@ -122,6 +140,7 @@ class Panels:
     title: str
     pictures: Sequence[Picture]
     large: bool = False
+    medium: bool = False
 
     __repr__ = brief
 
@@ -173,8 +192,29 @@ class Group:
     __repr__ = brief
 
 
+@dataclass(frozen=True)
+class Fold:
+    """What only some readers want, behind its title until it is clicked."""
+
+    kind: ClassVar[str] = "fold"
+    title: str
+    blocks: Sequence[Block]
+
+    __repr__ = brief
+
+
 Block = (
-    Text | Listing | Facts | Table | Picture | Drawing | Panels | ColorScale | Predictions | Group
+    Text
+    | Listing
+    | Facts
+    | Table
+    | Picture
+    | Drawing
+    | Panels
+    | ColorScale
+    | Predictions
+    | Group
+    | Fold
 )
 
 

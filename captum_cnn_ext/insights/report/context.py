@@ -23,8 +23,8 @@ from captum_cnn_ext.evidence import (
     LayerTable,
     ReceptiveField,
     layer_table,
-    receptive_fields,
 )
+from captum_cnn_ext.evidence.receptive_field import fields_of_calls
 from captum_cnn_ext.insights.audited_model import AuditedModel
 from captum_cnn_ext.insights.inputs import Photos
 from captum_cnn_ext.insights.layers import ChosenLayer
@@ -166,10 +166,10 @@ class AuditContext:
         return layer_table(self.model, self.inputs[:1])
 
     @cached_property
-    def fields(self) -> dict[str, ReceptiveField]:
-        """The receptive fields of the layers that could be followed; empty where none could."""
+    def calls(self) -> dict[str, list[tuple[tuple[int, ...], ReceptiveField | None]]]:
+        """Shape and receptive field of each layer's calls; empty where none could be followed."""
         try:
-            return receptive_fields(self.model, self.inputs[:1])
+            return fields_of_calls(self.model, self.inputs[:1])
         except (ValueError, RuntimeError):
             return {}
 
@@ -199,9 +199,16 @@ class AuditContext:
         self.arrays[name] = as_array(values)
         self.array_words[name] = words
 
-    def find(self, verdict: Verdict, text: str, section: str, **numbers: float) -> None:
-        """Put a sentence onto the top of the report; ``section`` is the key of where to read on."""
-        self.findings.append(Finding(verdict, text, section, tuple(numbers.items())))
+    def find(
+        self, verdict: Verdict, text: str, section: str, next_step: str = "", **numbers: float
+    ) -> None:
+        """Put a sentence onto the top of the report, and what the reader should do about it.
+
+        ``section`` is the key of where to read on.
+        """
+        self.findings.append(
+            Finding(verdict, text, section, tuple(numbers.items()), next_step=next_step)
+        )
 
     def tabulate(
         self,

@@ -36,16 +36,18 @@ class Finding:
 class Overview:
     """The top of the report: what the network saw, what was found, what was not looked at.
 
-    The headings over these, and the sentence on top, are for photos unless others are given.
+    The headings over these, and the sentence on top, are for photos unless others are given;
+    ``terms`` explains the words that the page uses.
     """
 
     saw: tuple[str, ...]
     findings: tuple[Finding, ...]
     unchecked: tuple[str, ...]
     saw_title: str = "What the network saw"
-    wrong_title: str = "Looks wrong"
-    unsure_title: str = "Doubtful"
+    wrong_title: str = "Problems"
+    unsure_title: str = "Needs a closer look"
     first_sentence: str = ""
+    terms: tuple[tuple[str, str], ...] = ()
 
     __repr__ = brief
 
@@ -62,15 +64,11 @@ class Overview:
         if not self.findings:
             return "Nothing was checked in this report."
         if not wrong and not unsure:
-            return f"Nothing looks wrong in the {_count(len(self.findings), 'check')} made."
-        parts = [f"{wrong} {_verb(wrong)} wrong"] if wrong else []
-        parts += [f"{unsure} {_verb(unsure)} doubtful"] if unsure else []
-        return f"Of {_count(len(self.findings), 'check')}, {' and '.join(parts)}."
+            return f"{_count(len(self.findings), 'check')} made, no problem found."
+        parts = [f"{_count(wrong, 'problem')} found"] if wrong else []
+        parts += [f"{unsure} {'needs' if unsure == 1 else 'need'} a closer look"] if unsure else []
+        return f"{_count(len(self.findings), 'check')} made: {', '.join(parts)}."
 
 
 def _count(number: int, thing: str) -> str:
     return f"{number} {thing}" + ("" if number == 1 else "s")
-
-
-def _verb(number: int) -> str:
-    return "looks" if number == 1 else "look"

@@ -28,20 +28,20 @@ from captum_cnn_ext.insights.sections.units import (
     top_patches,
 )
 
-QUICK_SECTIONS = ("summary", "structure", "attributions", "against", "settings")
+QUICK_SECTIONS = ("summary", "attributions", "against", "structure", "settings")
 SECTIONS: list[Section] = [
     summary.SECTION,
-    structure.SECTION,
-    graph.SECTION,
-    filters.SECTION,
-    feature_maps.SECTION,
-    reconstructions.SECTION,
-    top_patches.SECTION,
     attributions.SECTION,
     methods.SECTION,
     checks.SECTION,
-    synthesis.SECTION,
     two_models.SECTION,
+    reconstructions.SECTION,
+    top_patches.SECTION,
+    synthesis.SECTION,
+    feature_maps.SECTION,
+    graph.SECTION,
+    structure.SECTION,
+    filters.SECTION,
     times.SECTION,
     reproducibility.SECTION,
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from captum_cnn_ext.insights.pictures import (
 from captum_cnn_ext.insights.report.blocks import (
     Block,
     Facts,
+    Fold,
     Group,
     Listing,
     Panels,
@@ -50,6 +52,8 @@ QUICK_METHODS = (
     "LayerHiResCam",
     "LayerLayerCam",
 )
+SUGGESTED, BESIDE = "LayerHiResCam", ("Occlusion", "Saliency")  # shown large for each photo
+SAME = 1e-3  # of a map's largest value: closer maps are drawn once
 Maps = dict[str, dict[str, Tensor]]  # where -> method -> (N, C, h, w)
 
 
@@ -94,19 +98,30 @@ def build(context: AuditContext) -> SectionContent:
     context.parameters += [MethodParameters(m.name, m.origin, m.parameters) for m in methods_run]
     blocks: list[Block] = [
         Text(
-            "Each picture shows one method's positive evidence for the class in the heading, over "
-            "the grey photo. Evidence is about the class score, the network's output before any "
-            "softmax. The maps of a layer have that layer's resolution and are enlarged "
-            "bilinearly."
+            "A map (attribution) marks the places of a photo that raised the score of the class "
+            "in the heading, according to one method. The score is the network's output before "
+            "any softmax. Maps of a layer are as coarse as that layer and are enlarged to the "
+            "photo; maps at the input have a value for each pixel. Methods answer different "
+            "questions, so expect them to differ; a place that several of them mark is safer to "
+            "believe."
         ),
-        heat_scale("no positive evidence", "strongest in this picture"),
+        heat_scale("no evidence for the class", "strongest in this picture"),
         Text(
-            f"Every picture has a scale of its own (full colour leaves {STRONGEST_SHARE:g} % of "
-            "its total beyond), so strengths cannot be compared between pictures; the file of "
-            "arrays has the numbers, signed and unscaled."
+            f"Each picture has its own colour scale (the strongest {STRONGEST_SHARE:g} % are "
+            "clipped), so compare places, not strengths, between pictures. The numbers, signed and "
+            "unscaled, are in the file of arrays."
         ),
     ]
-    blocks.append(Facts([(method.name, method.known.idea) for method in methods_run]))
+    described = Facts([(method.name, method.known.idea) for method in methods_run])
+    blocks.append(Fold("What each method computes", [described]))
+    if merged := _merged(maps):
+        blocks.append(
+            Text(
+                f"{merged} gave the same map and are drawn once. This is expected at the last "
+                "layer before global pooling and one linear layer, where their formulas agree; at "
+                "earlier layers they differ."
+            )
+        )
     if left_out:
         items = [f"{text} (at {', '.join(places)})" for text, places in left_out.items()]
         blocks.append(Listing("Not drawn", items))
@@ -171,16 +186,19 @@ def _photo(context: AuditContext, photo: int, maps: Maps) -> Group:
         x=context.inputs,
     )
     calls = {(where, m.name): m for where, ms in methods_of(context).items() for m in ms}
-    rows: list[Block] = [Panels("The input", [original])]
+    chosen = _shown_large(context, maps)
+    main = [original]
+    rows: list[Block] = []
     for where, found in maps.items():
+        alike = same_maps(found)
         pictures = [
             heat_picture(
                 image,
                 attribution[photo],
                 subject.mean,
                 subject.std,
-                alt=f"{method} for {label} on {name}, {where}",
-                title=method,
+                alt=f"{' = '.join(names)} for {label} on {name}, {where}",
+                title=" = ".join(names),
                 code=batch_code(
                     calls[where, method],
                     photo,
@@ -189,18 +207,63 @@ def _photo(context: AuditContext, photo: int, maps: Maps) -> Group:
                     subject,
                 ),
             )
-            for method, attribution in found.items()
+            for names in alike
+            for method, attribution in [(names[0], found[names[0]])]
         ]
-        if where == INPUT:
-            rows[0] = Panels("At the input", [original, *pictures])
-        elif pictures:
-            labels = {layer.name: layer.label for layer in context.layers}
-            rows.append(Panels(f"At {labels.get(where, where)}", pictures))
-    return Group(f"{name}: {label} {share}", rows)
+        for names, picture in zip(alike, pictures, strict=True):
+            if any((where, method) in chosen for method in names):
+                place = "" if where == INPUT else f" at {where}"
+                main.insert(1, replace(picture, title=picture.title + place))
+        labels = {layer.name: layer.label for layer in context.layers}
+        if pictures:
+            title = "At the input" if where == INPUT else f"At layer {labels.get(where, where)}"
+            rows.append(Panels(title, pictures))
+    count = sum(len(row.pictures) for row in rows if isinstance(row, Panels))
+    shown: list[Block] = [Panels("", main, medium=True)]
+    if count > len(main) - 1:
+        shown.append(Fold(f"All {count} maps of this photo", rows))
+    return Group(f"{name}: {label} {share}", shown)
+
+
+def _shown_large(context: AuditContext, maps: Maps) -> list[tuple[str, str]]:
+    """The map that is suggested for a first look, and one that asks another way."""
+    deepest = maps.get(context.layers[-1].name, {}) if context.layers else {}
+    first = next((m for m in (SUGGESTED, *deepest) if m in deepest), None)
+    chosen = [(context.layers[-1].name, first)] if first else []
+    found = maps.get(INPUT, {})
+    other = next((m for m in (*BESIDE, *found) if m in found), None)
+    chosen += [(INPUT, other)] if other else []
+    return chosen or [(where, m) for where, ms in maps.items() for m in ms][:1]
+
+
+def same_maps(found: Mapping[str, Tensor]) -> list[list[str]]:
+    """Methods whose maps differ by their strength alone, together."""
+    groups: list[list[str]] = []
+    for name, given in found.items():
+        fitting = (g for g in groups if _alike(found[g[0]], given))
+        if (group := next(fitting, None)) is not None:
+            group.append(name)
+        else:
+            groups.append([name])
+    return groups
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape:
+        return False
+    scaled = [maps / maps.abs().flatten(1).amax(1).clamp_min(1e-12).view(-1, 1, 1, 1)
+              for maps in (one.double(), other.double())]  # fmt: skip
+    return bool((scaled[0] - scaled[1]).abs().max() <= SAME)
+
+
+def _merged(maps: Maps) -> str:
+    """The methods that gave one map somewhere, in words."""
+    sets = {tuple(names) for found in maps.values() for names in same_maps(found) if names[1:]}
+    return "; ".join(", ".join(names[:-1]) + f" and {names[-1]}" for names in sorted(sets))
 
 
 def _steps(context: AuditContext) -> int:
     return sum(len(methods) for methods in methods_of(context).values()) + len(context.photos)
 
 
-SECTION = Section("attributions", "Attributions", build, _steps)
+SECTION = Section("attributions", "Where the evidence is", build, _steps)

@@ -1,4 +1,4 @@
-"""Do the maps change when the network forgets what it learnt?"""
+"""Do the maps change when the network's weights are random?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext.insights.report.blocks import Block, Cell, Column, Listing, SectionContent, Text
+from captum_cnn_ext.insights.report.blocks import (
+    Block,
+    Cell,
+    Column,
+    Listing,
+    SectionContent,
+    Text,
+    Tone,
+)
 from captum_cnn_ext.insights.report.context import AuditContext, error_text
 from captum_cnn_ext.insights.report.findings import Verdict
 from captum_cnn_ext.insights.report.section import Section
@@ -27,9 +35,10 @@ SAME = 0.9  # with the trained network's map, when the classifier alone forgets
 def build(context: AuditContext) -> SectionContent:
     """Parameter randomisation of the methods at the input and at the deepest layer."""
     stages = _stages(context.model)
-    columns = [Column("method"), Column("at"), Column("photos", number=True)]
-    columns += [Column(f"{name} forgotten", number=True) for name in stages]
-    columns += [Column("similarity", number=True), Column("result")]
+    columns = [Column("method"), Column("verdict", tones=TONES), Column("at")]
+    columns += [Column("photos", number=True)]
+    columns += [Column(name, number=True) for name in stages]
+    columns += [Column("similarity", number=True, shown=False)]
     rows: list[list[Cell]] = []
     failed: list[str] = []
     likenesses: dict[str, list[float]] = {}
@@ -55,27 +64,30 @@ def build(context: AuditContext) -> SectionContent:
         word = _verdict(likeness)
         label = method.name if where == INPUT else f"{method.name} at {where}"
         likenesses[label] = likeness
-        rows.append([method.name, where, photos, *shown, round(similarity, 3), word])
+        rows.append([method.name, word, where, photos, *shown, round(similarity, 3)])
         context.keep(
             f"checks/{where}/{method.name}",
             found.rank_correlation,
-            f"rank correlation after {', then '.join(stages)} forgot",
+            f"rank correlation of {' and of '.join(f'“{name}”' for name in stages)}",
         )
     blocks: list[Block] = [
         Text(
-            "A method that explains this network must give another map when the network forgets "
-            "what it learnt. The parameters are drawn anew, from the output back to the input, in "
-            f"{len(stages)} stages that add up; each column says how far the ranks of the pixels "
-            "still agree with the trained network's map (1: the same map; 0: nothing in common). "
-            "Coarse maps agree by chance: of 7 × 7 positions, up to about 0.5. "
-            f"At the end, {LITTLE_CHANGED:g} or more is doubtful and {UNCHANGED:g} or more is "
-            "wrong: the map does not depend on what was learnt. A map that hardly changes "
-            f"({SAME:g} or more) when the classifier alone forgets is hardly a map of the class."
-        )
+            "A map that explains this network must depend on what the network has learnt. So the "
+            "weights are replaced by random ones, first those of the last layer (the classifier), "
+            "then of the rest, and every map is made again. The numbers say how alike the new map "
+            "and the original rank the pixels: 1 is the same ranking, 0 an unrelated one (rank "
+            "correlation). Coarse maps agree somewhat by chance: of 7 × 7 positions, up to about "
+            "0.5."
+        ),
+        Text(
+            f"The verdict, from all weights random: {LITTLE_CHANGED:g} or more is “{LITTLE}”, "
+            f"{UNCHANGED:g} or more “{NOT}”. “{BLIND}”: with the classifier alone random, the "
+            f"map stays {SAME:g} or more alike, so it can hardly tell one class from another."
+        ),
     ]
     _find(context, likenesses)
     if rows:
-        blocks.append(context.tabulate("checks", "", columns, rows))
+        blocks.append(context.tabulate("checks", "", columns, rows).on_page())
     else:
         blocks.append(Text("No method could be checked.", "note"))
     if failed:
@@ -84,14 +96,14 @@ def build(context: AuditContext) -> SectionContent:
 
 
 def _stages(model: nn.Module) -> dict[str, tuple[str, ...]]:
-    """Layers that forget together, last first: the classifier, the later half, the earlier half."""
+    """Layers that are randomised together, last first; each column adds to those before it."""
     own = [name for name, m in model.named_modules() if next(m.parameters(False), None) is not None]
     last, *rest = reversed(own)
     half = -(-len(rest) // 2)
     parts = {
-        "last layer": (last,),
-        "later half": tuple(rest[:half]),
-        "earlier half": tuple(rest[half:]),
+        "classifier random": (last,),
+        "second half too": tuple(rest[:half]),
+        "all weights random": tuple(rest[half:]),
     }
     return {name: layers for name, layers in parts.items() if layers}
 
@@ -105,7 +117,7 @@ def _explain(
     def explain(model: nn.Module, inputs: Tensor) -> Tensor:
         places = calls_at(model, context.inputs, layers, layers, [method.known], context.seed)
         targets = torch.tensor(context.targets[: len(inputs)], device=inputs.device)
-        with context.listening(f"{method.name} while the network forgets"):
+        with context.listening(f"{method.name} with random weights"):
             return places[where][0].attribute(inputs, targets)
 
     return explain
@@ -118,22 +130,25 @@ def _dear(context: AuditContext, where: str, method: Call) -> bool:
 
 
 CHANGES, LITTLE, NOT, BLIND = "changes", "changes little", "does not change", "blind to the class"
-ADVICE: dict[str, tuple[Verdict, str]] = {
+TONES: dict[str, Tone] = {CHANGES: "fine", LITTLE: "warning", BLIND: "warning", NOT: "error"}
+ADVICE: dict[str, tuple[Verdict, str, str]] = {
     NOT: (
         "wrong",
-        "stays as it is when the network forgets all it learnt: it does not explain this network.",
+        "stays the same when all weights are random: it does not explain this network.",
+        "Do not use these maps as explanations.",
     ),
     BLIND: (
         "unsure",
-        "hardly depends on the classifier: it says what is prominent in the photo, not why this "
-        "class was chosen.",
+        "hardly changes when the classifier is random: it shows what stands out in the photo, not "
+        "why this class was chosen.",
+        "To compare classes, use a method whose verdict is “changes”.",
     ),
     LITTLE: (
         "unsure",
-        "changes little when the network forgets all it learnt: much of it is the photo itself. "
+        "changes little when all weights are random: much of it is the photo itself.",
         "Compare with another method before you rely on it.",
     ),
-    CHANGES: ("fine", "changes when the network forgets what it learnt."),
+    CHANGES: ("fine", "changes when the weights are random, as it should.", ""),
 }
 
 
@@ -149,16 +164,16 @@ def _verdict(likeness: list[float]) -> str:
 def _find(context: AuditContext, found: dict[str, list[float]]) -> None:
     """One sentence for all methods that came out alike."""
     verdicts = {label: _verdict(likeness) for label, likeness in found.items()}
-    for word, (verdict, advice) in ADVICE.items():
+    for word, (verdict, advice, next_step) in ADVICE.items():
         labels = [label for label in verdicts if verdicts[label] == word]
         numbers = {label: abs(found[label][-1]) for label in labels}
         if labels:
             text = f"{listed(labels)}: the map {advice}"
-            context.find(verdict, text, KEY, **numbers)
+            context.find(verdict, text, KEY, next_step, **numbers)
 
 
 def _steps(context: AuditContext) -> int:
     return len(deepest_methods(context))
 
 
-SECTION = Section(KEY, "Sanity checks", build, _steps)
+SECTION = Section(KEY, "Sanity check: do the maps depend on the weights?", build, _steps)

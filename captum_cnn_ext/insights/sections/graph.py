@@ -9,7 +9,8 @@ from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.methods.call import MODEL, X
 from captum_cnn_ext.methods.expression import Expression, evaluate, imported, source
 
-MOST_NODES = 240  # a larger graph is drawn with its inner modules as one box each
+DEPTH = 2  # stages and their blocks: what fits on a screen
+MOST_NODES = 120  # a larger graph is drawn with its inner modules as one box each
 
 
 def build(context: AuditContext) -> SectionContent:
@@ -21,8 +22,10 @@ def build(context: AuditContext) -> SectionContent:
             layer.name: f"#feature_maps-{place}" for place, layer in enumerate(context.layers, 1)
         }
     words = Text(
-        f"{len(graph.nodes)} boxes. Click on a module to go to its row in the table of layers, or, "
-        "for a layer explained in this report, to its feature maps."
+        f"How values flow through the network, from the input at the top: {len(graph.nodes)} "
+        "boxes, each a module with everything inside it. Click a box to go to its row in the table "
+        "of layers, or, for a layer explained in this report, to its feature maps. "
+        "`captum-cnn-ext structure --graph FILE` draws the network in full."
     )
     try:
         svg = graph.to_svg(links=links)
@@ -34,8 +37,7 @@ def build(context: AuditContext) -> SectionContent:
 
 
 def _graph(context: AuditContext) -> tuple[Expression, ModelGraph]:
-    depths = max(name.count(".") + 1 for name, _ in context.model.named_modules())
-    for depth in range(depths, 0, -1):
+    for depth in range(DEPTH, 0, -1):
         call = imported("captum_cnn_ext.evidence.model_graph")(MODEL, X[:1], depth)
         graph: ModelGraph = evaluate(call, model=context.model, x=context.inputs)
         if len(graph.nodes) <= MOST_NODES:
@@ -43,4 +45,4 @@ def _graph(context: AuditContext) -> tuple[Expression, ModelGraph]:
     return call, graph
 
 
-SECTION = Section("graph", "Graph", build, open=False)
+SECTION = Section("graph", "Graph of the network", build, open=False)

@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext import metrics
-from captum_cnn_ext.insights.report.blocks import Cell, Column, Facts, SectionContent, Text
+from captum_cnn_ext.insights.report.blocks import (
+    Cell,
+    Column,
+    Facts,
+    Fold,
+    SectionContent,
+    Text,
+    Tone,
+)
 from captum_cnn_ext.insights.report.context import AuditContext
 from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.insights.sections.attributions import deepest_methods, map_of
@@ -20,7 +28,8 @@ ENOUGH, PHOTOS = 6, 8  # photos that can decide at 5 %, and the most that are lo
 FEW = 2  # photos for a first impression, where there are not enough to decide
 STEPS = 8
 LEVEL = 0.05
-GAUSSIAN, RANDOM = "control: Gaussian", "control: random"
+GAUSSIAN, RANDOM = "baseline: blob in the centre", "baseline: random numbers"
+CONTROLS = {GAUSSIAN: "Gaussian", RANDOM: "random"}  # names of their arrays
 
 
 def build(context: AuditContext) -> SectionContent:
@@ -54,6 +63,7 @@ def build(context: AuditContext) -> SectionContent:
         rows.append(
             [
                 name,
+                _judged(quality, where, name),
                 where or "",
                 _passes(context, where, name) if used else None,
                 round(float(up.mean()), 4),
@@ -64,46 +74,65 @@ def build(context: AuditContext) -> SectionContent:
             ]
         )
         context.keep(
-            f"faithfulness/{where or 'control'}/{name.removeprefix('control: ')}",
+            f"faithfulness/{where or 'control'}/{CONTROLS.get(name, name)}",
             [up.tolist(), down.tolist()],
             f"areas under insertion and deletion of the first {photos} photo(s)",
         )
     _find(context, quality)
     return SectionContent(
         [
-            Text(_words(photos)),
-            context.tabulate("methods", "", _columns(), sorted(rows, key=_worst_last)),
-            Text("What one map of one photo costs:"),
-            Facts([(name, method.known.cost) for (_, name), method in methods.items()]),
+            *[Text(text) for text in _words(photos)],
+            context.tabulate("methods", "", _columns(), sorted(rows, key=_worst_last)).on_page(),
+            Fold(
+                "What one map of one photo costs",
+                [Facts([(name, method.known.cost) for (_, name), method in methods.items()])],
+            ),
         ]
     )
 
 
-def _words(photos: int) -> str:
+def _words(photos: int) -> list[str]:
     which = "the first photo" if photos == 1 else f"the first {photos} photos"
-    return (
-        "A map is faithful if it names early what the score needs. Insertion puts the strongest "
-        "pixels of a map into a blurred photo: the sooner the class's probability rises, the "
-        "larger its area. Deletion takes them out: the sooner it falls, the smaller its area. A "
-        "hill in the middle of the picture and random numbers know nothing of the network; a "
-        "method should beat both. A map much like the hill may only say that photographers put "
-        f"things in the middle. {STEPS} steps on {which}, with maps of the input and of the "
-        "deepest layer: too few for a ranking, which captum-cnn-ext bench makes. Whether "
-        f"a method beats a control is said where chance alone would seldom say so ({LEVEL:.0%}, by "
-        f"flipping the signs of the differences photo by photo), from {ENOUGH} photos on. "
-        " Passes are measured time in forward passes of the photos."
-    )
+    return [
+        "A map is faithful if the places it marks are those that the class score depends on. Two "
+        "tests ask the network itself. Insertion starts from a blurred photo and puts the "
+        "strongest places of the map back: the sooner the class's probability rises, the better "
+        "(a larger area under the curve). Deletion takes them out of the photo: the sooner the "
+        "probability falls, the better (a smaller area). The score here is insertion minus "
+        "deletion.",
+        "Two baselines know nothing of the network: a blob in the centre, and random numbers. A "
+        "useful map beats both. Beating the blob is hard where the object is in the centre, as in "
+        "most photos; a map that looks much like the blob may only say so.",
+        f"{STEPS} steps on {which}, for maps of the input and of the deepest layer. The verdict "
+        f"is given only where chance alone would seldom give it ({LEVEL:.0%}, by flipping the "
+        f"signs of the differences photo by photo), which takes {ENOUGH} photos. For a ranking of "
+        "methods on many images, run captum-cnn-ext bench.",
+    ]
+
+
+BETTER, WORSE, OPEN = "beats both baselines", "worse than a baseline", "not decided"
 
 
 def _columns() -> list[Column]:
-    columns = [Column("method"), Column("at"), Column("passes", number=True)]
+    tones: dict[str, Tone] = {BETTER: "fine", WORSE: "warning"}
+    columns = [Column("method"), Column("verdict", tones=tones), Column("at")]
+    columns += [Column("passes", number=True, shown=False)]
     columns += [Column("insertion ↑", number=True), Column("deletion ↓", number=True)]
-    columns += [Column("difference ↑", number=True), Column("over Gaussian", number=True)]
-    return [*columns, Column("like Gaussian", number=True)]
+    columns += [Column("score ↑", number=True), Column("above the blob", number=True)]
+    return [*columns, Column("likeness to the blob", number=True)]
+
+
+def _judged(quality: dict[tuple[str, str], Tensor], where: str, name: str) -> str:
+    """What the photos decide of one map."""
+    if not where:
+        return ""
+    own = quality[where, name]
+    signs = [decided(own - quality["", control]) for control in (GAUSSIAN, RANDOM)]
+    return BETTER if min(signs) > 0 else WORSE if min(signs) < 0 else OPEN
 
 
 def _worst_last(row: Sequence[Cell]) -> float:
-    value = row[5]
+    value = row[6]
     return -value if isinstance(value, (int, float)) else 0.0
 
 
@@ -121,21 +150,24 @@ def _find(context: AuditContext, quality: dict[tuple[str, str], Tensor]) -> None
         return
     numbers = {"gaussian": float(hill.mean()), "random": float(chance.mean())}
     numbers |= {label: float(value.mean()) for label, value in found.items()}
-    over = {label: (value - hill, value - chance) for label, value in found.items()}
-    better = [label for label, both in over.items() if min(map(decided, both)) > 0]
-    worse = [label for label, both in over.items() if min(map(decided, both)) < 0]
-    rest = [label for label in found if label not in (*better, *worse)]
+    verdicts = {_label(*place): _judged(quality, *place) for place in quality if place[0]}
+    better, worse, rest = (
+        [label for label, verdict in verdicts.items() if verdict == wanted]
+        for wanted in (BETTER, WORSE, OPEN)
+    )
+    photos = f"{len(hill)} photo{'s' if len(hill) > 1 else ''}"
     if worse:
-        text = f"{listed(worse)}: on these {len(hill)} photos less faithful than a map that knows "
-        text += "nothing of the network. Prefer another method."
-        context.find("unsure", text, KEY, **numbers)
+        text = f"{listed(worse)}: on these {photos} less faithful than a baseline that knows "
+        text += "nothing of the network."
+        step = "Do not rely on these maps; use a method that beats both baselines."
+        context.find("unsure", text, KEY, step, **numbers)
     if better:
-        text = f"{listed(better)}: on these {len(hill)} photos more faithful than both controls."
-        context.find("fine", text, KEY, **numbers)
+        text = f"{listed(better)}: on these {photos} more faithful than both baselines."
+        context.find("fine", text, KEY, "Prefer these maps.", **numbers)
     if rest:
-        text = f"Whether {listed(rest)} {'is' if len(rest) == 1 else 'are'} more faithful than the "
-        text += f"controls: {len(hill)} photo{'s' if len(hill) > 1 else ''} did not decide it"
-        text += f" ({ENOUGH} or more can)." if len(hill) < ENOUGH else "."
+        text = f"Whether the maps of {listed(rest)} are more faithful than the two baselines: "
+        text += f"{photos} did not decide it. "
+        text += f"Give {ENOUGH} or more." if len(hill) < ENOUGH else "Give more photos."
         context.unchecked.append(text)
 
 
@@ -158,4 +190,4 @@ def _steps(context: AuditContext) -> int:
     return len(deepest_methods(context)) + 2
 
 
-SECTION = Section(KEY, "Methods: cost and faithfulness", build, _steps)
+SECTION = Section(KEY, "Are the maps faithful?", build, _steps)

@@ -73,4 +73,4 @@ def _facts(context: AuditContext) -> list[tuple[str, str]]:
     ]
 
 
-SECTION = Section("settings", "Settings", build, open=False)
+SECTION = Section("settings", "How to make this report again", build, open=False)

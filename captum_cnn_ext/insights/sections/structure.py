@@ -12,21 +12,28 @@ def build(context: AuditContext) -> SectionContent:
     """Every layer in the order in which it runs, with configuration, shapes and cost."""
     table = context.table
     columns = [Column("#", number=True), Column("layer"), Column("type")]
-    columns += [Column("output"), Column("parameters", number=True)]
-    columns += [Column("multiply-adds", number=True), Column("activation")]
-    columns += [Column("filters", number=True), Column("kernel"), Column("stride")]
-    columns += [Column("padding"), Column("groups", number=True)]
-    columns += [Column("sees, pixels"), Column("notes")]
-    cells = [
-        [place, *_cells(row, context.fields.get(row.name))] for place, row in enumerate(table, 1)
-    ]
+    columns += [Column("output"), Column("sees, pixels"), Column("parameters", number=True)]
+    columns += [Column("multiply-adds", number=True), Column("activation", shown=False)]
+    columns += [Column("filters", number=True, shown=False), Column("kernel"), Column("stride")]
+    columns += [Column("padding", shown=False), Column("groups", number=True, shown=False)]
+    columns += [Column("notes")]
+    cells: list[list[Cell]] = []
+    anchors: list[str] = []
+    for place, row in enumerate(table, 1):
+        first, *later = context.calls.get(row.name) or [((), None)]
+        cells.append([place, *_cells(row, first[1])])
+        anchors.append(f"structure-row-{place}")
+        for call, (shape, field) in enumerate(later, 2):
+            cells.append(_later_call(row, call, shape, field, len(columns)))
+            anchors.append(f"structure-row-{place}-call-{call}")
     used = [i for i in range(len(columns)) if any(row[i] not in (None, "") for row in cells)]
     words = Text(
         f"{len(table)} layers, {table.parameters:,} parameters and {table.multiply_adds:,} "
-        f"multiply-adds for one photo, in the order in which they run. Activation is the function "
-        "that the layer's output goes into. What a unit sees is its receptive field with the part "
-        "beyond the border, and how far the next unit's is moved; blank where it could not be "
-        "computed. Click on a column head to sort."
+        "multiply-adds for one photo, in the order in which the layers run. “Sees” is the "
+        "receptive field: how many pixels of the input one value of the layer depends on (with "
+        "the part beyond the border), and how many pixels further the next value looks; blank "
+        "where it could not be computed. A layer that runs several times has a row for each call. "
+        "Click a column head to sort; layers.csv has more columns."
         + (f" Note: {table.note}." if table.note else "")
     )
     caption = "Output shapes are those for one photo, without the batch."
@@ -38,7 +45,7 @@ def build(context: AuditContext) -> SectionContent:
                 caption,
                 [columns[i] for i in used],
                 [[row[i] for i in used] for row in cells],
-                [f"structure-row-{place}" for place in range(1, len(cells) + 1)],
+                anchors,
             ),
         ]
     )
@@ -53,7 +60,8 @@ def _cells(row: LayerRow, field: ReceptiveField | None) -> list[Cell]:
     return [
         row.name,
         row.type,
-        ", ".join(" × ".join(map(str, shape[1:])) for shape in row.output_shapes),
+        ", ".join(_shape(shape) for shape in row.output_shapes),
+        _sees(field),
         row.parameters or None,
         row.multiply_adds or None,
         row.activation,
@@ -62,9 +70,20 @@ def _cells(row: LayerRow, field: ReceptiveField | None) -> list[Cell]:
         _size(row.stride),
         _size(row.padding),
         row.groups,
-        _sees(field),
         "; ".join(note for note in notes if note),
     ]
+
+
+def _later_call(
+    row: LayerRow, call: int, shape: tuple[int, ...], field: ReceptiveField | None, width: int
+) -> list[Cell]:
+    """A row of its own: the parameters and the work are counted at the first call."""
+    cells: list[Cell] = [None, f"{row.name}, call {call}", row.type, _shape(shape), _sees(field)]
+    return cells + [None] * (width - len(cells) - 1) + [f"the layer above, run {call}"]
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape[1:]))
 
 
 def _sees(field: ReceptiveField | None) -> str:
@@ -85,4 +104,4 @@ def _size(values: tuple[int, ...] | str) -> str:
     return str(values[0]) if len(set(values)) == 1 else " × ".join(map(str, values))
 
 
-SECTION = Section("structure", "Structure", build, open=False)
+SECTION = Section("structure", "Layers of the network", build, open=False)

@@ -59,7 +59,7 @@ def build(context: AuditContext) -> SectionContent:
     blocks.append(
         Text(
             f"{shown} of each photo. {context.predicted.rule} The photos are shown as the network "
-            "gets them, after resizing and cropping. A filled bar marks the class that the rest "
+            "gets them, after resizing and cropping. The class in bold is the one that the rest "
             "of this report explains"
             + (", as asked for." if context.target_given else ": the strongest one.")
         )
@@ -125,15 +125,17 @@ def _find(context: AuditContext) -> None:
     subject, classes = context.subject, context.predicted.outputs.shape[1]
     if context.model.training:
         text = "The model is in training mode, so its outputs depend on chance and on the batch."
-        context.find("wrong", f"{text} Call model.eval() and make the report again.", "summary")
+        step = "Call model.eval() and make the report again."
+        context.find("wrong", text, "summary", step)
     else:
         context.find("fine", "The model is in evaluation mode.", "summary")
     if subject.weights.startswith("random"):
-        text = "The weights are random: nothing was learnt, and no explanation here means anything."
-        context.find("wrong", f"{text} Load trained weights.", "summary")
+        text = "The weights are random: nothing was learnt, so no map here means anything."
+        context.find("wrong", text, "summary", "Load trained weights (--weights).")
     if subject.class_names is not None and len(subject.class_names) != classes:
         text = f"There are {len(subject.class_names)} class names for {classes} outputs"
-        context.find("wrong", f"{text}: names may stand for the wrong classes.", "summary")
+        text += ": names may stand for the wrong classes."
+        context.find("wrong", text, "summary", "Give one name for each output, in order.")
     if classes == 1:
         return
     best = [_strongest(context, photo, 1)[0] for photo in range(len(context.photos))]
@@ -146,11 +148,13 @@ def _find(context: AuditContext) -> None:
     numbers = {"least_probability": min(shares), "photos_below_half": float(len(doubtful))}
     if doubtful:
         text = f"The network is not sure of {listed(doubtful)}: its strongest class has less than "
-        text += "half of the probability. Look at these photos yourself before relying on them."
-        context.find("unsure", text, "summary", **numbers)
+        text += "half of the probability."
+        step = "Check these predictions yourself: a map only explains what the network said."
+        context.find("unsure", text, "summary", step, **numbers)
     else:
-        text = "The network gives its strongest class more than half of the probability each time."
-        context.find("fine", f"{text} That is no proof that it is right.", "summary", **numbers)
+        text = "In every photo the strongest class has more than half of the probability."
+        step = "High probability does not mean right: measure accuracy on labelled photos."
+        context.find("fine", text, "summary", step, **numbers)
 
 
 def short(name: str) -> str:

@@ -32,4 +32,4 @@ def build(context: AuditContext) -> SectionContent:
     )
 
 
-SECTION = Section("times", "Time per method", build, open=False)
+SECTION = Section("times", "Time taken by each method", build, open=False)

@@ -5,12 +5,23 @@ for (const button of document.querySelectorAll("[data-all]")) {
   button.parentElement.hidden = false;
   button.addEventListener("click", () => parts.forEach((part) => (part.open = button.dataset.all === "open")));
 }
+// The Python beside each picture, for those who want it.
+const root = document.documentElement;
+root.classList.add("no-code");
+for (const button of document.querySelectorAll("[data-code]")) {
+  button.addEventListener("click", () => {
+    const hidden = root.classList.toggle("no-code");
+    button.setAttribute("aria-pressed", String(!hidden));
+    button.textContent = `${hidden ? "Show" : "Hide"} the code of each picture`;
+  });
+}
 function openTarget() {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   const part = target && (target.querySelector(":scope > details.part") || target.closest("details.part"));
-  if (!part || part.open) return;
-  part.open = true;
-  target.scrollIntoView();
+  if (!part) return;
+  const shut = [part, target.closest("details.fold")].filter((one) => one && !one.open);
+  for (const one of shut) one.open = true;
+  if (shut.length) target.scrollIntoView();
 }
 addEventListener("hashchange", openTarget);
 // a second click on the same link changes no address

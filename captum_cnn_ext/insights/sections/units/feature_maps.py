@@ -34,8 +34,9 @@ def build(context: AuditContext) -> SectionContent:
     which = "each photo" if shown == len(context.photos) else f"the first {shown} photos"
     blocks: list[Block] = [
         Text(
-            f"Up to {MAPS} channels of each layer for {which}, those with the largest maximum "
-            "first. Over each map stand its channel and its maximum."
+            f"What each layer computes from {which}, before any explanation: one picture a "
+            f"channel, bright where it responds, for up to {MAPS} channels, the strongest first. "
+            "Above each stand the channel's number and its largest value."
         ),
         Text(context.layer_reason),
     ]

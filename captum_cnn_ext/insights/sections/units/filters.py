@@ -52,13 +52,13 @@ def _families(context: AuditContext, name: str, conv: nn.Conv2d) -> list[Block]:
         return [Text(f"Turned copies among the filters were not sought: {error}", "note")]
     found = names["found"]
     words = Text(
-        f"Turned copies in {name}: {found}. Small kernels look turned by chance, which is why the "
-        "shuffled and the unturned scores stand beside."
+        f"Are filters of {name} rotated copies of one another? {found}. Small kernels look rotated "
+        "by chance; the scores of shuffled and of unrotated kernels show how often."
     )
     if not found.families:
         return [words]
     figure = imported("captum_cnn_ext.render.show_filter_families")(layer.weight, alike.families)[0]
-    alt, title = f"Families of filters of {name}", "Filters that are turned copies"
+    alt, title = f"Families of filters of {name}", "Filters that are rotated copies"
     return [words, drawn(figure, script, alt=alt, title=title, **names)]
 
 

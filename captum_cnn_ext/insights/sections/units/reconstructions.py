@@ -1,4 +1,4 @@
-"""What the strongest units of each layer saw, back in pixels."""
+"""What activated the strongest channels of each layer, as pixels."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ KEY = "reconstructions"
 PHOTOS = 2
 UNITS = 8
 RULES = {
-    "deconvnet": "Deconvnet pictures (Zeiler, Fergus 2014): the max-poolings before the layer "
-    "remember where in this photo their maxima were.",
-    "guided": "Guided pictures (Springenberg et al. 2014): there is no max-pooling before the "
-    "layer, without which a deconvnet picture would be much the same for every photo.",
+    "deconvnet": "Made by a deconvnet (Zeiler, Fergus 2014).",
+    "guided": "Made by guided backpropagation (Springenberg et al. 2014). A deconvnet needs "
+    "max-pooling to tell photos apart, and there is none before this layer.",
 }
 CLAMPED = (
-    " Units are ranked and taken back from what this activation receives: many reach its ceiling, "
-    "where it passes nothing back."
+    " Responses are measured before the layer's activation function, because many reach its "
+    "ceiling."
 )
 
 
@@ -32,11 +31,12 @@ def build(context: AuditContext) -> SectionContent:
     which = "each photo" if shown == len(context.photos) else f"the first {shown} photos"
     blocks: list[Block] = [
         Text(
-            f"The {UNITS} channels of each layer with the largest maximum in {which}, their "
-            "strongest unit taken back to the pixels that made it strong. Over each stand the "
-            "channel and the activation, below it the same pixels of the photo. The crops hold "
-            "95 % of each picture's energy; a unit may see more. These pictures show what a unit "
-            "responds to, not what the network decides by."
+            "A layer has channels, each of which responds to one kind of pattern. Shown are the "
+            f"{UNITS} channels of each layer that respond most in {which}. The picture projects "
+            "the channel's strongest response back to the pixels that caused it; above it stand "
+            "the channel's number and that response, below it the matching part of the photo. "
+            "These pictures show what a channel responds to, not what the network decides by. (A "
+            "crop holds 95 % of the picture's energy; the channel may see more.)"
         )
     ]
     for layer in context.layers:
@@ -80,7 +80,7 @@ def _at(context: AuditContext, layer: str, shape: tuple[int, ...], shown: int) -
         row_titles=names,
         crop="energy",
     )[0]
-    alt = f"What the strongest units of {layer} saw in {', '.join(names)}"
+    alt = f"What activates the strongest channels of {layer} in {', '.join(names)}"
     words = Text(RULES[rule] + (CLAMPED if before else ""))
     return [words, drawn(figure, script, alt=alt, found=found, x=context.inputs)]
 
@@ -93,11 +93,13 @@ def _find(context: AuditContext) -> None:
     unknown = {name for c in context.coverage for name in c.coverage.unknown}
     numbers = {"rectifiers": float(met), "kinds_unknown": float(len(unknown))}
     if unknown:
-        text = f"The pictures of units may be wrong: {listed(sorted(unknown))} may be an activation"
-        text += " that the backward rule does not know. Write it with torch's own functions."
-        context.find("unsure", text, KEY, **numbers)
+        text = f"The pictures of channels may be wrong: {listed(sorted(unknown))} may be an "
+        text += "activation function that the method does not know."
+        step = "Write it with torch's own functions, or ignore these pictures."
+        context.find("unsure", text, KEY, step, **numbers)
     else:
-        text = f"The backward rule met all activations up to the deepest layer ({met})."
+        text = "The pictures of channels take every activation function into account "
+        text += f"({met} up to the deepest layer)."
         context.find("fine", text, KEY, **numbers)
 
 
@@ -105,4 +107,4 @@ def _steps(context: AuditContext) -> int:
     return len(context.layers)
 
 
-SECTION = Section(KEY, "What each of these units saw", build, _steps)
+SECTION = Section(KEY, "What activates each channel", build, _steps)

@@ -41,13 +41,12 @@ def build(context: AuditContext) -> SectionContent:
     return SectionContent(
         [
             Text(
-                "Images made from noise by gradient ascent until the network's class, or the "
-                "strongest channel of a layer, answered strongly; under each stands what was "
-                "reached. They show what the network looks for, and not this photo. The class is "
-                f"that of {context.photos.names[0]}; the channels have the largest mean "
-                "for it, of those that answer to noise at all. "
-                f"{CLASS_STEPS} steps for the class, {CHANNEL_STEPS} for a channel: longer ascents "
-                "(`captum-cnn-ext synthesize`) draw more."
+                "Images made from noise, step by step, so that a class or a channel responds ever "
+                "more strongly; the number is the response reached. They show what the network "
+                f"looks for, not a photo. The class is the one explained for "
+                f"{context.photos.names[0]}; the channels are the most active ones for that photo. "
+                f"These are sketches of {CLASS_STEPS} and {CHANNEL_STEPS} steps; captum-cnn-ext "
+                "synthesize takes 256 and draws recognisable objects."
             ),
             Panels("", pictures),
         ]
@@ -94,4 +93,4 @@ def _picture(made: Synthesis, title: str, script: Script) -> Picture:
     return photo_picture(image, [0.0], [1.0], script, alt=alt, title=title, made=made)
 
 
-SECTION = Section("synthesis", "What it looks for", build)
+SECTION = Section("synthesis", "Synthesised images: what the network looks for", build)

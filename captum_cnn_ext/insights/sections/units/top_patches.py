@@ -23,11 +23,11 @@ def build(context: AuditContext) -> SectionContent:
     crops = _crops(context.inputs)
     blocks: list[Block] = [
         Text(
-            f"Each photo was cut into 9 overlapping crops of half its size ({len(crops)} in all). "
-            f"For the {CHANNELS} channels with the strongest units, the parts of the crops that "
-            "excite them most, at most one of each crop; under them the unit's activation. A few "
-            "photos show what a channel can respond to, not what it stands for: "
-            "captum-cnn-ext top-patches does the same over a whole data set."
+            f"The parts of the photos to which the {CHANNELS} strongest channels of each layer "
+            "respond most, with the response below. Each photo was cut into 9 overlapping crops "
+            f"({len(crops)} in all), and a crop gives at most one part. A few photos show what a "
+            "channel can respond to, not what it stands for: for that, run captum-cnn-ext "
+            "top-patches on a whole data set."
         )
     ]
     for layer in context.layers:
@@ -76,12 +76,12 @@ def _drawn(context: AuditContext, top: TopPatches, crops: Tensor) -> Block:
             **scale(context.subject.mean, context.subject.std),
         )[0],
         script,
-        alt=f"Patches that excite units of {top.layer}",
+        alt=f"Patches that activate channels of {top.layer}",
         title=f"{top.layer}, channels in rows",
-        caption=f"What a unit can see: {top.field.partition(': ')[2]}.",
+        caption=f"One value of this layer depends on: {top.field.partition(': ')[2]}.",
         crops=crops,
         top=top,
     )
 
 
-SECTION = Section("top_patches", "Strongest patches", build, open=False)
+SECTION = Section("top_patches", "Parts of photos that activate a channel most", build, open=False)
