@@ -1,5 +1,6 @@
 """What the explorer computes, and that its copied code computes the same."""
 
+import re
 import sys
 import threading
 import time
@@ -23,7 +24,7 @@ from captum_cnn_ext.insights.explorer.computing.synthesized_units import (
     PatternStore,
 )
 from captum_cnn_ext.insights.explorer.jobs import Job, Jobs
-from captum_cnn_ext.insights.explorer.limits import judge_host, read_upload
+from captum_cnn_ext.insights.explorer.limits import judge_host, read_upload, same_picture
 from captum_cnn_ext.insights.explorer.views import GridChoice, Views
 from captum_cnn_ext.models import LoadedModel
 
@@ -503,7 +504,7 @@ def test_values_that_are_no_numbers_are_said(one):
     heat[1, 2] = float("nan")
     found = Comparison({"Mine": heat[None, None]}, [1], ["one"], session.inputs(photo), None)
     ((_, caption),) = views.explanations("Mine", found)
-    assert caption == "Mine · 1 of 16 values not finite"
+    assert caption == "one · Mine · 1 of 16 values not finite"
 
 
 # --- copied code --------------------------------------------------------------------------------
@@ -674,3 +675,38 @@ def test_the_command_says_in_one_line_what_is_wrong(arguments, message, capsys):
     assert out == ""
     assert len(err.splitlines()) == 1
     assert message in err
+
+
+# --- what is chosen ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "index"), [("crane", 2), (" CAT ", 0), ("cat (0)", 0), ("cra", 2), ("ane", 2), (3, 3)]
+)
+def test_a_class_is_found_by_what_was_typed(views, typed, index):
+    assert views.class_index(typed) == index
+
+
+def test_a_class_that_is_not_there_is_answered_with_the_nearest(views):
+    with pytest.raises(ArgumentError, match=r"none is called 'cran3'.*crane"):
+        views.class_index("cran3")
+    with pytest.raises(ArgumentError, match="none is called ''"):
+        views.class_index("")
+
+
+def test_the_list_of_layers_marks_one_and_opens_its_fold(views, session):
+    for name in session.layers:
+        html = views.layer_list(name)
+        assert html.count("aria-current") == 1
+        assert re.search(rf'data-layer="{name}" aria-current="true"', html)
+        assert html.count("<details open>") == (0 if session.layers[name].stage else 1)
+    assert "aria-current" not in views.layer_list("")
+
+
+def test_a_preview_is_the_picture_that_it_was_made_of(tmp_path):
+    smooth = Image.fromarray(np.kron(np.eye(4, dtype=np.uint8) * 200, np.ones((9, 9), np.uint8)))
+    smooth.convert("RGB").save(tmp_path / "image.webp", quality=60)
+    preview = Image.open(tmp_path / "image.webp")
+    assert same_picture(preview, smooth)
+    assert not same_picture(preview, smooth.rotate(90))
+    assert not same_picture(preview, smooth.resize((35, 36)))

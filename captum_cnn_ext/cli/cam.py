@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from captum_cnn_ext.cli.arguments import (
@@ -20,7 +21,7 @@ from captum_cnn_ext.cli.arguments import (
 )
 from captum_cnn_ext.cli.pictures import add_overlays, checked_picture, write_overlays, write_picture
 
-METHODS = "LayerGradCam,LayerGradCamPlusPlus,LayerHiResCam,LayerLayerCam,LayerEigenCam"
+METHODS = "LayerHiResCam,Occlusion,FullGrad,Saliency"  # that differ in kind
 EXAMPLES = f"""examples:
   {PROGRAM} cam
   {PROGRAM} cam --image dog.jpg --methods gradcam,hirescam,ablationcam --target 207
@@ -44,7 +45,8 @@ def add(commands: Any) -> None:
     add_model_arguments(cam)
     add_photo_arguments(cam)
     add = cam.add_argument
-    add("--methods", default=METHODS, metavar="A,B", help="names as list-methods prints them")
+    add("--methods", default=METHODS, metavar="A,B",
+        help=f"names as list-methods prints them (default: {METHODS})")  # fmt: skip
     add("--layer", metavar="A,B", help="dotted names (default: the suggested layer)")
     add("--target", type=explained_target, metavar="T",
         help="a class as 207 (default: the strongest); for detectors and segmentation networks "
@@ -62,7 +64,7 @@ def add(commands: Any) -> None:
 
 def _cam(options: argparse.Namespace) -> int:
     from captum_cnn_ext.insights.comparison import compare
-    from captum_cnn_ext.methods import find_methods
+    from captum_cnn_ext.methods import INPUT, find_methods
 
     with usage_errors():
         methods = [method.name for method in find_methods(split(options.methods) or [])]
@@ -82,5 +84,13 @@ def _cam(options: argparse.Namespace) -> int:
         figure = found.figure(options.sign)
     for line in found.labels:
         print(line)
+    for place in dict.fromkeys(place for place in found.places.values() if place != INPUT):
+        names = [
+            name.removesuffix(f" at {place}") for name, at in found.places.items() if at == place
+        ]
+        print(f"{', '.join(names)}: layer {place}")
+    if "LayerCam" in methods and "LayerLayerCam" not in methods:
+        text = "LayerCam is CAM (Zhou 2016); LayerCAM (Jiang 2021) is called LayerLayerCam"
+        print(f"{PROGRAM}: note: {text}", file=sys.stderr)
     write_picture(figure, options.out)
     return write_overlays(found, options.overlays, sign=options.sign)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class Comparison:
         inputs: what the network got, (N, C, H, W).
         boxes: for each photo the box that is explained, which the figure outlines.
         on_photos: where these lie on the photos, to draw maps there.
+        places: the layer that each map is of, "input", or the layers joined.
     """
 
     attributions: dict[str, Tensor]
@@ -58,6 +59,7 @@ class Comparison:
     subject: AuditedModel
     boxes: list[Any] | None = None
     on_photos: OnPhotos | None = None
+    places: dict[str, str] = field(default_factory=dict)
 
     __repr__ = brief
 
@@ -69,7 +71,7 @@ class Comparison:
         """One row for each photo, one column for each method; see `render.show_attributions`."""
         figure, _ = show_attributions(
             self.inputs,
-            self.attributions,
+            {self._heading(name): maps for name, maps in self.attributions.items()},
             mean=self.subject.mean,
             std=self.subject.std,
             row_titles=self.labels,
@@ -78,6 +80,10 @@ class Comparison:
             use_pyplot=False,
         )
         return figure
+
+    def _heading(self, name: str) -> str:
+        place = self.places.get(name, INPUT)
+        return name if place == INPUT or name.endswith(f" at {place}") else f"{name} at {place}"
 
     def save_overlays(
         self, folder: str | os.PathLike[str], *, sign: str = "positive"
@@ -170,7 +176,7 @@ def compare(
             places = calls_at(subject.model, photos.inputs, names, joined, chosen, seed)
             runs = [(place, method) for place, found in places.items() for method in found]
             several = sum(place != INPUT for place in places) > 1
-            attributions = {}
+            attributions, where = dict[str, Tensor](), dict[str, str]()
             order = {known.name: rank for rank, known in enumerate(chosen)}
             runs.sort(key=lambda run: order[run[1].name])
             for place, method in tqdm(runs, desc="methods", disable=not show_progress):
@@ -180,10 +186,11 @@ def compare(
                     raise ArgumentError(f"methods: {method.name} at {place}: {error}") from error
                 at = f" at {place}" if several and place != INPUT else ""
                 attributions[f"{method.name}{at}"] = maps
+                where[f"{method.name}{at}"] = place
     labels = [f"{name}: {words}" for name, words in zip(photos.names, meant.words, strict=True)]
     there = OnPhotos(photos, subject.preprocess)
     return Comparison(
-        attributions, meant.targets, labels, photos.inputs, subject, meant.boxes, there
+        attributions, meant.targets, labels, photos.inputs, subject, meant.boxes, there, where
     )
 
 

@@ -177,7 +177,9 @@ def test_a_visitors_way(opened, demo_page, tmp_path):
     says(page, "#says", "espresso (967)")
     says(page, "#grid .what", "coffee")
 
-    page.locator("#layers [role=gridcell]", has_text="_blocks.1._bn0").first.click()
+    assert page.locator("#layers [aria-current]").get_attribute("data-layer") == "_blocks.2"
+    page.locator("#layers input").fill("1._bn0")
+    page.locator('#layers [data-layer="_blocks.1._bn0"]').click()
     assert "units 1–60 of 96" in says(page, "#grid .what", "_blocks.1._bn0")
     assert pictured(page, "#grid") == 60
     says(page, "#facts h2", "of _blocks.1._bn0")
@@ -210,8 +212,9 @@ def test_a_visitors_way(opened, demo_page, tmp_path):
     only_method(page, "LayerHiResCam")
     page.locator("#explain").click()
     says(page, "#class-status", "Done in")
-    assert pictured(page, "#maps") == 1
-    says(page, "#maps", "LayerHiResCam")
+    assert pictured(page, "#maps") == 2  # the input and the map
+    says(page, "#maps", "coffee mug")
+    says(page, "#maps", "LayerHiResCam at _swish")
     code = copied(page, "code-class")
     assert "['LayerHiResCam'], target=504" in code
 
@@ -221,7 +224,7 @@ def test_a_visitors_way(opened, demo_page, tmp_path):
     assert pictured(page, "#pair") == 2 + 2 * 12
     page.locator("#explain-both").click()
     says(page, "#pair-status", "Done in")
-    assert pictured(page, "#pair-maps") == 2
+    assert pictured(page, "#pair-maps") == 4
     code = copied(page, "code-pair")
     assert "_blocks.1._bn0" in code
     file = tmp_path / "copied.py"
@@ -229,6 +232,40 @@ def test_a_visitors_way(opened, demo_page, tmp_path):
     run = subprocess.run([sys.executable, file], capture_output=True, text=True, check=True)
     shown = [cell.get_attribute("data-unit") for cell in page.locator("#pair .unit").all()[:3]]
     assert json.loads(run.stdout) == [int(unit) for unit in shown]
+
+
+def test_what_is_explored_stays_when_its_picture_is_removed(opened, demo_page):
+    page = opened(demo_page)
+    page.locator("#samples button").nth(2).click()
+    says(page, "#grid .what", "coffee")
+    before = says(page, "#says", "espresso (967)")
+    page.locator("#image").get_by_label("Remove Image").click()
+    page.get_by_text("Drop Image Here").first.wait_for()
+    page.locator("#grid .unit").nth(3).click()
+    says(page, "#facts", "by strength for coffee")
+    assert page.locator("#says").inner_text() == before
+    assert "demo_photos()" in copied(page, "code-unit")
+
+
+def test_a_class_is_typed_or_clicked_and_its_layer_is_marked(opened, demo_page):
+    page = opened(f"{demo_page}?image=coffee&layer=_blocks.10")
+    current = page.locator("#layers [aria-current]")
+    assert current.get_attribute("data-layer") == "_blocks.10"
+    box, inside = page.locator("#layers .scroll").bounding_box(), current.bounding_box()
+    assert box["y"] <= inside["y"] <= box["y"] + box["height"]
+    tab(page, "Classes")
+    assert pictured(page, "#maps") >= 2  # not empty
+    says(page, "#class-status", "Done in")
+    page.locator("#target input").click()
+    page.wait_for_timeout(200)
+    page.keyboard.type("cup")
+    page.keyboard.press("Enter")
+    assert page.locator("#target input").input_value() == "cup (968)"
+    tab(page, "Compare")
+    says(page, "#pair", "football helmet")  # begins with a second image
+    tab(page, "Units")
+    page.locator("#says button", has_text="consomme").click()
+    says(page, "#maps", "consomme")
 
 
 def test_a_unit_has_a_link_of_its_own_and_layers_have_keys(opened, demo_page):

@@ -238,7 +238,9 @@ def test_paper_has_all_sections_and_the_screen_gets_its_own_back(opened, tmp_pat
 
 def test_the_code_of_a_figure_opens_beside_it(opened):
     page = opened()
-    figure = page.locator("#attributions figure").nth(1)
+    figure = page.locator("#attributions figure").nth(2)
+    assert not figure.locator(".code").is_visible()
+    page.get_by_text("Show the code of each picture").click()
     assert not figure.locator("pre").is_visible()
     figure.locator(".code summary").click()
     code = figure.locator("pre")
@@ -250,8 +252,27 @@ def test_the_code_of_a_figure_opens_beside_it(opened):
 
 def test_code_fits_on_a_phone(opened):
     page = opened(viewport=PHONE)
+    page.get_by_text("Show the code of each picture").click()
     page.locator("#attributions figure").nth(1).locator(".code summary").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_verdicts_of_the_checks_are_in_sight(opened):
+    page = opened()
+    for key in ("methods", "checks"):
+        box = page.locator(f"#{key} .wide").first
+        assert box.evaluate("box => box.scrollWidth <= box.clientWidth"), key
+        heads = box.locator("th").all_inner_texts()
+        assert [head.strip() for head in heads[:2]] == ["method", "verdict"]
+
+
+def test_all_maps_of_a_photo_are_a_click_away(opened, report):
+    page = opened()
+    group = page.locator("#attributions-1")
+    seen = group.locator("figure:visible").count()
+    assert 2 <= seen <= 3
+    group.locator(".fold summary").click()
+    assert group.locator("figure:visible").count() > seen + 3
 
 
 HOSTILE = [

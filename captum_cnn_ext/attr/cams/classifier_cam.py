@@ -24,6 +24,8 @@ class LayerCam(GradientCam):
 
     .. math:: L_p = \sum_k W_{ck} A_{kp}
 
+    This is CAM itself; LayerCAM (Jiang 2021) is `LayerLayerCam`, as Captum names its classes.
+
     Needs a network that ends in layer -> global average pooling -> (flatten, dropout) -> linear.
     That is read from the forward pass; where it is not so, the error says what was found, and
     ``classifier=`` names the linear layer to use. The mean of the map plus the classifier's bias

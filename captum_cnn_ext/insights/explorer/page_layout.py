@@ -171,7 +171,8 @@ class Layout:
                 )
 
     def _classes(self) -> None:
-        named = range(self.session.classes)
+        # typing narrows the list, and the shortest name that is left is what was typed
+        named = sorted(range(self.session.classes), key=lambda i: len(self.views.class_label(i)))
         choices = [("the most probable class", NO_CLASS)]
         choices += [(self.views.class_label(index), index) for index in named]
         first = [name for name in FIRST_METHODS if name in self.session.methods]
