@@ -254,8 +254,8 @@ def test_a_class_is_typed_or_clicked_and_its_layer_is_marked(opened, demo_page):
     box, inside = page.locator("#layers .scroll").bounding_box(), current.bounding_box()
     assert box["y"] <= inside["y"] <= box["y"] + box["height"]
     tab(page, "Classes")
-    assert pictured(page, "#maps") >= 2  # not empty
     says(page, "#class-status", "Done in")
+    assert pictured(page, "#maps") >= 2  # not empty
     page.locator("#target input").click()
     page.wait_for_timeout(200)
     page.keyboard.type("cup")
@@ -416,7 +416,7 @@ def test_a_file_of_the_machine_cannot_be_named_as_an_image(hostile_page, tmp_pat
     uploads = [d for d in config["dependencies"] if d["targets"] and d["targets"][0][1] == "input"]
     images = {c["id"] for c in config["components"] if c["props"].get("elem_id") == "image"}
     (upload,) = (d for d in uploads if d["targets"][0][0] in images)
-    data = [{"path": str(secret), "meta": {"_type": "gradio.FileData"}}, False]
+    data = [{"path": str(secret), "meta": {"_type": "gradio.FileData"}}, False, None]
     body = {"data": data, "fn_index": upload["id"], "session_hash": "someone"}
     status, answer, _ = asked(
         hostile_page,

@@ -59,18 +59,19 @@ class Handlers:
     @told
     def upload(self, path: str | None, whole: bool, before: Photo | None) -> tuple[Any, Any]:
         """An image that somebody sent; with none, or a broken one, what was there stays."""
+        # the box gets values and never updates, for which Gradio would build it anew
         if path is None:
-            return gr.skip(), gr.skip()
+            return before, None
         try:
             picture, name = read_upload(path), Path(path).name
             if before is not None and same_picture(picture, before.picture):
-                return gr.skip(), gr.skip()  # our own preview, sent back where it was removed
+                return before, None  # our own preview, sent back where it was removed
             photo = Photo(name, picture, f"load_photos({name!r})[{name!r}]", whole)
             self.session.top_classes(photo)  # that the network takes it
         except ArgumentError as error:
             gr.Warning(escape(" ".join(str(error).split())), title="Not possible")
-            return gr.skip(), None if before is None else before.picture
-        return photo, gr.skip()
+            return before, None if before is None else before.picture
+        return photo, photo.picture
 
     @told
     def fit(self, photo: Photo, whole: bool) -> Photo:
@@ -93,9 +94,8 @@ class Handlers:
     def second(self, photo: Photo, other: Photo | None) -> tuple[Any, Any]:
         """A second image to compare with, until one is chosen."""
         rest = [one for one in self.session.photos.values() if one.name != photo.name]
-        if other is not None or not rest:
-            return gr.skip(), gr.skip()
-        return rest[0], rest[0].picture
+        chosen = other or (rest[0] if rest else None)
+        return chosen, None if chosen is None else chosen.picture
 
     @told
     def _layer(self, photo: Photo, name: str, unit: int) -> tuple[str, int, int]:

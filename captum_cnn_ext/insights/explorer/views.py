@@ -81,15 +81,18 @@ class Views:
         typed = wanted.strip().lower()
         labels = [self.class_label(index).lower() for index in range(self.session.classes)]
         names = [self.session.subject.class_name(i).lower() for i in range(len(labels))]
-        fits = (
-            lambda i: typed in (names[i], labels[i], str(i)),
-            lambda i: names[i].startswith(typed),
-            lambda i: re.search(rf"\b{re.escape(typed)}", names[i]) is not None,
-            lambda i: typed in names[i],
-        )
-        for fit in fits:
-            if found := [index for index in range(len(labels)) if typed and fit(index)]:
-                return found[0]
+        ranks = {
+            index: (
+                typed not in (name, label, str(index)),
+                not name.startswith(typed),
+                re.search(rf"\b{re.escape(typed)}", name) is None,
+                index,
+            )
+            for index, (name, label) in enumerate(zip(names, labels, strict=True))
+            if typed and typed in label
+        }
+        if ranks:
+            return min(ranks, key=ranks.__getitem__)
         raise ArgumentError(f"Class: none is called {wanted!r}{nearest(typed, names)}")
 
     def layer_list(self, current: str) -> str:

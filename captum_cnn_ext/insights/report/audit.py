@@ -284,7 +284,7 @@ TERMS = (
     ("Map", "a picture of which places raised the score of a class, also called attribution or "
      "heat map. Each method makes it in another way."),
     ("Verdicts", "red: something is broken, repair it first. Yellow: look yourself before you rely "
-     "on it. Not checked: the page says nothing about it."),
+     "on it. What was left unchecked is listed: about it the page says nothing."),
 )  # fmt: skip
 NOT_RUN = {
     "methods": "Whether the maps are faithful, compared with two baselines.",

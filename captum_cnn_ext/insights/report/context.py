@@ -24,7 +24,7 @@ from captum_cnn_ext.evidence import (
     ReceptiveField,
     layer_table,
 )
-from captum_cnn_ext.evidence.receptive_field import fields_of_calls
+from captum_cnn_ext.evidence.fields.receptive_field import fields_of_calls
 from captum_cnn_ext.insights.audited_model import AuditedModel
 from captum_cnn_ext.insights.inputs import Photos
 from captum_cnn_ext.insights.layers import ChosenLayer

@@ -55,7 +55,7 @@ def _both(context: AuditContext, rival: Rival) -> Facts:
     subjects = context.subject, rival.subject
     if rival.subject.weights.startswith("random"):
         text = "The other model's weights are random: comparing with it says nothing."
-        context.find("wrong", f"{text} Load trained weights.", KEY)
+        context.find("wrong", text, KEY, "Load trained weights.")
     context.keep("against/inputs", rival.photos.inputs, f"network inputs of {THERE}")
     hashes = context.weights_sha256, fingerprint(rival.subject.model.state_dict())
     rows = [
@@ -90,11 +90,11 @@ def _predictions(context: AuditContext, rival: Rival) -> Group:
     count = len(rows)
     numbers = {"photos": float(count), "same_class": float(count - len(apart))}
     if apart:
-        text = f"The two models disagree on {len(apart)} of {count} photos: {listed(apart)}. Look "
-        context.find("unsure", f"{text}at these first.", KEY, **numbers)
+        text = f"The two models disagree on {len(apart)} of {count} photos: {listed(apart)}."
+        context.find("unsure", text, KEY, "Look at these photos first.", **numbers)
     else:
         text = f"Both models name the same class for {count} of {count} photos."
-        context.find("fine", text, KEY, **numbers)
+        context.find("fine", text, KEY, "", **numbers)
     shown = [[_short(cell) for cell in row] for row in rows]
     context.tabulate("against_predictions", "", columns, rows)
     words = f"The same strongest class for {percent((count - len(apart)) / count)} of the photos."
@@ -126,10 +126,10 @@ def _weights(context: AuditContext, rival: Rival) -> list[Block]:
     numbers = {"tensors": float(len(rows)), "changed": float(len(changed))}
     if changed:
         text = f"{len(changed)} of {len(rows)} tensors of weights differ; most: {changed[0][0]}."
-        context.find("fine", text, KEY, **numbers)
+        context.find("fine", text, KEY, "", **numbers)
     else:
         text = "All weights are the same: these are one model, and the comparison says nothing."
-        context.find("unsure", text, KEY, **numbers)
+        context.find("unsure", text, KEY, "Check that the right file was given.", **numbers)
     columns = [Column("tensor"), Column("values", number=True)]
     columns += [Column("relative change", number=True), Column("largest change", number=True)]
     words = (

@@ -119,9 +119,9 @@ def _find(context: AuditContext, found: dict[str, tuple[Tensor, Tensor, Tensor]]
     means = {method: float(likeness.mean()) for method, (_, _, likeness) in found.items()}
     apart = [f"{method} ({value:.2f} of 1)" for method, value in means.items() if value < ALIKE]
     if apart:
-        text = f"The two models look at different places, by {listed(apart)}. Compare their maps."
-        context.find("unsure", text, KEY, **means)
+        text = f"The two models look at different places, by {listed(apart)}."
+        context.find("unsure", text, KEY, "Compare their maps below.", **means)
     else:
         text = "The two models look at much the same places"
         words = listed([f"{method} {value:.2f} of 1" for method, value in means.items()])
-        context.find("fine", f"{text} ({words}).", KEY, **means)
+        context.find("fine", f"{text} ({words}).", KEY, "", **means)

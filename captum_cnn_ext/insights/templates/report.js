@@ -83,6 +83,12 @@ function show(place) {
   stage.scrollTo(0, 0);
   viewer.querySelector("p").textContent = small.alt;
 }
+function step(by) {  // to the next picture that is not folded away
+  let place = current;
+  do place = (place + by + buttons.length) % buttons.length;
+  while (place !== current && !buttons[place].offsetParent);
+  show(place);
+}
 buttons.forEach((button, place) =>
   button.addEventListener("click", () => {
     viewer.showModal();
@@ -92,11 +98,11 @@ buttons.forEach((button, place) =>
 );
 viewer.addEventListener("click", (event) => {
   if (event.target === viewer || "close" in event.target.dataset) viewer.close();
-  if ("go" in event.target.dataset) show(current + Number(event.target.dataset.go));
+  if ("go" in event.target.dataset) step(Number(event.target.dataset.go));
 });
 viewer.addEventListener("keydown", (event) => {
-  if (event.key === "ArrowRight") show(current + 1);
-  if (event.key === "ArrowLeft") show(current - 1);
+  if (event.key === "ArrowRight") step(1);
+  if (event.key === "ArrowLeft") step(-1);
 });
 viewer.addEventListener("close", () => {
   stage.replaceChildren();

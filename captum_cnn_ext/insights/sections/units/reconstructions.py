@@ -100,7 +100,7 @@ def _find(context: AuditContext) -> None:
     else:
         text = "The pictures of channels take every activation function into account "
         text += f"({met} up to the deepest layer)."
-        context.find("fine", text, KEY, **numbers)
+        context.find("fine", text, KEY, "", **numbers)
 
 
 def _steps(context: AuditContext) -> int:
