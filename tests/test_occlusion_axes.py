@@ -76,7 +76,7 @@ def test_every_operation_before_the_head_has_a_rule(axes, monkeypatch):
 
     def spy(step, frame):
         found = tile_rules.through(step, frame)
-        parts = [n for n in step.reads() if isinstance(frame.change(n), tiles.Tile)]
+        parts = [n for n in step.reads if isinstance(frame.change(n), tiles.Tile)]
         whole.extend([step.name] if found is None and parts else [])
         return found
 

@@ -19,6 +19,31 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
         yield from tensors_in(list(value.values()))
 
 
+def mapped(value: Any, replace: Callable[[Any], Any]) -> Any:
+    """The value with ``replace`` of each leaf of nested tuples, lists and dictionaries.
+
+    For the arguments of an operation, which hold nothing else; several times faster than a pytree.
+    """
+    if isinstance(value, list):
+        return [mapped(item, replace) for item in value]
+    if isinstance(value, tuple):
+        return tuple([mapped(item, replace) for item in value])
+    if isinstance(value, dict):
+        return {key: mapped(item, replace) for key, item in value.items()}
+    return replace(value)
+
+
+def leaves_in(value: Any) -> Iterator[Any]:
+    """What ``mapped`` replaces, in its order."""
+    if isinstance(value, (tuple, list)):
+        for item in value:
+            yield from leaves_in(item)
+    elif isinstance(value, dict):
+        yield from leaves_in(list(value.values()))
+    else:
+        yield value
+
+
 def tensors_of_output(value: Any) -> list[Tensor]:
     """The same, and those in the attributes of objects: everything that a model's output holds."""
     leaves = tree_leaves(value)

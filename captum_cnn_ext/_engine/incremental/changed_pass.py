@@ -25,13 +25,15 @@ from captum_cnn_ext._engine.incremental.operation_tape import (
     record_tape,
 )
 from captum_cnn_ext._engine.incremental.tile_rules import Change, needs_recorded, through
-from captum_cnn_ext._engine.incremental.tiles import Tile, channels_last, whole
+from captum_cnn_ext._engine.incremental.tiles import Tile, channels_last, fastest_format, whole
 from captum_cnn_ext._engine.judging.arguments import root_module, runnable
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.nested_tensors import tensors_in
 from captum_cnn_ext._engine.replay.patching import unfollowable
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._engine.trace.operation_follower import random_state
+
+_CACHED = 2**17  # numbers in double precision
 
 
 class Incremental:
@@ -75,10 +77,10 @@ class Incremental:
                 raise Refusal("the model draws random numbers")
         self.tape = folded(tape)
         self.device_type = one[0].device.type
-        self.last_use = {n: i for i, step in enumerate(self.tape.steps) for n in step.reads()}
+        self.last_use = {n: i for i, step in enumerate(self.tape.steps) for n in step.reads}
         self.last_use[self.tape.output] = len(self.tape.steps)  # also where other steps read it
         self.kept = {
-            n for s in self.tape.steps if needs_recorded(s, self.tape.shapes) for n in s.reads()
+            n for s in self.tape.steps if needs_recorded(s, self.tape.shapes) for n in s.reads
         }
         self.kept |= set(range(self.tape.inputs)) | {self.tape.output}
 
@@ -106,7 +108,7 @@ class Recorded:
                 result = step.call(self._base.__getitem__, 1)
                 for number, value in _numbered(step, result):
                     self._base[number] = value
-                for number in step.reads():
+                for number in step.reads:
                     if model.last_use[number] == place and number not in model.kept:
                         self._base.pop(number, None)
         self.output = self._base[self._tape.output]
@@ -125,7 +127,7 @@ class Recorded:
         return found
 
     def _run(self, place: int, step: Step) -> None:
-        reads = step.reads()
+        reads = step.reads
         if not any(number in self._changes for number in reads):
             return  # nothing changed here: the recorded output stands
         results = through(step, self)
@@ -187,7 +189,7 @@ def folded(tape: Tape) -> Tape:
     for step in reversed(tape.steps):
         if any(number in readers for number in step.outputs):
             needed.append(step)
-            for number in step.reads():
+            for number in step.reads:
                 readers[number] = readers.get(number, 0) + 1
     makers: dict[int, int] = {}  # where in ``steps`` a value is made
     steps: list[Step] = []
@@ -203,11 +205,16 @@ def folded(tape: Tape) -> Tape:
                 continue
         makers |= dict.fromkeys(step.outputs, len(steps))
         steps.append(step)
-    for step in steps:
-        weight = step.args.get("weight")
-        if step.name == "convolution" and isinstance(weight, Tensor):
-            step.args = {**step.args, "weight": channels_last(weight)}
-    return Tape(steps, tape.inputs, tape.output, tape.shapes, tape.constants)
+    return Tape(
+        list(map(_with_fast_weights, steps)), tape.inputs, tape.output, tape.shapes, tape.constants
+    )
+
+
+def _with_fast_weights(step: Step) -> Step:
+    weight = step.args.get("weight")
+    if step.name != "convolution" or not isinstance(weight, Tensor):
+        return step
+    return Step(step.func, {**step.args, "weight": channels_last(weight)}, step.outputs)
 
 
 def _norm_in_convolution(convolution: Step, norm: Step) -> Step | None:
@@ -228,11 +235,20 @@ def _norm_in_convolution(convolution: Step, norm: Step) -> Step | None:
     ):
         return None
     eps = norm.args["eps" if "eps" in norm.args else "epsilon"]  # the second is cuDNN's name
-    exact: list[Any] = [
-        v if v is None else v.detach().double() for v in (weight, bias, *statistics)
-    ]
-    w, b, mean, variance, scale, shift = exact
-    fused = fuse_conv_bn_weights(w, b, mean, variance, eps, scale, shift)
-    weight, bias = (tensor.detach().to(weight.dtype) for tensor in fused)
-    args = {**convolution.args, "weight": weight, "bias": bias}
+    exact: list[Any] = [v if v is None else v.detach().double() for v in (bias, *statistics)]
+    b, mean, variance, scale, shift = exact
+    one = mean.new_ones(len(mean), *[1] * (weight.ndim - 1))  # becomes what scales each channel
+    factors, bias = fuse_conv_bn_weights(one, b, mean, variance, eps, scale, shift)
+    weight = _scaled(weight.detach(), factors.detach())
+    args = {**convolution.args, "weight": weight, "bias": bias.detach().to(weight.dtype)}
     return Step(convolution.func, args, (norm.outputs[0],))
+
+
+def _scaled(weight: Tensor, factors: Tensor) -> Tensor:
+    """The product in double precision, rounded; a CPU takes it in parts that stay in its cache."""
+    found = torch.empty_like(weight, memory_format=fastest_format(weight))
+    rows = len(weight) if weight.is_cuda else max(1, _CACHED // weight[0].numel())
+    parts = (tensor.split(rows) for tensor in (found, weight, factors))
+    for into, part, factor in zip(*parts, strict=True):
+        into.copy_(part * factor)
+    return found

@@ -9,13 +9,15 @@ then runs the model itself.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
 
+from captum_cnn_ext._engine.nested_tensors import leaves_in, mapped
 from captum_cnn_ext._engine.trace.forward_trace import Trace, Value
+from captum_cnn_ext._engine.trace.operation_follower import parameters_of
 from captum_cnn_ext._engine.trace.trace_recorder import Recorder
 
 _THROUGH_VIEWS = "a tensor is written through one view and read through another"
@@ -39,7 +41,7 @@ class PerRow:
     times: int
 
 
-@dataclass
+@dataclass(frozen=True)
 class Step:
     """One operation: its arguments by name, with Ref and PerRow in place of what varies."""
 
@@ -47,12 +49,13 @@ class Step:
     args: dict[str, Any]
     outputs: tuple[int, ...]  # -1: not a tensor, or never read
 
-    @property
+    @cached_property
     def name(self) -> str:
         return str(self.func.overloadpacket.__name__)
 
+    @cached_property
     def reads(self) -> list[int]:
-        return [leaf.index for leaf in tree_flatten(self.args)[0] if isinstance(leaf, Ref)]
+        return [leaf.index for leaf in leaves_in(self.args) if isinstance(leaf, Ref)]
 
     def call(self, value: Callable[[int], Tensor], rows: int) -> Any:
         """Run the operation on whole tensors."""
@@ -63,13 +66,13 @@ class Step:
             return leaf.times * rows if isinstance(leaf, PerRow) else leaf
 
         if self.name in ("view", "_unsafe_view"):  # the memory may be in another order here
-            size = tree_map(filled, self.args["size"])
+            size = mapped(self.args["size"], filled)
             return value(self.args["self"].index).reshape(size)
         positional, named = [], {}
-        for argument in self.func._schema.arguments:
-            given = tree_map(filled, self.args[argument.name])
-            if argument.kwarg_only:
-                named[argument.name] = given
+        for parameter in parameters_of(self.func):
+            given = mapped(self.args[parameter.name], filled)
+            if parameter.by_name:
+                named[parameter.name] = given
             else:
                 positional.append(given)
         return self.func(*positional, **named)
@@ -142,9 +145,13 @@ def _tape(trace: Trace, output: Value) -> Tape:
             if operation.written[0][0] not in numbers:
                 raise Refusal(f"{func} writes into a tensor that does not depend on the inputs")
         read |= {id(value.tensor) for value in operation.reads if value not in numbers}
-        arguments = tree_map_only(
-            Value, lambda v: Ref(numbers[v]) if v in numbers else v.tensor, operation.arguments
-        )
+
+        def stands(leaf: Any) -> Any:
+            if not isinstance(leaf, Value):
+                return leaf
+            return Ref(numbers[leaf]) if leaf in numbers else leaf.tensor
+
+        arguments = mapped(operation.arguments, stands)
         tape.steps.append(Step(func, arguments, tuple(map(number, operation.outputs))))
     tape.output = numbers[output]
     return tape
@@ -183,17 +190,15 @@ def _merged(first: Tape, second: Tape) -> Tape:
         if second.shapes[number][0] != 2 * shape[0]:
             raise Refusal("a tensor's first dimension is not the examples")
     for a, b in zip(first.steps, second.steps, strict=True):
-        leaves, tree = tree_flatten(a.args)
-        others, other_tree = tree_flatten(b.args)
-        if tree != other_tree:
-            raise Refusal("the operations depend on the number of examples")
-        merged = [_same(x, y, tape) for x, y in zip(leaves, others, strict=True)]
-        tape.steps.append(Step(a.func, tree.unflatten(merged), a.outputs))
+        merged = {name: _same(one, b.args[name], tape) for name, one in a.args.items()}
+        tape.steps.append(Step(a.func, merged, a.outputs))
     return tape
 
 
 def _same(one: Any, two: Any, tape: Tape) -> Any:
     """What stands in the tape for an argument of both passes."""
+    if isinstance(one, (tuple, list)) and isinstance(two, (tuple, list)) and len(one) == len(two):
+        return [_same(x, y, tape) for x, y in zip(one, two, strict=True)]
     if isinstance(one, Tensor) and isinstance(two, Tensor):
         if one.shape == two.shape:
             if _same_memory(one, two) or torch.equal(one, two):

@@ -35,7 +35,7 @@ Rule = Callable[[Step, Frame], list[Change] | None]
 
 def through(step: Step, frame: Frame) -> list[Change] | None:
     """The operation's outputs from its tiles, or None where it needs whole maps."""
-    changes = [frame.change(number) for number in step.reads()]
+    changes = [frame.change(number) for number in step.reads]
     if not any(isinstance(change, Tile) for change in changes):
         return None
     rule = RULES.get(step.name) or (_elementwise if is_pointwise(step.func) else None)
@@ -46,7 +46,7 @@ def through(step: Step, frame: Frame) -> list[Change] | None:
 
 def needs_recorded(step: Step, shapes: Mapping[int, torch.Size]) -> bool:
     """Whether the operation may need the recorded maps that it reads, beside the tiles."""
-    reads = step.reads()
+    reads = step.reads
     if len(reads) > 1:
         return True
     constants = [value for value in step.args.values() if isinstance(value, Tensor)]
@@ -63,7 +63,7 @@ def _tile(frame: Frame, ref: Any) -> Tile | None:
 
 
 def _slides(step: Step, frame: Frame) -> list[Slide] | None:
-    source, result = frame.shape(step.reads()[0]), frame.shape(step.outputs[0])
+    source, result = frame.shape(step.reads[0]), frame.shape(step.outputs[0])
     return slides_of(Call(step.name, step.args, source, result))
 
 

@@ -77,8 +77,13 @@ class Tile:
         return all(own.same(other) for own, other in zip(self.spans, spans, strict=True))
 
 
+def fastest_format(tensor: Tensor) -> torch.memory_format:
+    """How the kernels like maps and weights best, and tiles are cut from maps fastest."""
+    return _CHANNELS_LAST.get(tensor.ndim, torch.contiguous_format)
+
+
 def channels_last(tensor: Tensor) -> Tensor:
-    """Maps as the kernels like them best, and as tiles are cut from them fastest."""
+    """Maps and weights in that format; anything else as it is."""
     form = _CHANNELS_LAST.get(tensor.ndim)
     return tensor if form is None else tensor.contiguous(memory_format=form)
 
@@ -131,8 +136,8 @@ def _paste_at(windows: Tensor, which: Any, place: Sequence[int], data: Tensor) -
 def whole(base: Tensor, tile: Tile) -> Tensor:
     """The changed maps (R, C, ...)."""
     count = len(tile.data)
-    form = _CHANNELS_LAST.get(base.ndim) if base.shape[1] > 1 else None
-    maps = base.expand(count, *base.shape[1:]).clone(memory_format=form or torch.contiguous_format)
+    form = fastest_format(base) if base.shape[1] > 1 else torch.contiguous_format
+    maps = base.expand(count, *base.shape[1:]).clone(memory_format=form)
     zero = np.zeros(count, np.int64)
     paste(maps, [Span(zero, size) for size in base.shape[2:]], tile)
     return maps

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
 
+from captum_cnn_ext._engine.nested_tensors import leaves_in
 from captum_cnn_ext._engine.trace.operation_follower import in_layer
 
 Shape = tuple[int, ...]
@@ -51,7 +51,7 @@ class Operation:
     @property
     def reads(self) -> list[Value]:
         """The values that are read, in the order of the arguments."""
-        return [leaf for leaf in tree_flatten(self.arguments)[0] if isinstance(leaf, Value)]
+        return [leaf for leaf in leaves_in(self.arguments) if isinstance(leaf, Value)]
 
     @property
     def place(self) -> str:

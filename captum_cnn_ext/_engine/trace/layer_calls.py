@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import flop_registry
 
+from captum_cnn_ext._engine.nested_tensors import mapped
 from captum_cnn_ext._engine.trace.forward_trace import End, ModuleCall, Operation, Trace, Value
 
 ACTIVATIONS = {
@@ -44,11 +44,15 @@ def multiply_adds(trace: Trace) -> dict[ModuleCall, int]:
     for operation in trace.operations:
         count = flop_registry.get(operation.func.overloadpacket)
         if count and operation.module is not None:
-            shapes = tree_map_only(Value, lambda v: v.shape, list(operation.arguments.values()))
+            shapes = mapped(list(operation.arguments.values()), _shape)
             out = [value.shape for value in operation.outputs]
             flops = count(*shapes, out_val=out[0] if len(out) == 1 else out)
             found[operation.module] = found.get(operation.module, 0) + flops // 2
     return found
+
+
+def _shape(argument: Any) -> Any:
+    return argument.shape if isinstance(argument, Value) else argument
 
 
 def activations(trace: Trace) -> dict[ModuleCall, str]:

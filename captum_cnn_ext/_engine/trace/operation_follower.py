@@ -10,7 +10,8 @@ import random
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -187,24 +188,45 @@ class Dependents(Follower):
         return result
 
 
+class Parameter(NamedTuple):
+    """One parameter of an operation, as its schema says."""
+
+    name: str
+    by_name: bool
+    default: Any
+    written: bool
+
+
+@cache  # a schema makes new objects of all its arguments each time it is asked
+def parameters_of(func: Any) -> tuple[Parameter, ...]:
+    """The parameters of an operation, in order."""
+    return tuple(
+        Parameter(
+            argument.name,
+            argument.kwarg_only,
+            argument.default_value,
+            argument.alias_info is not None and argument.alias_info.is_write,
+        )
+        for argument in func._schema.arguments
+    )
+
+
 def named_arguments(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """An operation's arguments by name, with defaults."""
     found = {}
-    for place, argument in enumerate(func._schema.arguments):
-        if place < len(args) and not argument.kwarg_only:
-            found[argument.name] = args[place]
-        elif argument.name in kwargs:
-            found[argument.name] = kwargs[argument.name]
+    for place, parameter in enumerate(parameters_of(func)):
+        if place < len(args) and not parameter.by_name:
+            found[parameter.name] = args[place]
         else:
-            found[argument.name] = argument.default_value
+            found[parameter.name] = kwargs.get(parameter.name, parameter.default)
     return found
 
 
 def written_by(func: Any, arguments: dict[str, Any]) -> Iterator[Tensor]:
     """The tensors among an operation's arguments that it writes into."""
-    for argument in func._schema.arguments if func._schema.is_mutable else ():
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            yield from tensors_in(arguments[argument.name])
+    for parameter in parameters_of(func):
+        if parameter.written:
+            yield from tensors_in(arguments[parameter.name])
 
 
 def only_shaped_alike(func: Any) -> bool:

@@ -13,10 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
-from captum_cnn_ext._engine.nested_tensors import tensors_in
+from captum_cnn_ext._engine.nested_tensors import mapped, tensors_in
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._engine.trace.forward_trace import (
     End,
@@ -128,6 +127,9 @@ class Recorder(Follower):
         """The values of the tensors in anything nested."""
         return tuple(self.value(tensor) for tensor in tensors_in(given))
 
+    def _written_down(self, argument: Any) -> Any:
+        return self.value(argument) if isinstance(argument, Tensor) else argument
+
     def leaves(self, name: str, sources: Sequence[Tensor]) -> None:
         super().leaves(name, sources)
         left = self._last_left
@@ -187,7 +189,7 @@ class Recorder(Follower):
         self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], sources: Sequence[Tensor]
     ) -> Any:
         bound = named_arguments(func, args, kwargs)
-        operation = Operation(func, tree_map_only(Tensor, self.value, bound))
+        operation = Operation(func, mapped(bound, self._written_down))
         operation.module = self.running[-1] if self.running else None
         operation.stale = tuple(
             writer for t in tensors_in(list(bound.values())) for writer in self.stale(t)
