@@ -248,7 +248,7 @@ def _scaled(weight: Tensor, factors: Tensor) -> Tensor:
     """The product in double precision, rounded; a CPU takes it in parts that stay in its cache."""
     found = torch.empty_like(weight, memory_format=fastest_format(weight))
     rows = len(weight) if weight.is_cuda else max(1, _CACHED // weight[0].numel())
-    parts = (tensor.split(rows) for tensor in (found, weight, factors))
+    parts = (torch.split(tensor, rows) for tensor in (found, weight, factors))
     for into, part, factor in zip(*parts, strict=True):
         into.copy_(part * factor)
     return found

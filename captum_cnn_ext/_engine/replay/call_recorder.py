@@ -6,6 +6,7 @@ output, and who writes into that output afterwards, so that a replay can hand it
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -45,7 +46,8 @@ class Slot:
     @property
     def is_written(self) -> bool:
         """Whether the tensor changed since the last look."""
-        return self.live is not None and _version(self.live) != self.version
+        live = self.live
+        return live is not None and self.version >= 0 and live._version != self.version
 
     def is_same_view(self, tensor: Tensor) -> bool:
         live = self.live
@@ -66,13 +68,10 @@ class Call:
     parent: "Call | None"
     children: list["Call"] = field(default_factory=list)
     leaves: list[Any] = field(default_factory=list)  # the flattened output, slots for its tensors
+    slots: list[Slot] = field(default_factory=list)  # those among the leaves
     tree: TreeSpec | None = None
     rerun: bool = False
     effects: list[tuple[Slot, Tensor]] = field(default_factory=list)
-
-    @property
-    def slots(self) -> list[Slot]:
-        return [leaf for leaf in self.leaves if isinstance(leaf, Slot)]
 
     def lineage(self) -> Iterator["Call"]:
         """The call itself, its caller, its caller's caller..."""
@@ -92,9 +91,15 @@ class Script:
 
 
 class CallRecorder:
-    """Follows the module calls of one forward pass. ``around`` takes the place of each forward."""
+    """Follows the module calls of one forward pass. ``around`` takes the place of each forward.
 
-    def __init__(self, root: nn.Module, site: Site, inputs: Iterable[Tensor]) -> None:
+    ``notice_reads`` also follows, in calls that may be answered, whether values are taken out of
+    tensors; attention would not take its fused kernel there.
+    """
+
+    def __init__(
+        self, root: nn.Module, site: Site, inputs: Iterable[Tensor], notice_reads: bool
+    ) -> None:
         self.site = site
         self.calls = 0  # of the layer, so far
         self.chosen: Call | None = None  # the layer's call that is replaced; so far
@@ -103,8 +108,7 @@ class CallRecorder:
         self._top = Call(root, None)
         self._stack = [self._top]
         self._inside_whole = False
-        self.reads = Reads(self._note_read)
-        self.reads.quiet = True  # but while a call runs that may be answered
+        self._reads = Reads(self._note_read) if notice_reads else nullcontext()
         self._read = False  # a value was taken out of a tensor
         self._constants = {id(t) for t in (*root.parameters(), *root.buffers())}
         self._holders = {
@@ -133,12 +137,11 @@ class CallRecorder:
         if holds_layer:
             self._stack.append(call)
         self._inside_whole, self._read = not holds_layer, False
-        before = None if holds_layer else Footprint(module)
-        self.reads.quiet = holds_layer
+        before = None if holds_layer else Footprint(module, forward)
         try:
-            output = forward(*args, **kwargs)
+            with nullcontext() if holds_layer else self._reads:
+                output = forward(*args, **kwargs)
         finally:
-            self.reads.quiet = True
             self._inside_whole = False
             if holds_layer:
                 self._stack.pop()
@@ -179,8 +182,8 @@ class CallRecorder:
     def _watch(self, writer: Call | None) -> None:
         """Note which tensors changed since the last look, all of them changed by ``writer``."""
         for slot in self._slots():
-            if slot.live is not None and slot.is_written:
-                slot.version = _version(slot.live)
+            if slot.is_written and slot.live is not None:
+                slot.version = slot.live._version
                 slot.writes.append((writer, slot.live.detach().clone()))
 
     def _keep_output(self, call: Call, output: Any) -> None:
@@ -193,6 +196,7 @@ class CallRecorder:
                     self.refusal = "the model runs modules in inference mode of its own"
                 leaf = Slot.of(leaf)
                 leaf.alias_of = alias_of
+                call.slots.append(leaf)
             call.leaves.append(leaf)
 
     def script(self, length: int) -> Script:

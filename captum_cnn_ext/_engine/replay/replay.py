@@ -12,7 +12,6 @@ the whole forward runs, with the layer's output replaced by a hook.
 import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -150,12 +149,11 @@ class Replay(RecordedLayers):
 
         with torch.inference_mode(False), torch.no_grad(), state_as_found(self._root, self._args):
             args = copies(self._args)
-            recorder = CallRecorder(self._root, self._site, tensors_in(args))
-            around = self._widest.watching(recorder.around)
             # in a function mode attention would not take its fused kernel
             attention = any(isinstance(m, nn.MultiheadAttention) for m in self._root.modules())
-            reads = nullcontext() if attention else recorder.reads
-            with patched(self._root, around), layer_hook(self._site, replace), reads:
+            recorder = CallRecorder(self._root, self._site, tensors_in(args), not attention)
+            around = self._widest.watching(recorder.around)
+            with patched(self._root, around), layer_hook(self._site, replace):
                 with explained(self._root, args):
                     self.output = self._forward(*args)
         check_rows(self._root, self._args, self.output)

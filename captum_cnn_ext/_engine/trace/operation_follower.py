@@ -268,8 +268,12 @@ def _place(tensor: Tensor) -> int | None:
 def random_state() -> tuple[Any, ...]:
     """Where the random numbers of torch, Python and NumPy are, to be compared."""
     numbers: Any = np.random.get_state()  # noqa: NPY002 (what a model may draw from)
+    return (*torch_random_state(), random.getstate(), numbers[1].tobytes(), *numbers[2:])
+
+
+def torch_random_state() -> tuple[bytes, ...]:
+    """Where torch's random numbers are, of every device that is in use, to be compared."""
     generators = [torch.get_rng_state()]
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         generators += torch.cuda.get_rng_state_all()
-    drawn = [generator.numpy().tobytes() for generator in generators]
-    return (*drawn, random.getstate(), numbers[1].tobytes(), *numbers[2:])
+    return tuple(generator.numpy().tobytes() for generator in generators)
