@@ -168,7 +168,7 @@ def test_what_cannot_be_compared_is_one_line(folder, capsys, arguments, message)
 
 
 def test_a_failed_section_gives_exit_code_1_and_its_traceback(folder, capsys):
-    def build(context):
+    def build():
         raise RuntimeError("section is broken")
 
     before = list(SECTIONS)
@@ -341,7 +341,7 @@ def test_ctrl_c_that_python_drops_still_ends_the_audit(folder, capsys):
         def __del__(self):  # Python prints and drops what is raised in here
             signal.raise_signal(signal.SIGINT)
 
-    def build(context):
+    def build():
         Unlucky()
         return SectionContent([])
 
@@ -372,7 +372,7 @@ def test_a_bug_keeps_its_traceback(folder, monkeypatch):
 def test_sections_registered_elsewhere_can_be_chosen(folder, capsys):
     before = list(SECTIONS)
     try:
-        register_section(Section("mine", "My own", lambda context: SectionContent([])))
+        register_section(Section("mine", "My own", lambda: SectionContent([])))
         assert main([*QUICK[:-1], "mine"]) == 0
     finally:
         SECTIONS[:] = before

@@ -343,7 +343,7 @@ def surface():
             elif callable(value) and value.__module__.startswith("captum_cnn_ext"):
                 if name not in RESULTS:
                     yield f"{short}.{name}", value
-                if name == "AuditContext":
+                if name in {"AuditContext", "Audited", "MethodMaps", "Report", "Work"}:
                     continue  # for those who write sections
                 for method, member in inspect.getmembers(value, inspect.isfunction):
                     ours = inspect.unwrap(member).__module__.startswith("captum_cnn_ext")

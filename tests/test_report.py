@@ -151,12 +151,12 @@ def test_more_photos_than_run_at_once_give_the_same_maps(model):
     images = torch.rand(19, 3, 8, 8)
     sizes = []
 
-    def build(context):
+    def build(report, work):
         def run(inputs, targets):
             sizes.append(len(inputs))
             return attr.LayerXGradCam(model, "block").attribute(inputs, targets)
 
-        context.keep("maps", context.timed("XGradCAM", "ours", "block", run), "maps")
+        report.keep("maps", work.timed("XGradCAM", "ours", "block", run), "maps")
         return SectionContent([])
 
     done = quick(model, images, sections=[Section("maps", "Maps", build)], layers="block")
@@ -249,9 +249,9 @@ def test_class_names_that_do_not_fit_are_warned_of(model, images):
 
 
 def test_warnings_of_methods_are_shown_in_their_section(model, images):
-    def build(context):
+    def build(work):
         for layer in ("a", "b"):
-            with context.listening(layer):
+            with work.listening(layer):
                 warnings.warn("mind the <gap>", stacklevel=1)
         return SectionContent([Text("fine")])
 
@@ -263,7 +263,7 @@ def test_warnings_of_methods_are_shown_in_their_section(model, images):
 
 
 def test_a_section_that_fails_is_shown_and_the_others_go_on(model, images):
-    def build(context):
+    def build():
         raise RuntimeError("no <b>luck</b> today")
 
     done = quick(model, images, sections=["summary", Section("bad", "Bad one", build), "settings"])
@@ -276,7 +276,7 @@ def test_a_section_that_fails_is_shown_and_the_others_go_on(model, images):
 
 
 def test_a_section_may_be_interrupted_but_not_silently(model, images):
-    def build(context):
+    def build():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -298,10 +298,10 @@ def test_a_method_that_breaks_is_a_problem_but_the_others_are_drawn(model, image
 
 
 def test_any_module_can_add_a_section(model, images):
-    def build(context):
-        context.keep("extra/answer", torch.tensor([42]), "the answer")
-        with context.step("thinking"):
-            facts = Facts([("photos", str(len(context.photos)))])
+    def build(audited, report, work):
+        report.keep("extra/answer", torch.tensor([42]), "the answer")
+        with work.step("thinking"):
+            facts = Facts([("photos", str(len(audited.photos)))])
         columns = [Column("name"), Column("n", number=True)]
         table = Table("numbers", columns, [("a", 1234), ("b", None)])
         return SectionContent([Group("Inside", [facts, table, Listing("List", ["one"])])])
@@ -319,13 +319,66 @@ def test_any_module_can_add_a_section(model, images):
     assert "1,234" in page
 
 
+def test_a_section_is_given_what_its_parameters_name(model, images):
+    given = {}
+
+    def build(work, audited, maps):
+        given.update(work=work, audited=audited, maps=maps)
+        where, call = maps.judged[0]
+        given["made"] = maps.of(where, call), maps.of(where, call)
+        return SectionContent([])
+
+    def steps(audited):
+        given["steps"] = len(audited.layers)
+        return 3
+
+    done = quick(
+        model, images, sections=[Section("given", "Given", build, steps)], layers="block",
+        methods=["LayerHiResCam"],
+    )  # fmt: skip
+    assert not done.problems
+    assert given["steps"] == 1
+    assert given["audited"].model is model
+    assert given["made"][0] is given["made"][1]  # made once, kept once, timed once
+    assert [t.method for t in given["work"].timings] == ["LayerHiResCam"]
+    np.testing.assert_array_equal(done.arrays["attributions/block/LayerHiResCam"],
+                                  given["made"][0])  # fmt: skip
+    with pytest.raises(ValueError, match="steps: has a parameter 'nmae'; expected any of audited"):
+        Section("bad", "Bad", build, lambda audited, nmae: 1)
+
+
+def test_maps_that_were_judged_before_they_are_drawn_are_made_once(model, images):
+    options = {"layers": "block", "methods": ["LayerHiResCam"]}
+    done = quick(model, images[:1], sections=["methods", "attributions", "times"], **options)
+    assert not done.problems
+    assert [row[0] for row in done.tables["times"].rows] == ["LayerHiResCam"]
+
+
+def test_sections_of_one_context_work_for_one_more_version(model, images):
+    def build(context):
+        with context.step("thinking"):
+            context.keep("old/count", [len(context.photos)], "how many photos")
+        context.find("fine", "All is well.", "old", photos=float(len(context.inputs)))
+        context.unchecked.append("the rest")
+        assert context.table.parameters > 0
+        return SectionContent([context.tabulate("old", "", [Column("a")], [("x",)])])
+
+    with pytest.warns(DeprecationWarning, match=r"build\(context\): name what it reads"):
+        section = Section("old", "Old", build)
+    done = quick(model, images, sections=[section])
+    assert not done.problems
+    assert done.arrays["old/count"].tolist() == [2]
+    assert [finding.text for finding in done.overview.findings] == ["All is well."]
+    assert "the rest" in done.overview.unchecked
+
+
 def test_wrong_section_keys_and_tables_are_refused(model, images):
     with pytest.raises(ValueError, match=r"sections='sumary'.*nearest: 'summary'"):
         quick(model, images, sections=["sumary"])
     with pytest.raises(ValueError, match="one twice"):
         quick(model, images, sections=["summary", "summary"])
     with pytest.raises(ValueError, match="key='Bad Key'"):
-        Section("Bad Key", "title", lambda context: SectionContent([]))
+        Section("Bad Key", "title", lambda: SectionContent([]))
     with pytest.raises(ValueError, match="a row of 1 cells, expected 2"):
         Table("", [Column("a"), Column("b")], [("x",)])
 

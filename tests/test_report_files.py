@@ -146,13 +146,13 @@ def test_spreadsheets_compute_nothing():
 
 
 def test_tables_need_a_name_of_their_own(model):
-    def build(context):
-        context.tabulate("mine", "", [Column("a")], [("x",)])
-        context.tabulate("mine", "", [Column("a")], [("x",)])
+    def build(report):
+        report.tabulate("mine", "", [Column("a")], [("x",)])
+        report.tabulate("mine", "", [Column("a")], [("x",)])
         return SectionContent([])
 
-    def path(context):
-        context.tabulate("../mine", "", [Column("a")], [("x",)])
+    def path(report):
+        report.tabulate("../mine", "", [Column("a")], [("x",)])
         return SectionContent([])
 
     for maker, wrong in ((build, "'mine'"), (path, "'../mine'")):

@@ -71,7 +71,7 @@ def _explore(options: argparse.Namespace) -> int:
     from captum_cnn_ext.insights import explore
     from captum_cnn_ext.insights.explorer.limits import judge_host
     from captum_cnn_ext.insights.explorer.serving import require_gradio
-    from captum_cnn_ext.insights.report.context import CALLED_OFTEN
+    from captum_cnn_ext.insights.report.work import CALLED_OFTEN
 
     with usage_errors(ImportError, OSError):
         require_gradio()

@@ -1,7 +1,9 @@
 """Faces that put the methods together: the audit report, the live explorer, comparisons.
 
-Pieces for sections of your own: `Text`, `Listing`, `Facts`, `Table`, `Picture`, `Panels`,
-`Group` in a `SectionContent`; `figure_picture` turns a matplotlib figure into a `Picture`.
+A section of your own is a function that names what it reads: ``audited`` (`Audited`), ``maps``
+(`MethodMaps`), ``report`` (`Report`), ``work`` (`Work`). It returns `Text`, `Listing`, `Facts`,
+`Table`, `Picture`, `Panels` and `Group` in a `SectionContent`; `figure_picture` turns a matplotlib
+figure into a `Picture`.
 """
 
 from captum_cnn_ext.insights.comparison import Comparison, compare
@@ -11,6 +13,7 @@ from captum_cnn_ext.insights.explanation import Explanation, explain
 from captum_cnn_ext.insights.explorer import Explorer, explore, unit_gradients
 from captum_cnn_ext.insights.pictures import figure_picture
 from captum_cnn_ext.insights.report.audit import audit
+from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.blocks import (
     Block,
     Column,
@@ -23,15 +26,18 @@ from captum_cnn_ext.insights.report.blocks import (
     Table,
     Text,
 )
-from captum_cnn_ext.insights.report.context import AuditContext, Problem
+from captum_cnn_ext.insights.report.findings import Problem, Report
+from captum_cnn_ext.insights.report.method_maps import MethodMaps
 from captum_cnn_ext.insights.report.result import Audit, SavedAudit
-from captum_cnn_ext.insights.report.section import Section
+from captum_cnn_ext.insights.report.section import AuditContext, Section
+from captum_cnn_ext.insights.report.work import Work
 from captum_cnn_ext.insights.sections import SECTIONS, register_section
 from captum_cnn_ext.methods import KnownMethod, known_methods
 
 __all__ = [
     "Audit",
     "AuditContext",
+    "Audited",
     "Block",
     "Column",
     "Comparison",
@@ -42,9 +48,11 @@ __all__ = [
     "Group",
     "KnownMethod",
     "Listing",
+    "MethodMaps",
     "Panels",
     "Picture",
     "Problem",
+    "Report",
     "SECTIONS",
     "SavedAudit",
     "SavedDatasetAudit",
@@ -52,6 +60,7 @@ __all__ = [
     "SectionContent",
     "Table",
     "Text",
+    "Work",
     "audit",
     "audit_dataset",
     "compare",

@@ -31,8 +31,8 @@ from captum_cnn_ext.insights.predictions import (
     explained_functions,
     predicted,
 )
-from captum_cnn_ext.insights.report.context import CALLED_OFTEN
-from captum_cnn_ext.insights.sections.summary import percent
+from captum_cnn_ext.insights.report.work import CALLED_OFTEN
+from captum_cnn_ext.insights.wording import percent
 from captum_cnn_ext.methods import AT_ONCE, INPUT, KnownMethod, calls_at, find_methods
 from captum_cnn_ext.models import LoadedModel
 from captum_cnn_ext.render import show_attributions

@@ -15,7 +15,7 @@ from captum_cnn_ext._engine.judging.output_targets import fixed_target
 from captum_cnn_ext._engine.judging.targets import as_target, select_score
 from captum_cnn_ext._engine.running.batching import choices_of
 from captum_cnn_ext._numbers import whole
-from captum_cnn_ext.insights.report.context import Predicted
+from captum_cnn_ext.insights.report.audited import Predicted
 from captum_cnn_ext.methods import AT_ONCE
 from captum_cnn_ext.targets import AnyClass, Boxes, Target
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,7 @@ from captum_cnn_ext.insights.dataset.sections import (
     strategies,
 )
 from captum_cnn_ext.insights.report.blocks import Column, SectionContent
-from captum_cnn_ext.insights.report.context import Problem
-from captum_cnn_ext.insights.report.findings import Overview
+from captum_cnn_ext.insights.report.findings import Overview, Problem
 from captum_cnn_ext.insights.report.manifest import plain
 from captum_cnn_ext.insights.report.provenance import software, system_words
 from captum_cnn_ext.insights.report.result import Audit
@@ -55,9 +55,9 @@ def assembled(
     built: list[tuple[Section, SectionContent | Problem]] = []
     problems: list[Problem] = []
     for module in _sections(context):
-        section = Section(module.KEY, module.TITLE, module.build)
+        section = Section(module.KEY, module.TITLE, partial(module.build, context))
         try:
-            built.append((section, module.build(context)))
+            built.append((section, section.build()))
         except Exception as error:  # the other sections go on
             problems.append(Problem(module.TITLE, error))
             built.append((section, problems[-1]))

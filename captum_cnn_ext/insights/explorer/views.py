@@ -18,7 +18,7 @@ from captum_cnn_ext.insights.explorer.code_snippets import Snippets
 from captum_cnn_ext.insights.explorer.computing.listing import ExploredLayer
 from captum_cnn_ext.insights.explorer.computing.questions_and_answers import Photo, Unit
 from captum_cnn_ext.insights.explorer.computing.session import PER_PAGE, ExplorerSession
-from captum_cnn_ext.insights.sections.summary import percent
+from captum_cnn_ext.insights.wording import percent
 from captum_cnn_ext.methods import LAYER, known_methods
 from captum_cnn_ext.render.drawing.wording import number
 

@@ -17,23 +17,24 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._numbers import as_seed
 from captum_cnn_ext.insights.audited_model import AuditedModel, ClassNames, audited_model
-from captum_cnn_ext.insights.inputs import Images, Photos, Preprocess, read_photos
+from captum_cnn_ext.insights.inputs import Images, Preprocess, read_photos
 from captum_cnn_ext.insights.layers import ChosenLayer, default_layers, named_layers
 from captum_cnn_ext.insights.on_photos import OnPhotos
 from captum_cnn_ext.insights.predictions import explained_classes, predicted
+from captum_cnn_ext.insights.report.audited import Audited, Rival
 from captum_cnn_ext.insights.report.blocks import Listing, SectionContent
-from captum_cnn_ext.insights.report.clock import forward_seconds
-from captum_cnn_ext.insights.report.context import AuditContext, Problem, Rival
 from captum_cnn_ext.insights.report.figure_code import model_code
-from captum_cnn_ext.insights.report.findings import Finding, Overview
+from captum_cnn_ext.insights.report.findings import Finding, Overview, Problem, Report
 from captum_cnn_ext.insights.report.manifest import manifest
+from captum_cnn_ext.insights.report.method_maps import MethodMaps
 from captum_cnn_ext.insights.report.page import require_jinja
 from captum_cnn_ext.insights.report.result import Audit
-from captum_cnn_ext.insights.report.section import Section
+from captum_cnn_ext.insights.report.section import AuditContext, Section
+from captum_cnn_ext.insights.report.work import Work, forward_seconds
 from captum_cnn_ext.insights.sections import QUICK_SECTIONS, chosen_sections
 from captum_cnn_ext.insights.sections.attributions import DEFAULT_METHODS, QUICK_METHODS
-from captum_cnn_ext.insights.sections.summary import percent, short
-from captum_cnn_ext.methods import KnownMethod, find_methods
+from captum_cnn_ext.insights.wording import percent, short
+from captum_cnn_ext.methods import find_methods
 from captum_cnn_ext.models import LoadedModel
 
 BAR = "{desc} {percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} [{elapsed}]"
@@ -139,76 +140,63 @@ def audit(
             state_as_found(subject.model, [photos.inputs]),
             tqdm(disable=not show_progress, bar_format=BAR) as bar,
         ):
-            context = _context(subject, photos, layers, known, target, seed, command, bar, on_step)
-            if quick and layers is None:
-                context.layers = context.layers[-1:]
-            if against is not None:
-                context.rival = _rival(against, images, context, layers)
-            context.section_keys = tuple(section.key for section in chosen)
-            bar.total = sum(section.steps(context) for section in chosen)
+            bar.set_description_str("forward pass".ljust(34))
+            with subject.first_pass():
+                forward, outputs = forward_seconds(subject.model, photos.inputs)
+            prediction = predicted(outputs)
+            targets = explained_classes(prediction.outputs, target, len(photos))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # they come again where the layers are used
+                found, reason = _chosen_layers(subject.model, layers, photos.inputs[:1])
+            found = found[-1:] if quick and layers is None else found
+            audited = Audited(
+                subject=subject,
+                photos=photos,
+                predicted=prediction,
+                targets=targets,
+                target_given=target is not None,
+                layers=found,
+                layer_reason=reason,
+                layers_suggested=layers is None,
+                methods=known,
+                seed=seed,
+                command=command,
+                section_keys=tuple(section.key for section in chosen),
+                rival=None if against is None else _rival(against, images, subject, found),
+            )
+            report, work = _begun(audited), Work(audited, bar, on_step, forward)
+            context = AuditContext(audited, MethodMaps(audited, report, work), report, work)
+            bar.total = sum(context.call(section.steps) for section in chosen)
             built = tuple((section, _built(section, context)) for section in chosen)
             bar.set_description_str("done".ljust(34))
     seconds, title = time.perf_counter() - started, title or f"Audit of {subject.name}"
-    overview = _overview(context)
+    overview = _overview(audited, report)
     return Audit(
         title,
         built,
-        context.arrays,
-        tuple(context.problems),
+        report.arrays,
+        tuple(report.problems),
         seconds,
-        _facts(context, seconds),
-        context.tables,
+        _facts(audited, seconds),
+        report.tables,
         overview,
-        manifest(context, title, overview, seconds),
+        manifest(audited, report, work.remarks, title, overview, seconds),
         model_code(model),
         on_photos=OnPhotos(photos, subject.preprocess),
     )
 
 
-def _context(
-    subject: AuditedModel,
-    photos: Photos,
-    layers: Layer | Iterable[Layer] | None,
-    methods: list[KnownMethod],
-    target: Any,
-    seed: int,
-    command: str,
-    bar: tqdm[Any],
-    on_step: Callable[[str], object],
-) -> AuditContext:
-    """Judge the rest of the arguments, which needs a few forward passes."""
-    bar.set_description_str("forward pass".ljust(34))
-    with subject.first_pass():
-        seconds, outputs = forward_seconds(subject.model, photos.inputs)
-    prediction = predicted(outputs)
-    targets = explained_classes(prediction.outputs, target, len(photos))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the same warnings come again where the layers are used
-        found, reason = _chosen_layers(subject.model, layers, photos.inputs[:1])
-    context = AuditContext(
-        subject=subject,
-        photos=photos,
-        predicted=prediction,
-        targets=targets,
-        target_given=target is not None,
-        layers=found,
-        layer_reason=reason,
-        layers_suggested=layers is None,
-        methods=methods,
-        seed=seed,
-        command=command,
-        bar=bar,
-        on_step=on_step,
-        forward_seconds=seconds,
-    )
-    names = [subject.class_name(index) for index in targets]
-    context.keep("photo_names", photos.names, "names of the photos")
-    context.keep("inputs", photos.inputs, "network inputs")
-    context.keep("outputs", prediction.outputs, "network outputs, one for each class")
-    context.keep("probabilities", prediction.probabilities, prediction.rule)
-    context.keep("explained_classes", targets, "index of the class explained for each photo")
-    context.keep("explained_class_names", names, "name of the class explained for each photo")
-    return context
+def _begun(audited: Audited) -> Report:
+    """The report with the arrays that every one has."""
+    report, prediction = Report(), audited.predicted
+    names = [audited.subject.class_name(index) for index in audited.targets]
+    report.keep("photo_names", audited.photos.names, "names of the photos")
+    report.keep("inputs", audited.inputs, "network inputs")
+    report.keep("outputs", prediction.outputs, "network outputs, one for each class")
+    report.keep("probabilities", prediction.probabilities, prediction.rule)
+    report.keep("explained_classes", audited.targets, "index of the class explained for each photo")
+    report.keep("explained_class_names", names, "name of the class explained for each photo")
+    return report
 
 
 def _chosen_layers(
@@ -224,23 +212,23 @@ def _chosen_layers(
 
 def _built(section: Section, context: AuditContext) -> SectionContent | Problem:
     """A section's content, or what kept it from having one."""
-    end = context.bar.n + section.steps(context)
-    context.bar.set_description_str(section.title[:34].ljust(34))
-    context.on_step(section.title)
-    before = len(context.remarks)
+    work = context.work
+    end = work.bar.n + context.call(section.steps)
+    work.begin(section.title)
+    before = len(work.remarks)
     try:
-        with context.listening(section.title):
-            content = section.build(context)
+        with work.listening(section.title):
+            content = context.call(section.build)
         if not isinstance(content, SectionContent):
             raise TypeError(f"expected a SectionContent, got {type(content).__name__}")
     except Exception as error:
         problem = Problem(section.title, error)
-        context.problems.append(problem)
+        context.report.problems.append(problem)
         return problem
     finally:
-        context.bar.update(end - context.bar.n)
+        work.bar.update(end - work.bar.n)
     places: dict[str, list[str]] = {}
-    for where, text in context.remarks[before:]:
+    for where, text in work.remarks[before:]:
         places.setdefault(text, []).append(where)
     if places:
         items = [f"{text} ({_few(wheres)})" for text, wheres in places.items()]
@@ -250,10 +238,10 @@ def _built(section: Section, context: AuditContext) -> SectionContent | Problem:
 
 
 def _rival(
-    model: nn.Module | LoadedModel, images: Images, context: AuditContext, layers: Any
+    model: nn.Module | LoadedModel, images: Images, own: AuditedModel, layers: list[ChosenLayer]
 ) -> Rival:
     """The second model with the same photos; it has to take what the first was given."""
-    own, prepared = context.subject, dict[str, Any]()
+    prepared = dict[str, Any]()
     if not isinstance(model, LoadedModel):  # which knows how its own photos are prepared
         prepared = {"preprocess": own.preprocess, "mean": own.mean, "std": own.std}
     subject = audited_model(model, tensors=isinstance(images, Tensor), **prepared)
@@ -265,7 +253,7 @@ def _rival(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:  # the same layers where there are such
-                names = [layer.name for layer in context.layers]
+                names = [layer.name for layer in layers]
                 found = named_layers(subject.model, names, photos.inputs[:1])
             except ArgumentError:
                 found, _ = default_layers(subject.model, photos.inputs[:1])
@@ -292,25 +280,25 @@ NOT_RUN = {
 }
 
 
-def _overview(context: AuditContext) -> Overview:
+def _overview(audited: Audited, report: Report) -> Overview:
     saw = []
-    for photo, (name, target) in enumerate(zip(context.photos.names, context.targets, strict=True)):
-        best = int(context.predicted.probabilities[photo].argmax())
-        label, share = context.subject.class_name(best), percent(context.share(photo, best))
+    for photo, (name, target) in enumerate(zip(audited.photos.names, audited.targets, strict=True)):
+        best = int(audited.predicted.probabilities[photo].argmax())
+        label, share = audited.subject.class_name(best), percent(audited.share(photo, best))
         text = f"{short(name)}: {short(label)}, {share}"
         if target != best:
-            other = short(context.subject.class_name(target))
-            text += f"; explained is {other}, {percent(context.share(photo, target))}"
+            other = short(audited.subject.class_name(target))
+            text += f"; explained is {other}, {percent(audited.share(photo, target))}"
         saw.append(text)
-    failed = [Finding("wrong", f"This report is not complete: {p}", "") for p in context.problems]
-    unchecked = [text for key, text in NOT_RUN.items() if key not in context.section_keys]
-    unchecked += context.unchecked
-    unchecked += [f"Pictures: {context.photos.skipped}."] if context.photos.skipped else []
+    failed = [Finding("wrong", f"This report is not complete: {p}", "") for p in report.problems]
+    unchecked = [text for key, text in NOT_RUN.items() if key not in audited.section_keys]
+    unchecked += report.unchecked
+    unchecked += [f"Pictures: {audited.photos.skipped}."] if audited.photos.skipped else []
     unchecked.append(
         "Whether the predictions are right: the photos have no labels. Use --data FOLDER with "
         "one folder for each class."
     )
-    return Overview(tuple(saw), (*failed, *context.findings), tuple(unchecked), terms=TERMS)
+    return Overview(tuple(saw), (*failed, *report.findings), tuple(unchecked), terms=TERMS)
 
 
 def _few(names: list[str]) -> str:
@@ -318,14 +306,14 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:3]) + more
 
 
-def _facts(context: AuditContext, seconds: float) -> tuple[str, ...]:
+def _facts(audited: Audited, seconds: float) -> tuple[str, ...]:
     def count(number: int, thing: str) -> str:
         return f"{number} {thing}" + ("" if number == 1 else "s")
 
     return (
         datetime.now(timezone.utc).strftime("%d %B %Y"),
-        count(len(context.photos), "photo"),
-        count(len(context.layers), "layer"),
-        f"made in {seconds:.0f} s on {context.inputs.device}",
+        count(len(audited.photos), "photo"),
+        count(len(audited.layers), "layer"),
+        f"made in {seconds:.0f} s on {audited.inputs.device}",
         f"captum-cnn-ext {__version__}",
     )

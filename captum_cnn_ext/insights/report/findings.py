@@ -1,11 +1,20 @@
-"""What an audit found out, in sentences that someone who is no specialist can act on."""
+"""What an audit found: sentences to act on, and the tables and arrays behind them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from captum_cnn_ext._engine.backward.coverage import Coverage
 from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext.insights.report.blocks import Cell, Column, Table
 
 Verdict = Literal["wrong", "unsure", "fine"]
 
@@ -30,6 +39,115 @@ class Finding:
     evidence: tuple[str, ...] = ()
 
     __repr__ = brief
+
+
+@dataclass(frozen=True)
+class MethodParameters:
+    """The parameters that a method ran with."""
+
+    method: str
+    origin: str
+    parameters: str
+
+
+@dataclass(frozen=True)
+class RuleCoverage:
+    """What a backward rule met on its way from a layer to the pixels."""
+
+    layer: str
+    rule: str
+    coverage: Coverage
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that failed and is missing from the report."""
+
+    where: str
+    error: Exception
+
+    __repr__ = brief
+
+    def __str__(self) -> str:
+        return f"{self.where}: {error_text(self.error)}"
+
+
+def error_text(error: Exception) -> str:
+    """An exception as a reader understands it: its kind and its message."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+@dataclass
+class Report:
+    """What the sections put into the report so far: findings, and what goes into files beside it.
+
+    ``arrays`` go into the file of arrays, described by ``array_words``, ``tables`` into files of
+    their own. ``problems`` is what failed, ``unchecked`` what was not looked at.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    tables: dict[str, Table] = field(default_factory=dict)
+    arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    array_words: dict[str, str] = field(default_factory=dict)
+    parameters: list[MethodParameters] = field(default_factory=list)
+    coverage: list[RuleCoverage] = field(default_factory=list)
+
+    __repr__ = brief
+
+    def keep(self, name: str, values: Any, words: str) -> None:
+        """Put an array into the file beside the report, with a description in words.
+
+        Raises:
+            ValueError: there is an array of that name already.
+        """
+        if name in self.arrays:
+            raise ValueError(f"name={name!r}: an array of this name is kept already")
+        self.arrays[name] = as_array(values)
+        self.array_words[name] = words
+
+    def find(
+        self, verdict: Verdict, text: str, section: str, next_step: str = "", **numbers: float
+    ) -> None:
+        """Put a sentence onto the top of the report, and what the reader should do about it.
+
+        ``section`` is the key of where to read on.
+        """
+        self.findings.append(
+            Finding(verdict, text, section, tuple(numbers.items()), next_step=next_step)
+        )
+
+    def tabulate(
+        self,
+        name: str,
+        caption: str,
+        columns: Sequence[Column],
+        rows: Sequence[Sequence[Cell]],
+        anchors: Sequence[str] = (),
+    ) -> Table:
+        """A table that is also saved beside the report under ``name``, a file's name.
+
+        Raises:
+            ValueError: there is a table of that name already, or the name is no file's.
+        """
+        if name in self.tables or not re.fullmatch(r"[a-z0-9_]+", name):
+            raise ValueError(
+                f"name={name!r}: expected lower-case letters, digits and underscores, and a name "
+                f"not in use; there are {', '.join(self.tables) or 'none'} already"
+            )
+        self.tables[name] = Table(caption, columns, rows, anchors)
+        return self.tables[name]
+
+
+def as_array(values: Any) -> npt.NDArray[Any]:
+    """Anything as an array that needs no pickle; half precision becomes single."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+        return np.asarray(values.numpy())
+    return np.asarray(values)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from datetime import datetime, timezone
 from typing import Any
 
 from captum_cnn_ext.insights.audited_model import AuditedModel
+from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.blocks import Table
-from captum_cnn_ext.insights.report.context import AuditContext
-from captum_cnn_ext.insights.report.findings import Overview
+from captum_cnn_ext.insights.report.findings import Overview, Report
 from captum_cnn_ext.insights.report.page import without_folders
 from captum_cnn_ext.insights.report.provenance import (
     FINGERPRINT,
@@ -23,46 +23,53 @@ from captum_cnn_ext.insights.report.provenance import (
 FORMAT = "captum-cnn-ext audit 1"
 
 
-def manifest(context: AuditContext, title: str, overview: Overview, seconds: float) -> Any:
+def manifest(
+    audited: Audited,
+    report: Report,
+    remarks: Sequence[tuple[str, str]],
+    title: str,
+    overview: Overview,
+    seconds: float,
+) -> Any:
     """Everything that is needed to make the report again, and its numbers, ready for JSON."""
-    rival = context.rival
+    rival = audited.rival
     record = {
         "format": FORMAT,
         "title": title,
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "seconds": round(seconds, 1),
-        "command": context.command,
-        "model": _model(context.subject, context.weights_sha256)
+        "command": audited.command,
+        "model": _model(audited.subject, audited.weights_sha256)
         | {
-            "classes": context.predicted.outputs.shape[1],
-            "mode": "training" if context.model.training else "evaluation",
+            "classes": audited.predicted.outputs.shape[1],
+            "mode": "training" if audited.model.training else "evaluation",
         },
         "against": None
         if rival is None
         else _model(rival.subject, fingerprint(rival.subject.model.state_dict())),
         "how_fingerprints_are_made": FINGERPRINT,
-        "input_shape": list(context.inputs.shape[1:]),
+        "input_shape": list(audited.inputs.shape[1:]),
         "software": software(),
-        "device": device_words(context.inputs.device),
+        "device": device_words(audited.inputs.device),
         "system": system_words(),
-        "seed": context.seed,
-        "sections": list(context.section_keys),
+        "seed": audited.seed,
+        "sections": list(audited.section_keys),
         "layers": [
-            {"name": layer.name, "output_shape": list(layer.shape)} for layer in context.layers
+            {"name": layer.name, "output_shape": list(layer.shape)} for layer in audited.layers
         ],
         "photos": [
             {
                 "name": name,
-                "input_sha256": fingerprint({"": context.inputs[photo]}),
-                "explained_class": context.subject.class_name(context.targets[photo]),
-                "explained_index": context.targets[photo],
-                "probability": context.share(photo, context.targets[photo]),
+                "input_sha256": fingerprint({"": audited.inputs[photo]}),
+                "explained_class": audited.subject.class_name(audited.targets[photo]),
+                "explained_index": audited.targets[photo],
+                "probability": audited.share(photo, audited.targets[photo]),
             }
-            for photo, name in enumerate(context.photos.names)
+            for photo, name in enumerate(audited.photos.names)
         ],
-        "methods": [vars(parameters) for parameters in context.parameters],
+        "methods": [vars(parameters) for parameters in report.parameters],
         "rule_coverage": [
-            {"layer": met.layer, "rule": met.rule, **vars(met.coverage)} for met in context.coverage
+            {"layer": met.layer, "rule": met.rule, **vars(met.coverage)} for met in report.coverage
         ],
         "checks": [
             {
@@ -74,9 +81,9 @@ def manifest(context: AuditContext, title: str, overview: Overview, seconds: flo
             for finding in overview.findings
         ],
         "not_checked": list(overview.unchecked),
-        "problems": [str(problem) for problem in context.problems],
-        "warnings": [f"{where}: {text}" for where, text in context.remarks],
-        "tables": {name: records(table) for name, table in context.tables.items()},
+        "problems": [str(problem) for problem in report.problems],
+        "warnings": [f"{where}: {text}" for where, text in remarks],
+        "tables": {name: records(table) for name, table in report.tables.items()},
     }
     return plain(record)
 

@@ -22,8 +22,7 @@ from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.insights.files import report_paths
 from captum_cnn_ext.insights.on_photos import OnPhotos
 from captum_cnn_ext.insights.report.blocks import Cell, SectionContent, Table
-from captum_cnn_ext.insights.report.context import Problem
-from captum_cnn_ext.insights.report.findings import Overview
+from captum_cnn_ext.insights.report.findings import Overview, Problem
 from captum_cnn_ext.insights.report.page import (
     Beside,
     Page,

@@ -63,7 +63,7 @@ def register_section(section: Section, *, before: str | None = "times") -> None:
 
         >>> from captum_cnn_ext.insights import Section, SectionContent, Text
         >>> from captum_cnn_ext.insights.sections import SECTIONS, register_section
-        >>> section = Section("hello", "Hello", lambda context: SectionContent([Text("hello")]))
+        >>> section = Section("hello", "Hello", lambda: SectionContent([Text("hello")]))
         >>> register_section(section)
         >>> [s.key for s in SECTIONS][-3:]
         ['hello', 'times', 'settings']

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext.insights.audited_model import AuditedModel
 from captum_cnn_ext.insights.pictures import (
     HEAT,
@@ -17,6 +16,7 @@ from captum_cnn_ext.insights.pictures import (
     photo_picture,
     scale,
 )
+from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.blocks import (
     Block,
     Facts,
@@ -27,10 +27,12 @@ from captum_cnn_ext.insights.report.blocks import (
     SectionContent,
     Text,
 )
-from captum_cnn_ext.insights.report.context import AuditContext, MethodParameters, Problem
+from captum_cnn_ext.insights.report.findings import MethodParameters, Report
+from captum_cnn_ext.insights.report.method_maps import MethodMaps, layer_of
 from captum_cnn_ext.insights.report.section import Section
-from captum_cnn_ext.insights.sections.summary import percent
-from captum_cnn_ext.methods import AT_ONCE, INPUT, Call, as_maps, calls_at
+from captum_cnn_ext.insights.report.work import Work
+from captum_cnn_ext.insights.wording import percent
+from captum_cnn_ext.methods import AT_ONCE, INPUT, Call
 from captum_cnn_ext.methods.call import X
 from captum_cnn_ext.methods.expression import imported, source, variable
 
@@ -57,45 +59,18 @@ SAME = 1e-3  # of a map's largest value: closer maps are drawn once
 Maps = dict[str, dict[str, Tensor]]  # where -> method -> (N, C, h, w)
 
 
-def methods_of(context: AuditContext) -> dict[str, list[Call]]:
-    """All methods of this section: those of the input, of each layer, of the layers joined."""
-    layers = [layer.name for layer in context.layers]
-    return _calls(context, layers, layers)
-
-
-def deepest_methods(context: AuditContext) -> list[tuple[str, Call]]:
-    """The methods that are judged, each at one place: the input, the deepest layer, all joined."""
-    layers = [layer.name for layer in context.layers]
-    places = _calls(context, layers[-1:], layers)
-    return [(where, method) for where, methods in places.items() for method in methods]
-
-
-def _calls(context: AuditContext, layers: list[str], joined: list[str]) -> dict[str, list[Call]]:
-    model, inputs, seed = context.model, context.inputs, context.seed
-    return calls_at(model, inputs, layers, joined, context.methods, seed, context.scores)
-
-
-def map_of(context: AuditContext, where: str, method: Call) -> Tensor | None:
-    """The map that the report shows, made if no section made it yet; None if it cannot be made."""
-    if (where, method.name) not in context.maps and (where, method.name) not in context.unfit:
-        _run(context, method, where, {})
-    return context.maps.get((where, method.name))
-
-
-def build(context: AuditContext) -> SectionContent:
+def build(audited: Audited, maps: MethodMaps, report: Report, work: Work) -> SectionContent:
     """Run every method, keep its maps, and draw them photo by photo."""
-    maps: Maps = {}
     left_out: dict[str, list[str]] = {}
-    for where, methods in methods_of(context).items():
-        maps[where] = {}
-        for method in methods:
-            place = "" if where == INPUT else where
-            with context.step(f"{method.name} {place}".strip()):
-                reason = _run(context, method, where, maps[where])
+    for where, calls in maps.calls.items():
+        for call in calls:
+            with work.step(f"{call.name} {layer_of(where)}".strip()):
+                reason = maps.reason(where, call)
             if reason:
-                left_out.setdefault(f"{method.name}: {reason}", []).append(where)
-    methods_run = _each_once(context)
-    context.parameters += [MethodParameters(m.name, m.origin, m.parameters) for m in methods_run]
+                left_out.setdefault(f"{call.name}: {reason}", []).append(where)
+    # each once, however many layers it runs at
+    methods_run = {call.name: call for calls in maps.calls.values() for call in calls}.values()
+    report.parameters += [MethodParameters(m.name, m.origin, m.parameters) for m in methods_run]
     blocks: list[Block] = [
         Text(
             "A map (attribution) marks the places of a photo that raised the score of the class "
@@ -114,7 +89,8 @@ def build(context: AuditContext) -> SectionContent:
     ]
     described = Facts([(method.name, method.known.idea) for method in methods_run])
     blocks.append(Fold("What each method computes", [described]))
-    if merged := _merged(maps):
+    drawn = maps.by_place()
+    if merged := _merged(drawn):
         blocks.append(
             Text(
                 f"{merged} gave the same map and are drawn once. This is expected at the last "
@@ -125,35 +101,10 @@ def build(context: AuditContext) -> SectionContent:
     if left_out:
         items = [f"{text} (at {', '.join(places)})" for text, places in left_out.items()]
         blocks.append(Listing("Not drawn", items))
-    for photo, name in enumerate(context.photos.names):
-        with context.step(f"drawing {name}"):
-            blocks.append(_photo(context, photo, maps))
+    for photo, name in enumerate(audited.photos.names):
+        with work.step(f"drawing {name}"):
+            blocks.append(_photo(audited, maps, photo, drawn))
     return SectionContent(blocks)
-
-
-def _run(context: AuditContext, method: Call, where: str, found: dict[str, Tensor]) -> str | None:
-    """Run a method and keep its maps; where it cannot be run, the reason."""
-    context.unfit.add((where, method.name))
-    try:
-        place = "" if where == INPUT else where
-        result = context.timed(method.name, method.origin, place, method.attribute)
-        found[method.name] = context.maps[where, method.name] = as_maps(result, len(context.photos))
-    except (ArgumentError, AssertionError, ValueError) as error:  # it does not fit this network
-        text = " ".join(str(error).split()) or type(error).__name__
-        return text.removeprefix(f"layer {where!r}: ")
-    except Exception as error:
-        context.problems.append(Problem(f"attributions, {method.name} at {where}", error))
-        return f"failed with {type(error).__name__}: {' '.join(str(error).split())}"
-    context.unfit.discard((where, method.name))
-    place = "input values" if where == INPUT else f"layer {where}"
-    context.keep(f"attributions/{where}/{method.name}", result, f"{method.name} by {place}")
-    return None
-
-
-def _each_once(context: AuditContext) -> list[Call]:
-    """Each method once, however many layers it runs at."""
-    every = [method for methods in methods_of(context).values() for method in methods]
-    return list({method.name: method for method in every}.values())
 
 
 def batch_code(
@@ -172,24 +123,24 @@ def batch_code(
     )
 
 
-def _photo(context: AuditContext, photo: int, maps: Maps) -> Group:
-    subject, name = context.subject, context.photos.names[photo]
-    target = context.targets[photo]
-    label, share = subject.class_name(target), percent(context.share(photo, target))
-    image = context.inputs[photo]
+def _photo(audited: Audited, maps: MethodMaps, photo: int, drawn: Maps) -> Group:
+    subject, name = audited.subject, audited.photos.names[photo]
+    target = audited.targets[photo]
+    label, share = subject.class_name(target), percent(audited.share(photo, target))
+    image = audited.inputs[photo]
     original = photo_picture(
         X[photo],
         subject.mean,
         subject.std,
         alt=f"{name} as the network gets it",
         title="Input",
-        x=context.inputs,
+        x=audited.inputs,
     )
-    calls = {(where, m.name): m for where, ms in methods_of(context).items() for m in ms}
-    chosen = _shown_large(context, maps)
+    calls = {(where, m.name): m for where, ms in maps.calls.items() for m in ms}
+    chosen = _shown_large(audited, drawn)
     main = [original]
     rows: list[Block] = []
-    for where, found in maps.items():
+    for where, found in drawn.items():
         alike = same_maps(found)
         pictures = [
             heat_picture(
@@ -202,8 +153,8 @@ def _photo(context: AuditContext, photo: int, maps: Maps) -> Group:
                 code=batch_code(
                     calls[where, method],
                     photo,
-                    len(context.photos),
-                    context.targets,
+                    len(audited.photos),
+                    audited.targets,
                     subject,
                 ),
             )
@@ -214,7 +165,7 @@ def _photo(context: AuditContext, photo: int, maps: Maps) -> Group:
             if any((where, method) in chosen for method in names):
                 place = "" if where == INPUT else f" at {where}"
                 main.insert(1, replace(picture, title=picture.title + place))
-        labels = {layer.name: layer.label for layer in context.layers}
+        labels = {layer.name: layer.label for layer in audited.layers}
         if pictures:
             title = "At the input" if where == INPUT else f"At layer {labels.get(where, where)}"
             rows.append(Panels(title, pictures))
@@ -225,11 +176,11 @@ def _photo(context: AuditContext, photo: int, maps: Maps) -> Group:
     return Group(f"{name}: {label} {share}", shown)
 
 
-def _shown_large(context: AuditContext, maps: Maps) -> list[tuple[str, str]]:
+def _shown_large(audited: Audited, maps: Maps) -> list[tuple[str, str]]:
     """The map that is suggested for a first look, and one that asks another way."""
-    deepest = maps.get(context.layers[-1].name, {}) if context.layers else {}
+    deepest = maps.get(audited.layers[-1].name, {}) if audited.layers else {}
     first = next((m for m in (SUGGESTED, *deepest) if m in deepest), None)
-    chosen = [(context.layers[-1].name, first)] if first else []
+    chosen = [(audited.layers[-1].name, first)] if first else []
     found = maps.get(INPUT, {})
     other = next((m for m in (*BESIDE, *found) if m in found), None)
     chosen += [(INPUT, other)] if other else []
@@ -262,8 +213,8 @@ def _merged(maps: Maps) -> str:
     return "; ".join(", ".join(names[:-1]) + f" and {names[-1]}" for names in sorted(sets))
 
 
-def _steps(context: AuditContext) -> int:
-    return sum(len(methods) for methods in methods_of(context).values()) + len(context.photos)
+def _steps(audited: Audited, maps: MethodMaps) -> int:
+    return sum(map(len, maps.calls.values())) + len(audited.photos)
 
 
 SECTION = Section("attributions", "Where the evidence is", build, _steps)

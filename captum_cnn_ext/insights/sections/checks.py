@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.blocks import (
     Block,
     Cell,
@@ -16,11 +17,11 @@ from captum_cnn_ext.insights.report.blocks import (
     Text,
     Tone,
 )
-from captum_cnn_ext.insights.report.context import AuditContext, error_text
-from captum_cnn_ext.insights.report.findings import Verdict
+from captum_cnn_ext.insights.report.findings import Report, Verdict, error_text
+from captum_cnn_ext.insights.report.method_maps import MethodMaps
 from captum_cnn_ext.insights.report.section import Section
-from captum_cnn_ext.insights.sections.attributions import deepest_methods, map_of
-from captum_cnn_ext.insights.sections.summary import listed
+from captum_cnn_ext.insights.report.work import Work
+from captum_cnn_ext.insights.wording import listed
 from captum_cnn_ext.methods import INPUT, Call, calls_at
 from captum_cnn_ext.metrics import parameter_randomization
 
@@ -32,9 +33,9 @@ UNCHANGED, LITTLE_CHANGED = 0.8, 0.5
 SAME = 0.9  # with the trained network's map, when the classifier alone forgets
 
 
-def build(context: AuditContext) -> SectionContent:
+def build(audited: Audited, maps: MethodMaps, report: Report, work: Work) -> SectionContent:
     """Parameter randomisation of the methods at the input and at the deepest layer."""
-    stages = _stages(context.model)
+    stages = _stages(audited.model)
     columns = [Column("method"), Column("verdict", tones=TONES), Column("at")]
     columns += [Column("photos", number=True)]
     columns += [Column(name, number=True) for name in stages]
@@ -42,18 +43,19 @@ def build(context: AuditContext) -> SectionContent:
     rows: list[list[Cell]] = []
     failed: list[str] = []
     likenesses: dict[str, list[float]] = {}
-    for where, method in deepest_methods(context):
-        with context.step(f"randomisation, {method.name}"):
-            if map_of(context, where, method) is None:
+    for where, method in maps.judged:
+        with work.step(f"randomisation, {method.name}"):
+            if maps.of(where, method) is None:
                 continue
-            photos = 1 if _dear(context, where, method) else min(PHOTOS, len(context.photos))
+            dear = (maps.passes(where, method.name) or 0) > DEAR
+            photos = 1 if dear else min(PHOTOS, len(audited.photos))
             try:
                 found = parameter_randomization(
-                    context.model,
-                    _explain(context, where, method),
-                    context.inputs[:photos],
+                    audited.model,
+                    _explain(audited, work, where, method),
+                    audited.inputs[:photos],
                     layers=list(stages.values()),
-                    seed=context.seed,
+                    seed=audited.seed,
                 )
             except (ValueError, RuntimeError) as error:
                 failed.append(f"{method.name}: {error_text(error)}")
@@ -65,7 +67,7 @@ def build(context: AuditContext) -> SectionContent:
         label = method.name if where == INPUT else f"{method.name} at {where}"
         likenesses[label] = likeness
         rows.append([method.name, word, where, photos, *shown, round(similarity, 3)])
-        context.keep(
+        report.keep(
             f"checks/{where}/{method.name}",
             found.rank_correlation,
             f"rank correlation of {' and of '.join(f'“{name}”' for name in stages)}",
@@ -85,9 +87,9 @@ def build(context: AuditContext) -> SectionContent:
             f"map stays {SAME:g} or more alike, so it can hardly tell one class from another."
         ),
     ]
-    _find(context, likenesses)
+    _find(report, likenesses)
     if rows:
-        blocks.append(context.tabulate("checks", "", columns, rows).on_page())
+        blocks.append(report.tabulate("checks", "", columns, rows).on_page())
     else:
         blocks.append(Text("No method could be checked.", "note"))
     if failed:
@@ -109,24 +111,18 @@ def _stages(model: nn.Module) -> dict[str, tuple[str, ...]]:
 
 
 def _explain(
-    context: AuditContext, where: str, method: Call
+    audited: Audited, work: Work, where: str, method: Call
 ) -> Callable[[nn.Module, Tensor], Tensor]:
     """The method on any copy of the model, with the same random numbers each time."""
-    layers = [layer.name for layer in context.layers]
+    layers = [layer.name for layer in audited.layers]
 
     def explain(model: nn.Module, inputs: Tensor) -> Tensor:
-        places = calls_at(model, context.inputs, layers, layers, [method.known], context.seed)
-        targets = torch.tensor(context.targets[: len(inputs)], device=inputs.device)
-        with context.listening(f"{method.name} with random weights"):
+        places = calls_at(model, audited.inputs, layers, layers, [method.known], audited.seed)
+        targets = torch.tensor(audited.targets[: len(inputs)], device=inputs.device)
+        with work.listening(f"{method.name} with random weights"):
             return places[where][0].attribute(inputs, targets)
 
     return explain
-
-
-def _dear(context: AuditContext, where: str, method: Call) -> bool:
-    place = "" if where == INPUT else where
-    found = [t.seconds for t in context.timings if (t.method, t.layer) == (method.name, place)]
-    return bool(found) and found[0] > DEAR * context.forward_seconds
 
 
 CHANGES, LITTLE, NOT, BLIND = "changes", "changes little", "does not change", "blind to the class"
@@ -161,7 +157,7 @@ def _verdict(likeness: list[float]) -> str:
     return LITTLE if end >= LITTLE_CHANGED else CHANGES
 
 
-def _find(context: AuditContext, found: dict[str, list[float]]) -> None:
+def _find(report: Report, found: dict[str, list[float]]) -> None:
     """One sentence for all methods that came out alike."""
     verdicts = {label: _verdict(likeness) for label, likeness in found.items()}
     for word, (verdict, advice, next_step) in ADVICE.items():
@@ -169,11 +165,11 @@ def _find(context: AuditContext, found: dict[str, list[float]]) -> None:
         numbers = {label: abs(found[label][-1]) for label in labels}
         if labels:
             text = f"{listed(labels)}: the map {advice}"
-            context.find(verdict, text, KEY, next_step, **numbers)
+            report.find(verdict, text, KEY, next_step, **numbers)
 
 
-def _steps(context: AuditContext) -> int:
-    return len(deepest_methods(context))
+def _steps(maps: MethodMaps) -> int:
+    return len(maps.judged)
 
 
 SECTION = Section(KEY, "Sanity check: do the maps depend on the weights?", build, _steps)

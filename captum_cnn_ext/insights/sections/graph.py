@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from captum_cnn_ext.evidence import ModelGraph
+from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.blocks import Drawing, SectionContent, Text
-from captum_cnn_ext.insights.report.context import AuditContext
 from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.methods.call import MODEL, X
 from captum_cnn_ext.methods.expression import Expression, evaluate, imported, source
@@ -13,13 +13,13 @@ DEPTH = 2  # stages and their blocks: what fits on a screen
 MOST_NODES = 120  # a larger graph is drawn with its inner modules as one box each
 
 
-def build(context: AuditContext) -> SectionContent:
+def build(audited: Audited) -> SectionContent:
     """The graph at the finest depth that can still be looked at."""
-    call, graph = _graph(context)
-    links = {row.name: f"#structure-row-{place}" for place, row in enumerate(context.table, 1)}
-    if any(key == "feature_maps" for key in context.section_keys):
+    call, graph = _graph(audited)
+    links = {row.name: f"#structure-row-{place}" for place, row in enumerate(audited.table, 1)}
+    if any(key == "feature_maps" for key in audited.section_keys):
         links |= {
-            layer.name: f"#feature_maps-{place}" for place, layer in enumerate(context.layers, 1)
+            layer.name: f"#feature_maps-{place}" for place, layer in enumerate(audited.layers, 1)
         }
     words = Text(
         f"How values flow through the network, from the input at the top: {len(graph.nodes)} "
@@ -36,10 +36,10 @@ def build(context: AuditContext) -> SectionContent:
     )
 
 
-def _graph(context: AuditContext) -> tuple[Expression, ModelGraph]:
+def _graph(audited: Audited) -> tuple[Expression, ModelGraph]:
     for depth in range(DEPTH, 0, -1):
         call = imported("captum_cnn_ext.evidence.model_graph")(MODEL, X[:1], depth)
-        graph: ModelGraph = evaluate(call, model=context.model, x=context.inputs)
+        graph: ModelGraph = evaluate(call, model=audited.model, x=audited.inputs)
         if len(graph.nodes) <= MOST_NODES:
             break
     return call, graph

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext import metrics
+from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.blocks import (
     Cell,
     Column,
@@ -17,10 +18,11 @@ from captum_cnn_ext.insights.report.blocks import (
     Text,
     Tone,
 )
-from captum_cnn_ext.insights.report.context import AuditContext
+from captum_cnn_ext.insights.report.findings import Report
+from captum_cnn_ext.insights.report.method_maps import MethodMaps
 from captum_cnn_ext.insights.report.section import Section
-from captum_cnn_ext.insights.sections.attributions import deepest_methods, map_of
-from captum_cnn_ext.insights.sections.summary import listed
+from captum_cnn_ext.insights.report.work import Work
+from captum_cnn_ext.insights.wording import listed
 from captum_cnn_ext.methods import INPUT, Call
 
 KEY = "methods"
@@ -32,25 +34,25 @@ GAUSSIAN, RANDOM = "baseline: blob in the centre", "baseline: random numbers"
 CONTROLS = {GAUSSIAN: "Gaussian", RANDOM: "random"}  # names of their arrays
 
 
-def build(context: AuditContext) -> SectionContent:
+def build(audited: Audited, maps: MethodMaps, report: Report, work: Work) -> SectionContent:
     """Insertion and deletion of the maps at the input and at the deepest layer."""
-    photos = min(PHOTOS if len(context.photos) >= ENOUGH else FEW, len(context.photos))
-    inputs, targets = context.inputs[:photos], context.targets[:photos]
+    photos = min(PHOTOS if len(audited.photos) >= ENOUGH else FEW, len(audited.photos))
+    inputs, targets = audited.inputs[:photos], audited.targets[:photos]
     controls = {
         GAUSSIAN: metrics.gaussian_map(inputs),
-        RANDOM: metrics.random_map(inputs, context.seed),
+        RANDOM: metrics.random_map(inputs, audited.seed),
     }
     areas: dict[tuple[str, str], tuple[Tensor, Tensor]] = {}
-    maps: dict[tuple[str, str], Tensor] = {("", name): given for name, given in controls.items()}
+    given: dict[tuple[str, str], Tensor] = {("", name): map_ for name, map_ in controls.items()}
     methods: dict[tuple[str, str], Call] = {}
-    for where, method in deepest_methods(context):
-        found = map_of(context, where, method)
+    for where, method in maps.judged:
+        found = maps.of(where, method)
         if found is not None:
-            maps[where, method.name], methods[where, method.name] = found[:photos], method
-    for place, given in maps.items():
-        with context.step(f"insertion and deletion, {place[1]}"):
+            given[where, method.name], methods[where, method.name] = found[:photos], method
+    for place, map_ in given.items():
+        with work.step(f"insertion and deletion, {place[1]}"):
             curves = metrics.insertion_and_deletion(
-                context.model, inputs, given, targets, steps=STEPS
+                audited.model, inputs, map_, targets, steps=STEPS
             )
             areas[place] = curves[0].area, curves[1].area
     quality = {place: up - down for place, (up, down) in areas.items()}
@@ -59,13 +61,13 @@ def build(context: AuditContext) -> SectionContent:
     for (where, name), (up, down) in areas.items():
         used = methods.get((where, name))
         difference = (quality[where, name] - quality["", GAUSSIAN]).mean()
-        like = metrics.rank_correlation(metrics.as_maps(maps[where, name], inputs), hill).mean()
+        like = metrics.rank_correlation(metrics.as_maps(given[where, name], inputs), hill).mean()
         rows.append(
             [
                 name,
                 _judged(quality, where, name),
                 where or "",
-                _passes(context, where, name) if used else None,
+                _rounded(maps.passes(where, name)) if used else None,
                 round(float(up.mean()), 4),
                 round(float(down.mean()), 4),
                 round(float(quality[where, name].mean()), 4),
@@ -73,16 +75,16 @@ def build(context: AuditContext) -> SectionContent:
                 None if name == GAUSSIAN else round(float(like), 3),
             ]
         )
-        context.keep(
+        report.keep(
             f"faithfulness/{where or 'control'}/{CONTROLS.get(name, name)}",
             [up.tolist(), down.tolist()],
             f"areas under insertion and deletion of the first {photos} photo(s)",
         )
-    _find(context, quality)
+    _find(report, quality)
     return SectionContent(
         [
             *[Text(text) for text in _words(photos)],
-            context.tabulate("methods", "", _columns(), sorted(rows, key=_worst_last)).on_page(),
+            report.tabulate("methods", "", _columns(), sorted(rows, key=_worst_last)).on_page(),
             Fold(
                 "What one map of one photo costs",
                 [Facts([(name, method.known.cost) for (_, name), method in methods.items()])],
@@ -136,13 +138,11 @@ def _worst_last(row: Sequence[Cell]) -> float:
     return -value if isinstance(value, (int, float)) else 0.0
 
 
-def _passes(context: AuditContext, where: str, name: str) -> float | None:
-    place = "" if where == INPUT else where
-    found = [t.seconds for t in context.timings if t.method == name and t.layer == place]
-    return round(found[0] / context.forward_seconds, 1) if found else None
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
 
 
-def _find(context: AuditContext, quality: dict[tuple[str, str], Tensor]) -> None:
+def _find(report: Report, quality: dict[tuple[str, str], Tensor]) -> None:
     """What the photos decide: which maps beat both controls, and which lose to one."""
     hill, chance = quality["", GAUSSIAN], quality["", RANDOM]
     found = {_label(*place): value for place, value in quality.items() if place[0]}
@@ -160,15 +160,15 @@ def _find(context: AuditContext, quality: dict[tuple[str, str], Tensor]) -> None
         text = f"{listed(worse)}: on these {photos} less faithful than a baseline that knows "
         text += "nothing of the network."
         step = "Do not rely on these maps; use a method that beats both baselines."
-        context.find("unsure", text, KEY, step, **numbers)
+        report.find("unsure", text, KEY, step, **numbers)
     if better:
         text = f"{listed(better)}: on these {photos} more faithful than both baselines."
-        context.find("fine", text, KEY, "Prefer these maps.", **numbers)
+        report.find("fine", text, KEY, "Prefer these maps.", **numbers)
     if rest:
         text = f"Whether the maps of {listed(rest)} are more faithful than the two baselines: "
         text += f"{photos} did not decide it. "
         text += f"Give {ENOUGH} or more." if len(hill) < ENOUGH else "Give more photos."
-        context.unchecked.append(text)
+        report.unchecked.append(text)
 
 
 def decided(differences: Tensor) -> int:
@@ -186,8 +186,8 @@ def _label(where: str, name: str) -> str:
     return name if where == INPUT else f"{name} at {where}"
 
 
-def _steps(context: AuditContext) -> int:
-    return len(deepest_methods(context)) + 2
+def _steps(maps: MethodMaps) -> int:
+    return len(maps.judged) + 2
 
 
 SECTION = Section(KEY, "Are the maps faithful?", build, _steps)

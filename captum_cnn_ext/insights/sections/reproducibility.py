@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.blocks import Block, Column, Facts, Group, SectionContent
-from captum_cnn_ext.insights.report.context import AuditContext
+from captum_cnn_ext.insights.report.findings import Report
 from captum_cnn_ext.insights.report.provenance import (
     FINGERPRINT,
     device_words,
@@ -16,28 +17,28 @@ from captum_cnn_ext.insights.report.provenance import (
 from captum_cnn_ext.insights.report.section import Section
 
 
-def build(context: AuditContext) -> SectionContent:
+def build(audited: Audited, report: Report) -> SectionContent:
     """Versions, device, seed, preprocessing, fingerprints, parameters and the list of arrays."""
-    blocks: list[Block] = [Facts(_facts(context))]
-    if context.parameters:
+    blocks: list[Block] = [Facts(_facts(audited))]
+    if report.parameters:
         columns = [Column("method"), Column("from"), Column("parameters")]
-        rows = [(p.method, p.origin, p.parameters) for p in context.parameters]
+        rows = [(p.method, p.origin, p.parameters) for p in report.parameters]
         blocks.append(
-            Group("Parameters of the methods", [context.tabulate("parameters", "", columns, rows)])
+            Group("Parameters of the methods", [report.tabulate("parameters", "", columns, rows)])
         )
     photos = [
-        (name, fingerprint({"": image}), context.subject.class_name(target), target)
+        (name, fingerprint({"": image}), audited.subject.class_name(target), target)
         for name, image, target in zip(
-            context.photos.names, context.inputs, context.targets, strict=True
+            audited.photos.names, audited.inputs, audited.targets, strict=True
         )
     ]
     columns = [Column("photo"), Column("SHA-256 of the network input"), Column("explained class")]
     columns.append(Column("index", number=True))
-    blocks.append(Group("Photos", [context.tabulate("photos", "", columns, photos)]))
+    blocks.append(Group("Photos", [report.tabulate("photos", "", columns, photos)]))
     columns = [Column("array"), Column("shape"), Column("type"), Column("what it is")]
     arrays = [
-        (name, " × ".join(map(str, array.shape)), str(array.dtype), context.array_words[name])
-        for name, array in context.arrays.items()
+        (name, " × ".join(map(str, array.shape)), str(array.dtype), report.array_words[name])
+        for name, array in report.arrays.items()
     ]
     caption = (
         "The first axis is the photo; maps have channels, height and width after it. Attributions "
@@ -46,29 +47,29 @@ def build(context: AuditContext) -> SectionContent:
     blocks.append(
         Group(
             "Arrays in the file beside this report",
-            [context.tabulate("arrays", caption, columns, arrays)],
+            [report.tabulate("arrays", caption, columns, arrays)],
         )
     )
     return SectionContent(blocks)
 
 
-def _facts(context: AuditContext) -> list[tuple[str, str]]:
+def _facts(audited: Audited) -> list[tuple[str, str]]:
     versions = [f"{name} {version}" for name, version in software().items()]
-    device = context.inputs.device
-    layers = ", ".join(layer.label for layer in context.layers)
-    command = [("Command", context.command)] if context.command else []
+    device = audited.inputs.device
+    layers = ", ".join(layer.label for layer in audited.layers)
+    command = [("Command", audited.command)] if audited.command else []
     return [
         *command,
         ("Date", datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")),
         ("Software", ", ".join(versions)),
         ("Device", device_words(device)),
         ("Operating system", system_words()),
-        ("Seed", f"{context.seed}, set again before each method"),
-        ("Mode of the model", "training" if context.model.training else "evaluation"),
-        ("Preprocessing", context.subject.preprocessing),
-        ("Layers", f"{layers}. {context.layer_reason}"),
-        ("Explained class", "as asked for" if context.target_given else "the strongest one"),
-        ("SHA-256 of the weights", context.weights_sha256),
+        ("Seed", f"{audited.seed}, set again before each method"),
+        ("Mode of the model", "training" if audited.model.training else "evaluation"),
+        ("Preprocessing", audited.subject.preprocessing),
+        ("Layers", f"{layers}. {audited.layer_reason}"),
+        ("Explained class", "as asked for" if audited.target_given else "the strongest one"),
+        ("SHA-256 of the weights", audited.weights_sha256),
         ("How fingerprints are made", FINGERPRINT),
     ]
 

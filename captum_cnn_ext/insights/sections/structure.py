@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from captum_cnn_ext.evidence import LayerRow, ReceptiveField
+from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.blocks import Cell, Column, SectionContent, Text
-from captum_cnn_ext.insights.report.context import AuditContext
+from captum_cnn_ext.insights.report.findings import Report
 from captum_cnn_ext.insights.report.section import Section
 
 
-def build(context: AuditContext) -> SectionContent:
+def build(audited: Audited, report: Report) -> SectionContent:
     """Every layer in the order in which it runs, with configuration, shapes and cost."""
-    table = context.table
+    table = audited.table
     columns = [Column("#", number=True), Column("layer"), Column("type")]
     columns += [Column("output"), Column("sees, pixels"), Column("parameters", number=True)]
     columns += [Column("multiply-adds", number=True), Column("activation", shown=False)]
@@ -20,7 +21,7 @@ def build(context: AuditContext) -> SectionContent:
     cells: list[list[Cell]] = []
     anchors: list[str] = []
     for place, row in enumerate(table, 1):
-        first, *later = context.calls.get(row.name) or [((), None)]
+        first, *later = audited.calls.get(row.name) or [((), None)]
         cells.append([place, *_cells(row, first[1])])
         anchors.append(f"structure-row-{place}")
         for call, (shape, field) in enumerate(later, 2):
@@ -40,7 +41,7 @@ def build(context: AuditContext) -> SectionContent:
     return SectionContent(
         [
             words,
-            context.tabulate(
+            report.tabulate(
                 "layers",
                 caption,
                 [columns[i] for i in used],

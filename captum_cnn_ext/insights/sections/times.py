@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
+from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.blocks import Column, SectionContent, Text
-from captum_cnn_ext.insights.report.clock import TIMED_FORWARDS
-from captum_cnn_ext.insights.report.context import AuditContext
+from captum_cnn_ext.insights.report.findings import Report
 from captum_cnn_ext.insights.report.section import Section
+from captum_cnn_ext.insights.report.work import TIMED_FORWARDS, Work
 
 
-def build(context: AuditContext) -> SectionContent:
+def build(audited: Audited, report: Report, work: Work) -> SectionContent:
     """Seconds of every method that was timed, and the same in forward passes."""
-    if not context.timings:
+    if not work.timings:
         return SectionContent([Text("No method was timed in this report.", "note")])
-    forward = context.forward_seconds
-    photos = "the photo" if len(context.photos) == 1 else f"all {len(context.photos)} photos"
+    forward = work.forward_seconds
+    photos = "the photo" if len(audited.photos) == 1 else f"all {len(audited.photos)} photos"
     words = Text(
-        f"Seconds for {photos} on {context.inputs.device}, each method run once; and the same in "
+        f"Seconds for {photos} on {audited.inputs.device}, each method run once; and the same in "
         f"forward passes of these photos, of which one takes {forward:.3g} s (median of "
         f"{TIMED_FORWARDS}). One run on a shared machine is no benchmark: read the order of "
         "magnitude."
     )
     rows = [
         (t.method, t.origin, t.layer or "input", round(t.seconds, 3), round(t.seconds / forward, 1))
-        for t in context.timings
+        for t in work.timings
     ]
     columns = [Column("method"), Column("from"), Column("at"), Column("seconds", number=True)]
     columns.append(Column("forward passes", number=True))
-    total = sum(t.seconds for t in context.timings)
+    total = sum(t.seconds for t in work.timings)
     return SectionContent(
-        [words, context.tabulate("times", f"{total:.1f} s in all.", columns, rows)]
+        [words, report.tabulate("times", f"{total:.1f} s in all.", columns, rows)]
     )
 
 

@@ -12,6 +12,7 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext.attr import LayerFeatureMaps
 from captum_cnn_ext.evidence import linear_cka
+from captum_cnn_ext.insights.report.audited import Audited, Rival
 from captum_cnn_ext.insights.report.blocks import (
     Block,
     Cell,
@@ -22,42 +23,46 @@ from captum_cnn_ext.insights.report.blocks import (
     Table,
     Text,
 )
-from captum_cnn_ext.insights.report.context import AuditContext, Rival
+from captum_cnn_ext.insights.report.findings import Report
 from captum_cnn_ext.insights.report.provenance import fingerprint
 from captum_cnn_ext.insights.report.section import Section
+from captum_cnn_ext.insights.report.work import Work
 from captum_cnn_ext.insights.sections import two_models_maps as against_maps
-from captum_cnn_ext.insights.sections.summary import listed, percent, short
 from captum_cnn_ext.insights.sections.two_models_maps import HERE, KEY, THERE, same_outputs
+from captum_cnn_ext.insights.wording import listed, percent, short
 
 LAYERS = 12  # whose activations are compared
 PHOTOS = 8
 POSITIONS = 1024  # examples for the alignment
 
 
-def build(context: AuditContext) -> SectionContent:
+def build(audited: Audited, report: Report, work: Work) -> SectionContent:
     """Predictions, maps, weights and activations beside each other."""
-    rival = context.rival
+    rival = audited.rival
     if rival is None:
         return SectionContent([Text("There is no second model to compare with.", "note")])
     with state_as_found(rival.subject.model, [rival.photos.inputs]):
-        with context.step("comparing predictions"):
-            blocks: list[Block] = [_both(context, rival), _predictions(context, rival)]
-        with context.step("comparing maps"):
-            blocks.append(Group("Maps", against_maps.blocks(context, rival)))
-        with context.step("comparing weights"):
-            blocks.append(Group("Weights", _weights(context, rival)))
-        with context.step("comparing activations"):
-            blocks.append(Group("What the layers see", _activations(context, rival)))
+        with work.step("comparing predictions"):
+            blocks: list[Block] = [
+                _both(audited, report, rival),
+                _predictions(audited, report, rival),
+            ]
+        with work.step("comparing maps"):
+            blocks.append(Group("Maps", against_maps.blocks(audited, report, work, rival)))
+        with work.step("comparing weights"):
+            blocks.append(Group("Weights", _weights(audited, report, rival)))
+        with work.step("comparing activations"):
+            blocks.append(Group("What the layers see", _activations(audited, report, rival)))
     return SectionContent(blocks)
 
 
-def _both(context: AuditContext, rival: Rival) -> Facts:
-    subjects = context.subject, rival.subject
+def _both(audited: Audited, report: Report, rival: Rival) -> Facts:
+    subjects = audited.subject, rival.subject
     if rival.subject.weights.startswith("random"):
         text = "The other model's weights are random: comparing with it says nothing."
-        context.find("wrong", text, KEY, "Load trained weights.")
-    context.keep("against/inputs", rival.photos.inputs, f"network inputs of {THERE}")
-    hashes = context.weights_sha256, fingerprint(rival.subject.model.state_dict())
+        report.find("wrong", text, KEY, "Load trained weights.")
+    report.keep("against/inputs", rival.photos.inputs, f"network inputs of {THERE}")
+    hashes = audited.weights_sha256, fingerprint(rival.subject.model.state_dict())
     rows = [
         (word, f"{subject.name}, weights: {subject.weights}, SHA-256 {sha[:16]}…")
         for word, subject, sha in zip((HERE, THERE), subjects, hashes, strict=True)
@@ -66,15 +71,15 @@ def _both(context: AuditContext, rival: Rival) -> Facts:
     return Facts([*rows, *notes])
 
 
-def _predictions(context: AuditContext, rival: Rival) -> Group:
-    same = same_outputs(context, rival)
-    names = rival.subject if rival.subject.class_names is not None or not same else context.subject
+def _predictions(audited: Audited, report: Report, rival: Rival) -> Group:
+    same = same_outputs(audited, rival)
+    names = rival.subject if rival.subject.class_names is not None or not same else audited.subject
     rows: list[list[Cell]] = []
     apart = []
-    for photo, name in enumerate(context.photos.names):
-        here, there = context.predicted.probabilities[photo], rival.predicted.probabilities[photo]
+    for photo, name in enumerate(audited.photos.names):
+        here, there = audited.predicted.probabilities[photo], rival.predicted.probabilities[photo]
         best, other = int(here.argmax()), int(there.argmax())
-        label, label_there = context.subject.class_name(best), names.class_name(other)
+        label, label_there = audited.subject.class_name(best), names.class_name(other)
         agree = best == other if same else label == label_there
         shared = float(there[best]) if same else None
         apart += [] if agree else [f"{short(name)} ({short(label)} or {short(label_there)})"]
@@ -91,12 +96,12 @@ def _predictions(context: AuditContext, rival: Rival) -> Group:
     numbers = {"photos": float(count), "same_class": float(count - len(apart))}
     if apart:
         text = f"The two models disagree on {len(apart)} of {count} photos: {listed(apart)}."
-        context.find("unsure", text, KEY, "Look at these photos first.", **numbers)
+        report.find("unsure", text, KEY, "Look at these photos first.", **numbers)
     else:
         text = f"Both models name the same class for {count} of {count} photos."
-        context.find("fine", text, KEY, "", **numbers)
+        report.find("fine", text, KEY, "", **numbers)
     shown = [[_short(cell) for cell in row] for row in rows]
-    context.tabulate("against_predictions", "", columns, rows)
+    report.tabulate("against_predictions", "", columns, rows)
     words = f"The same strongest class for {percent((count - len(apart)) / count)} of the photos."
     text_columns = [Column(column.title) for column in columns]
     return Group("Predictions", [Text(words), Table("", text_columns, shown)])
@@ -106,8 +111,8 @@ def _short(cell: Cell) -> Cell:
     return percent(cell) if isinstance(cell, float) else cell
 
 
-def _weights(context: AuditContext, rival: Rival) -> list[Block]:
-    own, other = context.model.state_dict(), rival.subject.model.state_dict()
+def _weights(audited: Audited, report: Report, rival: Rival) -> list[Block]:
+    own, other = audited.model.state_dict(), rival.subject.model.state_dict()
     shapes = [{name: tensor.shape for name, tensor in state.items()} for state in (own, other)]
     if shapes[0] != shapes[1]:
         shared = sum(shapes[1].get(name) == shape for name, shape in shapes[0].items())
@@ -126,10 +131,10 @@ def _weights(context: AuditContext, rival: Rival) -> list[Block]:
     numbers = {"tensors": float(len(rows)), "changed": float(len(changed))}
     if changed:
         text = f"{len(changed)} of {len(rows)} tensors of weights differ; most: {changed[0][0]}."
-        context.find("fine", text, KEY, "", **numbers)
+        report.find("fine", text, KEY, "", **numbers)
     else:
         text = "All weights are the same: these are one model, and the comparison says nothing."
-        context.find("unsure", text, KEY, "Check that the right file was given.", **numbers)
+        report.find("unsure", text, KEY, "Check that the right file was given.", **numbers)
     columns = [Column("tensor"), Column("values", number=True)]
     columns += [Column("relative change", number=True), Column("largest change", number=True)]
     words = (
@@ -138,7 +143,7 @@ def _weights(context: AuditContext, rival: Rival) -> list[Block]:
         "have. Largest change is that of one value."
     )
     shown = [[_digits(cell) for cell in row] for row in rows]
-    context.tabulate("against_weights", "", columns, rows)
+    report.tabulate("against_weights", "", columns, rows)
     return [Text(words), Table(text, columns, shown)]
 
 
@@ -150,19 +155,19 @@ def _digits(cell: Cell) -> Cell:
     return float(f"{cell:.3g}") if isinstance(cell, float) else cell
 
 
-def _activations(context: AuditContext, rival: Rival) -> list[Block]:
-    pairs = _pairs(context, rival)
+def _activations(audited: Audited, report: Report, rival: Rival) -> list[Block]:
+    pairs = _pairs(audited, rival)
     if not pairs:
         return [Text("There are no layers with maps to compare.", "note")]
-    count = min(PHOTOS, len(context.photos))
-    first = _maps(context.model, context.inputs[:count], [one for one, _ in pairs])
+    count = min(PHOTOS, len(audited.photos))
+    first = _maps(audited.model, audited.inputs[:count], [one for one, _ in pairs])
     second = _maps(rival.subject.model, rival.photos.inputs[:count], [two for _, two in pairs])
     rows: list[list[Cell]] = []
     for one, two in pairs:
         a, b = first.get(one), second.get(two)
         if a is None or b is None or a.ndim != 4 or b.ndim != 4:
             continue
-        found = _examples(a, b, context.seed)
+        found = _examples(a, b, audited.seed)
         try:
             rows.append([one, two, round(linear_cka(*found), 4), len(found[0])])
         except ArgumentError:  # too few positions
@@ -178,23 +183,23 @@ def _activations(context: AuditContext, rival: Rival) -> list[Block]:
     )
     if not rows:
         return [Text("No pair of layers has enough positions to compare.", "note")]
-    return [Text(words), context.tabulate("against_activations", "", columns, rows)]
+    return [Text(words), report.tabulate("against_activations", "", columns, rows)]
 
 
-def _pairs(context: AuditContext, rival: Rival) -> list[tuple[str, str]]:
+def _pairs(audited: Audited, rival: Rival) -> list[tuple[str, str]]:
     """Layers of the same name where the models are built alike, else all chosen ones with all."""
     there = {name: type(module) for name, module in rival.subject.model.named_modules()}
     rows = [
         row.name
-        for row in context.table
+        for row in audited.table
         if row.calls == 1 and len(row.output_shapes) == 1 and len(row.output_shapes[0]) == 4
     ]
-    kinds = dict(context.model.named_modules())
+    kinds = dict(audited.model.named_modules())
     alike = [name for name in rows if name in there and isinstance(kinds[name], there[name])]
     if rows and len(alike) == len(rows):
         places = torch.linspace(0, len(alike) - 1, min(LAYERS, len(alike))).round().int().tolist()
         return [(alike[place], alike[place]) for place in places]
-    return [(one.name, two.name) for one in context.layers for two in rival.layers]
+    return [(one.name, two.name) for one in audited.layers for two in rival.layers]
 
 
 def _maps(model: nn.Module, inputs: Tensor, layers: list[str]) -> dict[str, Tensor]:
@@ -218,8 +223,8 @@ def _examples(one: Tensor, two: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     return first, second.to(first.device)
 
 
-def _steps(context: AuditContext) -> int:
-    return 4 if context.rival is not None else 1
+def _steps(audited: Audited) -> int:
+    return 4 if audited.rival is not None else 1
 
 
 SECTION = Section(KEY, "Against another model", build, _steps)

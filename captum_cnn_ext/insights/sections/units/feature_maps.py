@@ -7,6 +7,7 @@ from torch import Tensor
 
 from captum_cnn_ext.attr import LayerFeatureMaps
 from captum_cnn_ext.insights.pictures import drawn
+from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.blocks import (
     Block,
     Group,
@@ -15,8 +16,9 @@ from captum_cnn_ext.insights.report.blocks import (
     SectionContent,
     Text,
 )
-from captum_cnn_ext.insights.report.context import AuditContext
+from captum_cnn_ext.insights.report.findings import Report
 from captum_cnn_ext.insights.report.section import Section
+from captum_cnn_ext.insights.report.work import Work
 from captum_cnn_ext.methods import AT_ONCE
 from captum_cnn_ext.methods.call import MODEL, X
 from captum_cnn_ext.methods.expression import Script, imported
@@ -25,41 +27,41 @@ PHOTOS = 2
 MAPS = 36
 
 
-def build(context: AuditContext) -> SectionContent:
+def build(audited: Audited, report: Report, work: Work) -> SectionContent:
     """The strongest feature maps of each layer for the first photos; all maps are kept."""
-    layers = LayerFeatureMaps(context.model, [layer.name for layer in context.layers])
-    with context.listening("Feature maps"):
-        chunks = [layers.attribute(inputs) for inputs in torch.split(context.inputs, AT_ONCE)]
-    shown = min(PHOTOS, len(context.photos))
-    which = "each photo" if shown == len(context.photos) else f"the first {shown} photos"
+    layers = LayerFeatureMaps(audited.model, [layer.name for layer in audited.layers])
+    with work.listening("Feature maps"):
+        chunks = [layers.attribute(inputs) for inputs in torch.split(audited.inputs, AT_ONCE)]
+    shown = min(PHOTOS, len(audited.photos))
+    which = "each photo" if shown == len(audited.photos) else f"the first {shown} photos"
     blocks: list[Block] = [
         Text(
             f"What each layer computes from {which}, before any explanation: one picture a "
             f"channel, bright where it responds, for up to {MAPS} channels, the strongest first. "
             "Above each stand the channel's number and its largest value."
         ),
-        Text(context.layer_reason),
+        Text(audited.layer_reason),
     ]
-    for place, layer in enumerate(context.layers):
+    for place, layer in enumerate(audited.layers):
         maps = torch.cat([chunk[place] for chunk in chunks])
-        context.keep(
+        report.keep(
             f"feature_maps/{layer.name}",
             maps,
             f"outputs of layer {layer.name}",
         )
-        blocks.append(Group(layer.label, [_drawn(context, layer.name, maps, shown)]))
+        blocks.append(Group(layer.label, [_drawn(audited, layer.name, maps, shown)]))
     return SectionContent(blocks)
 
 
-def _drawn(context: AuditContext, layer: str, maps: Tensor, photos: int) -> Panels | Text:
+def _drawn(audited: Audited, layer: str, maps: Tensor, photos: int) -> Panels | Text:
     if maps.ndim != 4:
         return Text(f"Not drawn: shape {tuple(maps.shape[1:])} is no stack of maps.", "note")
-    pictures = [_picture(context, layer, maps, photo) for photo in range(photos)]
+    pictures = [_picture(audited, layer, maps, photo) for photo in range(photos)]
     return Panels("", pictures, large=True)
 
 
-def _picture(context: AuditContext, layer: str, maps: Tensor, photo: int) -> Picture:
-    name, one = context.photos.names[photo], slice(photo, photo + 1)
+def _picture(audited: Audited, layer: str, maps: Tensor, photo: int) -> Picture:
+    name, one = audited.photos.names[photo], slice(photo, photo + 1)
     script = Script()
     kept = script.let(
         "maps", imported("captum_cnn_ext.attr.LayerFeatureMaps")(MODEL, layer).attribute(X[one])

@@ -7,8 +7,8 @@ from typing import Any
 from torch import nn
 
 from captum_cnn_ext.insights.pictures import drawn
+from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.blocks import Block, Panels, Picture, SectionContent, Text
-from captum_cnn_ext.insights.report.context import AuditContext
 from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.methods.call import MODEL
 from captum_cnn_ext.methods.expression import Script, imported
@@ -19,15 +19,15 @@ DEEP_CHANNELS = 24
 SIGNED = "Red positive, blue negative, white 0."
 
 
-def build(context: AuditContext) -> SectionContent:
+def build(audited: Audited) -> SectionContent:
     """The first convolution, and the last one whose kernel is larger than one pixel."""
-    modules = dict(context.model.named_modules())
-    found = [(row.name, modules.get(row.name)) for row in context.table]
+    modules = dict(audited.model.named_modules())
+    found = [(row.name, modules.get(row.name)) for row in audited.table]
     convs = [(name, conv) for name, conv in found if isinstance(conv, nn.Conv2d)]
     if not convs:
         return SectionContent([Text("This model has no two-dimensional convolution.", "note")])
     deep = [(name, conv) for name, conv in convs[1:] if max(conv.kernel_size) > 1]
-    pictures = [_first(context, *convs[0]), *(_deep(context, *item) for item in deep[-1:])]
+    pictures = [_first(audited, *convs[0]), *(_deep(audited, *item) for item in deep[-1:])]
     words = (
         "The first convolution"
         + (", and the last one whose kernel is larger than 1 × 1. " if deep else ". ")
@@ -35,10 +35,10 @@ def build(context: AuditContext) -> SectionContent:
         "has a colour scale of its own, so strengths cannot be compared between filters."
     )
     blocks: list[Block] = [Text(words), Panels("", pictures, large=True)]
-    return SectionContent([*blocks, *_families(context, *convs[0])])
+    return SectionContent([*blocks, *_families(audited, *convs[0])])
 
 
-def _families(context: AuditContext, name: str, conv: nn.Conv2d) -> list[Block]:
+def _families(audited: Audited, name: str, conv: nn.Conv2d) -> list[Block]:
     """Filters of the first layer that are turned copies of each other, with the controls."""
     square = conv.kernel_size[0] == conv.kernel_size[1] > 1 and len(conv.weight) > 1
     if not square or conv.weight.shape[1] > 4:
@@ -47,7 +47,7 @@ def _families(context: AuditContext, name: str, conv: nn.Conv2d) -> list[Block]:
     layer = script.let("conv", MODEL.get_submodule(name))
     alike = script.let("found", imported("captum_cnn_ext.evidence.filter_similarity")(layer))
     try:
-        names = script.run(model=context.model)
+        names = script.run(model=audited.model)
     except ImportError as error:
         return [Text(f"Turned copies among the filters were not sought: {error}", "note")]
     found = names["found"]
@@ -62,7 +62,7 @@ def _families(context: AuditContext, name: str, conv: nn.Conv2d) -> list[Block]:
     return [words, drawn(figure, script, alt=alt, title=title, **names)]
 
 
-def _first(context: AuditContext, name: str, conv: nn.Conv2d) -> Picture:
+def _first(audited: Audited, name: str, conv: nn.Conv2d) -> Picture:
     if conv.weight.shape[1] == 3:
         caption = (
             "Each tile is one filter, its three input channels drawn as red, green and blue: grey "
@@ -70,10 +70,10 @@ def _first(context: AuditContext, name: str, conv: nn.Conv2d) -> Picture:
         )
     else:
         caption = f"The filter's weights on {conv.weight.shape[1]} input channel(s). {SIGNED}"
-    return _picture(context, name, conv, caption, first=FIRST_FILTERS)
+    return _picture(audited, name, conv, caption, first=FIRST_FILTERS)
 
 
-def _deep(context: AuditContext, name: str, conv: nn.Conv2d) -> Picture:
+def _deep(audited: Audited, name: str, conv: nn.Conv2d) -> Picture:
     filters, channels = conv.weight.shape[:2]
     if channels == 1:
         options: dict[str, Any] = {"first": FIRST_FILTERS}
@@ -84,19 +84,17 @@ def _deep(context: AuditContext, name: str, conv: nn.Conv2d) -> Picture:
             "channels": range(min(DEEP_CHANNELS, channels)),
         }
         caption = f"A row is one filter, a tile its weights on one input channel. {SIGNED}"
-    return _picture(context, name, conv, caption, **options)
+    return _picture(audited, name, conv, caption, **options)
 
 
-def _picture(
-    context: AuditContext, name: str, conv: nn.Conv2d, caption: str, **options: Any
-) -> Picture:
+def _picture(audited: Audited, name: str, conv: nn.Conv2d, caption: str, **options: Any) -> Picture:
     kernel = " × ".join(map(str, conv.kernel_size))
     title = f"{name}: {conv.out_channels} filters of {kernel} on {conv.in_channels} channels"
     title += f" in {conv.groups} groups" if conv.groups > 1 else ""
     weight = MODEL.get_submodule(name).weight
     figure = imported("captum_cnn_ext.render.show_filters")(weight, **options)[0]
     alt = f"Filters of {name}"
-    return drawn(figure, alt=alt, title=title, caption=caption, model=context.model)
+    return drawn(figure, alt=alt, title=title, caption=caption, model=audited.model)
 
 
 SECTION = Section("filters", "Filters", build, open=False)

@@ -7,9 +7,11 @@ import warnings
 from captum_cnn_ext.attr import LayerFeatureMaps
 from captum_cnn_ext.insights.layers import ChosenLayer
 from captum_cnn_ext.insights.pictures import photo_picture, scale
+from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.blocks import Panels, Picture, SectionContent, Text
-from captum_cnn_ext.insights.report.context import AuditContext
+from captum_cnn_ext.insights.report.findings import Report
 from captum_cnn_ext.insights.report.section import Section
+from captum_cnn_ext.insights.report.work import Work
 from captum_cnn_ext.methods.call import MODEL
 from captum_cnn_ext.methods.expression import Script, imported, variable
 from captum_cnn_ext.synthesis import Synthesis
@@ -19,10 +21,10 @@ CHANNEL_STEPS = 24
 TRIED = 2  # channels of a layer, strongest first, until one answers to noise
 
 
-def build(context: AuditContext) -> SectionContent:
+def build(audited: Audited, report: Report, work: Work) -> SectionContent:
     """Images optimised for the first photo's class, and for what its layers answered most to."""
-    mean, std = context.subject.mean, context.subject.std
-    channels = context.inputs.shape[1] if context.inputs.ndim == 4 else 0
+    mean, std = audited.subject.mean, audited.subject.std
+    channels = audited.inputs.shape[1] if audited.inputs.ndim == 4 else 0
     if channels not in (1, 3) or mean is None or std is None:
         why = (
             "the normalisation of its inputs is not known"
@@ -30,21 +32,21 @@ def build(context: AuditContext) -> SectionContent:
             else "its inputs are no pictures of one or three channels"
         )
         return SectionContent([Text(f"Nothing was drawn for this model: {why}.", "note")])
-    target = context.targets[0]
-    name = context.subject.class_name(target)
-    with context.listening("Synthesis"):
-        script, wanted = _made(context, CLASS_STEPS, "Target", target)
+    target = audited.targets[0]
+    name = audited.subject.class_name(target)
+    with work.listening("Synthesis"):
+        script, wanted = _made(audited, CLASS_STEPS, "Target", target)
         pictures = [_picture(wanted, f"{name}: {float(wanted.values[0]):.1f}", script)]
-        context.keep("synthesis/class", wanted.images, f"image optimised for {name}")
-        for layer in context.layers:
-            pictures += _of_layer(context, layer)
+        report.keep("synthesis/class", wanted.images, f"image optimised for {name}")
+        for layer in audited.layers:
+            pictures += _of_layer(audited, report, layer)
     return SectionContent(
         [
             Text(
                 "Images made from noise, step by step, so that a class or a channel responds ever "
                 "more strongly; the number is the response reached. They show what the network "
                 f"looks for, not a photo. The class is the one explained for "
-                f"{context.photos.names[0]}; the channels are the most active ones for that photo. "
+                f"{audited.photos.names[0]}; the channels are the most active ones for that photo. "
                 f"These are sketches of {CLASS_STEPS} and {CHANNEL_STEPS} steps; captum-cnn-ext "
                 "synthesize takes 256 and draws recognisable objects."
             ),
@@ -53,39 +55,39 @@ def build(context: AuditContext) -> SectionContent:
     )
 
 
-def _of_layer(context: AuditContext, layer: ChosenLayer) -> list[Picture]:
-    maps = LayerFeatureMaps(context.model, layer.name).attribute(context.inputs[:1])
+def _of_layer(audited: Audited, report: Report, layer: ChosenLayer) -> list[Picture]:
+    maps = LayerFeatureMaps(audited.model, layer.name).attribute(audited.inputs[:1])
     if maps.ndim != 4:
         return []
     means = maps[0].mean((1, 2))
     for channel in means.topk(min(TRIED, len(means))).indices.tolist():
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "objective .* never changed")
-            script, made = _made(context, CHANNEL_STEPS, "Channel", layer.name, channel)
+            script, made = _made(audited, CHANNEL_STEPS, "Channel", layer.name, channel)
         if made.values[0] == 0:  # a rectifier that is off for noise has no gradient to climb
             continue
         words = f"image optimised for channel {channel} of layer {layer.name}"
-        context.keep(f"synthesis/{layer.name}", made.images, words)
+        report.keep(f"synthesis/{layer.name}", made.images, words)
         title = f"{layer.name}, channel {channel}: {float(made.values[0]):.1f}"
         return [_picture(made, title, script)]
     return []
 
 
-def _made(context: AuditContext, steps: int, kind: str, *of: str | int) -> tuple[Script, Synthesis]:
+def _made(audited: Audited, steps: int, kind: str, *of: str | int) -> tuple[Script, Synthesis]:
     script = Script()
     script.let(
         "made",
         imported("captum_cnn_ext.synthesis.maximize")(
             MODEL,
             imported(f"captum_cnn_ext.synthesis.{kind}")(*of),
-            tuple(context.inputs.shape[1:]),
+            tuple(audited.inputs.shape[1:]),
             recipe="lucid",
             steps=steps,
-            seed=context.seed,
-            **scale(context.subject.mean, context.subject.std),
+            seed=audited.seed,
+            **scale(audited.subject.mean, audited.subject.std),
         ),
     )
-    return script, script.run(model=context.model)["made"]
+    return script, script.run(model=audited.model)["made"]
 
 
 def _picture(made: Synthesis, title: str, script: Script) -> Picture:

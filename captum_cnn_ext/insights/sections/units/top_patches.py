@@ -7,8 +7,9 @@ from torch import Tensor
 
 from captum_cnn_ext.evidence import TopPatches, top_patches
 from captum_cnn_ext.insights.pictures import drawn, scale
+from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.blocks import Block, Group, SectionContent, Text
-from captum_cnn_ext.insights.report.context import AuditContext
+from captum_cnn_ext.insights.report.findings import Report
 from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.methods import AT_ONCE
 from captum_cnn_ext.methods.call import MODEL, X
@@ -18,9 +19,9 @@ PATCHES = 5
 CHANNELS = 8
 
 
-def build(context: AuditContext) -> SectionContent:
+def build(audited: Audited, report: Report) -> SectionContent:
     """Nine overlapping crops of half the size of each photo, ranked for every channel."""
-    crops = _crops(context.inputs)
+    crops = _crops(audited.inputs)
     blocks: list[Block] = [
         Text(
             f"The parts of the photos to which the {CHANNELS} strongest channels of each layer "
@@ -30,16 +31,16 @@ def build(context: AuditContext) -> SectionContent:
             "top-patches on a whole data set."
         )
     ]
-    for layer in context.layers:
+    for layer in audited.layers:
         try:
             top = top_patches(
-                context.model, layer.name, crops, k=PATCHES, batch_size=AT_ONCE, num_workers=0
+                audited.model, layer.name, crops, k=PATCHES, batch_size=AT_ONCE, num_workers=0
             )
         except (ValueError, RuntimeError) as error:
             why = " ".join(str(error).split())[:300]
             blocks.append(Group(layer.label, [Text(f"Not made: {why}", "note")]))
             continue
-        blocks.append(Group(layer.label, [_drawn(context, top, crops)]))
+        blocks.append(Group(layer.label, [_drawn(audited, report, top, crops)]))
     return SectionContent(blocks)
 
 
@@ -56,14 +57,14 @@ def _cut(shape: torch.Size) -> Expression:
     return imported("torch.cat")(parts)
 
 
-def _drawn(context: AuditContext, top: TopPatches, crops: Tensor) -> Block:
+def _drawn(audited: Audited, report: Report, top: TopPatches, crops: Tensor) -> Block:
     order = top.values[:, 0].nan_to_num(-torch.inf).argsort(descending=True, stable=True)
     rows = order[:CHANNELS].tolist()
     channels = top.channels[rows].tolist()
-    context.keep(f"top_patches/{top.layer}/values", top.values, f"strongest units of {top.layer}")
-    context.keep(f"top_patches/{top.layer}/crops", top.images, "numbers of their crops")
+    report.keep(f"top_patches/{top.layer}/values", top.values, f"strongest units of {top.layer}")
+    report.keep(f"top_patches/{top.layer}/crops", top.images, "numbers of their crops")
     script = Script()
-    parts = script.let("crops", _cut(context.inputs.shape))
+    parts = script.let("crops", _cut(audited.inputs.shape))
     ranked = imported("captum_cnn_ext.evidence.top_patches")(
         MODEL, top.layer, parts, k=PATCHES, batch_size=AT_ONCE, num_workers=0
     )
@@ -73,7 +74,7 @@ def _drawn(context: AuditContext, top: TopPatches, crops: Tensor) -> Block:
             strongest.patches(parts, channels),
             values=strongest.values[rows],
             row_titles=[str(channel) for channel in channels],
-            **scale(context.subject.mean, context.subject.std),
+            **scale(audited.subject.mean, audited.subject.std),
         )[0],
         script,
         alt=f"Patches that activate channels of {top.layer}",

@@ -1,0 +1,23 @@
+"""Names and numbers in sentences."""
+
+from __future__ import annotations
+
+LONGEST = 60  # letters of a name within a sentence
+
+
+def short(name: str) -> str:
+    """A name that fits into a sentence; tables and captions have it whole."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+
+
+def listed(names: list[str], most: int = 4) -> str:
+    """Names in a sentence: the first few, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def percent(share: float) -> str:
+    """A probability as a percentage with one decimal, never rounded to 0 or to 100."""
+    if share >= 1 or share <= 0:
+        return f"{share:.0%}"
+    return "< 0.1 %" if share < 0.0005 else "> 99.9 %" if share >= 0.9995 else f"{share:.1%}"
