@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from xml.etree import ElementTree
 
+_ON_PAPER = 0.58  # letters of 10 points are still read at this size
 NAMESPACE = "http://www.w3.org/2000/svg"
 _LINK = "{http://www.w3.org/1999/xlink}href"
 _TAGS = {"svg", "g", "path", "polygon", "polyline", "ellipse", "text", "title", "a", "rect"}
@@ -35,3 +37,25 @@ def only_shapes(svg: str) -> str:
     root = rebuilt(ElementTree.fromstring(svg))
     assert root is not None
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def in_columns(shapes: str, name: str, height: float = 1000.0, overlap: float = 60.0) -> str:
+    """A tall drawing as columns for paper, each of them a window on the drawing itself.
+
+    Args:
+        shapes: what `only_shapes` returned; it must be in the same page, with ``name`` as its id.
+        name: that id.
+        height: height of a column, in the drawing's units.
+        overlap: how much of a column is shown again at the top of the next, so that what one
+            column cuts is whole in the other.
+    """
+    root = ElementTree.fromstring(shapes)
+    left, top, width, tall = (float(part) for part in root.get("viewBox", "").split())
+    count = max(1, math.ceil((tall - overlap) / (height - overlap)))
+    step = (tall - overlap) / count
+    return "\n".join(
+        f'<svg width="{_ON_PAPER * width:.0f}pt" height="{_ON_PAPER * (step + overlap):.0f}pt" '
+        f'viewBox="{left:g} {top + place * step:g} {width:g} {step + overlap:g}">'
+        f'<use href="#{name}" x="{left:g}" y="{top:g}" width="{width:g}" height="{tall:g}"/></svg>'
+        for place in range(count)
+    )

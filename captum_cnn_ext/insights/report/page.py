@@ -6,6 +6,7 @@ Pictures are in the page, or beside it in one folder where they would make it to
 from __future__ import annotations
 
 import base64
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from captum_cnn_ext.errors import install
-from captum_cnn_ext.evidence.structure.safe_svg import NAMESPACE, only_shapes
+from captum_cnn_ext.evidence.structure.safe_svg import NAMESPACE, in_columns, only_shapes
 from captum_cnn_ext.insights.report.blocks import Cell, Drawing, Group, Picture, SectionContent
 from captum_cnn_ext.insights.report.figure_code import setup_code
 from captum_cnn_ext.insights.report.findings import Overview
@@ -117,9 +118,15 @@ def page_html(page: Page, source: Callable[[Picture], str] = inline) -> str:
     def full_code(code: str) -> str:
         return setup_code(page.model_code, page.arrays_name or "audit.npz") + "\n" + code
 
+    number = itertools.count(1)
+
     def drawn(drawing: Drawing) -> Any:
         # within HTML a drawing needs no namespace, and the page names no address
-        return Markup(only_shapes(drawing.svg).replace(f' xmlns="{NAMESPACE}"', ""))
+        shapes = only_shapes(drawing.svg).replace(f' xmlns="{NAMESPACE}"', "")
+        name = f"drawing-{next(number)}"
+        named = shapes.replace("<svg", f'<svg id="{name}"', 1)
+        paper = f'<div class="on-paper" aria-hidden="true">{in_columns(shapes, name)}</div>'
+        return Markup(f'<div class="on-screen">{named}</div>{paper}')
 
     environment.globals.update(
         drawn=drawn,
