@@ -353,9 +353,3 @@ def test_images_beside_the_page_are_shown(browser, hostile):
         for source in page.evaluate("[...document.images].map(i => i.getAttribute('src'))")
     )
     page.close()
-
-
-def test_it_prints(opened, tmp_path):
-    page = opened()
-    page.pdf(path=str(tmp_path / "report.pdf"))
-    assert (tmp_path / "report.pdf").stat().st_size > 10_000

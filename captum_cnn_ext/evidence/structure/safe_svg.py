@@ -39,7 +39,7 @@ def only_shapes(svg: str) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def in_columns(shapes: str, name: str, height: float = 1000.0, overlap: float = 60.0) -> str:
+def in_columns(shapes: str, name: str, height: float = 1100.0, overlap: float = 60.0) -> str:
     """A tall drawing as columns for paper, each of them a window on the drawing itself.
 
     Args:
