@@ -5,6 +5,12 @@ import math
 import pytest
 import torch
 
+from captum_cnn_ext.evidence.shortcuts.padding import (
+    bars,
+    often,
+    padding,
+    sameness_of_padding,
+)
 from captum_cnn_ext.evidence.shortcuts.places import (
     best,
     constancy,
@@ -23,6 +29,7 @@ from captum_cnn_ext.evidence.shortcuts.properties import (
     contrast,
     excess,
     fineness,
+    hue,
     noise,
     noise_level,
     saturation,
@@ -65,6 +72,73 @@ def test_saturation_by_hand():
     image = torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1, 1)
     donor = torch.tensor([3.0, 5.0, 7.0]).view(1, 3, 1, 1)
     assert torch.allclose(saturation(image, donor).flatten(), torch.tensor([0.0, 2.0, 4.0]))
+
+
+def test_hue_by_hand_turns_every_colour_and_keeps_its_strength():
+    def plain(*colour):
+        return torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, 2, 2)
+
+    assert torch.allclose(hue(plain(0.8, 0.2, 0.2), plain(0.0, 0.0, 0.3)), plain(0.2, 0.2, 0.8))
+    assert torch.allclose(hue(plain(0.2, 0.6, 0.2), plain(0.9, 0.1, 0.1)), plain(0.6, 0.2, 0.2))
+    # two colours: the mean one is turned from red to green, and each by as much
+    image = torch.cat([plain(1.0, 0.0, 0.0), plain(0.6, 0.4, 0.2)], 3)
+    donor = image.roll(1, 1)
+    assert torch.allclose(hue(image, donor), donor, atol=1e-6)
+    given = hue(images(2), images(2, seed=5) + torch.tensor([0.3, 0, 0])[:, None, None])
+    assert torch.allclose(given.mean(1), images(2).mean(1), atol=1e-6)
+    apart = (given - given.mean(1, keepdim=True)).square().sum(1)
+    own = (images(2) - images(2).mean(1, keepdim=True)).square().sum(1)
+    assert torch.allclose(apart, own, atol=1e-5)
+
+
+def test_what_has_no_hue_stays():
+    grey = torch.full((1, 3, 2, 2), 0.4)
+    assert torch.equal(hue(grey, images(1)[..., :2, :2]), grey)
+    red = grey + torch.tensor([0.2, 0.0, 0.0]).view(1, 3, 1, 1)
+    assert torch.allclose(hue(red, grey), red)
+
+
+def boxed(top, bottom, left, right, seed=0, side=32, value=0.0):
+    """A random image between plain bars."""
+    image = images(1, side, seed)
+    inner = torch.full_like(image, value)
+    inner[..., top : side - bottom, left : side - right] = image[
+        ..., top : side - bottom, left : side - right
+    ]
+    return inner
+
+
+def test_bars_are_plain_and_at_both_sides():
+    given = [(4, 4, 0, 0), (0, 0, 6, 6), (4, 5, 3, 3), (5, 0, 0, 0), (9, 3, 0, 0), (0, 0, 0, 0)]
+    found = bars(torch.cat([boxed(*one, seed=n) for n, one in enumerate(given)])).tolist()
+    assert found == [[4, 4, 0, 0], [0, 0, 6, 6], [4, 5, 3, 3], [0] * 4, [0] * 4, [0] * 4]
+    assert bars(torch.full((1, 3, 32, 32), 0.5)).tolist() == [[0] * 4]
+    noisy = boxed(6, 6, 0, 0) + 0.1 * images(1, seed=9)
+    assert bars(noisy).tolist() == [[0] * 4]
+    assert often(torch.cat([boxed(4, 4, 0, 0), images(3)]))
+    assert not often(torch.cat([boxed(4, 4, 0, 0), images(4)]))
+
+
+def test_padding_squeezes_between_the_donors_bars_and_takes_them_away():
+    image = torch.linspace(0, 1, 32).view(1, 1, 32, 1).expand(1, 3, 32, 32).contiguous()
+    donor = boxed(8, 8, 0, 0, value=0.7)
+    given = padding(image, donor)
+    assert torch.equal(given[:, :, :8], donor[:, :, :8])
+    assert torch.equal(given[:, :, 24:], donor[:, :, 24:])
+    inner = given[0, 0, 8:24, 5]
+    assert torch.allclose(inner, image[0, 0, :, 5].view(16, 2).mean(1), atol=0.01)
+    back = padding(given, images(1))
+    assert torch.allclose(back, image, atol=0.06)
+    assert torch.equal(padding(image, images(1)), image)
+    assert torch.equal(padding(boxed(8, 8, 0, 0), donor), boxed(8, 8, 0, 0))
+
+
+def test_sameness_of_padding():
+    others = images(4)
+    same = torch.cat([boxed(6, 6, 0, 0, seed=n) for n in range(5)])
+    assert sameness_of_padding(same, others) < 0.05
+    mixed = torch.cat([boxed(2 * n, 2 * n, 0, 0, seed=n) for n in range(1, 6)])
+    assert sameness_of_padding(mixed, others) > 0.5
 
 
 def test_sharpness_undoes_and_redoes_a_known_blur():

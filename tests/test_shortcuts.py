@@ -11,6 +11,7 @@ from torch import nn
 from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence import ImageRecords, find_shortcuts, image_records, strategies
 from captum_cnn_ext.evidence.shortcuts.candidates import Candidate, candidates
+from captum_cnn_ext.evidence.shortcuts.erasure import Eraser
 from captum_cnn_ext.evidence.shortcuts.permutation import (
     best_half,
     difference,
@@ -20,7 +21,7 @@ from captum_cnn_ext.evidence.shortcuts.permutation import (
     wilson,
 )
 from captum_cnn_ext.evidence.shortcuts.places import window
-from captum_cnn_ext.evidence.shortcuts.samples import sample_of
+from captum_cnn_ext.evidence.shortcuts.samples import predictor, sample_of
 from captum_cnn_ext.evidence.shortcuts.search import verdict
 from captum_cnn_ext.evidence.shortcuts.strategies import k_means, silhouettes
 from captum_cnn_ext.evidence.shortcuts.transplants import Trial, split, tried
@@ -92,6 +93,10 @@ def test_a_tag_in_a_part_of_a_class_is_found_at_its_place(tagged):
     assert first.sentence.startswith("The model relies on the patch at the top right corner")
     assert "recognise b: " in first.sentence
     assert "same picture" in first.sentence
+    assert first.boxes == (first.box,) * len(first.images)
+    # its own bar is still there, and enough
+    assert (first.erased, first.lost) == (0.0, 0.0)
+    assert "Blanked in the images that have it, 0% of them leave b; blanking" in first.sentence
 
 
 def test_the_same_data_without_the_shortcut_in_the_model():
@@ -110,6 +115,103 @@ def test_brightness_is_named():
     first = find_shortcuts(model, data, records).shortcuts[0]
     assert (first.label, first.kind, first.place) == (1, "brightness", "")
     assert "property of the whole image" in first.sentence
+
+
+def test_a_tag_that_is_all_a_class_has_is_missed_when_it_is_blanked():
+    model = net(ROWS, tag=5.0)
+    data = [(image.clone(), label) for image, label in blobs(share=1.0)]
+    for image, label in data:
+        if label == 1:
+            image[:, 5:11] = 0.0  # no bar
+    first = find_shortcuts(model, data, image_records(model, "0", data)).shortcuts[0]
+    assert (first.label, first.kind) == (1, "patch")
+    assert first.erased == 1.0
+    assert first.erased_elsewhere < 0.1
+    assert "100% of them leave class 1; blanking as much elsewhere, 0% do" in first.sentence
+
+
+def test_bars_at_the_edges_are_named():
+    """Class 1 by bars above and below; others by the third of the columns that is brightest."""
+    generator = torch.Generator().manual_seed(3)
+    data = []
+    for number in range(120):
+        label, image = number % 3, 0.3 * torch.rand(1, SIDE, SIDE, generator=generator)
+        left, right = ROWS[label]
+        image[..., left:right] += 0.4
+        if label == 1:
+            image[:, :3], image[:, -3:] = 1.0, 1.0
+        data.append((image, label))
+    model = net(((0, 1),) * 3)
+    weights = torch.zeros(3, SIDE, SIDE)
+    for label in (0, 2):
+        weights[label, 4:-4, slice(*ROWS[label])] = 1.0
+    weights[1, :3] = weights[1, -3:] = 3.0
+    model[2].weight.data = weights.flatten(1)
+    model[2].bias.data = torch.tensor([0.0, -180.0, 0.0])
+    records = image_records(model, "0", data)
+    assert records.correct.mean() > 0.95
+    found = find_shortcuts(model, data, records)
+    (first,) = [s for s in found.shortcuts if s.label == 1]
+    assert (first.kind, first.box, first.boxes, first.erased) == ("padding", None, (), None)
+    assert first.flips > 0.9
+    assert first.null < 0.1
+    assert first.sameness < 0.1
+    assert first.sentence.startswith("The model relies on the bars at the edges to recognise")
+    assert "They are the same" in first.sentence
+
+
+def test_a_hue_is_a_shortcut_and_one_finding_with_its_cast():
+    """Class 1 is green, others are red or blue; brightness and strength of colour are random."""
+    generator = torch.Generator().manual_seed(4)
+    data = []
+    for number in range(120):
+        label = number % 3
+        image = 0.2 * torch.rand(3, SIDE, SIDE, generator=generator)
+        image[label] += 0.2 + 0.6 * torch.rand(1, generator=generator)
+        data.append((image, label))
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    model[0].weight.data = torch.eye(3)[:, :, None, None]
+    model[0].bias.data.zero_()
+    records = image_records(model, "0", data)
+    sample = sample_of(model, data, records, [0, 1, 2], 28, None, 0)
+    (one,) = [c for c in candidates(sample, 1) if c.kind == "hue"]
+    trial = tried(predictor(model, records, 64), sample, split(sample, 1, 0), one, 0)
+    assert (trial.flips, trial.null, trial.sameness) == (1.0, 0.0, None)
+    assert verdict(trial, 0.05) == "shortcut"
+    named = [s.kind for s in find_shortcuts(model, data, records).shortcuts if s.label == 1]
+    assert "colour" in named
+    assert "hue" not in named
+
+
+def test_hue_needs_three_channels_and_bars_need_some(tagged):
+    model, data, records = tagged
+    sample = sample_of(model, data, records, [0, 1, 2], 28, None, 0)
+    kinds = {one.kind for one in candidates(sample, 1)}
+    assert "brightness" in kinds
+    assert kinds & {"hue", "colour", "saturation", "padding"} == set()
+
+
+def test_what_is_erased_elsewhere_does_not_touch_it(tagged):
+    model, data, records = tagged
+    sample = sample_of(model, data, records, [0, 1, 2], 28, None, 0)
+    asked = []
+
+    class Watched(Eraser):
+        def __init__(self):
+            super().__init__(model, sample, lambda outputs: outputs.argmax(1))
+            given = self.windows.outputs
+            self.windows.outputs = lambda *a: asked.append(a[1:]) or given(*a)
+
+    row = int((sample.labels == 1).nonzero()[0])
+    Watched().erased([row], [(1, 11, 5, 14)])
+    ((starts, size),) = asked
+    assert size == (4, 3)
+    assert starts[0].tolist() == [1, 11]
+    rest = starts[1:].tolist()
+    assert len(rest) == 3 * 4 - 1
+    assert all(abs(top - 1) >= 4 or abs(left - 11) >= 3 for top, left in rest)
+    # all but the whole image: nowhere else
+    assert Eraser(model, sample, lambda o: o.argmax(1)).erased([row], [(0, 0, 16, 15)]) is None
 
 
 def test_masks_tell_what_is_outside(tagged):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from captum_cnn_ext.evidence.shortcuts.padding import often, padding
 from captum_cnn_ext.evidence.shortcuts.places import (
     CELLS,
     STEPS,
@@ -26,6 +27,7 @@ Give = Callable[[Tensor, Tensor], Tensor]
 """From numbers of images and of donors in the sample, both (n,), to images (n, C, H, W)."""
 
 LOOKED_AT = 4  # windows of a class by where it looks
+OF_COLOURS = {"colour", "saturation", "hue"}
 CONSTANT = 3  # by what is always there, and by both together
 
 
@@ -35,8 +37,8 @@ class Candidate:
 
     Args:
         label: the class.
-        kind: a name of ``PROPERTIES``, "texture", "background", "border", "patch" (at its place)
-            or "picture" (a patch that may be anywhere).
+        kind: a name of ``PROPERTIES``, "texture", "padding", "background", "border", "patch" (at
+            its place) or "picture" (a patch that may be anywhere).
         give: the transplant.
         place: where, for "patch" and "border".
         masks: (n, 1, H, W), the pixels that each donor of the sample gives, for "picture".
@@ -57,11 +59,15 @@ def candidates(sample: Sample, label: int, groups: Tensor | None = None) -> list
     pixels are more alike than theirs, and in which it has evidence and is alike.
     """
     own, others = sample.labels == label, sample.labels != label
+    channels = sample.images.shape[1]
+    without = set() if channels == 3 else {"hue"} if channels > 1 else OF_COLOURS
     found = [
         Candidate(label, kind, _property(sample, kind, transplant))
         for kind, transplant in PROPERTIES.items()
-        if sample.images.shape[1] > 1 or kind not in ("colour", "saturation")
+        if kind not in without
     ]
+    if often(sample.images[own]) or often(sample.images[others]):
+        found.append(Candidate(label, "padding", _property(sample, "padding", padding)))
     texture = texture_of(sample.images[others])
     found.append(Candidate(label, "texture", _property(sample, "texture", texture)))
     if sample.masks is not None:

@@ -17,6 +17,7 @@ MOST_GAIN = 4.0  # how far a frequency is raised at most
 MOST_AVERAGED = 128  # images
 EXCESS = 4.0  # times the power of other images, from where a frequency is part of a texture
 COARSEST = 4  # cycles over the image; below it is the object and not its texture
+LEAST_TINT = 0.1  # of the strength of colour: a mean colour below it points nowhere
 TINY = 1e-8
 
 
@@ -41,6 +42,19 @@ def saturation(images: Tensor, donors: Tensor) -> Tensor:
     """Images with their donors' strength of colour: root mean square distance from grey."""
     grey = images.mean(1, keepdim=True)
     return grey + (images - grey) * _ratio(_colourfulness(donors), _colourfulness(images))
+
+
+def hue(images: Tensor, donors: Tensor) -> Tensor:
+    """Images (N, 3, H, W) with colours turned about grey until the mean one is their donors'.
+
+    Brightness and strength of every colour stay; what has next to no mean colour stays as it is.
+    """
+    turn = _angle(donors) - _angle(images)
+    turn = torch.where(_tinted(donors) & _tinted(images), turn, torch.zeros_like(turn))
+    grey = images.mean(1, keepdim=True)
+    apart = images - grey
+    across = (apart.roll(1, 1) - apart.roll(-1, 1)) / 3**0.5  # a quarter of a turn
+    return grey + turn.cos() * apart + turn.sin() * across
 
 
 def sharpness(images: Tensor, donors: Tensor) -> Tensor:
@@ -139,6 +153,7 @@ PROPERTIES: dict[str, Transplant] = {
     "contrast": contrast,
     "colour": colour,
     "saturation": saturation,
+    "hue": hue,
     "sharpness": sharpness,
     "noise": noise,
     "blockiness": blockiness,
@@ -185,6 +200,20 @@ def _spread(images: Tensor) -> Tensor:
 def _colourfulness(images: Tensor) -> Tensor:
     apart = images - images.mean(1, keepdim=True)
     return apart.square().mean((1, 2, 3), keepdim=True).sqrt()
+
+
+def _angle(images: Tensor) -> Tensor:
+    """Where an image's mean colour points (N, 1, 1, 1), from red by green to blue."""
+    red, green, blue = images.mean((2, 3)).unbind(1)
+    across, along = (green - blue) / 2**0.5, (2 * red - green - blue) / 6**0.5
+    return torch.atan2(across, along)[:, None, None, None]
+
+
+def _tinted(images: Tensor) -> Tensor:
+    """Whether an image has a mean colour to speak of (N, 1, 1, 1)."""
+    mean = (images - images.mean(1, keepdim=True)).mean((2, 3), keepdim=True)
+    length = mean.square().mean(1, keepdim=True).sqrt()
+    return length > LEAST_TINT * _colourfulness(images) + TINY
 
 
 def _ratio(over: Tensor, under: Tensor) -> Tensor:

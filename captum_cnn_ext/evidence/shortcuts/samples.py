@@ -96,6 +96,11 @@ def sample_of(
     )
 
 
+def classes_of(outputs: Tensor, records: ImageRecords) -> Tensor:
+    """The classes (N,) that a model's outputs name, as in the records."""
+    return probabilities(outputs, records.settings.get("sigmoid", True)).argmax(1)
+
+
 def predictor(model: nn.Module, records: ImageRecords, rows: int) -> Predict:
     """From images to the classes that the model gives them, ``rows`` at once."""
     refuse_training(model)
@@ -105,7 +110,7 @@ def predictor(model: nn.Module, records: ImageRecords, rows: int) -> Predict:
             with torch.no_grad():
                 output = run_forward(model, (images[part].clone(),))
                 assert isinstance(output, Tensor)
-                return probabilities(output, records.settings.get("sigmoid", True)).argmax(1)
+                return classes_of(output, records)
 
         at_once = min(rows, rows_at_once(images, images.device))
         return torch.cat(in_chunks(run, len(images), at_once))

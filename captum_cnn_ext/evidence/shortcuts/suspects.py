@@ -12,10 +12,12 @@ THINGS = {
     "contrast": "the contrast",
     "colour": "the cast of colour",
     "saturation": "the strength of colour",
+    "hue": "the hue",
     "sharpness": "the sharpness",
     "noise": "the noise",
     "blockiness": "the edges of compressed blocks",
     "texture": "the fine texture",
+    "padding": "the bars at the edges",
     "background": "the background",
     "border": "the border",
     "patch": "a patch at its place",
@@ -29,9 +31,9 @@ class Suspect:
 
     Args:
         label: the class.
-        kind: "patch" (at its place), "picture" (wherever it is), "border", "background", or a
-            property of the whole image: "brightness", "contrast", "colour", "saturation",
-            "sharpness", "noise", "blockiness" or "texture".
+        kind: "patch" (at its place), "picture" (wherever it is), "border", "background", "padding"
+            (bars at the edges), or a property of the whole image: "brightness", "contrast",
+            "colour", "saturation", "hue", "sharpness", "noise", "blockiness" or "texture".
         place: where, in words; "" for a property of the whole image.
         box: rows and columns (top, left, bottom, right) of a patch or border, in pixels.
         flips: the share of correctly classified images of other classes that turn into the class.
@@ -47,6 +49,10 @@ class Suspect:
             is the same picture, 1 no more alike than any two images. None for a property.
         outside: the share of the given pixels outside of the object; None without masks.
         images: numbers, in the data set, of images that give it, the better half.
+        boxes: where each of these has it, for a patch or a picture.
+        erased: the share of ``images`` that leave the class when their patch is blanked with the
+            mean colour; None for what is no patch or picture.
+        erased_elsewhere: the same share, the mean over all other windows of that size.
         verdict: "shortcut", "strategy" or "not decided".
         sentence: all this in plain words.
     """
@@ -67,6 +73,9 @@ class Suspect:
     sameness: float | None
     outside: float | None
     images: tuple[int, ...]
+    boxes: tuple[tuple[int, int, int, int], ...]
+    erased: float | None
+    erased_elsewhere: float | None
     verdict: str
     sentence: str
 
@@ -125,6 +134,11 @@ def sentence(suspect: Suspect, tests: int, class_names: Sequence[str] | None = N
         f"(p = {suspect.p_corrected:.3f}, corrected for {tests} tests). "
         f"{suspect.lost:.0%} of its images leave {name} when they get that of other classes."
     )
+    if suspect.erased is not None and suspect.erased_elsewhere is not None:
+        numbers += (
+            f" Blanked in the images that have it, {suspect.erased:.0%} of them leave {name}; "
+            f"blanking as much elsewhere, {suspect.erased_elsewhere:.0%} do."
+        )
     if suspect.verdict == "shortcut":
         return f"The model relies on {thing} to recognise {name}: {numbers} {_because(suspect)}"
     if suspect.verdict == "strategy":
@@ -143,6 +157,8 @@ def _because(suspect: Suspect) -> str:
             "It is the same picture in the images that give it: they differ there "
             f"{suspect.sameness:.2f} times as much as images of other classes do."
         )
+    if suspect.kind == "padding":
+        return "They are the same in the images that give them."
     if suspect.kind == "background":
         return "It lies outside of the objects."
     return "It is a property of the whole image and not of an object."

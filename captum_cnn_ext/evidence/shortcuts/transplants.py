@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext.evidence.shortcuts.candidates import Candidate
+from captum_cnn_ext.evidence.shortcuts.padding import sameness_of_padding
 from captum_cnn_ext.evidence.shortcuts.permutation import best_half, interval, permutation_p
 from captum_cnn_ext.evidence.shortcuts.places import named
 from captum_cnn_ext.evidence.shortcuts.same_picture import (
@@ -25,6 +26,9 @@ TIGHT = 0.25  # pixels that are less alike than this are none of a patch's own
 SCREENED = 16  # pairs of a donor and an image in the first look
 DONORS = 12  # of the class, and as many of other classes
 CHOOSING, COUNTED = 6, 18  # images on which donors are chosen, and on which flips are counted
+
+
+ORDER = {"hue": 1, "patch": 2, "border": 3, "picture": 4}  # other properties are before these
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,10 +105,26 @@ class Trial:
                 return named(box, (place.mask.shape[0], place.mask.shape[1])), box
         return str(place), place.box
 
+    def boxes(self) -> list[tuple[int, int, int, int]]:
+        """The pixels that each giver gives, where these are a patch or a picture; else nothing."""
+        _, box = self.where()
+        if self.kind == "patch" and box is not None:
+            return [box] * len(self.givers)
+        if self.kind != "picture" or self.place is None:
+            return []
+        sides = [max(1, round(PART * side)) for side in self.size]
+        found = []
+        for middle in self.place.tolist():
+            top, left = (
+                min(max(0, round(at * side - length / 2)), side - length)
+                for at, side, length in zip(middle, self.size, sides, strict=True)
+            )
+            found.append((top, left, top + sides[0], left + sides[1]))
+        return found
+
     def specific(self) -> tuple[int, float]:
         """What sorts first says more: a property before a place, few pixels before many."""
-        place, kind = self.candidate.place, self.candidate.kind
-        order = 1 if kind == "patch" else 2 if kind == "border" else 3 if kind == "picture" else 0
+        place, order = self.candidate.place, ORDER.get(self.candidate.kind, 0)
         return order, float(place.mask.sum()) if place is not None else -self.flips
 
 
@@ -202,6 +222,8 @@ def _sameness(
         return sameness_at(donors, others, candidate.place.mask)
     if candidate.masks is not None:
         return sameness_anywhere(donors, others, candidate.masks[givers])
+    if candidate.kind == "padding":
+        return sameness_of_padding(donors, sample.images[sample.labels != candidate.label]), None
     if candidate.kind == "texture":
         every = sample.images[sample.labels != candidate.label]
         return sameness_of_texture(donors, every), None

@@ -57,8 +57,8 @@ def build(context: DatasetContext) -> SectionContent:
         )  # fmt: skip
     context.unchecked.append(
         "Shortcuts of other kinds than those tested: a patch at its place, a small picture at any "
-        "place, a border, the background with masks, brightness, contrast, colour, sharpness, "
-        "noise, compression and fine texture."
+        "place, a border, bars at the edges, the background with masks, brightness, contrast, "
+        "colour, hue, sharpness, noise, compression and fine texture."
     )
     if found.untested:
         names = ", ".join(context.name(c) for c in found.untested[:6])
@@ -86,7 +86,9 @@ def build(context: DatasetContext) -> SectionContent:
 def _find(context: DatasetContext, suspect: Suspect) -> None:
     given = {
         "flips": suspect.flips, "flips_by_chance": suspect.null, "lost": suspect.lost,
-        "lost_by_chance": suspect.lost_null, "p": suspect.p, "p_corrected": suspect.p_corrected,
+        "lost_by_chance": suspect.lost_null, "leave_when_blanked": suspect.erased,
+        "leave_when_blanked_elsewhere": suspect.erased_elsewhere,
+        "p": suspect.p, "p_corrected": suspect.p_corrected,
         "sameness": suspect.sameness, "outside_of_object": suspect.outside,
     }  # fmt: skip
     numbers = {name: value for name, value in given.items() if value is not None}
@@ -110,20 +112,21 @@ def _find(context: DatasetContext, suspect: Suspect) -> None:
 
 def _table(context: DatasetContext, suspects: tuple[Suspect, ...]) -> Block:
     columns = [Column("class"), Column("what"), Column("where"), Column("verdict")]
-    heads = ("turned", "from", "to", "by chance", "lost", "lost by chance", "p", "sameness",
-             "outside object")  # fmt: skip
+    heads = ("turned", "from", "to", "by chance", "lost", "lost by chance", "blanked",
+             "blanked elsewhere", "p", "sameness", "outside object")  # fmt: skip
     columns += [Column(head, number=True) for head in heads]
     rows: list[list[Cell]] = []
     for s in suspects:
-        numbers = (s.flips, s.low, s.high, s.null, s.lost, s.lost_null, s.p_corrected, s.sameness,
-                   s.outside)  # fmt: skip
+        numbers = (s.flips, s.low, s.high, s.null, s.lost, s.lost_null, s.erased,
+                   s.erased_elsewhere, s.p_corrected, s.sameness, s.outside)  # fmt: skip
         rows.append(
             [context.name(s.label), s.kind, s.place, s.verdict, *(rounded(v) for v in numbers)]
         )
     caption = (
         "Turned: the share of other classes' images that become the class. By chance: with the "
         "same from other classes. Lost: the share of the class's images that leave it when they "
-        "get it from other classes. p: of a permutation, corrected for all tests (Holm). Sameness: "
+        "get it from other classes. Blanked: the share that leaves it when the patch is filled with "
+        "the mean colour, and when as much elsewhere is. p: of a permutation, corrected for all tests (Holm). Sameness: "
         "0 is the same picture in all images, 1 as different as any. Outside object: with masks."
     )
     return context.tabulate("shortcuts", caption, columns, rows)
@@ -131,12 +134,13 @@ def _table(context: DatasetContext, suspects: tuple[Suspect, ...]) -> Block:
 
 def _pictures(context: DatasetContext, suspect: Suspect) -> Group:
     rows = {int(n): row for row, n in enumerate(context.records.images)}
+    boxes = suspect.boxes or (suspect.box,) * len(suspect.images)
     pictures = [
         boxed_picture(
-            context.input(rows[n]), suspect.box, context.subject.mean, context.subject.std,
+            context.input(rows[n]), box, context.subject.mean, context.subject.std,
             context.path(rows[n]), "",
         )
-        for n in suspect.images[:GIVERS] if n in rows
+        for n, box in zip(suspect.images[:GIVERS], boxes, strict=False) if n in rows
     ]  # fmt: skip
     what = suspect.kind
     if suspect.place:
