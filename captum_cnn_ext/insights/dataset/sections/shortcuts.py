@@ -125,9 +125,10 @@ def _table(context: DatasetContext, suspects: tuple[Suspect, ...]) -> Block:
     caption = (
         "Turned: the share of other classes' images that become the class. By chance: with the "
         "same from other classes. Lost: the share of the class's images that leave it when they "
-        "get it from other classes. Blanked: the share that leaves it when the patch is filled with "
-        "the mean colour, and when as much elsewhere is. p: of a permutation, corrected for all tests (Holm). Sameness: "
-        "0 is the same picture in all images, 1 as different as any. Outside object: with masks."
+        "get it from other classes. Blanked: the share that leaves it when the patch is filled "
+        "with the mean colour; elsewhere: when as much of the image beside it is. p: of a "
+        "permutation, corrected for all tests (Holm). Sameness: 0 is the same picture in all "
+        "images, 1 as different as any. Outside object: with masks."
     )
     return context.tabulate("shortcuts", caption, columns, rows)
 
