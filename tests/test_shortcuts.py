@@ -91,12 +91,13 @@ def test_a_tag_in_a_part_of_a_class_is_found_at_its_place(tagged):
     assert all(number % 3 == 1 and number // 3 < 28 for number in first.images)
     assert {s.label for s in found.shortcuts} == {1}
     assert first.sentence.startswith("The model relies on the patch at the top right corner")
-    assert "recognise b: " in first.sentence
+    assert "to recognise b. Given the patch" in first.sentence
     assert "same picture" in first.sentence
     assert first.boxes == (first.box,) * len(first.images)
     # its own bar is still there, and enough
     assert (first.erased, first.lost) == (0.0, 0.0)
-    assert "Blanked in the images that have it, 0% of them leave b; blanking" in first.sentence
+    assert "none leave b when they get that of other classes (0%), and none" in first.sentence
+    assert ": it is enough but not needed." in first.sentence
 
 
 def test_the_same_data_without_the_shortcut_in_the_model():
@@ -127,7 +128,8 @@ def test_a_tag_that_is_all_a_class_has_is_missed_when_it_is_blanked():
     assert (first.label, first.kind) == (1, "patch")
     assert first.erased == 1.0
     assert first.erased_elsewhere < 0.1
-    assert "100% of them leave class 1; blanking as much elsewhere, 0% do" in first.sentence
+    assert "all when it is blanked (100%; 0% when as much is blanked elsewhere)" in first.sentence
+    assert ": it is needed." in first.sentence
 
 
 def test_bars_at_the_edges_are_named():

@@ -255,11 +255,11 @@ def _suspect(
         trial.sameness,
         trial.outside,
         tuple(int(records.images[row]) for row in rows),
+        judged,
+        "",
         tuple(boxes),
         leave,
         leave_elsewhere,
-        judged,
-        "",
     )
     return dataclasses.replace(found, sentence=sentence(found, tests, class_names))
 
@@ -294,7 +294,8 @@ def _same_finding(taken: tuple[Suspect, Trial], other: tuple[Suspect, Trial]) ->
     kinds = {taken[0].kind, other[0].kind}
     if kinds in ({"colour", "hue"}, {"padding", "border"}):
         return True
-    if not kinds <= {"patch", "border", "picture"} or "picture" in kinds:
-        return kinds <= {"patch", "border", "picture"}
-    first, second = taken[1].candidate.place, other[1].candidate.place
-    return first is not None and second is not None and bool((first.mask & second.mask).any())
+    if not kinds <= {"patch", "border", "picture", "background"}:
+        return False
+    if kinds & {"picture", "background"}:
+        return True
+    return bool((taken[1].pixels() & other[1].pixels()).any())

@@ -49,12 +49,12 @@ class Suspect:
             is the same picture, 1 no more alike than any two images. None for a property.
         outside: the share of the given pixels outside of the object; None without masks.
         images: numbers, in the data set, of images that give it, the better half.
-        boxes: where each of these has it, for a patch or a picture.
+        verdict: "shortcut", "strategy" or "not decided".
+        sentence: all this in plain words.
+        boxes: where each of ``images`` has it, for a patch or a picture.
         erased: the share of ``images`` that leave the class when their patch is blanked with the
             mean colour; None for what is no patch or picture.
         erased_elsewhere: the same share, the mean over all other windows of that size.
-        verdict: "shortcut", "strategy" or "not decided".
-        sentence: all this in plain words.
     """
 
     label: int
@@ -73,11 +73,11 @@ class Suspect:
     sameness: float | None
     outside: float | None
     images: tuple[int, ...]
-    boxes: tuple[tuple[int, int, int, int], ...]
-    erased: float | None
-    erased_elsewhere: float | None
     verdict: str
     sentence: str
+    boxes: tuple[tuple[int, int, int, int], ...] = ()
+    erased: float | None = None
+    erased_elsewhere: float | None = None
 
     __repr__ = brief
 
@@ -120,33 +120,52 @@ class Shortcuts:
 
 
 def sentence(suspect: Suspect, tests: int, class_names: Sequence[str] | None = None) -> str:
-    """What a suspect says to a reader who knows no statistics."""
+    """What a suspect says to a reader who knows no statistics: words first, numbers after them."""
     name = class_names[suspect.label] if class_names is not None else f"class {suspect.label}"
     thing = THINGS[suspect.kind]
     if suspect.kind == "patch":
         thing = f"the patch at {suspect.place}"
     elif suspect.kind == "border":
         thing = suspect.place
-    percent = f"{suspect.flips:.0%} [{suspect.low:.0%} to {suspect.high:.0%}]"
+    sure = "very sure" if suspect.p_corrected <= 0.01 else "sure"
     numbers = (
-        f"{percent} of correctly classified images of other classes turn into {name} when they get "
-        f"{thing} of its images, against {suspect.null:.0%} when they get that of other classes "
-        f"(p = {suspect.p_corrected:.3f}, corrected for {tests} tests). "
-        f"{suspect.lost:.0%} of its images leave {name} when they get that of other classes."
+        f"Given {thing} of its images, {_many(suspect.flips)} correctly classified images of other "
+        f"classes turn into {name} ({suspect.flips:.0%}, 95% interval {suspect.low:.0%} to "
+        f"{suspect.high:.0%}); given that of other classes, {_many(suspect.null)} do "
+        f"({suspect.null:.0%}). That difference is {sure} (p = {suspect.p_corrected:.3f}, "
+        f"corrected for {tests} tests). {_removed(suspect, name)}"
     )
-    if suspect.erased is not None and suspect.erased_elsewhere is not None:
-        numbers += (
-            f" Blanked in the images that have it, {suspect.erased:.0%} of them leave {name}; "
-            f"blanking as much elsewhere, {suspect.erased_elsewhere:.0%} do."
-        )
     if suspect.verdict == "shortcut":
-        return f"The model relies on {thing} to recognise {name}: {numbers} {_because(suspect)}"
+        return f"The model relies on {thing} to recognise {name}. {numbers} {_because(suspect)}"
     if suspect.verdict == "strategy":
         return (
-            f"{thing[0].upper()}{thing[1:]} decides for {name}, and may be the object itself: "
-            f"{numbers} It differs from image to image as objects do."
+            f"{thing[0].upper()}{thing[1:]} decides for {name}, and may be the object itself: it "
+            f"differs from image to image as objects do. {numbers}"
         )
-    return f"Not decided whether the model relies on {thing} to recognise {name}: {numbers}"
+    return f"Not decided whether the model relies on {thing} to recognise {name}. {numbers}"
+
+
+def _removed(suspect: Suspect, name: str) -> str:
+    """What becomes of the class's images without it."""
+    text = (
+        f"Of its own images {_many(suspect.lost)} leave {name} when they get that of other classes "
+        f"({suspect.lost:.0%})"
+    )
+    if suspect.erased is not None and suspect.erased_elsewhere is not None:
+        text += (
+            f", and {_many(suspect.erased)} when it is blanked ({suspect.erased:.0%}; "
+            f"{suspect.erased_elsewhere:.0%} when as much is blanked elsewhere)"
+        )
+    if max(suspect.lost, suspect.erased or 0.0) >= 0.5:
+        return f"{text}: it is needed."
+    return f"{text}: it is enough but not needed." if suspect.flips >= 0.5 else f"{text}."
+
+
+def _many(share: float) -> str:
+    words = ((0.9, "nearly all"), (0.6, "most"), (0.4, "about half"), (0.1, "some"))
+    if share in (0.0, 1.0):
+        return "all" if share else "none"
+    return next((word for least, word in words if share >= least), "hardly any")
 
 
 def _because(suspect: Suspect) -> str:

@@ -21,14 +21,14 @@ from captum_cnn_ext.evidence.shortcuts.samples import Predict, Sample
 
 AT_ONCE = 64  # changed images made at once
 FUTILE = 0.25  # flips by the best donors, as chosen, under which the test ends
-STILL = 0.04  # standard deviation of places, in shares of the image, of what stays at one
 TIGHT = 0.25  # pixels that are less alike than this are none of a patch's own
 SCREENED = 16  # pairs of a donor and an image in the first look
 DONORS = 12  # of the class, and as many of other classes
 CHOOSING, COUNTED = 6, 18  # images on which donors are chosen, and on which flips are counted
 
 
-ORDER = {"hue": 1, "patch": 2, "border": 3, "picture": 4}  # other properties are before these
+# from what says more to what says less; properties that are not here are before these
+ORDER = {"hue": 1, "patch": 2, "border": 3, "picture": 4, "background": 5}
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,9 +80,11 @@ class Trial:
 
     @property
     def kind(self) -> str:
-        """That of the candidate; a picture that is at one place in all donors is a patch."""
+        """That of the candidate; a picture whose parts overlap in all donors is a patch."""
         middles, kind = self.place, self.candidate.kind
-        still = kind == "picture" and middles is not None and float(middles.std(0).max()) < STILL
+        if kind != "picture" or middles is None:
+            return kind
+        still = float((middles - middles.median(0).values).abs().max()) < PART
         return "patch" if still else kind
 
     def where(self) -> tuple[str, tuple[int, int, int, int] | None]:
@@ -90,7 +92,7 @@ class Trial:
         place = self.candidate.place
         if self.kind == "patch" and place is None and self.place is not None:
             size = (self.size[0], self.size[1])
-            middle = self.place.mean(0).tolist()
+            middle = self.place.median(0).values.tolist()
             low = [round((at - PART / 2) * side) for at, side in zip(middle, size, strict=True)]
             high = [round((at + PART / 2) * side) for at, side in zip(middle, size, strict=True)]
             box = (low[0], low[1], high[0], high[1])
@@ -122,9 +124,18 @@ class Trial:
             found.append((top, left, top + sides[0], left + sides[1]))
         return found
 
+    def pixels(self) -> Tensor:
+        """Where a patch or a border is (H, W)."""
+        if self.candidate.place is not None:
+            return self.candidate.place.mask
+        mask, (_, box) = torch.zeros(self.size, dtype=torch.bool), self.where()
+        if box is not None:
+            mask[box[0] : box[2], box[1] : box[3]] = True
+        return mask.to(self.givers.device)
+
     def specific(self) -> tuple[int, float]:
         """What sorts first says more: a property before a place, few pixels before many."""
-        place, order = self.candidate.place, ORDER.get(self.candidate.kind, 0)
+        place, order = self.candidate.place, ORDER.get(self.kind, 0)
         return order, float(place.mask.sum()) if place is not None else -self.flips
 
 
