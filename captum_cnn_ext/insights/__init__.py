@@ -11,6 +11,7 @@ from captum_cnn_ext.insights.dataset.audit import audit_dataset
 from captum_cnn_ext.insights.dataset.result import DatasetAudit, SavedDatasetAudit
 from captum_cnn_ext.insights.explanation import Explanation, explain
 from captum_cnn_ext.insights.explorer import Explorer, explore, unit_gradients
+from captum_cnn_ext.insights.partners.log_to import log_to
 from captum_cnn_ext.insights.pictures import figure_picture
 from captum_cnn_ext.insights.report.audit import audit
 from captum_cnn_ext.insights.report.audited import Audited
@@ -68,6 +69,7 @@ __all__ = [
     "explore",
     "figure_picture",
     "known_methods",
+    "log_to",
     "register_section",
     "unit_gradients",
 ]

@@ -59,6 +59,10 @@ class DatasetAudit:
         words = "1 finding" if count == 1 else f"{count} findings"
         return f"{self.records}; {words}: {self.page.overview.headline}"
 
+    def _repr_markdown_(self) -> str:
+        """What a notebook shows: the findings. The pictures are in the saved page."""
+        return self.page._repr_markdown_()
+
     def to_html(self) -> str:
         """The report as one page that loads nothing.
 
