@@ -15,9 +15,6 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer
-from captum_cnn_ext._engine.judging.input_errors import explained
-from captum_cnn_ext._engine.judging.output_targets import is_function
-from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._numbers import as_seed
@@ -25,15 +22,9 @@ from captum_cnn_ext.insights.audited_model import AuditedModel, ClassNames, audi
 from captum_cnn_ext.insights.inputs import Images, Preprocess, read_photos
 from captum_cnn_ext.insights.layers import default_layers, named_layers
 from captum_cnn_ext.insights.on_photos import OnPhotos
-from captum_cnn_ext.insights.predictions import (
-    Explained,
-    explained_classes,
-    explained_functions,
-    predicted,
-)
+from captum_cnn_ext.insights.predictions import explained_photos
 from captum_cnn_ext.insights.report.work import CALLED_OFTEN
-from captum_cnn_ext.insights.wording import percent
-from captum_cnn_ext.methods import AT_ONCE, INPUT, KnownMethod, calls_at, find_methods
+from captum_cnn_ext.methods import INPUT, KnownMethod, calls_at, find_methods
 from captum_cnn_ext.models import LoadedModel
 from captum_cnn_ext.render import show_attributions
 
@@ -171,7 +162,7 @@ def compare(
             if layers is None:  # a suggested layer is suggested for its last call
                 warnings.filterwarnings("ignore", CALLED_OFTEN)
             with subject.first_pass():
-                meant = _explained(subject, photos.inputs, target)
+                meant, _ = explained_photos(subject, photos.inputs, target)
             names, joined = _layer_names(subject.model, layers, photos.inputs[:1], chosen)
             places = calls_at(subject.model, photos.inputs, names, joined, chosen, seed)
             runs = [(place, method) for place, found in places.items() for method in found]
@@ -192,31 +183,6 @@ def compare(
     return Comparison(
         attributions, meant.targets, labels, photos.inputs, subject, meant.boxes, there, where
     )
-
-
-def _explained(subject: AuditedModel, inputs: Tensor, target: Any) -> Explained:
-    """The class or other target of each photo, and what a label says of it."""
-    if is_function(target):
-        meant = explained_functions(subject.model, inputs, target)
-        if isinstance(meant, Explained):
-            return meant
-        target = meant
-    prediction = predicted(outputs_of(subject.model, inputs))
-    classes = explained_classes(prediction.outputs, target, len(inputs))
-    shares = prediction.probabilities
-    words = [
-        f"{subject.class_name(index)} {percent(float(shares[photo, index]))}"
-        for photo, index in enumerate(classes)
-    ]
-    return Explained(classes, words)
-
-
-def outputs_of(model: nn.Module, inputs: Tensor) -> Tensor:
-    """The scores (N, classes), a few images at a time, without a graph."""
-    with torch.no_grad(), explained(model, (inputs,)):
-        return torch.cat(
-            [output_tensor(model(chunk), "model") for chunk in torch.split(inputs, AT_ONCE)]
-        )
 
 
 def _layer_names(

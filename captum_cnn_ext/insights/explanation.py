@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 from PIL import Image
@@ -19,16 +20,17 @@ from captum_cnn_ext._engine.judging.arguments import (
     layer_name,
     nearest,
 )
+from captum_cnn_ext._engine.judging.output_targets import is_function
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._numbers import as_seed
 from captum_cnn_ext.insights.audited_model import ClassNames, audited_model
-from captum_cnn_ext.insights.comparison import Comparison, compare, outputs_of
+from captum_cnn_ext.insights.comparison import Comparison, compare
 from captum_cnn_ext.insights.files import PICTURES, writable_path, write_figure
 from captum_cnn_ext.insights.inputs import Images, Preprocess, read_photos
 from captum_cnn_ext.insights.layers import default_layers
-from captum_cnn_ext.insights.predictions import predicted
+from captum_cnn_ext.insights.predictions import Explained, explained_photos
 from captum_cnn_ext.insights.report.figure_code import model_code
-from captum_cnn_ext.methods import INPUT, LAYER, call_of, find_methods
+from captum_cnn_ext.methods import INPUT, LAYER, Call, call_of, find_methods
 from captum_cnn_ext.models import LoadedModel
 from captum_cnn_ext.photos import read_picture
 
@@ -47,9 +49,10 @@ class Explanation:
     A notebook shows it as a picture; ``print`` says it in words.
 
     Attributes:
-        prediction: the most probable class, in words.
-        probability: its probability, by the network.
-        target: the class that is explained.
+        prediction: the most probable class, in words; of a target of `captum_cnn_ext.targets`
+            what it is in this photo.
+        probability: its probability, by the network; of such a target its score.
+        target: the class that is explained, or such a target.
         attributions: (1, C, h, w), the map, signed, not scaled.
         method, layer: how and where it was made; ``layer`` is "input" for methods of pixels.
         faithfulness: insertion minus deletion of the map and of two controls that know nothing of
@@ -60,7 +63,7 @@ class Explanation:
 
     prediction: str
     probability: float
-    target: int
+    target: Any
     attributions: Tensor
     method: str
     layer: str
@@ -72,8 +75,13 @@ class Explanation:
 
     def __str__(self) -> str:
         where = "the input" if self.layer == INPUT else f"layer {self.layer}"
-        said = f"{self.prediction} ({self.probability:.0%}). {self.method} at {where}. {self.check}"
-        return said.strip()
+        number = f"{self.probability:.0%}" if self.of_class else f"{self.probability:.3g}"
+        return f"{self.prediction} ({number}). {self.method} at {where}. {self.check}".strip()
+
+    @property
+    def of_class(self) -> bool:
+        """Whether a class is explained, and not another target."""
+        return not is_function(self.target)
 
     @property
     def check(self) -> str:
@@ -108,7 +116,7 @@ class Explanation:
 def explain(
     model: nn.Module | LoadedModel,
     image: Photo,
-    target: int | str | None = None,
+    target: int | str | Callable[[Any], Tensor] | None = None,
     *,
     method: str = METHOD,
     layer: Layer | None = None,
@@ -132,9 +140,12 @@ def explain(
 
     Args:
         model: a network that returns class scores (N, classes), in evaluation mode, or what
-            `captum_cnn_ext.models.load_model` returns.
+            `captum_cnn_ext.models.load_model` returns; with a target of `captum_cnn_ext.targets`
+            any that it can read, such as a detector.
         image: a file, a PIL image, or one preprocessed image (C, H, W) or (1, C, H, W).
-        target: the class to explain, by its index or its name; None is the most probable one.
+        target: the class to explain, by its index or its name, or a target of
+            `captum_cnn_ext.targets` such as ``Boxes(0)``, whose box the picture outlines; None is
+            the most probable class.
         method: another one by name; `captum-cnn-ext list-methods` lists them.
         layer: where, for methods that explain a layer: a module or its dotted name.
         preprocess: from a PIL image to a tensor (C, H, W); None takes the loaded model's.
@@ -166,7 +177,7 @@ def explain(
         target = _class_index(target, subject.class_names)
     inputs = read_photos(photos, subject.preprocess, subject.model).inputs
     with subject.first_pass():
-        prediction = predicted(outputs_of(subject.model, inputs))
+        explained, prediction = explained_photos(subject, inputs, target)
     names = []
     if known.at == LAYER and layer is None:
         names = [default_layers(subject.model, inputs)[0][-1].name]
@@ -183,16 +194,19 @@ def explain(
         seed=seed,
     )
     ((_, maps),) = done.attributions.items()
-    best = int(prediction.probabilities[0].argmax())
+    said, number = explained.names[0], explained.scores[0]
+    if prediction is not None:
+        best = int(prediction.probabilities[0].argmax())
+        said, number = subject.class_name(best), float(prediction.probabilities[0, best])
     return Explanation(
-        prediction=subject.class_name(best),
-        probability=float(prediction.probabilities[0, best]),
+        prediction=said,
+        probability=number,
         target=done.targets[0],
         attributions=maps,
         method=known.name,
         layer=names[0] if names else known.at,
         faithfulness=_faithfulness(subject.model, done, maps, seed) if check else {},
-        code=_code(model, call_of(known, subject.model, inputs, names, seed).code, done.targets[0]),
+        code=_code(model, call_of(known, subject.model, inputs, names, seed), explained),
         comparison=done,
     )
 
@@ -244,6 +258,11 @@ def _faithfulness(model: nn.Module, done: Comparison, maps: Tensor, seed: int) -
     return found
 
 
-def _code(model: nn.Module | LoadedModel, call: str, target: int) -> str:
+def _code(model: nn.Module | LoadedModel, call: Call, explained: Explained) -> str:
     photo = "x = ...  # the preprocessed photo, (1, C, H, W)"
-    return f"{model_code(model)}\n{photo}\ntarget = {target}\n{call}\n"
+    target = f"target = {explained.targets[0]}"
+    if not explained.of_classes:
+        target = explained.code(slice(0, 1))
+        if call.reads_scores:
+            target += "\nmodel, target = target.of(model, x), None"
+    return f"{model_code(model)}\n{photo}\n{target}\n{call.code}\n"

@@ -92,15 +92,19 @@ def photo_picture(
     alt: str,
     title: str = "",
     caption: str = "",
+    boxes: Any = None,
     **names: Any,
 ) -> Picture:
     """One network input (C, H, W) as the picture it was made from, a pixel for each pixel.
 
-    ``script`` and ``names`` are as in `drawn`.
+    ``boxes`` of it are outlined. ``script`` and ``names`` are as in `drawn`.
     """
     script = script or Script()
     rgb = imported("captum_cnn_ext.render.to_rgb")(image, **scale(mean, std))
-    script.let("figure", imported("PIL.Image.fromarray")((rgb * 255).round().astype("uint8")))
+    figure = imported("PIL.Image.fromarray")((rgb * 255).round().astype("uint8"))
+    if boxes is not None:
+        figure = imported("captum_cnn_ext.render.outlined")(figure, boxes)
+    script.let("figure", figure)
     photo: Image.Image = script.run(**names)["figure"]
     code = script.code
     factor = min(1.0, 2 * PANEL_PIXELS / max(photo.size))
@@ -118,6 +122,7 @@ def heat_picture(
     alt: str,
     title: str,
     code: str = "",
+    boxes: Any = None,
 ) -> Picture:
     """One attribution over its grey image, without a border; the caption says what is special."""
     heat, remark = overlaid(
@@ -127,6 +132,7 @@ def heat_picture(
         PIXELS_PER_INCH,
         mean=mean,
         std=std,
+        boxes=boxes,
         **HEAT,
     )
     return Picture(encoded(heat), *heat.size, alt=alt, title=title, caption=remark, code=code)

@@ -1,25 +1,130 @@
-"""From a network's outputs to probabilities and to the class that is explained."""
+"""What a network says of photos: classes with probabilities, and the scores that are explained."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.input_errors import explained
-from captum_cnn_ext._engine.judging.output_targets import fixed_target
+from captum_cnn_ext._engine.judging.output_targets import fixed_target, is_function
+from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.targets import as_target, select_score
+from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.batching import choices_of
 from captum_cnn_ext._numbers import whole
-from captum_cnn_ext.insights.report.audited import Predicted
+from captum_cnn_ext.insights.wording import percent
 from captum_cnn_ext.methods import AT_ONCE
-from captum_cnn_ext.targets import AnyClass, Boxes, Target
+from captum_cnn_ext.targets import AnyClass, Boxes, Target, target_code
+
+if TYPE_CHECKING:
+    from captum_cnn_ext.insights.audited_model import AuditedModel
 
 SUM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The network's outputs (N, K) and the same as probabilities, with how these were made."""
+
+    outputs: Tensor
+    probabilities: Tensor
+    rule: str
+
+    __repr__ = brief
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What is explained in each photo, and how strong it is there.
+
+    Attributes:
+        targets: a class index for each photo, or a function of the model's output.
+        names: the class, or what else is explained, in words.
+        scores: of a class its probability, of anything else its score.
+        boxes: where a box is explained, (left, top, right, bottom) of the network's input.
+        given: what was asked for, as it was given.
+    """
+
+    targets: list[Any]
+    names: list[str]
+    scores: list[float]
+    boxes: list[Any] | None = None
+    given: Any = None
+
+    __repr__ = brief
+
+    @property
+    def of_classes(self) -> bool:
+        """Whether classes are explained, and the scores are probabilities."""
+        return not is_function(self.targets)
+
+    @property
+    def numbers(self) -> list[str]:
+        """The scores in words."""
+        return [percent(s) if self.of_classes else f"{s:.3g}" for s in self.scores]
+
+    @property
+    def words(self) -> list[str]:
+        """What is explained and its score, as a label says it."""
+        return [f"{name} {score}" for name, score in zip(self.names, self.numbers, strict=True)]
+
+    def box(self, photo: int) -> Any:
+        """The box that is explained in a photo, or None."""
+        return None if self.boxes is None else self.boxes[photo]
+
+    def rows(self, rows: slice, like: Tensor) -> Any:
+        """The targets of some photos, as every ``attribute`` and metric takes them."""
+        own = self.targets[rows]
+        return own if is_function(own) else torch.tensor(own, device=like.device)
+
+    def code(self, rows: slice) -> str:
+        """Lines of Python that give some photos' ``target``."""
+        given = self.given
+        if self.of_classes:
+            return f"target = torch.tensor({self.targets[rows]}, device=x.device)"
+        own = given[rows] if isinstance(given, list) and len(given) > 1 else given
+        text = target_code(own)
+        if not text:
+            return f"target = ...  # what was asked for: {' '.join(repr(own).split())}"
+        return f"from captum_cnn_ext import targets\ntarget = {text}"
+
+
+def explained_photos(
+    subject: AuditedModel, inputs: Tensor, target: Any
+) -> tuple[Explained, Predicted | None]:
+    """What a target means in each photo, and the predictions where the model gives class scores.
+
+    Cost: one forward pass.
+
+    Raises:
+        ArgumentError: the outputs are no class scores, and no other target was given.
+        TargetError: the output has no such target.
+    """
+    given = target
+    if is_function(target):
+        meant = _explained_functions(subject, inputs, target)
+        if isinstance(meant, Explained):
+            return meant, None
+        target = meant
+    prediction = predicted(outputs_of(subject.model, inputs))
+    classes = explained_classes(prediction.outputs, target, len(inputs))
+    names = [subject.class_name(index) for index in classes]
+    rows = zip(prediction.probabilities, classes, strict=True)
+    shares = [float(row[index]) for row, index in rows]
+    return Explained(classes, names, shares, given=given), prediction
+
+
+def outputs_of(model: nn.Module, inputs: Tensor) -> Tensor:
+    """The scores (N, classes), a few images at a time, without a graph."""
+    with torch.no_grad(), explained(model, (inputs,)):
+        return torch.cat(
+            [output_tensor(model(chunk), "model") for chunk in torch.split(inputs, AT_ONCE)]
+        )
 
 
 def predicted(outputs: Tensor) -> Predicted:
@@ -47,28 +152,9 @@ def predicted(outputs: Tensor) -> Predicted:
     return Predicted(outputs, outputs.softmax(1), rule)
 
 
-@dataclass(frozen=True)
-class Explained:
-    """What is explained in each photo.
-
-    Attributes:
-        targets: a class for each photo, or a function of the model's output.
-        words: the class or target and its score, as a label says it.
-        boxes: where the targets are boxes, the box of each photo.
-    """
-
-    targets: list[Any]
-    words: list[str]
-    boxes: list[Any] | None = None
-
-
-def explained_functions(model: nn.Module, inputs: Tensor, target: Any) -> Explained | int:
-    """What functions of the output mean in each photo; a class index where they mean one.
-
-    Raises:
-        TargetError: the output has no such target.
-    """
-    fixed, scores = [], []
+def _explained_functions(subject: AuditedModel, inputs: Tensor, target: Any) -> Explained | int:
+    """What functions of the output mean in each photo; a class index where they mean one."""
+    fixed, scores, model = list[Any](), list[float](), subject.model
     with torch.no_grad(), explained(model, (inputs,)):
         for start in range(0, len(inputs), AT_ONCE):
             rows = slice(start, start + AT_ONCE)
@@ -79,15 +165,18 @@ def explained_functions(model: nn.Module, inputs: Tensor, target: Any) -> Explai
                 if isinstance(own, int):
                     return own
             found = fixed_target(own, output)
-            found = found if isinstance(found, list) else [found] * len(inputs[rows])
-            fixed += found
+            found = found if isinstance(found, list) else [found]
+            fixed += found if len(found) > 1 else found * len(inputs[rows])
             scores += select_score(output, found).tolist()
-    words = [
-        f"{one if isinstance(one, Target) else 'own score'} {score:.3g}"
-        for one, score in zip(fixed, scores, strict=True)
-    ]
+    names = [_said(one, subject) for one in fixed]
     boxes = [one.overlapping if isinstance(one, Boxes) else None for one in fixed]
-    return Explained(fixed, words, boxes if any(boxes) else None)
+    return Explained(fixed, names, scores, boxes if any(boxes) else None, target)
+
+
+def _said(target: Any, subject: AuditedModel) -> str:
+    if isinstance(target, Target):
+        return target.said(subject.class_name)
+    return subject.class_name(target) if isinstance(target, int) else "own score"
 
 
 def explained_classes(outputs: Tensor, target: Any, photos: int) -> list[int]:

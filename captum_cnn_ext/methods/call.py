@@ -46,6 +46,11 @@ class Call:
         return self.known.origin
 
     @property
+    def reads_scores(self) -> bool:
+        """Whether Captum's code reads the model's output, which takes class indices only."""
+        return self.known.noisy or self.known.origin == CAPTUM
+
+    @property
     def code(self) -> str:
         """The same as Python, giving ``heat`` from ``model``, ``x`` and ``target``."""
         seeded = f"import torch\n\ntorch.manual_seed({self.seed})\n" if self.known.noisy else ""
@@ -54,14 +59,14 @@ class Call:
     def attribute(self, inputs: Tensor, targets: Any) -> Tensor:
         """The map of each input for its target. The caller's random state stays as it is."""
         model = self.model
-        if is_function(targets) and (self.known.noisy or self.known.origin == CAPTUM):
+        if is_function(targets) and self.reads_scores:
             each = targets if isinstance(targets, list) else [targets] * len(inputs)
             alone = [
                 replace(self, model=ScoredModel(model, [one])).attribute(x, None)
                 for x, one in zip(torch.split(inputs, 1), each, strict=True)
             ]
             return torch.cat(alone)
-        if self.known.noisy or self.known.origin == CAPTUM:
+        if self.reads_scores:
             model = _ForCaptum(model, inputs.dtype)
         with state_as_found(None, [inputs]), one_image_norms([inputs]):
             torch.manual_seed(self.seed)

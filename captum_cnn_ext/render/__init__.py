@@ -2,7 +2,7 @@
 
 from captum_cnn_ext.render.attributions import overlay, overlay_pixels, show_attributions
 from captum_cnn_ext.render.cost_quality import show_cost_quality, show_curves
-from captum_cnn_ext.render.drawing.images import to_rgb
+from captum_cnn_ext.render.drawing.images import outlined, to_rgb
 from captum_cnn_ext.render.feature_maps import show_feature_maps
 from captum_cnn_ext.render.filter_families import show_filter_families
 from captum_cnn_ext.render.filters import show_filters
@@ -15,6 +15,7 @@ from captum_cnn_ext.render.synthesis import save_film, show_images
 from captum_cnn_ext.render.volumes import show_volumes
 
 __all__ = [
+    "outlined",
     "overlay",
     "overlay_pixels",
     "save_film",

@@ -44,6 +44,7 @@ def overlay(
     std: Sequence[float] | Tensor | None = None,
     show_colorbar: bool = False,
     title: str | None = None,
+    boxes: Any = None,
     fig_size: tuple[float, float] = (4, 4),
     plt_fig_axis: tuple[Figure, Axes] | None = None,
     use_pyplot: bool | None = None,
@@ -70,6 +71,8 @@ def overlay(
         mean, std: what the preprocessing subtracted and divided by, per channel.
         show_colorbar: add a colour bar with the attribution's own numbers.
         title: text above; long text is wrapped.
+        boxes: what is outlined: boxes (K, 4) as left, top, right, bottom in the image's pixels,
+            one box, or None.
         fig_size: width and height in inches.
         plt_fig_axis: draw into this figure and axes instead of a new figure; a colour bar goes
             to the right of the axes, into room that you leave there.
@@ -101,6 +104,7 @@ def overlay(
     heat = heat_of(maps, (height, width), sign, interpolate_mode)
     scale = outlier_scale(heat.values.flatten(1), outlier_perc)
     photo = to_rgb(image, mean=mean, std=std).reshape(height, width, 3)
+    (outlines,) = checks.box_lists("boxes", [boxes], 1)
     remark = "" if method == "original_image" else remarks(heat, sign)[0]
 
     with_bar = show_colorbar and style.has_colors
@@ -119,6 +123,7 @@ def overlay(
             wording.wrap(remark, layout.NOTE_SIZE, room),
         )
     style.draw(axes, photo, normalised(heat, scale, sign)[0].cpu().numpy())
+    style.draw_boxes(axes, outlines)
     if with_bar:
         style.color_bar(figure, [axes], scale.item())
     return figure, axes

@@ -6,7 +6,7 @@ of your own that gives (N,) will do as well.
 """
 
 from captum_cnn_ext.targets.any_class import AnyClass, target_from_text
-from captum_cnn_ext.targets.base import Target
+from captum_cnn_ext.targets.base import Target, target_code
 from captum_cnn_ext.targets.boxes import Boxes
 from captum_cnn_ext.targets.raw_boxes import RawBoxes
 from captum_cnn_ext.targets.regression import Regression
@@ -24,5 +24,6 @@ __all__ = [
     "Several",
     "Similarity",
     "Target",
+    "target_code",
     "target_from_text",
 ]

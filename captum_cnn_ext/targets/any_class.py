@@ -1,6 +1,7 @@
 """A class of whatever the model gives, and targets as they are written on a command line."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,9 +80,10 @@ class AnyClass(Target):
             )
         return self.label
 
-    def __str__(self) -> str:
+    def said(self, class_name: Callable[[int], str]) -> str:
+        """In words."""
         where = "" if self.at is None else f" at {', '.join(f'{v:g}' for v in self.at)}"
-        return f"class {self.label}{where}"
+        return f"{class_name(self.label)}{where}"
 
 
 def target_from_text(text: str) -> int | Target:

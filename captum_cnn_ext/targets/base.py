@@ -2,6 +2,7 @@
 
 from abc import ABC
 from collections.abc import Callable
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, final
 
 from torch import Tensor
@@ -10,8 +11,9 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.judging.inputs import as_tensors
 from captum_cnn_ext._engine.judging.output_targets import OutputTarget, ScoredModel
-from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.forward import fixed_by_run
+
+LONGEST = 160  # letters of a target in one line
 
 
 class Target(OutputTarget, ABC):
@@ -24,7 +26,25 @@ class Target(OutputTarget, ABC):
     noisy images only: give it ``target.fixed(model(x))``, which is about what x shows.
     """
 
-    __repr__ = brief
+    def __repr__(self) -> str:
+        name, words = type(self).__name__, " ".join(str(self).split())
+        return name if words == name else f"{name}({words[:LONGEST]})"
+
+    def said(self, class_name: Callable[[int], str]) -> str:
+        """What is explained, in words: for labels, which call classes by these names."""
+        return type(self).__name__
+
+    @final
+    def __str__(self) -> str:
+        return self.said("class {}".format)
+
+    @final
+    @property
+    def code(self) -> str:
+        """Python that makes this target again, ``targets.Boxes(0)``; empty where it holds a
+        tensor or a function.
+        """
+        return target_code(self)
 
     @final
     def of(
@@ -71,6 +91,39 @@ class Target(OutputTarget, ABC):
             return ScoredModel(model, [self])
         extra = format_additional_forward_args(additional_forward_args)
         return ScoredModel(model, fixed_by_run(self, model, (*as_tensors(inputs), *extra)))
+
+
+def target_code(target: Any) -> str:
+    """Python that makes a class index, a target or a list of these, with ``targets`` imported.
+
+    Empty where that cannot be written: of a tensor, a function, a class that is not of this module.
+    """
+    try:
+        return _written(target)
+    except TypeError:
+        return ""
+
+
+def _written(value: Any) -> str:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return repr(value)
+    if isinstance(value, (list, tuple)):
+        inside = ", ".join(map(_written, value))
+        if isinstance(value, list):
+            return f"[{inside}]"
+        return f"({inside}{',' * (len(value) == 1)})"
+    kind = type(value)
+    if not is_dataclass(kind) or not kind.__module__.startswith(__package__):
+        raise TypeError(f"{kind.__name__} cannot be written as Python")
+    words, in_order = list[str](), True
+    for field in fields(kind):
+        own = getattr(value, field.name)
+        if field.default is not MISSING and (own is field.default or own == field.default):
+            in_order = False
+            continue
+        in_order = in_order and not field.kw_only
+        words.append(_written(own) if in_order else f"{field.name}={_written(own)}")
+    return f"targets.{kind.__name__}({', '.join(words)})"
 
 
 def one_point(parameter: str, value: Any) -> tuple[float, ...]:

@@ -125,14 +125,13 @@ class Boxes(Target):
             [self._score(found, n) for n, found in enumerate(self._detections(output))]
         )
 
-    def __str__(self) -> str:
+    def said(self, class_name: Callable[[int], str]) -> str:
+        """In words."""
+        of = "" if self.label is None else f" of {class_name(self.label)}"
         if self.index is None:
-            what = "all boxes" if self.label is None else f"boxes of class {self.label}"
-        elif self.overlapping is not None:
-            what = "the box" if self.label is None else f"the box of class {self.label}"
+            what = f"boxes{of}" if of else "all boxes"
         else:
-            of = "" if self.label is None else f" of class {self.label}"
-            what = f"box {self.index}{of}"
+            what = ("the box" if self.overlapping is not None else f"box {self.index}") + of
         where = "" if self.at is None else f" at {', '.join(f'{v:g}' for v in self.at)}"
         if self.overlapping is not None:
             where += f" over {', '.join(f'{v:.0f}' for v in self.overlapping)}"

@@ -1,5 +1,6 @@
 """A number that the network predicts: towards higher, lower, or a value."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,7 +66,8 @@ class Regression(Target):
             return value if self.towards == "higher" else -value
         return -(value - self.towards).abs()
 
-    def __str__(self) -> str:
+    def said(self, class_name: Callable[[int], str]) -> str:
+        """In words."""
         which = "" if self.index is None else f"number {self.index} "
         way = self.towards if isinstance(self.towards, str) else f"towards {self.towards:g}"
         return f"{which}{way}"

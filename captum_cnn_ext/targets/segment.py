@@ -1,5 +1,6 @@
 """What a segmentation network says of a class: at a pixel, in a mask, in its own area."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -108,10 +109,12 @@ class Segment(Target):
         total = (found.flatten(1) * area).sum(1)
         return total / area.sum(1) if self.reduction == "mean" else total
 
-    def __str__(self) -> str:
+    def said(self, class_name: Callable[[int], str]) -> str:
+        """In words."""
         if self.at is not None:
-            return f"class {self.label} at {', '.join(f'{v:g}' for v in self.at)}"
-        return f"class {self.label} in {'its own area' if self.mask is None else 'a mask'}"
+            return f"{class_name(self.label)} at {', '.join(f'{v:g}' for v in self.at)}"
+        where = "its own area" if self.mask is None else "a mask"
+        return f"{class_name(self.label)} in {where}"
 
     def _maps(self, output: Any) -> Tensor:
         maps = output_tensor(output)

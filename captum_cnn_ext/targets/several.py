@@ -1,6 +1,6 @@
 """Scores made of other targets' scores: one against another, several at once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -61,8 +61,9 @@ class Difference(Target):
         """The difference for each example, (N,)."""
         return select_score(output, self.a) - select_score(output, self.b)
 
-    def __str__(self) -> str:
-        return f"{_words(self.a)} against {_words(self.b)}"
+    def said(self, class_name: Callable[[int], str]) -> str:
+        """In words."""
+        return f"{_words(self.a, class_name)} against {_words(self.b, class_name)}"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -142,10 +143,11 @@ class Several(Target):
             return total / scores.shape[1] if self.reduction == "mean" else total
         return scores.mean(1) if self.reduction == "mean" else scores.sum(1)
 
-    def __str__(self) -> str:
+    def said(self, class_name: Callable[[int], str]) -> str:
+        """In words."""
         if self.targets is None:
             return f"every label above {self.above:g}"
-        return " and ".join(map(_words, self.targets))
+        return " and ".join(_words(target, class_name) for target in self.targets)
 
     def _labels(self, output: Any) -> Tensor:
         scores = output_tensor(output)
@@ -182,5 +184,7 @@ def _fixed(target: Any, output: Any) -> list[Any]:
     return [target] * len(select_score(output, target))
 
 
-def _words(target: Any) -> str:
-    return f"class {target}" if isinstance(target, (int, tuple)) else str(target)
+def _words(target: Any, class_name: Callable[[int], str]) -> str:
+    if isinstance(target, int):
+        return class_name(target)
+    return target.said(class_name) if isinstance(target, Target) else f"class {target}"

@@ -108,7 +108,8 @@ class Similarity(Target):
         cosines: Tensor = products / (norms + torch.finfo(found.dtype).tiny)
         return cosines
 
-    def __str__(self) -> str:
+    def said(self, class_name: Callable[[int], str]) -> str:
+        """In words."""
         return f"like an embedding of {self.other.shape[-1]} numbers"
 
 

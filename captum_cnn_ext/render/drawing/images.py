@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from captum_cnn_ext._numbers import as_numbers
 from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.render.drawing import judging
+
+OUTLINES = 200  # of a box, so many would fill the picture's longer side
 
 
 def per_channel(name: str, value: Sequence[float] | Tensor, like: Tensor) -> Tensor:
@@ -84,3 +88,36 @@ def to_rgb(
     rgb = batch.clamp(0, 1).expand(-1, 3, -1, -1).movedim(1, -1)
     pictures: npt.NDArray[np.float32] = rgb.to(torch.float32).cpu().numpy()
     return pictures if images.dim() == 4 else pictures[0]
+
+
+def outlined(picture: Image.Image, boxes: Any) -> Image.Image:
+    """A copy of a picture with boxes outlined in white between black, a pixel for each pixel.
+
+    For pictures of any size that are to be kept: no figure, no axes, no resampling.
+
+    Args:
+        picture: a PIL image of any kind; the copy is RGB.
+        boxes: (K, 4) as left, top, right, bottom in its pixels, one box, or None.
+
+    Raises:
+        ValueError: boxes of another shape.
+
+    Example:
+        >>> from PIL import Image
+        >>> from captum_cnn_ext.render import outlined
+        >>> drawn = outlined(Image.new("RGB", (40, 30)), (5, 5, 20, 20))
+        >>> drawn.getpixel((5, 10)), drawn.getpixel((12, 12))
+        ((255, 255, 255), (0, 0, 0))
+    """
+    (found,) = checks.box_lists("boxes", [boxes], 1)
+    drawn = picture.convert("RGB")
+    drawn = drawn.copy() if drawn is picture else drawn
+    pen, width = ImageDraw.Draw(drawn), max(1, round(max(drawn.size) / OUTLINES))
+    for box in found:
+        left, top, right, bottom = (round(edge) for edge in box)
+        for outside, color in ((width, "black"), (-width, "black"), (0, "white")):
+            corner = left - outside, top - outside
+            end = right - 1 + outside, bottom - 1 + outside
+            if end[0] >= corner[0] and end[1] >= corner[1]:
+                pen.rectangle((*corner, *end), outline=color, width=width)
+    return drawn
