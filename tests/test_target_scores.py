@@ -94,8 +94,8 @@ def test_both_maps_of_a_pair_show_the_stroke_that_it_shares():
         ("3", 3),
         ("box:3", "Boxes(box 3)"),
         ("class:3", "AnyClass(class 3)"),
-        ("class:7@120,80", "AnyClass(class 7 at 120, 80)"),
-        (" 7@12,8 ", "AnyClass(class 7 at 12, 8)"),
+        ("class:7@120,80", "AnyClass(class 7 at 120, 80 of the photo)"),
+        (" 7@12,8 ", "AnyClass(class 7 at 12, 8 of the photo)"),
     ],
 )
 def test_what_a_command_line_says(text, meant):

@@ -15,9 +15,12 @@ from tqdm.auto import tqdm
 
 from captum_cnn_ext import metrics
 from captum_cnn_ext._engine.backward.batch_norm_of_one_image import one_image_norms
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, TargetError
+from captum_cnn_ext._engine.judging.output_targets import fixed_target, is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.judging.targets import as_target, select_score
 from captum_cnn_ext._engine.one_line_repr import brief
-from captum_cnn_ext._engine.running.forward import run_forward
+from captum_cnn_ext._engine.running.forward import run_model
 from captum_cnn_ext._numbers import as_count, as_numbers, as_seed
 from captum_cnn_ext.bench.cost import peak_bytes, timed
 from captum_cnn_ext.bench.methods import Method, Subject
@@ -34,6 +37,7 @@ class Settings:
         steps: of insertion and deletion.
         road_shares: of the pixels that ROAD removes.
         seed: of random maps and noise.
+        target: what is explained, in words; None is each image's strongest class.
     """
 
     model: str
@@ -42,6 +46,7 @@ class Settings:
     steps: int = 24
     road_shares: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)
     seed: int = 0
+    target: str | None = None
 
     __repr__ = brief
 
@@ -66,6 +71,7 @@ def run(
     save: Callable[[Results], None] = lambda results: None,
     show_progress: bool = False,
     only: Callable[[int], bool] = lambda number: True,
+    target: Any = None,
 ) -> None:
     """Fill ``results`` with the cells that are missing; ``save`` after every image.
 
@@ -84,6 +90,11 @@ def run(
         save: called with the results after every image.
         show_progress: draw a progress bar over the images.
         only: whether image number i is this process's part.
+        target: a class, or a target of `captum_cnn_ext.targets` for all images; None is the
+            strongest class of each. An image that has no such box or area gets cells that say so.
+
+    Raises:
+        ArgumentError: a target that ``settings.target`` does not name.
 
     Example::
 
@@ -100,21 +111,33 @@ def run(
         ['average_drop', 'class', 'deletion']
     """
 
+    if (target is None) != (settings.target is None):
+        raise ArgumentError(
+            f"target={target!r}: settings.target is {settings.target!r}; expected it to say in "
+            "words what is explained, so that results of different targets are not mixed"
+        )
+
     def prepare(number: int, name: str) -> Callable[[Method], Cell]:
         x = images[name]().unsqueeze(0).to(device)
         subject = Subject(model, settings.layer, settings.seed + number)
-        target = int(scores(model, x).argmax())
-        one = forward_seconds(model, x)
+        try:
+            meant, one = _meant(model, x, target), forward_seconds(model, x)
+        except TargetError as error:
+            if not is_function(target):
+                raise
+            missing = {"class": str(target), "error": " ".join(str(error).split())}
+            return lambda method: missing
+        label = meant if isinstance(meant, int) else str(meant)
 
         def cell(method: Method) -> Cell:
-            explain = partial(method, subject, x.clone(), target)
+            explain = partial(method, subject, x.clone(), meant)
             try:
                 maps, seconds, peak = explained(explain, x, peak=number == 0)
             except MethodError as error:
-                return {"class": target, "error": str(error)}
-            judged = _judged(subject, maps, x, target, settings)
+                return {"class": label, "error": str(error)}
+            judged = _judged(subject, maps, x, meant, settings)
             return {
-                "class": target,
+                "class": label,
                 "seconds": seconds,
                 "forward_seconds": one,
                 "peak_bytes": peak,
@@ -174,19 +197,34 @@ def explained(
         raise MethodError(words) from error
 
 
+def _meant(model: torch.nn.Module, x: Tensor, target: Any) -> Any:
+    """What is explained in an image: one class, or one target that means the same everywhere."""
+    if target is None:
+        return int(scores(model, x).argmax())
+    output = output_of(model, x)
+    select_score(output, target)  # a wrong target is named before the work
+    fixed = fixed_target(as_target(target), output)
+    return fixed[0] if isinstance(fixed, list) else fixed
+
+
 def scores(model: torch.nn.Module, x: Tensor) -> Tensor:
     """The model's scores of images, without gradients."""
+    return output_tensor(output_of(model, x))
+
+
+def output_of(model: torch.nn.Module, x: Tensor) -> Any:
+    """What the model gives for images, without gradients."""
     with torch.no_grad():
-        return output_tensor(run_forward(model, (x.clone(),)))
+        return run_model(model, (x.clone(),))
 
 
 def forward_seconds(model: torch.nn.Module, x: Tensor) -> float:
     """The median time of a forward pass."""
-    return statistics.median(timed(partial(scores, model, x), x.device)[1] for _ in range(3))
+    return statistics.median(timed(partial(output_of, model, x), x.device)[1] for _ in range(3))
 
 
 def _judged(
-    subject: Subject, maps: Tensor, x: Tensor, target: int, settings: Settings
+    subject: Subject, maps: Tensor, x: Tensor, target: Any, settings: Settings
 ) -> dict[str, Tensor]:
     model = subject.model
     up, down = metrics.insertion_and_deletion(model, x, maps, target, steps=settings.steps)

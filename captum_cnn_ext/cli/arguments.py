@@ -103,16 +103,35 @@ def integer(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
     return judged
 
 
-def explained_target(text: str) -> Any:
-    """The type of ``--target``."""
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """What is explained: a class, a box, an area."""
+    parser.add_argument(
+        "--target",
+        type=_target_text,
+        metavar="T",
+        help="a class as 207 (default: the strongest); for detectors and segmentation networks "
+        "box:3, class:3, or class:7@120,80 at that pixel of the photo",
+    )
+
+
+def _target_text(text: str) -> str:
+    """The type of ``--target``: what was typed, once it can be read."""
     from captum_cnn_ext.targets import target_from_text
 
     try:
-        return target_from_text(text)
+        target_from_text(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(
             f"{text!r}: {one_line(error).split(': ', 1)[1]}"
         ) from error
+    return text
+
+
+def explained_target(text: str | None) -> Any:
+    """What ``--target`` means."""
+    from captum_cnn_ext.targets import target_from_text
+
+    return None if text is None else target_from_text(text)
 
 
 def add_old_spelling(parser: argparse.ArgumentParser, old: str, new: str) -> None:

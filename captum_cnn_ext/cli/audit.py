@@ -25,6 +25,8 @@ from captum_cnn_ext.cli.arguments import (
     add_model_arguments,
     add_old_spelling,
     add_photo_arguments,
+    add_target,
+    explained_target,
     load,
     one_line,
     read_photos,
@@ -45,6 +47,8 @@ EXAMPLES = f"""examples:
   {PROGRAM} audit --model path/net.py:build --weights net.pt --target 3 --device cuda
   {PROGRAM} audit --sections summary,attributions --no-progress
   {PROGRAM} audit --quick
+  {PROGRAM} audit --model torchvision:fasterrcnn_resnet50_fpn --weights DEFAULT \\
+      --images street.jpg --target box:0
   {PROGRAM} audit --model torchvision:resnet50 --weights old.pt --against new.pt
   {PROGRAM} audit --against torchvision:resnet34 --quick
   {PROGRAM} audit --data demo
@@ -73,7 +77,7 @@ def add(commands: Any) -> None:
     )
     add("--methods", metavar="A,B", help="methods of list-methods (default: a quick set)")
     add("--class-names", metavar="FILE", help="one name per line, or JSON")
-    add("--target", type=int, metavar="N", help="class to explain (default: the strongest)")
+    add_target(audit)
     add("--sections", metavar="A,B", help="sections of the report (default: all)")
     add("--quick", action="store_true", help="what takes seconds: few sections, no sanity checks")
     add(
@@ -114,7 +118,7 @@ def _audit(options: argparse.Namespace) -> int:
                 photos,
                 layers=layers,
                 methods=split(options.methods),
-                target=options.target,
+                target=explained_target(options.target),
                 seed=options.seed,
                 show_progress=not options.no_progress,
                 sections=split(options.sections),

@@ -16,6 +16,8 @@ from captum_cnn_ext.cli.arguments import (
     add_command,
     add_images_arguments,
     add_model_arguments,
+    add_target,
+    explained_target,
     integer,
     load,
     one_line,
@@ -33,6 +35,7 @@ EXAMPLES = f"""examples:
   {PROGRAM} bench
   {PROGRAM} bench --methods gaussian,LayerHiResCam,Occlusion --images photos/ --variants 1
   {PROGRAM} bench --model torchvision:resnet50 --weights DEFAULT --layer layer4 --device cuda
+  {PROGRAM} bench --model torchvision:fasterrcnn_resnet50_fpn --weights DEFAULT --target box:0
   {PROGRAM} bench --adapters benchmarks/peers.py
   {PROGRAM} bench --truth quick
   {PROGRAM} bench --truth --tasks triggers --methods gradcam,layercam,occlusion
@@ -64,6 +67,7 @@ def add(commands: Any) -> None:
     add("--adapters", metavar="FILE", help="a Python file with more METHODS, or TASKS of --truth; "
         "runs that code")  # fmt: skip
     add("--layer", metavar="NAME", help="dotted name of the layer for CAMs (default: chosen)")
+    add_target(bench)
     add("--steps", type=integer(1), default=24, metavar="N", help="of insertion and deletion (24)")
     add("--road-shares", default="0.2,0.4,0.6,0.8", metavar="A,B", help="removed by ROAD")
     add("--seed", type=int, default=0, metavar="N", help="for random numbers (default: 0)")
@@ -84,6 +88,8 @@ def _bench(options: argparse.Namespace) -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own lines, for each map
     with workers_of(options) as (rank, workers):
         if options.truth:
+            if options.target is not None:
+                raise UsageError("--target: not with --truth, whose tasks say what is explained")
             return _truth(options, out, rank, workers)
         return _run(options, out, shares, rank, workers)
 
@@ -96,12 +102,19 @@ def _run(
     from captum_cnn_ext import bench
 
     loaded = load(options)
+    target = _target(options)
     methods = _methods(options)
     images = _images(options, loaded)
     device = torch.device(options.device or "cpu")
     layer = _layer(options, loaded, device)
     settings = bench.Settings(
-        loaded.name, loaded.weights, layer, options.steps, shares, options.seed
+        loaded.name,
+        loaded.weights,
+        layer,
+        options.steps,
+        shares,
+        options.seed,
+        target=options.target,
     )
     with results_in(out, settings.to_dict(), device, rank, workers) as results:
         bench.run(
@@ -114,11 +127,21 @@ def _run(
             save=saved_by(out, rank, workers),
             show_progress=rank == 0 and not options.no_progress,
             only=lambda number: number % workers == rank,
+            target=target,
         )
     if rank == 0:
         kept = results.in_order(list(methods), list(images))
         write(kept, out, bench.markdown(kept), lambda: bench.draw(kept))
     return DONE
+
+
+def _target(options: argparse.Namespace) -> Any:
+    if "@" in (options.target or ""):
+        raise UsageError(
+            f"--target {options.target}: expected no point, which would be another place in each "
+            "crop of a photo"
+        )
+    return explained_target(options.target)
 
 
 def _truth(options: argparse.Namespace, out: Path, rank: int, workers: int) -> int:

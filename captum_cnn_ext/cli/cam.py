@@ -12,6 +12,7 @@ from captum_cnn_ext.cli.arguments import (
     add_model_arguments,
     add_old_spelling,
     add_photo_arguments,
+    add_target,
     as_notes,
     explained_target,
     load,
@@ -48,9 +49,7 @@ def add(commands: Any) -> None:
     add("--methods", default=METHODS, metavar="A,B",
         help=f"names as list-methods prints them (default: {METHODS})")  # fmt: skip
     add("--layer", metavar="A,B", help="dotted names (default: the suggested layer)")
-    add("--target", type=explained_target, metavar="T",
-        help="a class as 207 (default: the strongest); for detectors and segmentation networks "
-        "box:3, class:3, or class:7@120,80 at a pixel of the model's input")  # fmt: skip
+    add_target(cam)
     add("--class-names", metavar="FILE", help="one name per line, or JSON")
     add("--sign", choices=("positive", "negative", "all", "absolute_value"), default="positive",
         help="which evidence is drawn (positive)")  # fmt: skip
@@ -77,7 +76,7 @@ def _cam(options: argparse.Namespace) -> int:
             photos,
             methods,
             layers=split(options.layer),
-            target=options.target,
+            target=explained_target(options.target),
             seed=options.seed,
             show_progress=not options.no_progress,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,8 @@ def add(commands: Any) -> None:
     )
     add_model_arguments(command)
     add = command.add_argument
-    add("--target", metavar="N,M", help="classes, by number")
+    add("--target", metavar="N,M", help="classes, by number; for segmentation networks and "
+        "detectors class:7@120,80 at a pixel of the image that is made, or class:7")  # fmt: skip
     add("--layer", metavar="NAME", help="dotted name of a layer, instead of classes")
     add("--channels", metavar="A,B", help="channels of the layer (default: all, as a gallery)")
     add(
@@ -68,7 +70,7 @@ def add(commands: Any) -> None:
 
 
 def _synthesize(options: argparse.Namespace) -> int:
-    targets, channels = numbers("target", options.target), numbers("channels", options.channels)
+    targets, channels = _targets(options.target), numbers("channels", options.channels)
     if (targets is None) == (options.layer is None):
         raise UsageError("expected --target with classes, or --layer with a layer")
     if channels is not None and options.layer is None:
@@ -127,18 +129,34 @@ def _synthesize(options: argparse.Namespace) -> int:
     return write_picture(figure, options.out)
 
 
+def _targets(text: str | None) -> list[Any] | None:
+    """Class numbers, or one target of a detector or a segmentation network."""
+    if text is None or ":" not in text:
+        return numbers("target", text)
+    from captum_cnn_ext.targets import AnyClass, target_from_text
+
+    with usage_errors():
+        target = target_from_text(text)
+    if not isinstance(target, AnyClass):
+        raise UsageError(f"--target {text}: expected a class, because no image has this box yet")
+    return [replace(target, on_photo=False)]  # the image that is made is the model's input
+
+
 def _objective(
     options: argparse.Namespace,
     loaded: LoadedModel,
-    targets: list[int] | None,
+    targets: list[Any] | None,
     channels: list[int] | None,
 ) -> tuple[Objective, list[str]]:
     from captum_cnn_ext.synthesis import Channel, Target
 
     if targets is not None:
         known = loaded.class_names or []
-        names = [known[t] if 0 <= t < len(known) else f"class {t}" for t in targets]
-        return Target(targets), names
+
+        def name(label: int) -> str:
+            return known[label] if 0 <= label < len(known) else f"class {label}"
+
+        return Target(targets), [name(t) if isinstance(t, int) else t.said(name) for t in targets]
     assert channels is not None
     return Channel(options.layer, channels), [f"channel {channel}" for channel in channels]
 

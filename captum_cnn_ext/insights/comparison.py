@@ -162,7 +162,7 @@ def compare(
             if layers is None:  # a suggested layer is suggested for its last call
                 warnings.filterwarnings("ignore", CALLED_OFTEN)
             with subject.first_pass():
-                meant, _ = explained_photos(subject, photos.inputs, target)
+                meant, _ = explained_photos(subject, photos, target)
             names, joined = _layer_names(subject.model, layers, photos.inputs[:1], chosen)
             places = calls_at(subject.model, photos.inputs, names, joined, chosen, seed)
             runs = [(place, method) for place, found in places.items() for method in found]
@@ -179,7 +179,7 @@ def compare(
                 attributions[f"{method.name}{at}"] = maps
                 where[f"{method.name}{at}"] = place
     labels = [f"{name}: {words}" for name, words in zip(photos.names, meant.words, strict=True)]
-    there = OnPhotos(photos, subject.preprocess)
+    there = OnPhotos(photos, subject.preprocess, meant.boxes)
     return Comparison(
         attributions, meant.targets, labels, photos.inputs, subject, meant.boxes, there, where
     )

@@ -175,9 +175,10 @@ def explain(
     (known,) = find_methods([method])
     if isinstance(target, str):
         target = _class_index(target, subject.class_names)
-    inputs = read_photos(photos, subject.preprocess, subject.model).inputs
+    read = read_photos(photos, subject.preprocess, subject.model)
+    inputs = read.inputs
     with subject.first_pass():
-        explained, prediction = explained_photos(subject, inputs, target)
+        explained, prediction = explained_photos(subject, read, target)
     names = []
     if known.at == LAYER and layer is None:
         names = [default_layers(subject.model, inputs)[0][-1].name]
@@ -262,7 +263,5 @@ def _code(model: nn.Module | LoadedModel, call: Call, explained: Explained) -> s
     photo = "x = ...  # the preprocessed photo, (1, C, H, W)"
     target = f"target = {explained.targets[0]}"
     if not explained.of_classes:
-        target = explained.code(slice(0, 1))
-        if call.reads_scores:
-            target += "\nmodel, target = target.of(model, x), None"
+        target = explained.code(slice(0, 1), call.reads_scores)
     return f"{model_code(model)}\n{photo}\n{target}\n{call.code}\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from captum_cnn_ext._engine.whole_files import write_together
 from captum_cnn_ext.insights.inputs import Photos, Preprocess
 from captum_cnn_ext.insights.pictures import QUALITY
 from captum_cnn_ext.photos import PhotoGeometry, photo_geometry
-from captum_cnn_ext.render import overlay_pixels
+from captum_cnn_ext.render import outlined, overlay_pixels
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,12 @@ class OnPhotos:
     Args:
         photos: network inputs with the pictures that they were made from.
         preprocess: what made them.
+        boxes: of each input the box that is explained, or None; overlays outline it.
     """
 
     photos: Photos
     preprocess: Preprocess | None
+    boxes: Sequence[Any] | None = None
 
     @cached_property
     def geometries(self) -> list[PhotoGeometry]:
@@ -64,7 +66,9 @@ class OnPhotos:
         heat = geometry.to_photo(attribution.detach().float().sum(0).cpu())
         image = torch.from_numpy(np.array(colours)).movedim(-1, 0)
         blended = (overlay_pixels(image, heat, sign=sign) * 255).round().astype(np.uint8)
-        return Image.fromarray(np.where(geometry.seen.numpy()[..., None], blended, colours))
+        found = Image.fromarray(np.where(geometry.seen.numpy()[..., None], blended, colours))
+        box = None if self.boxes is None else self.boxes[photo]
+        return found if box is None else outlined(found, geometry.box_to_photo(box))
 
     def save(
         self,

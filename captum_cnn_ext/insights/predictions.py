@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, TargetError
 from captum_cnn_ext._engine.judging.input_errors import explained
 from captum_cnn_ext._engine.judging.output_targets import fixed_target, is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
@@ -17,6 +17,8 @@ from captum_cnn_ext._engine.judging.targets import as_target, select_score
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.batching import choices_of
 from captum_cnn_ext._numbers import whole
+from captum_cnn_ext.insights.inputs import Photos
+from captum_cnn_ext.insights.on_photos import OnPhotos
 from captum_cnn_ext.insights.wording import percent
 from captum_cnn_ext.methods import AT_ONCE
 from captum_cnn_ext.targets import AnyClass, Boxes, Target, target_code
@@ -82,20 +84,25 @@ class Explained:
         own = self.targets[rows]
         return own if is_function(own) else torch.tensor(own, device=like.device)
 
-    def code(self, rows: slice) -> str:
-        """Lines of Python that give some photos' ``target``."""
+    def code(self, rows: slice, by_model: bool = False) -> str:
+        """Lines of Python that give some photos' ``target``.
+
+        With ``by_model`` the model gives the one photo's score itself, as Captum's classes need it.
+        """
         given = self.given
         if self.of_classes:
             return f"target = torch.tensor({self.targets[rows]}, device=x.device)"
         own = given[rows] if isinstance(given, list) and len(given) > 1 else given
+        own = own[0] if isinstance(own, list) and len(own) == 1 else own
         text = target_code(own)
         if not text:
             return f"target = ...  # what was asked for: {' '.join(repr(own).split())}"
-        return f"from captum_cnn_ext import targets\ntarget = {text}"
+        scored = "\nmodel, target = target.of(model, x), None" if by_model and callable(own) else ""
+        return f"from captum_cnn_ext import targets\ntarget = {text}{scored}"
 
 
 def explained_photos(
-    subject: AuditedModel, inputs: Tensor, target: Any
+    subject: AuditedModel, photos: Photos, target: Any
 ) -> tuple[Explained, Predicted | None]:
     """What a target means in each photo, and the predictions where the model gives class scores.
 
@@ -103,14 +110,16 @@ def explained_photos(
 
     Raises:
         ArgumentError: the outputs are no class scores, and no other target was given.
-        TargetError: the output has no such target.
+        TargetError: the output has no such target, or the input does not show its place.
     """
-    given = target
+    inputs = photos.inputs
     if is_function(target):
-        meant = _explained_functions(subject, inputs, target)
+        target, places = _on_inputs(target, photos, subject)
+        meant = _explained_functions(subject, inputs, target, places)
         if isinstance(meant, Explained):
             return meant, None
         target = meant
+    given = target
     prediction = predicted(outputs_of(subject.model, inputs))
     classes = explained_classes(prediction.outputs, target, len(inputs))
     names = [subject.class_name(index) for index in classes]
@@ -152,7 +161,29 @@ def predicted(outputs: Tensor) -> Predicted:
     return Predicted(outputs, outputs.softmax(1), rule)
 
 
-def _explained_functions(subject: AuditedModel, inputs: Tensor, target: Any) -> Explained | int:
+def _on_inputs(target: Any, photos: Photos, subject: AuditedModel) -> tuple[Any, list[str]]:
+    """Points of photos as points of the network's inputs, and in words where they were."""
+    each = target if isinstance(target, list) else [target]
+    if not any(isinstance(one, AnyClass) and one.at and one.on_photo for one in each):
+        return target, [""] * len(photos)
+    each = each * len(photos) if len(each) == 1 else each
+    found, places = list[Any](), list[str]()
+    lies = OnPhotos(photos, subject.preprocess).geometries
+    for one, geometry, name in zip(each, lies, photos.names, strict=True):
+        moved = isinstance(one, AnyClass) and one.at and one.on_photo
+        places.append(f" ({', '.join(f'{v:g}' for v in one.at)} of the photo)" if moved else "")
+        if moved:
+            try:
+                one = replace(one, at=geometry.point_to_input(one.at), on_photo=False)
+            except ArgumentError as error:
+                raise TargetError(f"target={one!r}: of {name}, {error}") from error
+        found.append(one)
+    return found, places
+
+
+def _explained_functions(
+    subject: AuditedModel, inputs: Tensor, target: Any, places: list[str]
+) -> Explained | int:
     """What functions of the output mean in each photo; a class index where they mean one."""
     fixed, scores, model = list[Any](), list[float](), subject.model
     with torch.no_grad(), explained(model, (inputs,)):
@@ -168,7 +199,7 @@ def _explained_functions(subject: AuditedModel, inputs: Tensor, target: Any) -> 
             found = found if isinstance(found, list) else [found]
             fixed += found if len(found) > 1 else found * len(inputs[rows])
             scores += select_score(output, found).tolist()
-    names = [_said(one, subject) for one in fixed]
+    names = [_said(one, subject) + place for one, place in zip(fixed, places, strict=True)]
     boxes = [one.overlapping if isinstance(one, Boxes) else None for one in fixed]
     return Explained(fixed, names, scores, boxes if any(boxes) else None, target)
 

@@ -53,9 +53,9 @@ def _rivals_score(
     if own is None:
         alike = photos.inputs.shape == context.inputs.shape  # the same box, not what is first there
         return explained_photos(
-            subject, photos.inputs, context.targets if alike else context.explained.given
+            subject, photos, context.targets if alike else context.explained.given
         )
-    explained, prediction = explained_photos(subject, photos.inputs, None)
+    explained, prediction = explained_photos(subject, photos, None)
     if prediction is not None and prediction.outputs.shape[1] == own.outputs.shape[1]:
-        explained, prediction = explained_photos(subject, photos.inputs, context.targets)
+        explained, prediction = explained_photos(subject, photos, context.targets)
     return explained, prediction

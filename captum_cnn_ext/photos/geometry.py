@@ -88,6 +88,27 @@ class PhotoGeometry:
             _within(bottom, height),
         )
 
+    def point_to_input(self, point: Sequence[float]) -> tuple[int, int]:
+        """The pixel (x, y) of the input that shows this pixel of the photo.
+
+        Raises:
+            ArgumentError: the photo has no such pixel, or the input leaves it out.
+        """
+        found, shown = list[int](), list[str]()
+        for axis, at in ((1, point[0]), (0, point[1])):
+            place = (at + 0.5 - self.origin[axis]) / self.scale[axis]
+            ends = (self.origin[axis] + self.scale[axis] * e for e in (0, self.input_size[axis]))
+            low, high = (round(_within(end, self.photo_size[axis])) for end in ends)
+            shown.append(f"{'yx'[axis]} from {low} to {high - 1}")
+            inside = 0 <= at < self.photo_size[axis] and 0 <= place < self.input_size[axis]
+            found.append(int(place) if inside else -1)
+        if min(found) < 0:
+            raise ArgumentError(
+                f"point={tuple(point)}: the network's input does not show this pixel of the photo; "
+                f"expected {' and '.join(shown)}"
+            )
+        return found[0], found[1]
+
     def to_photo(self, maps: Tensor, outside: float = 0.0) -> Tensor:
         """Maps (..., h, w) over the whole input, of any resolution, as (..., H, W) of the photo.
 

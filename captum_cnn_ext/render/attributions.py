@@ -104,7 +104,7 @@ def overlay(
     heat = heat_of(maps, (height, width), sign, interpolate_mode)
     scale = outlier_scale(heat.values.flatten(1), outlier_perc)
     photo = to_rgb(image, mean=mean, std=std).reshape(height, width, 3)
-    (outlines,) = checks.box_lists("boxes", [boxes], 1)
+    (outlines,) = judging.box_lists("boxes", [boxes], 1)
     remark = "" if method == "original_image" else remarks(heat, sign)[0]
 
     with_bar = show_colorbar and style.has_colors

@@ -30,9 +30,12 @@ class AnyClass(Target):
         label: the class.
         at: a point (x, y) of the image that the model gets: the strongest box of the class that
             holds it, or the class's score at that pixel.
+        on_photo: whether that is a pixel of the photo instead, before it was resized and cropped:
+            for `compare`, `explain` and `audit`, which know where the model's input lies on it.
 
     Raises:
-        TargetError: (when used) the model has no such class, or a classifier gets a point.
+        TargetError: (when used) the model has no such class, or a classifier gets a point; a point
+            of the photo where no photo is known.
 
     Example::
 
@@ -44,6 +47,7 @@ class AnyClass(Target):
 
     label: int
     at: tuple[float, ...] | None = field(default=None, kw_only=True)
+    on_photo: bool = field(default=False, kw_only=True)
 
     @property
     def is_fixed(self) -> bool:
@@ -63,6 +67,12 @@ class AnyClass(Target):
 
     def meant_by(self, output: Any) -> int | Target:
         """What it is for a model with such an output: a class index, boxes or an area."""
+        if self.on_photo and self.at is not None:
+            raise TargetError(
+                f"target={self!r}: the point is one of a photo, and none is known here; expected a "
+                "point of the model's input (`captum_cnn_ext.photos.photo_geometry` tells it), or "
+                "compare, explain or audit with pictures"
+            )
         try:
             maps = None if _is_detector(output) else output_tensor(output)
         except ArgumentError as error:
@@ -83,7 +93,7 @@ class AnyClass(Target):
     def said(self, class_name: Callable[[int], str]) -> str:
         """In words."""
         where = "" if self.at is None else f" at {', '.join(f'{v:g}' for v in self.at)}"
-        return f"{class_name(self.label)}{where}"
+        return f"{class_name(self.label)}{where}{' of the photo' if self.on_photo else ''}"
 
 
 def target_from_text(text: str) -> int | Target:
@@ -91,7 +101,7 @@ def target_from_text(text: str) -> int | Target:
 
     Args:
         text: a class index; a box by its place in what the detector gives; a class of whatever the
-            model gives, as a whole or at a point x,y of the image that the model gets.
+            model gives, as a whole or at a pixel x,y of the photo.
 
     Raises:
         ArgumentError: another form.
@@ -100,7 +110,7 @@ def target_from_text(text: str) -> int | Target:
 
         >>> from captum_cnn_ext.targets import target_from_text
         >>> target_from_text("285"), target_from_text("box:0"), target_from_text("class:7@120,80")
-        (285, Boxes(box 0), AnyClass(class 7 at 120, 80))
+        (285, Boxes(box 0), AnyClass(class 7 at 120, 80 of the photo))
     """
     box, of_class = _BOX.fullmatch(text.strip()), _CLASS.fullmatch(text.strip())
     if box:
@@ -110,7 +120,9 @@ def target_from_text(text: str) -> int | Target:
     label, *point = of_class.groups()
     if point[0] is None and text.strip().isdecimal():
         return int(label)
-    return AnyClass(int(label), at=None if point[0] is None else (int(point[0]), int(point[1])))
+    if point[0] is None:
+        return AnyClass(int(label))
+    return AnyClass(int(label), at=(int(point[0]), int(point[1])), on_photo=True)
 
 
 def _is_detector(output: Any) -> bool:

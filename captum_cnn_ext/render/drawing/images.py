@@ -109,7 +109,7 @@ def outlined(picture: Image.Image, boxes: Any) -> Image.Image:
         >>> drawn.getpixel((5, 10)), drawn.getpixel((12, 12))
         ((255, 255, 255), (0, 0, 0))
     """
-    (found,) = checks.box_lists("boxes", [boxes], 1)
+    (found,) = judging.box_lists("boxes", [boxes], 1)
     drawn = picture.convert("RGB")
     drawn = drawn.copy() if drawn is picture else drawn
     pen, width = ImageDraw.Draw(drawn), max(1, round(max(drawn.size) / OUTLINES))
