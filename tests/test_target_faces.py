@@ -32,7 +32,7 @@ def test_compare_explains_it(make):
         saliency = captum.attr.Saliency(scored).attribute(one.requires_grad_(), abs=True)
         torch.testing.assert_close(found.attributions["Saliency"][n : n + 1], saliency)
         score = fixed[n](model(one)).item()
-        assert found.labels[n].endswith(f"{fixed[n]} {score:.3g}")
+        assert found.labels[n].endswith(f"{fixed[n]}, score {score:.3g}")
     if make is detectors.Spots:
         boxes = [one["boxes"][0] for one in model(x)]
         torch.testing.assert_close(torch.tensor(found.boxes), torch.stack(boxes).detach())

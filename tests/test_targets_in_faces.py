@@ -1,6 +1,7 @@
 """Targets of the audit, `explain`, the bench and synthesis: as `attr` explains them, and drawn."""
 
 import json
+from dataclasses import replace
 
 import detectors
 import models
@@ -15,6 +16,10 @@ from torchvision import transforms
 from captum_cnn_ext import attr, bench, cli, explain, metrics, targets
 from captum_cnn_ext.errors import ArgumentError, TargetError
 from captum_cnn_ext.insights import audit, compare
+from captum_cnn_ext.insights.explorer import ExplorerSession
+from captum_cnn_ext.insights.explorer.code_snippets import Snippets
+from captum_cnn_ext.insights.explorer.views import Views
+from captum_cnn_ext.insights.explorer.what_to_explain import chosen_target, target_choices
 from captum_cnn_ext.models import LoadedModel
 from captum_cnn_ext.photos import PhotoGeometry
 from captum_cnn_ext.render import outlined
@@ -64,7 +69,7 @@ def test_an_audit_explains_it(audited):
     for n, (one, found) in enumerate(zip(fixed, done.manifest["photos"], strict=True)):
         assert found["explained"] == str(one)
         assert found["score"] == pytest.approx(scores[n])
-        assert done.overview.saw[n] == f"photo {n + 1}: {one}, {scores[n]:.3g}"
+        assert done.overview.saw[n] == f"photo {n + 1}: {one}, score {scores[n]:.3g}"
     up, down = metrics.insertion_and_deletion(model, X, expected, target, steps=8)
     areas = done.arrays["faithfulness/block/LayerHiResCam"]
     np.testing.assert_allclose(areas, [up.area, down.area], rtol=1e-5)
@@ -128,7 +133,7 @@ def test_explain_a_box_in_one_call(method, tmp_path):
     lines = [one for one in found.code.splitlines() if not one.startswith(("model =", "x ="))]
     exec("\n".join(lines), names)
     torch.testing.assert_close(names["heat"].detach(), found.attributions)
-    assert str(found).startswith(f"{box} ({found.probability:.3g}). {method} at ")
+    assert str(found).startswith(f"{box} (score {found.probability:.3g}). {method} at ")
     assert found.save(tmp_path / "box.png").stat().st_size > 1000
 
 
@@ -268,6 +273,41 @@ def test_the_bench_says_where_there_is_no_such_box():
         benched(network(detectors.Spots), targets.Boxes(0), None)
     with pytest.raises(TargetError):
         benched(network(detectors.Areas), 99, "99")
+
+
+# --- the explorer ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [detectors.Spots, detectors.Areas])
+def test_the_explorer_explains_it(kind):
+    session = ExplorerSession(loaded(kind), {"a": photo()})
+    (one,), model, x = session.photos.values(), network(kind), SEE(photo())[None]
+    views = Views(session, Snippets(session))
+    output, said = model(x), session.says(one)
+    if kind is detectors.Spots:
+        assert [s.label for s in said] == output[0]["labels"][:5].tolist()
+        assert [s.share for s in said] == pytest.approx(output[0]["scores"][:5].tolist())
+        assert list(views.top_classes(one))[1] == f"box 1: class {said[1].label}"
+        target, meant = "box:1", targets.Boxes(1)
+    else:
+        areas = output["out"][0].argmax(0)
+        assert [s.share for s in said] == sorted((s.share for s in said), reverse=True)
+        assert all(s.share == pytest.approx((areas == s.label).double().mean()) for s in said)
+        target, meant = said[0].target, targets.Segment(said[0].label)
+    assert target in [value for _, value in target_choices(views)]
+    assert chosen_target(views, target) == target
+    ((_, found),) = session.explain([one], ["LayerHiResCam"], layer="block", target=target)
+    expected = attr.LayerHiResCam(model, "block").attribute(x, meant)
+    torch.testing.assert_close(found.attributions["LayerHiResCam"], expected)
+    ((_, error),) = session.explain([one], ["LayerHiResCam"], layer="block", target="box:99")
+    assert isinstance(error, ArgumentError)
+    names = {"images": {"a": photo()}, "model": model, "preprocess": SEE}
+    code = Snippets(session).explanation([one], ["LayerHiResCam"], "block", target)
+    exec(code, names)
+    torch.testing.assert_close(names["found"].attributions["LayerHiResCam"], expected)
+    ((picture, _),) = views.explanations("LayerHiResCam", found, "block")
+    bare = views.explanations("LayerHiResCam", replace(found, boxes=None), "block")[0][0]
+    assert (np.asarray(picture) != np.asarray(bare)).any() == (kind is detectors.Spots)
 
 
 # --- the command line --------------------------------------------------------------------------

@@ -75,7 +75,7 @@ class Explanation:
 
     def __str__(self) -> str:
         where = "the input" if self.layer == INPUT else f"layer {self.layer}"
-        number = f"{self.probability:.0%}" if self.of_class else f"{self.probability:.3g}"
+        number = f"{self.probability:.0%}" if self.of_class else f"score {self.probability:.3g}"
         return f"{self.prediction} ({number}). {self.method} at {where}. {self.check}".strip()
 
     @property

@@ -73,7 +73,9 @@ class Explained:
     @property
     def words(self) -> list[str]:
         """What is explained and its score, as a label says it."""
-        return [f"{name} {score}" for name, score in zip(self.names, self.numbers, strict=True)]
+        between = " " if self.of_classes else ", score "
+        pairs = zip(self.names, self.numbers, strict=True)
+        return [f"{name}{between}{number}" for name, number in pairs]
 
     def box(self, photo: int) -> Any:
         """The box that is explained in a photo, or None."""

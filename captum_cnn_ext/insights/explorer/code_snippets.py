@@ -98,7 +98,7 @@ class Snippets:
         photos: Sequence[Photo],
         methods: Sequence[str],
         layer: str | None,
-        target: int | None,
+        target: int | str | None,
     ) -> str:
         """Methods side by side, for one image or several."""
         script = Script()

@@ -67,7 +67,7 @@ class Handlers:
             if before is not None and same_picture(picture, before.picture):
                 return before, None  # our own preview, sent back where it was removed
             photo = Photo(name, picture, f"load_photos({name!r})[{name!r}]", whole)
-            self.session.top_classes(photo)  # that the network takes it
+            self.session.says(photo)  # that the network takes it
         except ArgumentError as error:
             gr.Warning(escape(" ".join(str(error).split())), title="Not possible")
             return before, None if before is None else before.picture
@@ -87,8 +87,8 @@ class Handlers:
         return self._layer(photo, str(event.layer), unit)
 
     def pointed(self, photo: Photo, event: gr.SelectData) -> tuple[Any, Any]:
-        """A class that the network named: it is chosen, and the tab that explains it opens."""
-        labels = {self.views.class_label(i): i for i, _ in self.session.top_classes(photo)}
+        """What the network named: it is chosen, and the tab that explains it opens."""
+        labels = {self.views.said(one): one.target for one in self.session.says(photo)}
         return gr.update(value=labels[str(event.value)]), gr.Tabs(selected="classes")
 
     def second(self, photo: Photo, other: Photo | None) -> tuple[Any, Any]:

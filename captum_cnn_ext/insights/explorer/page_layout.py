@@ -9,13 +9,14 @@ import gradio as gr
 
 from captum_cnn_ext.insights.explorer.computing.session import RULES, ExplorerSession
 from captum_cnn_ext.insights.explorer.computing.synthesized_units import RECIPES
+from captum_cnn_ext.insights.explorer.computing.what_it_says import CLASSES
 from captum_cnn_ext.insights.explorer.drawing import LOOKS
 from captum_cnn_ext.insights.explorer.slow_work import PATTERN_STEPS
 from captum_cnn_ext.insights.explorer.views import Views
+from captum_cnn_ext.insights.explorer.what_to_explain import target_choices
 
 FIRST_METHODS = ("LayerHiResCam", "LayerLayerCam", "Saliency", "FullGrad")
 GAMMAS = [("1 (unchanged)", 1.0), ("0.7", 0.7), ("0.5", 0.5), ("0.3", 0.3)]
-NO_CLASS = -1
 WAITING = (
     "Start the camera: its classes appear here, and beside it the maps of the chosen layer, for "
     "every frame."
@@ -171,16 +172,14 @@ class Layout:
                 )
 
     def _classes(self) -> None:
-        # typing narrows the list, and the shortest name that is left is what was typed
-        named = sorted(range(self.session.classes), key=lambda i: len(self.views.class_label(i)))
-        choices = [("the most probable class", NO_CLASS)]
-        choices += [(self.views.class_label(index), index) for index in named]
+        choices, of_classes = target_choices(self.views), self.session.kind == CLASSES
         first = [name for name in FIRST_METHODS if name in self.session.methods]
         with gr.Row():
             self.target = gr.Dropdown(
                 choices,
-                value=NO_CLASS,
-                label="Class (type a name)",
+                value=choices[0][1],
+                label="Class (type a name)" if of_classes else "What to explain",
+                info=None if of_classes else "or type box:3, class:3, class:7@120,80",
                 filterable=True,
                 allow_custom_value=True,
                 elem_id="target",

@@ -97,8 +97,8 @@ def explore(
     asks for besides, when it is looked at.
 
     Args:
-        model: a network that returns class scores (N, classes), in evaluation mode, or what
-            `captum_cnn_ext.models.load_model` returns.
+        model: a network in evaluation mode that gives class scores (N, classes), boxes or maps of
+            classes; or what `captum_cnn_ext.models.load_model` returns.
         images: a dict of names and PIL images, or a list of PIL images, to begin with; None takes
             the packaged photos. Visitors may bring their own.
         preprocess: from a PIL image to a tensor (C, H, W); None takes the loaded model's.
@@ -118,8 +118,8 @@ def explore(
 
     Raises:
         ImportError: Gradio is not installed.
-        ArgumentError: a host that others can reach, a port in use, no image, a model without
-            class scores; a ``ValueError``.
+        ArgumentError: a host that others can reach, a port in use, no image, a model that gives
+            none of these; a ``ValueError``.
         TypeError: arguments of a wrong type.
 
     Example::

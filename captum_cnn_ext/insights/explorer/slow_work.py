@@ -16,6 +16,7 @@ from captum_cnn_ext.insights.explorer.computing.synthesized_units import Pattern
 from captum_cnn_ext.insights.explorer.drawing import enlarged
 from captum_cnn_ext.insights.explorer.jobs import Job, Jobs
 from captum_cnn_ext.insights.explorer.views import Views
+from captum_cnn_ext.insights.explorer.what_to_explain import chosen_target
 
 F = TypeVar("F", bound=Callable[..., Any])
 POLL = 0.15  # seconds between two looks at a job
@@ -98,8 +99,7 @@ class SlowWork:
         if len({one.name for one in photos}) < len(photos):
             raise gr.Error("Choose another second image.", print_exception=False)
         where = layer if at == "chosen" else None
-        index = told(self.views.class_index)(target)
-        explained = None if index < 0 else index
+        explained = told(chosen_target)(self.views, target)
         done, failed = self.views.explained(photos), list[str]()
 
         def work(job: Job[None]) -> None:

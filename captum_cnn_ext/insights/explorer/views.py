@@ -18,6 +18,7 @@ from captum_cnn_ext.insights.explorer.code_snippets import Snippets
 from captum_cnn_ext.insights.explorer.computing.listing import ExploredLayer
 from captum_cnn_ext.insights.explorer.computing.questions_and_answers import Photo, Unit
 from captum_cnn_ext.insights.explorer.computing.session import PER_PAGE, ExplorerSession
+from captum_cnn_ext.insights.explorer.computing.what_it_says import BOXES, Said
 from captum_cnn_ext.insights.wording import percent
 from captum_cnn_ext.methods import LAYER, known_methods
 from captum_cnn_ext.render.drawing.wording import number
@@ -65,10 +66,14 @@ class Views:
         name = self.session.subject.class_name(index)
         return name if name == f"class {index}" else f"{name} ({index})"
 
+    def said(self, said: Said) -> str:
+        """What the network says, as it is listed."""
+        label = self.class_label(said.label)
+        return label if self.session.kind != BOXES else f"{said.target.replace(':', ' ')}: {label}"
+
     def top_classes(self, photo: Photo) -> dict[str, float]:
-        """The five most probable classes."""
-        found = self.session.top_classes(photo)
-        return {self.class_label(index): share for index, share in found}
+        """The five things that the network is surest of."""
+        return {self.said(one): one.share for one in self.session.says(photo)}
 
     def class_index(self, wanted: int | str) -> int:
         """A class by its number, or by what was typed: the whole name, its begin, or a part.
@@ -228,8 +233,11 @@ class Views:
         (maps,) = found.attributions.values()
         at = f" at {layer}" if layer and known_methods()[name].at == LAYER else ""
         shown = []
-        for image, own, label in zip(found.inputs, maps, found.labels, strict=True):
-            picture, remark = drawing.heat_panel(image, own, mean=subject.mean, std=subject.std)
+        boxes = found.boxes or [None] * len(found.labels)
+        for image, own, label, box in zip(found.inputs, maps, found.labels, boxes, strict=True):
+            picture, remark = drawing.heat_panel(
+                image, own, mean=subject.mean, std=subject.std, boxes=box
+            )
             shown.append((picture, " · ".join(filter(None, (label, f"{name}{at}", remark)))))
         return shown
 
@@ -262,8 +270,8 @@ class Views:
         subject, image = self.session.subject, self.session.inputs(photo)[0]
         picture = drawing.photo_panel(image, mean=subject.mean, std=subject.std)
         rows = "".join(
-            f"<li>{escape(self.class_label(index))} <b>{percent(share)}</b></li>"
-            for index, share in self.session.top_classes(photo, 3)
+            f"<li>{escape(self.said(one))} <b>{percent(one.share)}</b></li>"
+            for one in self.session.says(photo, 3)
         )
         return (
             f'<figure><img src="{drawing.data_uri(picture)}" alt=""><figcaption>'

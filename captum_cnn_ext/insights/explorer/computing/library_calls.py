@@ -75,15 +75,16 @@ def synthesis(
 
 
 def explanation(
-    methods: Sequence[str], layer: str | None, target: int | None, **more: Any
+    methods: Sequence[str], layer: str | None, target: int | str | None, **more: Any
 ) -> Expression:
-    """Maps of a class by several methods."""
+    """Maps of a class, or of what a command line says, by several methods."""
+    read = imported("captum_cnn_ext.targets.target_from_text")
     return imported("captum_cnn_ext.insights.compare")(
         MODEL,
         PICTURES,
         list(methods),
         **_given(layers=layer),
-        target=target,
+        target=read(target) if isinstance(target, str) else target,
         preprocess=PREPROCESS,
         **more,
     )

@@ -12,14 +12,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose, nearest
-from captum_cnn_ext._engine.judging.outputs import output_tensor
-from captum_cnn_ext._engine.running.forward import run_forward
 from captum_cnn_ext.attr import suggest_layers
 from captum_cnn_ext.attr.layers.reshape_transform import channel_maps
 from captum_cnn_ext.evidence import TopPatches
 from captum_cnn_ext.insights.audited_model import AuditedModel, ClassNames, audited_model
 from captum_cnn_ext.insights.comparison import Comparison
-from captum_cnn_ext.insights.explorer.computing import library_calls
+from captum_cnn_ext.insights.explorer.computing import library_calls, what_it_says
 from captum_cnn_ext.insights.explorer.computing.answer_cache import AnswerCache
 from captum_cnn_ext.insights.explorer.computing.listing import ExploredLayer, explored_layers
 from captum_cnn_ext.insights.explorer.computing.questions_and_answers import (
@@ -31,7 +29,6 @@ from captum_cnn_ext.insights.explorer.computing.questions_and_answers import (
 )
 from captum_cnn_ext.insights.explorer.computing.synthesized_units import PatternStore
 from captum_cnn_ext.insights.inputs import Preprocess, read_photos
-from captum_cnn_ext.insights.predictions import predicted
 from captum_cnn_ext.insights.reconstructing import saturates
 from captum_cnn_ext.methods import CONTROL, NO_MAP, known_methods
 from captum_cnn_ext.methods.expression import Expression, evaluate, variable
@@ -50,8 +47,8 @@ class ExplorerSession:
     Nothing here knows of a page. What is asked again soon is kept.
 
     Args:
-        model: a network that returns class scores (N, classes), in evaluation mode, or what
-            `captum_cnn_ext.models.load_model` returns.
+        model: a network in evaluation mode that gives class scores (N, classes), boxes or maps of
+            classes; or what `captum_cnn_ext.models.load_model` returns.
         images: a dict of names and PIL images, or a list of PIL images.
         preprocess: from a PIL image to a tensor (C, H, W); None takes the loaded model's.
         class_names: the name of each class.
@@ -61,7 +58,7 @@ class ExplorerSession:
         sources: for each name a Python expression that reads the image, for copied code.
 
     Raises:
-        ArgumentError: no image, or a model that gives no class scores for them.
+        ArgumentError: no image, or a model that gives none of these for them.
         TypeError: arguments of a wrong type.
 
     Example::
@@ -102,7 +99,8 @@ class ExplorerSession:
             )
             for name, picture in zip(read.names, pictures, strict=True)
         }
-        self.classes = int(predicted(self._scores(read.inputs[:1])).outputs.shape[1])
+        output = what_it_says.output_for(self.model, read.inputs[:1])
+        self.kind, self.classes = what_it_says.kind_of(output)
         self.layers: dict[str, ExploredLayer] = {
             layer.name: layer for layer in explored_layers(self.model, read.inputs[:1])
         }
@@ -153,11 +151,16 @@ class ExplorerSession:
 
     def top_classes(self, photo: Photo, count: int = 5) -> list[tuple[int, float]]:
         """The most probable classes of an image, with their probabilities."""
-        shares = self._kept.once(
-            ("classes", photo), lambda: predicted(self._scores(self.inputs(photo))).probabilities[0]
-        )
-        best = shares.topk(min(count, len(shares)))
-        return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+        return [(one.label, one.share) for one in self.says(photo, count)]
+
+    def says(self, photo: Photo, count: int = 5) -> list[what_it_says.Said]:
+        """What the network says of an image, the surest first: classes, boxes or areas."""
+
+        def ask() -> list[what_it_says.Said]:
+            output = what_it_says.output_for(self.model, self.inputs(photo))
+            return what_it_says.everything_said(self.kind, output)
+
+        return self._kept.once(("says", photo), ask)[:count]
 
     def maps(self, photo: Photo, layer: str) -> Tensor:
         """The feature maps of a layer for an image, (C, H, W), or (C,) of single units."""
@@ -269,7 +272,7 @@ class ExplorerSession:
         methods: Sequence[str],
         *,
         layer: str | None = None,
-        target: int | None = None,
+        target: int | str | None = None,
     ) -> Iterator[tuple[str, Comparison | ArgumentError]]:
         """Maps of a class by one method after another: its name and what it gave.
 
@@ -279,7 +282,8 @@ class ExplorerSession:
             photos: one or more images.
             methods: names as in `known_methods`.
             layer: for methods that explain a layer; None is the suggested one.
-            target: the class; None is each image's most probable.
+            target: the class, or what a command line says, such as ``box:0``; None is each image's
+                most probable class.
         """
         pictures = {photo.name: photo.seen for photo in photos}
         if len(pictures) < len(photos):
@@ -306,10 +310,6 @@ class ExplorerSession:
         distance = evaluate(both, one=self.maps(first, layer), other=self.maps(second, layer))
         best = distance.sort(descending=True, stable=True)
         return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
-
-    def _scores(self, inputs: Tensor) -> Tensor:
-        with torch.no_grad():
-            return output_tensor(run_forward(self.model, (inputs.clone(),)))
 
     def _checked(self, maps: Tensor, unit: Unit) -> Tensor:
         if not 0 <= unit.channel < len(maps):
