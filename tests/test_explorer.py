@@ -602,8 +602,9 @@ def test_what_cannot_be_explored():
         ExplorerSession(Net().eval(), [], preprocess=preprocess)
     with pytest.raises(TypeError, match="PIL"):
         ExplorerSession(Net().eval(), ["a.png"], preprocess=preprocess)
+    rows = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(2))
     with pytest.raises(ArgumentError, match="classes"):
-        ExplorerSession(nn.Conv2d(3, 2, 1), [noise(1)], preprocess=preprocess)
+        ExplorerSession(rows, [noise(1)], preprocess=preprocess)
 
 
 def test_a_job_counts_its_seconds():

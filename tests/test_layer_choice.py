@@ -120,6 +120,8 @@ def test_wrong_arguments_are_named():
         suggest_layers(nn.Linear(3, 4), 3)
     with pytest.raises(ValueError, match="runs no convolution"):
         suggest_layers(nn.Linear(3, 4), torch.zeros(1, 3))
+    with pytest.raises(ValueError, match="runs no convolution among its layers"):
+        suggest_layers(nn.Conv2d(3, 4, 1), 8)  # a layer is part of a model
 
 
 def test_a_failing_model_is_left_as_it_was():

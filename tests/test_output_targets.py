@@ -216,11 +216,33 @@ def test_a_class_of_a_detector_is_answered_with_its_targets():
 
 def test_classes_that_need_a_class_say_so():
     model, x = models.build(models.Net), models.image_batch()
-    with pytest.raises(TargetError, match="LayerFinerCam compares classes, so a function"):
+    with pytest.raises(TargetError, match=r"which only a class has \(targets.Difference"):
         attr.LayerFinerCam(model, "block").attribute(x, targets.Segment(1))
     cam = attr.LayerCam(model, "block", classifier=torch.nn.Linear(4, 5).double())
-    with pytest.raises(TargetError, match="reads the weights of a class, so a function"):
-        cam.attribute(x, targets.Boxes(0))
+    for target in (targets.Boxes(0), targets.Several(), targets.Difference(1, targets.Several())):
+        with pytest.raises(TargetError, match="reads the weights of classes; expected class"):
+            cam.attribute(x, target)
+
+
+@pytest.mark.parametrize("classifier", [None, "head.2"])
+def test_cam_of_sums_of_classes(classifier):
+    head = [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 5)]
+    model = models._seeded(models.Net(torch.nn.Sequential(*head)))
+    x, w = models.image_batch(), model.head[2].weight.detach()
+    cam, maps = attr.LayerCam(model, "relu", classifier=classifier), model.features(x).detach()
+
+    def weighted(rows):
+        return torch.einsum("nk,nkhw->nhw", torch.stack(rows), maps)[:, None]
+
+    some = targets.Several([0, targets.Difference(3, 1)], weights=[2.0, -1.0], reduction="mean")
+    cases = {
+        "difference": (targets.Difference(2, 4), [w[2] - w[4]] * 3),
+        "several": (some, [(2 * w[0] - w[3] + w[1]) / 2] * 3),
+        "one for each": ([targets.Difference(2, 4), 1, some],
+                         [w[2] - w[4], w[1], (2 * w[0] - w[3] + w[1]) / 2]),
+    }  # fmt: skip
+    for target, rows in cases.values():
+        torch.testing.assert_close(cam.attribute(x, target), weighted(rows))
 
 
 # --- what the targets mean ---------------------------------------------------------------------

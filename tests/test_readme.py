@@ -96,3 +96,33 @@ def test_the_map_of_the_house_names_what_is_there():
     folders = {p.parent.relative_to(package).parts[0] for p in package.glob("*/__init__.py")}
     text = (package / "README.md").read_text()
     assert all(f"`{folder}" in text or folder == "_engine" for folder in folders)
+
+
+def test_the_page_about_detectors_runs_as_written(tmp_path, monkeypatch):
+    """With random weights of a light network, which the page cannot have: it loads trained ones."""
+    import test_targets_on_networks as networks
+    from torchvision.models import detection
+
+    from captum_cnn_ext.photos import demo_photos
+
+    name = "fasterrcnn_mobilenet_v3_large_320_fpn"
+    detector = networks.small(detection, name, **networks.TWO_STAGES, min_size=64, max_size=96)
+    monkeypatch.setattr(detection, "fasterrcnn_resnet50_fpn", lambda weights: detector)
+    monkeypatch.chdir(tmp_path)
+    demo_photos()["coffee"].resize((96, 64)).save("street.jpg")
+    page = (ROOT / "examples" / "explain_a_detector.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 4
+    names = {}
+    for block in blocks:
+        layer = block.replace('"backbone.body.layer4"', '"backbone.body.13"')
+        exec(compile(layer, "explain_a_detector.md", "exec"), names)
+    assert (tmp_path / "box.png").exists()
+    assert len(list((tmp_path / "overlays").iterdir())) == 1
+    (box,) = names["found"].comparison.boxes
+    assert names["found"].prediction.startswith("the box of ")
+    assert names["box"].shape == (1, 4)
+    assert names["heat"].shape == (1, 1, 10, 10)
+    assert len(box) == 4
+    for line in re.findall(r"```bash\n(.*?)```", page, re.DOTALL)[0].strip().splitlines():
+        cli._parser().parse_args(shlex.split(line)[1:])

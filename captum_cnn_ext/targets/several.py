@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, TargetError, choose
-from captum_cnn_ext._engine.judging.output_targets import fixed_target, needs_fixing
+from captum_cnn_ext._engine.judging.output_targets import fixed_target, is_linear, needs_fixing
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.targets import as_target, select_score
 from captum_cnn_ext._numbers import as_number, as_numbers
@@ -51,6 +51,11 @@ class Difference(Target):
     def is_fixed(self) -> bool:
         """Whether both mean the same in every output."""
         return not (needs_fixing(self.a) or needs_fixing(self.b))
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether both are classes, or sums of their scores."""
+        return is_linear(self.a) and is_linear(self.b)
 
     def fixed(self, output: Any) -> list[Any]:
         """The differences of what the two mean in this output."""
@@ -121,6 +126,11 @@ class Several(Target):
     def is_fixed(self) -> bool:
         """Whether all of them mean the same in every output."""
         return self.targets is not None and not needs_fixing(list(self.targets))
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether these are given classes, or sums of their scores."""
+        return self.targets is not None and all(map(is_linear, self.targets))
 
     def fixed(self, output: Any) -> list[Any]:
         """What the targets mean in this output, or the labels that it gives each example."""

@@ -28,6 +28,11 @@ class OutputTarget(ABC):
         """
         return True
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether it is a sum of class scores with fixed weights, whatever the output."""
+        return False
+
     def fixed(self, output: Any) -> list["OutputTarget"]:
         """What it means in this output, one target for each example, to be used on others.
 
@@ -64,6 +69,11 @@ class ScoredModel(nn.Module):
 def is_function(target: Any) -> TypeGuard[Callable[[Any], Tensor] | list[Any]]:
     """Whether a target, or one of a list of them, is a function of the model's output."""
     return any(map(callable, target if isinstance(target, list) else [target]))
+
+
+def is_linear(target: Any) -> bool:
+    """Whether a target is a class, or a sum of class scores with fixed weights."""
+    return target.is_linear if isinstance(target, OutputTarget) else not callable(target)
 
 
 def needs_fixing(target: Any) -> bool:

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.backward.autograd_graph import AVERAGING, LINEAR, RESHAPING
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layer
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, TargetError, find_layer
 from captum_cnn_ext._engine.judging.captum_compat import TargetType
-from captum_cnn_ext._engine.judging.targets import refuse_function, select_score
+from captum_cnn_ext._engine.judging.output_targets import is_function, is_linear
+from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.judging.targets import select_score
 from captum_cnn_ext._engine.running.batching import Chunk
 from captum_cnn_ext._engine.running.layer_recording import Recording
 from captum_cnn_ext.attr.cams.base import Evidence, Request
@@ -91,18 +93,30 @@ class LayerCam(GradientCam):
         ]
 
     def _found(self, recording: Recording, target: TargetType, request: Request) -> list[Evidence]:
-        scores = self._score(recording.output, target)
+        end = self._score(recording.output, target)
+        if is_function(target) and _all_linear(target):
+            end = output_tensor(recording.output)  # what comes after only adds scores up
         for i, site in enumerate(request.sites):
-            _check_linear_head(recording.operations_after(i, scores), site.name)
+            _check_linear_head(recording.operations_after(i, end), site.name)
         return super()._found(recording, target, request)
 
     def _rows(self, activation: Tensor, target: TargetType) -> Tensor:
         """The classifier's weights for each example's target class, shape (N, K)."""
         assert self.classifier is not None
-        refuse_function(target, "classifier= reads the weights of a class")
         matrix: Tensor = self.classifier.weight.detach().flatten(1)  # type: ignore[operator, union-attr]
-        classes = torch.arange(len(matrix), device=activation.device)
-        rows = matrix[select_score(classes.expand(len(activation), -1), target)]
+        each = target if isinstance(target, list) else [target]
+        if is_function(target):  # a sum of class scores has that sum of the classes' weights
+            if not _all_linear(target):
+                raise TargetError(
+                    f"target={target!r}: classifier= reads the weights of classes; expected class "
+                    "indices, or a Difference or Several of given classes; leave classifier out "
+                    "for another target"
+                )
+            one_by_one = torch.stack([select_score(matrix.T, one) for one in each])
+            rows = one_by_one.expand(len(activation), -1)
+        else:
+            classes = torch.arange(len(matrix), device=activation.device)
+            rows = matrix[select_score(classes.expand(len(activation), -1), target)]
         if rows.shape[1] != activation.shape[1]:
             raise ArgumentError(
                 f"classifier: its weights are for {rows.shape[1]} channels, but the layer gives "
@@ -119,6 +133,10 @@ class LayerCam(GradientCam):
                 "one global average; use LayerHiResCam, which equals CAM where CAM is defined"
             )
         return evidence.sum(2, keepdim=True)
+
+
+def _all_linear(target: Any) -> bool:
+    return all(map(is_linear, target if isinstance(target, list) else [target]))
 
 
 def _check_linear_head(operations: list[str], layer: str) -> None:

@@ -202,7 +202,11 @@ class LayerFinerCam(GradientCam):
     _differentiable = False  # its references and their shares are constants
 
     def _score(self, output: Any, target: TargetType) -> Tensor:
-        refuse_function(target, "LayerFinerCam compares classes")
+        refuse_function(
+            target,
+            "LayerFinerCam takes away the classes whose scores are nearest, which only a class has "
+            "(targets.Difference with another class says against which)",
+        )
         output = output_tensor(output)
         own = select_score(output, target)
         if output.ndim != 2 or output.shape[1] < 2:

@@ -86,7 +86,7 @@ def suggest_layers(
     calls = [_Output(c.path, c.module, c.shape) for c in trace_of(root, example).finished]
     last = {out.name: index for index, out in enumerate(calls)}  # the call that methods look at
     outputs = [out for index, out in enumerate(calls) if last[out.name] == index]
-    convolutions = [i for i, out in enumerate(outputs) if _is_map(out, _ConvNd)]
+    convolutions = [i for i, out in enumerate(outputs) if out.name and _is_map(out, _ConvNd)]
     # a convolution along channels (as ECA's attention has) gives another number of dimensions
     like_input = [i for i in convolutions if len(outputs[i].shape) == example[0].ndim]
     convolutions = like_input or convolutions
@@ -95,8 +95,8 @@ def suggest_layers(
         outputs = outputs[: convolutions.pop()]
     if not convolutions:
         raise ArgumentError(
-            f"model: {type(root).__name__} runs no convolution that gives (N, C, *positions) with "
-            "several positions; pass the layer by name, and reshape_transform=tokens_to_map(...) "
+            f"model: {type(root).__name__} runs no convolution among its layers that gives (N, C, "
+            "*positions) with several positions; pass the layer by name, and reshape_transform=tokens_to_map(...) "
             "where it gives tokens"
         )
     _refuse_transformers(root, outputs, convolutions[-1])

@@ -69,7 +69,8 @@ class Views:
     def said(self, said: Said) -> str:
         """What the network says, as it is listed."""
         label = self.class_label(said.label)
-        return label if self.session.kind != BOXES else f"{said.target.replace(':', ' ')}: {label}"
+        box = str(said.target).replace(":", " ")
+        return f"{box}: {label}" if self.session.kind == BOXES else label
 
     def top_classes(self, photo: Photo) -> dict[str, float]:
         """The five things that the network is surest of."""
