@@ -96,8 +96,8 @@ def suggest_layers(
     if not convolutions:
         raise ArgumentError(
             f"model: {type(root).__name__} runs no convolution among its layers that gives (N, C, "
-            "*positions) with several positions; pass the layer by name, and reshape_transform=tokens_to_map(...) "
-            "where it gives tokens"
+            "*positions) with several positions; pass the layer by name, and "
+            "reshape_transform=tokens_to_map(...) where it gives tokens"
         )
     _refuse_transformers(root, outputs, convolutions[-1])
     return _of_dense(outputs, list(convolutions)) or _stage_ends(outputs, convolutions)
