@@ -80,10 +80,12 @@ def test_an_audit_explains_it(audited):
 
 def test_the_code_of_its_maps_gives_the_arrays(audited):
     done, model, _, _ = audited
-    shown = [p for p in pictures(done, "attributions") if " for " in p.alt]
-    assert len(shown) == 2 * len(METHODS)
-    for picture in shown:
-        method, _, rest = picture.alt.partition(" for ")
+    shown = {p.alt: p for p in pictures(done, "attributions") if " for " in p.alt}
+    drawn = {name for alt in shown for name in alt.partition(" for ")[0].split(" = ")}
+    assert drawn == set(METHODS)
+    for picture in shown.values():
+        methods, _, rest = picture.alt.partition(" for ")
+        method = methods.split(" = ")[0]
         photo, where = int("photo 2," in rest), rest.rpartition(", ")[2]
         if "target = ..." in picture.code:
             continue
