@@ -11,22 +11,31 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext.insights.audited_model import AuditedModel, audited_model
 from captum_cnn_ext.insights.inputs import Images, Photos, read_photos
-from captum_cnn_ext.insights.layers import default_layers, named_layers
+from captum_cnn_ext.insights.layers import ChosenLayer, default_layers, named_layers
 from captum_cnn_ext.insights.predictions import Explained, Predicted, explained_photos
-from captum_cnn_ext.insights.report.context import AuditContext, Rival
+from captum_cnn_ext.insights.report.audited import Rival
 from captum_cnn_ext.insights.report.figure_code import model_code
 from captum_cnn_ext.models import LoadedModel
 
 
 def rival_of(
-    model: nn.Module | LoadedModel, images: Images, context: AuditContext, layers: Any
+    model: nn.Module | LoadedModel,
+    images: Images,
+    own: AuditedModel,
+    layers: list[ChosenLayer],
+    inputs: Tensor,
+    said: tuple[Explained, Predicted | None],
 ) -> Rival:
     """The second model with the same photos; it has to take what the first was given.
+
+    Args:
+        own, layers, inputs, said: the first model, its layers and inputs, and what is explained of
+            it and predicted by it.
 
     Raises:
         ArgumentError: it is the first model, or does not take the photos.
     """
-    own, prepared = context.subject, dict[str, Any]()
+    prepared = dict[str, Any]()
     if not isinstance(model, LoadedModel):  # which knows how its own photos are prepared
         prepared = {"preprocess": own.preprocess, "mean": own.mean, "std": own.std}
     subject = audited_model(model, tensors=isinstance(images, Tensor), **prepared)
@@ -34,28 +43,29 @@ def rival_of(
         raise ArgumentError("against: got the audited model itself, expected another one")
     photos = read_photos(images, subject.preprocess, subject.model)
     with state_as_found(subject.model, [photos.inputs]):
-        explained, prediction = _rivals_score(context, subject, photos)
+        explained, prediction = _same(subject, photos, inputs, *said)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:  # the same layers where there are such
-                names = [layer.name for layer in context.layers]
+                names = [layer.name for layer in layers]
                 found = named_layers(subject.model, names, photos.inputs[:1])
             except ArgumentError:
                 found, _ = default_layers(subject.model, photos.inputs[:1])
     return Rival(subject, model_code(model), photos, prediction, explained, found)
 
 
-def _rivals_score(
-    context: AuditContext, subject: AuditedModel, photos: Photos
+def _same(
+    subject: AuditedModel,
+    photos: Photos,
+    inputs: Tensor,
+    first: Explained,
+    prediction: Predicted | None,
 ) -> tuple[Explained, Predicted | None]:
     """What is explained of the second model: the same as of the first, where it has the same."""
-    own = context.predicted
-    if own is None:
-        alike = photos.inputs.shape == context.inputs.shape  # the same box, not what is first there
-        return explained_photos(
-            subject, photos, context.targets if alike else context.explained.given
-        )
-    explained, prediction = explained_photos(subject, photos, None)
-    if prediction is not None and prediction.outputs.shape[1] == own.outputs.shape[1]:
-        explained, prediction = explained_photos(subject, photos, context.targets)
-    return explained, prediction
+    if prediction is None:
+        alike = photos.inputs.shape == inputs.shape  # the same box, not what is first there
+        return explained_photos(subject, photos, first.targets if alike else first.given)
+    explained, own = explained_photos(subject, photos, None)
+    if own is not None and own.outputs.shape[1] == prediction.outputs.shape[1]:
+        explained, own = explained_photos(subject, photos, first.targets)
+    return explained, own

@@ -16,12 +16,12 @@ from captum_cnn_ext import __version__
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._numbers import as_seed
-from captum_cnn_ext.insights.audited_model import AuditedModel, ClassNames, audited_model
+from captum_cnn_ext.insights.audited_model import ClassNames, audited_model
 from captum_cnn_ext.insights.inputs import Images, Preprocess, read_photos
 from captum_cnn_ext.insights.layers import ChosenLayer, default_layers, named_layers
 from captum_cnn_ext.insights.on_photos import OnPhotos
-from captum_cnn_ext.insights.predictions import explained_classes, predicted
-from captum_cnn_ext.insights.report.audited import Audited, Rival
+from captum_cnn_ext.insights.predictions import explained_photos
+from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.blocks import Listing, SectionContent
 from captum_cnn_ext.insights.report.figure_code import model_code
 from captum_cnn_ext.insights.report.findings import Finding, Overview, Problem, Report
@@ -31,6 +31,7 @@ from captum_cnn_ext.insights.report.page import require_jinja
 from captum_cnn_ext.insights.report.result import Audit
 from captum_cnn_ext.insights.report.section import AuditContext, Section
 from captum_cnn_ext.insights.report.work import Work, forward_seconds
+from captum_cnn_ext.insights.rivals import rival_of
 from captum_cnn_ext.insights.sections import QUICK_SECTIONS, chosen_sections
 from captum_cnn_ext.insights.sections.attributions import DEFAULT_METHODS, QUICK_METHODS
 from captum_cnn_ext.insights.wording import percent, short
@@ -50,7 +51,7 @@ def audit(
     class_names: ClassNames | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    target: int | Sequence[int] | Tensor | None = None,
+    target: int | Sequence[Any] | Tensor | Callable[[Any], Tensor] | None = None,
     seed: int = 0,
     show_progress: bool = True,
     sections: Iterable[Section | str] | None = None,
@@ -70,7 +71,8 @@ def audit(
 
     Args:
         model: a network that returns class scores (N, classes), in evaluation mode, or what
-            `captum_cnn_ext.models.load_model` returns.
+            `captum_cnn_ext.models.load_model` returns; with targets of `captum_cnn_ext.targets`
+            any that these can read, such as a detector.
         images: a dict of names and PIL images, a list of PIL images, or preprocessed images
             (N, C, H, W).
         layers: layers to explain, by module or dotted name; None takes the first three of
@@ -82,7 +84,8 @@ def audit(
         class_names: the name of each class.
         mean, std: what the preprocessing subtracted and divided by, per channel, on the [0, 1]
             scale; None takes them from the model or the preprocessing where these say.
-        target: the class to explain, for all photos or one for each; None is the strongest.
+        target: the class to explain, or a target of `captum_cnn_ext.targets` such as ``Boxes(0)``,
+            for all photos or one for each; None is the strongest class.
         seed: for methods that draw random numbers. The caller's random state stays as it is.
         show_progress: draw a progress bar.
         sections: keys or `Section` objects, in the order wanted; None is all that are registered.
@@ -142,9 +145,8 @@ def audit(
         ):
             bar.set_description_str("forward pass".ljust(34))
             with subject.first_pass():
-                forward, outputs = forward_seconds(subject.model, photos.inputs)
-            prediction = predicted(outputs)
-            targets = explained_classes(prediction.outputs, target, len(photos))
+                forward = forward_seconds(subject.model, photos.inputs)
+                said = explained_photos(subject, photos, target)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they come again where the layers are used
                 found, reason = _chosen_layers(subject.model, layers, photos.inputs[:1])
@@ -152,8 +154,8 @@ def audit(
             audited = Audited(
                 subject=subject,
                 photos=photos,
-                predicted=prediction,
-                targets=targets,
+                predicted=said[1],
+                explained=said[0],
                 target_given=target is not None,
                 layers=found,
                 layer_reason=reason,
@@ -162,7 +164,9 @@ def audit(
                 seed=seed,
                 command=command,
                 section_keys=tuple(section.key for section in chosen),
-                rival=None if against is None else _rival(against, images, subject, found),
+                rival=None
+                if against is None
+                else rival_of(against, images, subject, found, photos.inputs, said),
             )
             report, work = _begun(audited), Work(audited, bar, on_step, forward)
             context = AuditContext(audited, MethodMaps(audited, report, work), report, work)
@@ -182,20 +186,24 @@ def audit(
         overview,
         manifest(audited, report, work.remarks, title, overview, seconds),
         model_code(model),
-        on_photos=OnPhotos(photos, subject.preprocess),
+        on_photos=OnPhotos(photos, subject.preprocess, audited.explained.boxes),
     )
 
 
 def _begun(audited: Audited) -> Report:
     """The report with the arrays that every one has."""
-    report, prediction = Report(), audited.predicted
-    names = [audited.subject.class_name(index) for index in audited.targets]
+    report, prediction, explained = Report(), audited.predicted, audited.explained
     report.keep("photo_names", audited.photos.names, "names of the photos")
     report.keep("inputs", audited.inputs, "network inputs")
+    if prediction is None:
+        report.keep("explained", explained.names, "what is explained in each photo")
+        report.keep("explained_scores", explained.scores, "its score in each photo")
+        return report
     report.keep("outputs", prediction.outputs, "network outputs, one for each class")
     report.keep("probabilities", prediction.probabilities, prediction.rule)
-    report.keep("explained_classes", audited.targets, "index of the class explained for each photo")
-    report.keep("explained_class_names", names, "name of the class explained for each photo")
+    words = "of the class explained for each photo"
+    report.keep("explained_classes", explained.targets, f"index {words}")
+    report.keep("explained_class_names", explained.names, f"name {words}")
     return report
 
 
@@ -237,29 +245,6 @@ def _built(section: Section, context: AuditContext) -> SectionContent | Problem:
     return content
 
 
-def _rival(
-    model: nn.Module | LoadedModel, images: Images, own: AuditedModel, layers: list[ChosenLayer]
-) -> Rival:
-    """The second model with the same photos; it has to take what the first was given."""
-    prepared = dict[str, Any]()
-    if not isinstance(model, LoadedModel):  # which knows how its own photos are prepared
-        prepared = {"preprocess": own.preprocess, "mean": own.mean, "std": own.std}
-    subject = audited_model(model, tensors=isinstance(images, Tensor), **prepared)
-    if subject.model is own.model:
-        raise ArgumentError("against: got the audited model itself, expected another one")
-    photos = read_photos(images, subject.preprocess, subject.model)
-    with state_as_found(subject.model, [photos.inputs]):
-        _, outputs = forward_seconds(subject.model, photos.inputs)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:  # the same layers where there are such
-                names = [layer.name for layer in layers]
-                found = named_layers(subject.model, names, photos.inputs[:1])
-            except ArgumentError:
-                found, _ = default_layers(subject.model, photos.inputs[:1])
-    return Rival(subject, model_code(model), photos, predicted(outputs), found)
-
-
 TERMS = (
     ("What this page can tell you", "where in each photo the evidence for a class is, according to "
      "several methods, and whether those methods deserve belief here. It cannot tell whether the "
@@ -281,14 +266,16 @@ NOT_RUN = {
 
 
 def _overview(audited: Audited, report: Report) -> Overview:
-    saw = []
-    for photo, (name, target) in enumerate(zip(audited.photos.names, audited.targets, strict=True)):
-        best = int(audited.predicted.probabilities[photo].argmax())
-        label, share = audited.subject.class_name(best), percent(audited.share(photo, best))
-        text = f"{short(name)}: {short(label)}, {share}"
-        if target != best:
-            other = short(audited.subject.class_name(target))
-            text += f"; explained is {other}, {percent(audited.share(photo, target))}"
+    saw, explained, prediction = [], audited.explained, audited.predicted
+    for photo, name in enumerate(audited.photos.names):
+        score = "" if explained.of_classes else "score "
+        what = f"{short(explained.names[photo])}, {score}{explained.numbers[photo]}"
+        text = f"{short(name)}: {what}"
+        if prediction is not None:
+            best = int(prediction.probabilities[photo].argmax())
+            if explained.targets[photo] != best:
+                label, share = audited.subject.class_name(best), audited.share(photo, best)
+                text = f"{short(name)}: {short(label)}, {percent(share)}; explained is {what}"
         saw.append(text)
     failed = [Finding("wrong", f"This report is not complete: {p}", "") for p in report.problems]
     unchecked = [text for key, text in NOT_RUN.items() if key not in audited.section_keys]

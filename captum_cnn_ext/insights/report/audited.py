@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,32 +17,23 @@ from captum_cnn_ext.evidence.fields.receptive_field import fields_of_calls
 from captum_cnn_ext.insights.audited_model import AuditedModel
 from captum_cnn_ext.insights.inputs import Photos
 from captum_cnn_ext.insights.layers import ChosenLayer
+from captum_cnn_ext.insights.predictions import Explained, Predicted
 from captum_cnn_ext.insights.report.provenance import fingerprint
 from captum_cnn_ext.methods import AT_ONCE, KnownMethod
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """The network's outputs (N, K) and the same as probabilities, with how these were made."""
-
-    outputs: Tensor
-    probabilities: Tensor
-    rule: str
-
-    __repr__ = brief
 
 
 @dataclass(frozen=True)
 class Rival:
     """The second model of a comparison, what it was given and what it says.
 
-    ``code`` is the Python that loads it.
+    ``code`` is the Python that loads it; ``explained`` is what is explained of it.
     """
 
     subject: AuditedModel
     code: str
     photos: Photos
-    predicted: Predicted
+    predicted: Predicted | None
+    explained: Explained
     layers: list[ChosenLayer]
 
 
@@ -49,14 +41,15 @@ class Rival:
 class Audited:
     """What an audit was asked, with what the network says of the photos. Nothing changes it.
 
-    ``targets`` is the class explained for each photo, ``section_keys`` what is in the report,
-    ``command`` what makes it again.
+    ``explained`` is what is explained in each photo; ``predicted`` the classes that the network
+    sees, None where it is no classifier or something else than a class is explained.
+    ``section_keys`` is what is in the report, ``command`` what makes it again.
     """
 
     subject: AuditedModel
     photos: Photos
-    predicted: Predicted
-    targets: list[int]
+    predicted: Predicted | None
+    explained: Explained
     target_given: bool
     layers: list[ChosenLayer]
     layer_reason: str
@@ -73,6 +66,11 @@ class Audited:
     def model(self) -> nn.Module:
         """The audited model."""
         return self.subject.model
+
+    @property
+    def targets(self) -> list[Any]:
+        """The class explained for each photo, or another target."""
+        return self.explained.targets
 
     @property
     def inputs(self) -> Tensor:
@@ -95,6 +93,8 @@ class Audited:
     @cached_property
     def scores(self) -> str:
         """What takes the scores out of the model's output, as Python; empty for a tensor."""
+        if not self.explained.of_classes:
+            return ""  # the targets take them out
         with torch.no_grad():
             return output_expression(self.model(self.inputs[:1]))
 
@@ -104,13 +104,12 @@ class Audited:
         return fingerprint(self.model.state_dict())
 
     def share(self, photo: int, target: int) -> float:
-        """The probability of a class for a photo."""
+        """The probability of a class for a photo, where there are predictions."""
+        assert self.predicted is not None
         return float(self.predicted.probabilities[photo, target])
 
-    def in_batches(self, run: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    def in_batches(self, run: Callable[[Tensor, Any], Tensor]) -> Tensor:
         """``run(inputs, targets)`` over the photos, a few at once; its results joined."""
-        targets = torch.tensor(self.targets, device=self.inputs.device)
-        parts = zip(
-            torch.split(self.inputs.clone(), AT_ONCE), torch.split(targets, AT_ONCE), strict=True
-        )
-        return torch.cat([run(inputs, target).detach() for inputs, target in parts])
+        parts = [slice(i, i + AT_ONCE) for i in range(0, len(self.photos), AT_ONCE)]
+        inputs = self.inputs.clone()
+        return torch.cat([run(inputs[p], self.explained.rows(p, inputs)).detach() for p in parts])

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from captum_cnn_ext.insights.audited_model import AuditedModel
+from captum_cnn_ext.insights.predictions import Explained
 from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.blocks import Table
 from captum_cnn_ext.insights.report.findings import Overview, Report
@@ -41,7 +42,7 @@ def manifest(
         "command": audited.command,
         "model": _model(audited.subject, audited.weights_sha256)
         | {
-            "classes": audited.predicted.outputs.shape[1],
+            "classes": None if audited.predicted is None else audited.predicted.outputs.shape[1],
             "mode": "training" if audited.model.training else "evaluation",
         },
         "against": None
@@ -61,9 +62,7 @@ def manifest(
             {
                 "name": name,
                 "input_sha256": fingerprint({"": audited.inputs[photo]}),
-                "explained_class": audited.subject.class_name(audited.targets[photo]),
-                "explained_index": audited.targets[photo],
-                "probability": audited.share(photo, audited.targets[photo]),
+                **_explained(audited.explained, photo),
             }
             for photo, name in enumerate(audited.photos.names)
         ],
@@ -86,6 +85,15 @@ def manifest(
         "tables": {name: records(table) for name, table in report.tables.items()},
     }
     return plain(record)
+
+
+def _explained(explained: Explained, photo: int) -> dict[str, Any]:
+    name, score = explained.names[photo], explained.scores[photo]
+    if explained.of_classes:
+        index = explained.targets[photo]
+        return {"explained_class": name, "explained_index": index, "probability": score}
+    box = explained.box(photo)
+    return {"explained": name, "score": score, "box": None if box is None else list(box)}
 
 
 def _model(subject: AuditedModel, weights: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,6 @@ from tqdm.auto import tqdm
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.input_errors import explained
-from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.methods import AT_ONCE
@@ -65,14 +64,14 @@ class Work:
         self.bar.update(1)
 
     def timed(
-        self, method: str, origin: str, layer: str, run: Callable[[Tensor, Tensor], Tensor]
+        self, method: str, origin: str, layer: str, run: Callable[[Tensor, Any], Tensor]
     ) -> Tensor:
         """``run(inputs, targets)`` over the photos, a few at once; its results joined.
 
         Each batch is seeded, the time is kept, and warnings become remarks.
         """
 
-        def seeded(inputs: Tensor, targets: Tensor) -> Tensor:
+        def seeded(inputs: Tensor, targets: Any) -> Tensor:
             torch.manual_seed(self.audited.seed)
             return run(inputs, targets)
 
@@ -102,7 +101,10 @@ class Work:
                 self.remarks += [(where, text) for text in dict.fromkeys(texts)]
 
 
-def stopwatch(run: Callable[[], Tensor], like: Tensor) -> tuple[float, Tensor]:
+T = TypeVar("T")
+
+
+def stopwatch(run: Callable[[], T], like: Tensor) -> tuple[float, T]:
     """Seconds and result of ``run``, with the accelerator's queue empty before and after."""
 
     def settle() -> None:
@@ -116,20 +118,21 @@ def stopwatch(run: Callable[[], Tensor], like: Tensor) -> tuple[float, Tensor]:
     return time.perf_counter() - begin, result
 
 
-def forward_seconds(model: nn.Module, inputs: Tensor) -> tuple[float, Tensor]:
-    """Median seconds of a forward pass of all inputs, and its output.
+def forward_seconds(model: nn.Module, inputs: Tensor) -> float:
+    """Median seconds of a forward pass of all inputs.
 
     Cost: four forward passes.
 
     Raises:
-        ArgumentError: the pass fails, or which tensor holds the scores is not certain.
+        ArgumentError: the pass fails.
     """
 
-    def run() -> Tensor:
+    def run() -> None:
         with torch.no_grad():
             try:
                 with explained(model, (inputs,)):
-                    outputs = [model(chunk) for chunk in torch.split(inputs, AT_ONCE)]
+                    for chunk in torch.split(inputs, AT_ONCE):
+                        model(chunk)
             except ArgumentError:
                 raise
             except Exception as error:
@@ -138,8 +141,7 @@ def forward_seconds(model: nn.Module, inputs: Tensor) -> tuple[float, Tensor]:
                     f"model: its forward pass of inputs {tuple(inputs.shape)}, {inputs.dtype}, "
                     f"raised {type(error).__name__}: {message}"
                 ) from error
-        return torch.cat([output_tensor(output, "model") for output in outputs])
 
-    output = run()  # the first pass is slower: libraries choose their kernels
+    run()  # the first pass is slower: libraries choose their kernels
     times = [stopwatch(run, inputs)[0] for _ in range(TIMED_FORWARDS)]
-    return sorted(times)[TIMED_FORWARDS // 2], output
+    return sorted(times)[TIMED_FORWARDS // 2]

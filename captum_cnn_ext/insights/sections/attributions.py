@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from torch import Tensor
@@ -16,6 +16,7 @@ from captum_cnn_ext.insights.pictures import (
     photo_picture,
     scale,
 )
+from captum_cnn_ext.insights.predictions import Explained
 from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.blocks import (
     Block,
@@ -31,7 +32,6 @@ from captum_cnn_ext.insights.report.findings import MethodParameters, Report
 from captum_cnn_ext.insights.report.method_maps import MethodMaps, layer_of
 from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.insights.report.work import Work
-from captum_cnn_ext.insights.wording import percent
 from captum_cnn_ext.methods import AT_ONCE, INPUT, Call
 from captum_cnn_ext.methods.call import X
 from captum_cnn_ext.methods.expression import imported, source, variable
@@ -56,6 +56,11 @@ QUICK_METHODS = (
 )
 SUGGESTED, BESIDE = "LayerHiResCam", ("Occlusion", "Saliency")  # shown large for each photo
 SAME = 1e-3  # of a map's largest value: closer maps are drawn once
+SCORE = {
+    True: "the score of the class in the heading, according to one method. The score is the "
+    "network's output before any softmax.",
+    False: "the score of what is named in the heading, according to one method.",
+}
 Maps = dict[str, dict[str, Tensor]]  # where -> method -> (N, C, h, w)
 
 
@@ -73,14 +78,13 @@ def build(audited: Audited, maps: MethodMaps, report: Report, work: Work) -> Sec
     report.parameters += [MethodParameters(m.name, m.origin, m.parameters) for m in methods_run]
     blocks: list[Block] = [
         Text(
-            "A map (attribution) marks the places of a photo that raised the score of the class "
-            "in the heading, according to one method. The score is the network's output before "
-            "any softmax. Maps of a layer are as coarse as that layer and are enlarged to the "
-            "photo; maps at the input have a value for each pixel. Methods answer different "
-            "questions, so expect them to differ; a place that several of them mark is safer to "
-            "believe."
+            "A map (attribution) marks the places of a photo that raised "
+            f"{SCORE[audited.explained.of_classes]} Maps of a layer are as coarse as that layer "
+            "and are enlarged to the photo; maps at the input have a value for each pixel. "
+            "Methods answer different questions, so expect them to differ; a place that several "
+            "of them mark is safer to believe."
         ),
-        heat_scale("no evidence for the class", "strongest in this picture"),
+        heat_scale("no evidence for it", "strongest in this picture"),
         Text(
             f"Each picture has its own colour scale (the strongest {STRONGEST_SHARE:g} % are "
             "clipped), so compare places, not strengths, between pictures. The numbers, signed and "
@@ -108,25 +112,28 @@ def build(audited: Audited, maps: MethodMaps, report: Report, work: Work) -> Sec
 
 
 def batch_code(
-    call: Call, photo: int, photos: int, targets: Sequence[int], subject: AuditedModel
+    call: Call, photo: int, photos: int, explained: Explained, subject: AuditedModel
 ) -> str:
     """The batch that the photo was explained in, its maps, and the photo's one drawn."""
-    start = photo - photo % AT_ONCE
-    batch = f"x = x[{start}:{start + AT_ONCE}]\n" if photos > AT_ONCE else ""
-    row, some = photo - start, list(targets[start : start + AT_ONCE])
+    alone = call.reads_scores and not explained.of_classes  # as `Call.attribute` does it
+    start = photo if alone else photo - photo % AT_ONCE
+    rows = slice(start, start + (1 if alone else AT_ONCE))
+    batch = f"x = x[{rows.start}:{rows.stop}]\n" if photos > len(range(photos)[rows]) else ""
+    row, box = photo - start, explained.box(photo)
     figure = imported("captum_cnn_ext.render.overlay")(
-        X[row], variable("heat")[row], **scale(subject.mean, subject.std), **HEAT
+        X[row],
+        variable("heat")[row],
+        **scale(subject.mean, subject.std),
+        **HEAT,
+        **({} if box is None else {"boxes": list(box)}),
     )[0]
-    return (
-        f"{batch}target = torch.tensor({some}, device=x.device)\n{call.code}\n\n"
-        f"{source(figure, 'figure')}"
-    )
+    return f"{batch}{explained.code(rows, alone)}\n{call.code}\n\n{source(figure, 'figure')}"
 
 
 def _photo(audited: Audited, maps: MethodMaps, photo: int, drawn: Maps) -> Group:
     subject, name = audited.subject, audited.photos.names[photo]
-    target = audited.targets[photo]
-    label, share = subject.class_name(target), percent(audited.share(photo, target))
+    explained = audited.explained
+    label, box = explained.names[photo], explained.box(photo)
     image = audited.inputs[photo]
     original = photo_picture(
         X[photo],
@@ -134,6 +141,7 @@ def _photo(audited: Audited, maps: MethodMaps, photo: int, drawn: Maps) -> Group
         subject.std,
         alt=f"{name} as the network gets it",
         title="Input",
+        boxes=None if box is None else list(box),
         x=audited.inputs,
     )
     calls = {(where, m.name): m for where, ms in maps.calls.items() for m in ms}
@@ -154,9 +162,10 @@ def _photo(audited: Audited, maps: MethodMaps, photo: int, drawn: Maps) -> Group
                     calls[where, method],
                     photo,
                     len(audited.photos),
-                    audited.targets,
+                    explained,
                     subject,
                 ),
+                boxes=box,
             )
             for names in alike
             for method, attribution in [(names[0], found[names[0]])]
@@ -173,7 +182,7 @@ def _photo(audited: Audited, maps: MethodMaps, photo: int, drawn: Maps) -> Group
     shown: list[Block] = [Panels("", main, medium=True)]
     if count > len(main) - 1:
         shown.append(Fold(f"All {count} maps of this photo", rows))
-    return Group(f"{name}: {label} {share}", shown)
+    return Group(f"{name}: {explained.words[photo]}", shown)
 
 
 def _shown_large(audited: Audited, maps: Maps) -> list[tuple[str, str]]:

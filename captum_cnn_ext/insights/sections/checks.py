@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext.insights.report.audited import Audited
@@ -118,7 +117,7 @@ def _explain(
 
     def explain(model: nn.Module, inputs: Tensor) -> Tensor:
         places = calls_at(model, audited.inputs, layers, layers, [method.known], audited.seed)
-        targets = torch.tensor(audited.targets[: len(inputs)], device=inputs.device)
+        targets = audited.explained.rows(slice(len(inputs)), inputs)
         with work.listening(f"{method.name} with random weights"):
             return places[where][0].attribute(inputs, targets)
 

@@ -37,7 +37,8 @@ CONTROLS = {GAUSSIAN: "Gaussian", RANDOM: "random"}  # names of their arrays
 def build(audited: Audited, maps: MethodMaps, report: Report, work: Work) -> SectionContent:
     """Insertion and deletion of the maps at the input and at the deepest layer."""
     photos = min(PHOTOS if len(audited.photos) >= ENOUGH else FEW, len(audited.photos))
-    inputs, targets = audited.inputs[:photos], audited.targets[:photos]
+    inputs = audited.inputs[:photos]
+    targets = audited.explained.rows(slice(photos), inputs)
     controls = {
         GAUSSIAN: metrics.gaussian_map(inputs),
         RANDOM: metrics.random_map(inputs, audited.seed),
@@ -83,7 +84,7 @@ def build(audited: Audited, maps: MethodMaps, report: Report, work: Work) -> Sec
     _find(report, quality)
     return SectionContent(
         [
-            *[Text(text) for text in _words(photos)],
+            *[Text(text) for text in _words(photos, audited.explained.of_classes)],
             report.tabulate("methods", "", _columns(), sorted(rows, key=_worst_last)).on_page(),
             Fold(
                 "What one map of one photo costs",
@@ -93,14 +94,15 @@ def build(audited: Audited, maps: MethodMaps, report: Report, work: Work) -> Sec
     )
 
 
-def _words(photos: int) -> list[str]:
+def _words(photos: int, of_classes: bool) -> list[str]:
+    score, short = ("class score", "class's probability") if of_classes else ("score", "score")
     which = "the first photo" if photos == 1 else f"the first {photos} photos"
     return [
-        "A map is faithful if the places it marks are those that the class score depends on. Two "
+        f"A map is faithful if the places it marks are those that the {score} depends on. Two "
         "tests ask the network itself. Insertion starts from a blurred photo and puts the "
-        "strongest places of the map back: the sooner the class's probability rises, the better "
+        f"strongest places of the map back: the sooner the {short} rises, the better "
         "(a larger area under the curve). Deletion takes them out of the photo: the sooner the "
-        "probability falls, the better (a smaller area). The score here is insertion minus "
+        f"{short} falls, the better (a smaller area). The number here is insertion minus "
         "deletion.",
         "Two baselines know nothing of the network: a blob in the centre, and random numbers. A "
         "useful map beats both. Beating the blob is hard where the object is in the centre, as in "

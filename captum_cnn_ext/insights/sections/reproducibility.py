@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timezone
 
 from captum_cnn_ext.insights.report.audited import Audited
-from captum_cnn_ext.insights.report.blocks import Block, Column, Facts, Group, SectionContent
+from captum_cnn_ext.insights.report.blocks import (
+    Block,
+    Cell,
+    Column,
+    Facts,
+    Group,
+    SectionContent,
+)
 from captum_cnn_ext.insights.report.findings import Report
 from captum_cnn_ext.insights.report.provenance import (
     FINGERPRINT,
@@ -20,20 +28,23 @@ from captum_cnn_ext.insights.report.section import Section
 def build(audited: Audited, report: Report) -> SectionContent:
     """Versions, device, seed, preprocessing, fingerprints, parameters and the list of arrays."""
     blocks: list[Block] = [Facts(_facts(audited))]
+    explained = audited.explained
     if report.parameters:
         columns = [Column("method"), Column("from"), Column("parameters")]
         rows = [(p.method, p.origin, p.parameters) for p in report.parameters]
         blocks.append(
             Group("Parameters of the methods", [report.tabulate("parameters", "", columns, rows)])
         )
-    photos = [
-        (name, fingerprint({"": image}), audited.subject.class_name(target), target)
-        for name, image, target in zip(
-            audited.photos.names, audited.inputs, audited.targets, strict=True
+    photos: list[Sequence[Cell]] = [
+        (name, fingerprint({"": image}), what, target if explained.of_classes else None)
+        for name, image, what, target in zip(
+            audited.photos.names, audited.inputs, explained.names, explained.targets, strict=True
         )
     ]
     columns = [Column("photo"), Column("SHA-256 of the network input"), Column("explained class")]
     columns.append(Column("index", number=True))
+    if not explained.of_classes:
+        columns, photos = [*columns[:2], Column("explained")], [row[:3] for row in photos]
     blocks.append(Group("Photos", [report.tabulate("photos", "", columns, photos)]))
     columns = [Column("array"), Column("shape"), Column("type"), Column("what it is")]
     arrays = [
@@ -42,7 +53,7 @@ def build(audited: Audited, report: Report) -> SectionContent:
     ]
     caption = (
         "The first axis is the photo; maps have channels, height and width after it. Attributions "
-        "are those of the explained class, signed and not scaled."
+        "are those of what is explained, signed and not scaled."
     )
     blocks.append(
         Group(
@@ -68,7 +79,7 @@ def _facts(audited: Audited) -> list[tuple[str, str]]:
         ("Mode of the model", "training" if audited.model.training else "evaluation"),
         ("Preprocessing", audited.subject.preprocessing),
         ("Layers", f"{layers}. {audited.layer_reason}"),
-        ("Explained class", "as asked for" if audited.target_given else "the strongest one"),
+        ("Explained", "as asked for" if audited.target_given else "the strongest class"),
         ("SHA-256 of the weights", audited.weights_sha256),
         ("How fingerprints are made", FINGERPRINT),
     ]

@@ -40,8 +40,8 @@ def build(audited: Audited, report: Report) -> SectionContent:
                 "warning",
             )
         )
-    names, classes = audited.subject.class_names, audited.predicted.outputs.shape[1]
-    if names is not None and len(names) != classes:
+    names, classes = audited.subject.class_names, _classes(audited)
+    if names is not None and classes and len(names) != classes:
         blocks.append(
             Text(
                 f"There are {len(names)} class names for {classes} outputs: names may stand for "
@@ -55,18 +55,31 @@ def build(audited: Audited, report: Report) -> SectionContent:
         tone: Tone = "warning" if untrained else "note"
         blocks.append(Listing("Notes", audited.subject.notes, tone))
     cards = [_card(audited, photo) for photo in range(len(audited.photos))]
-    count = min(TOP, audited.predicted.probabilities.shape[1])
-    shown = "The class" if count == 1 else f"The {count} strongest classes"
-    blocks.append(
-        Text(
-            f"{shown} of each photo. {audited.predicted.rule} The photos are shown as the network "
-            "gets them, after resizing and cropping. The class in bold is the one that the rest "
-            "of this report explains"
-            + (", as asked for." if audited.target_given else ": the strongest one.")
-        )
-    )
+    blocks.append(Text(_shown(audited)))
     blocks.append(Predictions(cards))
     return SectionContent(blocks)
+
+
+def _shown(audited: Audited) -> str:
+    """What stands beside the photos, in words."""
+    inputs = "The photos are shown as the network gets them, after resizing and cropping."
+    if audited.predicted is None:
+        return (
+            "What the rest of this report explains in each photo, and its score there: the "
+            f"network's own number. {inputs}"
+        )
+    count = min(TOP, _classes(audited))
+    shown = "The class" if count == 1 else f"The {count} strongest classes"
+    return (
+        f"{shown} of each photo. {audited.predicted.rule} {inputs} The class in bold is the one "
+        "that the rest of this report explains"
+        + (", as asked for." if audited.target_given else ": the strongest one.")
+    )
+
+
+def _classes(audited: Audited) -> int:
+    """How many classes the network tells apart; 0 where that is not what is explained."""
+    return 0 if audited.predicted is None else audited.predicted.outputs.shape[1]
 
 
 def _facts(audited: Audited) -> list[tuple[str, str]]:
@@ -87,7 +100,7 @@ def _facts(audited: Audited) -> list[tuple[str, str]]:
         ("Parameters", f"{total:,}{frozen}"),
         ("Multiply-adds", work),
         ("Input", " × ".join(map(str, inputs.shape[1:])) + " (channels, height, width)"),
-        ("Classes", f"{audited.predicted.outputs.shape[1]:,}"),
+        *([("Classes", f"{_classes(audited):,}")] if audited.predicted else []),
         ("Device", str(inputs.device)),
         ("Number type", ", ".join(types)),
     ]
@@ -95,14 +108,19 @@ def _facts(audited: Audited) -> list[tuple[str, str]]:
 
 def _card(audited: Audited, photo: int) -> Prediction:
     subject, name = audited.subject, audited.photos.names[photo]
-    target = audited.targets[photo]
-    strongest = _strongest(audited, photo, TOP)
-    if target not in strongest:
-        strongest[-1:] = [target]
-    bars = []
-    for index in strongest:
-        share = audited.share(photo, index)
-        bars.append(Bar(subject.class_name(index), share, percent(share), index == target))
+    explained = audited.explained
+    target, box, bars = explained.targets[photo], explained.box(photo), list[Bar]()
+    if audited.predicted is None:
+        score = explained.scores[photo]
+        share = score if box is not None else 0.0  # of other scores it is not known what is full
+        bars.append(Bar(explained.names[photo], share, explained.numbers[photo], True))
+    else:
+        strongest = _strongest(audited, photo, TOP)
+        if target not in strongest:
+            strongest[-1:] = [target]
+        for index in strongest:
+            share = audited.share(photo, index)
+            bars.append(Bar(subject.class_name(index), share, percent(share), index == target))
     size = audited.photos.sizes[photo]
     picture = photo_picture(
         X[photo],
@@ -111,19 +129,21 @@ def _card(audited: Audited, photo: int) -> Prediction:
         alt=f"{name} as the network gets it",
         title=name,
         caption=f"from {size[0]} × {size[1]} px" if size else "",
+        boxes=None if box is None else list(box),
         x=audited.inputs,
     )
     return Prediction(picture, bars)
 
 
 def _strongest(audited: Audited, photo: int, count: int) -> list[int]:
+    assert audited.predicted is not None
     shares = audited.predicted.probabilities[photo]
     return [int(i) for i in shares.argsort(descending=True, stable=True)[:count]]
 
 
 def _find(audited: Audited, report: Report) -> None:
     """What can be said of the model and of its predictions before anything is explained."""
-    subject, classes = audited.subject, audited.predicted.outputs.shape[1]
+    subject, classes = audited.subject, _classes(audited)
     if audited.model.training:
         text = "The model is in training mode, so its outputs depend on chance and on the batch."
         step = "Call model.eval() and make the report again."
@@ -133,11 +153,11 @@ def _find(audited: Audited, report: Report) -> None:
     if subject.weights.startswith("random"):
         text = "The weights are random: nothing was learnt, so no map here means anything."
         report.find("wrong", text, "summary", "Load trained weights (--weights).")
-    if subject.class_names is not None and len(subject.class_names) != classes:
+    if subject.class_names is not None and classes and len(subject.class_names) != classes:
         text = f"There are {len(subject.class_names)} class names for {classes} outputs"
         text += ": names may stand for the wrong classes."
         report.find("wrong", text, "summary", "Give one name for each output, in order.")
-    if classes == 1:
+    if classes < 2:
         return
     best = [_strongest(audited, photo, 1)[0] for photo in range(len(audited.photos))]
     shares = [audited.share(photo, index) for photo, index in enumerate(best)]
@@ -159,6 +179,12 @@ def _find(audited: Audited, report: Report) -> None:
 
 
 def _tabulate(audited: Audited, report: Report) -> None:
+    if audited.predicted is None:
+        explained = audited.explained
+        found = zip(audited.photos.names, explained.names, explained.scores, strict=True)
+        columns = [Column("photo"), Column("explained"), Column("score", number=True)]
+        report.tabulate("explained", "What is explained.", columns, [list(row) for row in found])
+        return
     columns = [Column("photo"), Column("rank", number=True), Column("class")]
     columns += [Column("index", number=True), Column("output", number=True)]
     columns += [Column("probability", number=True), Column("explained")]
@@ -167,8 +193,8 @@ def _tabulate(audited: Audited, report: Report) -> None:
         outputs, target = audited.predicted.outputs[photo], audited.targets[photo]
         for rank, index in enumerate(_strongest(audited, photo, TOP), 1):
             label, share = audited.subject.class_name(index), audited.share(photo, index)
-            explained = "yes" if index == target else ""
-            rows.append([name, rank, label, index, float(outputs[index]), share, explained])
+            marked = "yes" if index == target else ""
+            rows.append([name, rank, label, index, float(outputs[index]), share, marked])
     report.tabulate("predictions", audited.predicted.rule, columns, rows)
 
 

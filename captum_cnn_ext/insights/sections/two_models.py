@@ -72,6 +72,8 @@ def _both(audited: Audited, report: Report, rival: Rival) -> Facts:
 
 
 def _predictions(audited: Audited, report: Report, rival: Rival) -> Group:
+    if audited.predicted is None or rival.predicted is None:
+        return _scores(audited, report, rival)
     same = same_outputs(audited, rival)
     names = rival.subject if rival.subject.class_names is not None or not same else audited.subject
     rows: list[list[Cell]] = []
@@ -105,6 +107,23 @@ def _predictions(audited: Audited, report: Report, rival: Rival) -> Group:
     words = f"The same strongest class for {percent((count - len(apart)) / count)} of the photos."
     text_columns = [Column(column.title) for column in columns]
     return Group("Predictions", [Text(words), Table("", text_columns, shown)])
+
+
+def _scores(audited: Audited, report: Report, rival: Rival) -> Group:
+    """The score of what is explained, by both models."""
+    ours, theirs = audited.explained, rival.explained
+    found = zip(audited.photos.names, ours.names, ours.scores, theirs.scores, strict=True)
+    rows: list[list[Cell]] = [list(row) for row in found]
+    columns = [Column("photo"), Column("explained"), Column(HERE, number=True)]
+    columns.append(Column(THERE, number=True))
+    table = report.tabulate("against_predictions", "", columns, rows)
+    lost = [short(str(row[0])) for row in rows if row[2] and not row[3]]
+    if lost:
+        text = f"What {HERE} finds in {listed(lost)} has no score from {THERE}."
+        step = "Look at these photos first."
+        report.find("unsure", text, KEY, step, photos=float(len(rows)), lost=float(len(lost)))
+    words = f"The score of what is explained, by {HERE} and by {THERE}."
+    return Group("Scores", [Text(words), table])
 
 
 def _short(cell: Cell) -> Cell:

@@ -23,22 +23,17 @@ ALIKE = 0.5  # a mean rank correlation below is worth a look
 
 
 def same_outputs(audited: Audited, rival: Rival) -> bool:
-    """Whether both models have the same number of classes."""
-    return audited.predicted.outputs.shape[1] == rival.predicted.outputs.shape[1]
-
-
-def rival_targets(audited: Audited, rival: Rival) -> list[int]:
-    """The classes explained of the second model: the same ones, where it has the same."""
-    if same_outputs(audited, rival):
-        return audited.targets
-    return [int(index) for index in rival.predicted.probabilities.argmax(1)]
+    """Whether both models have the same number of classes, or the same other targets."""
+    ours, theirs = audited.predicted, rival.predicted
+    if ours is None or theirs is None:
+        return ours is theirs
+    return ours.outputs.shape[1] == theirs.outputs.shape[1]
 
 
 def blocks(audited: Audited, report: Report, work: Work, rival: Rival) -> list[Block]:
     """Maps at each model's deepest layer: pictures, and a table of rank correlations."""
     here, there = audited.layers[-1].name, rival.layers[-1].name
     same = same_outputs(audited, rival)
-    targets = rival_targets(audited, rival)
     other, theirs = rival.subject.model, rival.photos.inputs
     found: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
     for known in _methods(audited):
@@ -46,7 +41,8 @@ def blocks(audited: Audited, report: Report, work: Work, rival: Rival) -> list[B
             try:
                 ours = call_of(known, audited.model, audited.inputs, [here], audited.seed)
                 others = call_of(known, other, theirs, [there], audited.seed)
-                one, two = ours.maps(audited.inputs, audited.targets), others.maps(theirs, targets)
+                one = ours.maps(audited.inputs, audited.targets)
+                two = others.maps(theirs, rival.explained.targets)
             except (ArgumentError, AssertionError, ValueError):
                 continue  # it fits only one of the layers
         likeness = metrics.rank_correlation(
@@ -67,7 +63,7 @@ def blocks(audited: Audited, report: Report, work: Work, rival: Rival) -> list[B
     _find(report, found)
     words = (
         f"{HERE.capitalize()} at {here}, {THERE} at {there}, for "
-        + ("the explained class. " if same else "each model's own strongest class. ")
+        + ("what is explained. " if same else "each model's own strongest class. ")
         + "The rank correlation says how far the pixels stand in the same order: 1 the same, 0 "
         "nothing in common. Maps are signed and enlarged to the input's size."
     )
@@ -91,18 +87,17 @@ def _pictures(
 ) -> list[Picture]:
     pictures = []
     load = f"{rival.code}\nx = torch.from_numpy(arrays['against/inputs']).to(x)\n"
-    targets = audited.targets, rival_targets(audited, rival)
     sides = (
-        (HERE, audited.subject, audited.photos, audited.layers, "", targets[0]),
-        (THERE, rival.subject, rival.photos, rival.layers, load, targets[1]),
+        (HERE, audited.subject, audited.photos, audited.layers, "", audited.explained),
+        (THERE, rival.subject, rival.photos, rival.layers, load, rival.explained),
     )
     known = {method.name: method for method in audited.methods}
     for method, maps in found.items():
-        for (side, subject, photos, layers, begin, classes), heat in zip(
+        for (side, subject, photos, layers, begin, explained), heat in zip(
             sides, maps[:2], strict=True
         ):
             call = call_of(known[method], subject.model, photos.inputs, [layers[-1].name])
-            code = batch_code(call, photo, len(photos), classes, subject)
+            code = batch_code(call, photo, len(photos), explained, subject)
             pictures.append(
                 heat_picture(
                     photos.inputs[photo],
@@ -112,6 +107,7 @@ def _pictures(
                     alt=f"{method} of {side} on {photos.names[photo]}",
                     title=f"{method}, {side}",
                     code=begin + code,
+                    boxes=explained.box(photo),
                 )
             )
     return pictures

@@ -32,27 +32,36 @@ def build(audited: Audited, report: Report, work: Work) -> SectionContent:
             else "its inputs are no pictures of one or three channels"
         )
         return SectionContent([Text(f"Nothing was drawn for this model: {why}.", "note")])
-    target = audited.targets[0]
-    name = audited.subject.class_name(target)
     with work.listening("Synthesis"):
-        script, wanted = _made(audited, CLASS_STEPS, "Target", target)
-        pictures = [_picture(wanted, f"{name}: {float(wanted.values[0]):.1f}", script)]
-        report.keep("synthesis/class", wanted.images, f"image optimised for {name}")
+        pictures = _of_class(audited, report) if audited.explained.of_classes else []
         for layer in audited.layers:
             pictures += _of_layer(audited, report, layer)
+    photo, of_class = audited.photos.names[0], audited.explained.of_classes
+    wanted, steps = "a channel", f"{CHANNEL_STEPS}"
+    whose = f"The channels are the most active ones for {photo}"
+    if of_class:
+        wanted, steps = "a class or a channel", f"{CLASS_STEPS} and {CHANNEL_STEPS}"
+        whose = f"The class is the one explained for {photo}; the channels are the most active "
+        whose += "ones for that photo"
     return SectionContent(
         [
             Text(
-                "Images made from noise, step by step, so that a class or a channel responds ever "
-                "more strongly; the number is the response reached. They show what the network "
-                f"looks for, not a photo. The class is the one explained for "
-                f"{audited.photos.names[0]}; the channels are the most active ones for that photo. "
-                f"These are sketches of {CLASS_STEPS} and {CHANNEL_STEPS} steps; captum-cnn-ext "
+                f"Images made from noise, step by step, so that {wanted} responds ever more "
+                "strongly; the number is the response reached. They show what the network looks "
+                f"for, not a photo. {whose}. These are sketches of {steps} steps; captum-cnn-ext "
                 "synthesize takes 256 and draws recognisable objects."
             ),
             Panels("", pictures),
         ]
     )
+
+
+def _of_class(audited: Audited, report: Report) -> list[Picture]:
+    """A box or an area of one photo is no wish that an image could be made for."""
+    name = audited.explained.names[0]
+    script, wanted = _made(audited, CLASS_STEPS, "Target", audited.targets[0])
+    report.keep("synthesis/class", wanted.images, f"image optimised for {name}")
+    return [_picture(wanted, f"{name}: {float(wanted.values[0]):.1f}", script)]
 
 
 def _of_layer(audited: Audited, report: Report, layer: ChosenLayer) -> list[Picture]:
