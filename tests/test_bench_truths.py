@@ -345,6 +345,13 @@ def test_a_third_party_adds_a_task_and_methods(mine, tmp_path, capsys):
     assert cli.main(asked) == 0
     assert "are there already" in capsys.readouterr().err
     assert json.loads((tmp_path / "truth.json").read_text()) == found
+    own = (tmp_path / "mine.py").read_text()
+    (tmp_path / "mine.py").write_text(own.replace("target: -x}", "target: x}"))
+    assert cli.main(asked) == 0
+    stale = len(found["cells"]) + 2  # the file's task, and its methods on the other one
+    assert f": {stale} of them by other code: made again" in capsys.readouterr().err
+    again = json.loads((tmp_path / "truth.json").read_text())["cells"]
+    assert again["dark"]["mine/0"]["scores"]["mine"]["rank accuracy"] == [1.0] * 16
 
 
 @pytest.mark.parametrize(

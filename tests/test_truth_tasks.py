@@ -1,7 +1,6 @@
 """The tasks whose truth is known: what is drawn, what networks cannot see, how scores are made."""
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -262,94 +261,3 @@ def test_a_judge_that_orders_as_the_truth_has_tau_1():
     assert found["ROAD"]["task"].mean == pytest.approx(-1)
     assert found["deletion"]["task"].mean == pytest.approx(1)  # less is better
     assert found["ARCC"]["task"].low < 0.5
-
-
-# --- what the literature found, on trained networks ----------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def training(tmp_path_factory):
-    return truths.Training(tmp_path_factory.mktemp("networks"))
-
-
-def means(trial, names, score):
-    found = {}
-    for name in names:
-        explain = league._explain(trial, METHODS[name], 0, [])
-        found[name] = float(trial.score(trial, explain)[score].mean())
-    return found
-
-
-@pytest.mark.slow
-def test_edges_beat_many_methods_on_the_rigid_task(training):
-    trial = tetrominoes._trial("rigid", "photo", 0, 24, training)
-    edges = ["Sobel edges", "Laplace edges"]
-    gradients = ["Saliency", "NoiseTunnel(Saliency)", "GuidedBackprop", "Deconvolution",
-                 "FullGrad", "LayerEigenCam", "LayerFem"]  # fmt: skip
-    found = means(trial, [*edges, *gradients, "random"], "precision")
-    best = max(found[edge] for edge in edges)
-    assert best > 2 * found["random"]
-    assert sum(best > found[name] for name in gradients) >= 4, found
-
-
-@pytest.mark.slow
-def test_occlusion_beats_gradients_on_triggers(training):
-    trial, _ = triggers.trials(0, 32, training)
-    names = ["Occlusion(small windows)", "Saliency", "NoiseTunnel(Saliency)", "random",
-             "the image"]  # fmt: skip
-    found = means(trial, names, "rank accuracy")
-    assert found[names[0]] > found["Saliency"] + 0.03, found
-    assert found[names[0]] > found["NoiseTunnel(Saliency)"] + 0.03, found
-    assert found["random"] == pytest.approx(25 / 1024, abs=0.03)
-    unlearnt = truths.Trial("t", small_cnn(4, 9), trial.inputs, trial.target, trial.truth)
-    for name in ("Saliency", "LayerGradCam"):  # a network that has learnt nothing finds nothing
-        got = means(unlearnt, [name], "rank accuracy")[name]
-        assert got < 0.2 < means(trial, [name], "rank accuracy")[name]
-
-
-@pytest.mark.slow
-def test_magnitudes_and_averages_over_noise_lower_single_deletion(training):
-    (trial,) = single_deletion.trials(0, 32, training)
-    plain = "InputXGradient"
-    found = means(trial, [plain, f"abs({plain})", f"NoiseTunnel({plain})", "random", "the truth"]
-                  [:4], "rank correlation")  # fmt: skip
-    assert found[f"abs({plain})"] < found[plain], found
-    assert found[f"NoiseTunnel({plain})"] < found[plain] + 0.01, found
-    assert abs(found["random"]) < 0.15
-    assert float(trial.score(trial, trial.perfect)["rank correlation"].min()) == pytest.approx(1)
-
-
-@pytest.mark.slow
-def test_the_map_follows_what_the_network_was_told_to_name(training):
-    (trial,) = scenes.trials(0, 8, training)
-    found = trial.score(trial, trial.perfect)
-    assert all(values.tolist() == [1] * 8 for values in found.values())
-    backwards = trial.score(trial, lambda *asked: 1 - trial.perfect(*asked))
-    assert backwards["model contrast"].tolist() == [-1] * 8
-    got = means(trial, ["random", "the image", "LayerHiResCam"], "model contrast")
-    assert got["random"] == got["the image"] == 0  # they do not know which network it is
-    assert got["LayerHiResCam"] > 0.2
-
-
-# --- what is said in benchmarks/README.md ---
-
-
-def test_the_orders_that_are_called_settled_are_so_in_the_committed_results():
-    folder = Path(__file__).parent.parent / "benchmarks" / "results"
-    results = Results.load(folder / "truth_cams--cpu.json")
-    found = truths.columns(results)
-    assert all(column.values.shape[1:] == (4, 16) for column in found.values())
-    cams = [m for m in results.cells if m.startswith("Layer")]
-    best = truths.beaten(found["grids"], "LayerHiResCam", cams)
-    assert set(best) == set(cams) - {"LayerHiResCam"}
-    for task, others in (("triggers", set()), ("scenes", {"LayerEigenCam, middle layer"})):
-        best = truths.beaten(found[task], "LayerRefineCam", cams)
-        assert set(best) == set(cams) - {"LayerRefineCam"} - others
-    for method, share in (("LayerHiResCam", 0.99), ("LayerLayerCam", 0.99), ("LayerGradCam", 0.48)):
-        inside = [
-            value
-            for item, cell in results.cells[method].items()
-            if item.startswith("grids")
-            for value in cell["scores"]["DiFull"]["evidence in the cell"]
-        ]
-        assert np.mean(inside) == pytest.approx(share, abs=0.006)

@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import runpy
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,6 +164,12 @@ def _truth(options: argparse.Namespace, out: Path, rank: int, workers: int) -> i
     settings = truths.TruthSettings(images, judged)
     order = truths.items(tasks, range(seeds))
     with results_in(out, settings.to_dict(), torch.device("cpu"), rank, workers) as results:
+        save = saved_by(out, rank, workers)
+        stale = truths.without_stale(tasks, range(seeds), methods, results)
+        if stale:
+            save(results)
+            if rank == 0:
+                print(f"{PROGRAM}: {stale} of them by other code: made again", file=sys.stderr)
         try:
             truths.run_truths(
                 tasks,
@@ -171,7 +178,7 @@ def _truth(options: argparse.Namespace, out: Path, rank: int, workers: int) -> i
                 settings,
                 results,
                 training=truths.Training(out.with_name(f"{out.stem}.networks")),
-                save=saved_by(out, rank, workers),
+                save=save,
                 show_progress=rank == 0 and not options.no_progress,
                 only=lambda number: number % workers == rank,
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import textwrap
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,12 @@ if TYPE_CHECKING:
     from captum_cnn_ext.methods import KnownMethod
 
 WIDTH = 96
-FACTS = ("name", "at", "question", "idea", "cost", "paper", "origin", "gradient", "also")
+FACTS = ("name", "at", "question", "idea", "advice", "mean_rank", "cost", "paper", "origin",
+         "gradient", "also")  # fmt: skip
+ORDER = (
+    "First what is right more often where the truth is known (mean rank over the eight tasks of\n"
+    "`bench --truth`, 1 is best; few ranks apart is no difference), at whatever cost."
+)
 EXAMPLES = f"""examples:
   {PROGRAM} list-methods
   {PROGRAM} list-methods --format json
@@ -26,8 +32,9 @@ def add(commands: Any) -> None:
     command = add_command(
         commands,
         "list-methods",
-        help="print every method: question, cost, paper",
-        description="Print which question each method answers, what it costs, and its paper.",
+        help="print every method: question, advice, cost, paper",
+        description="Print which question each method answers, when to take it, what it costs, and "
+        "its paper; what to take first comes first.",
         epilog=EXAMPLES,
     )
     command.add_argument("--format", choices=("text", "json"), default="text", help="(text)")
@@ -37,11 +44,11 @@ def add(commands: Any) -> None:
 def _list_methods(options: argparse.Namespace) -> int:
     from captum_cnn_ext.methods import known_methods
 
-    methods = list(known_methods().values())
+    methods = sorted(known_methods().values(), key=lambda m: m.mean_rank or math.inf)
     if options.format == "json":
         print(json.dumps([_facts(method) for method in methods], indent=2, ensure_ascii=False))
     else:
-        print("\n\n".join(_text(method) for method in methods))
+        print("\n\n".join([ORDER, *(_text(method) for method in methods)]))
     sys.stdout.flush()
     return DONE
 
@@ -61,6 +68,8 @@ def _text(method: KnownMethod) -> str:
         f"{method.name} ({method.origin})",
         f"question  {method.question}",
         f"idea      {method.idea}",
+        f"advice    {method.advice}",
+        f"rank      {'' if method.mean_rank is None else f'{method.mean_rank:.0f}'}",
         f"cost      {method.cost}",
         f"paper     {method.paper.replace('*', '')}",
         f"gives     {where[method.at]}",

@@ -42,7 +42,9 @@ def results_in(
     if workers > 1:
         torch.distributed.barrier()
     if rank == 0:
-        results.merge(joined(settings, parts()))
+        found = joined(settings, reversed(parts()))
+        found.merge(results)  # what is newest wins
+        results.merge(found)
         results.save(out)
         for part in {*before, *parts()}:
             part.unlink()

@@ -39,6 +39,8 @@ class KnownMethod:
         creation: what the class is created with beside the model and its layers.
         settings: the function of `settings.py` that gives what ``attribute`` gets beside inputs
             and target, where that is not the default.
+        advice: when to take it and when not, by the league of `bench.truths`.
+        mean_rank: of that league over its tasks, at the better layer; 1 is best, None took no part.
     """
 
     name: str
@@ -55,6 +57,8 @@ class KnownMethod:
     about: str = field(default="", repr=False)
     creation: Mapping[str, Any] = field(default_factory=dict, repr=False)
     settings: str = ""
+    advice: str = ""
+    mean_rank: float | None = None
 
     __repr__ = brief
 

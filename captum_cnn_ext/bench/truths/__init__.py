@@ -15,7 +15,7 @@ file, functions of (subject, images, classes), take part beside ours.
 """
 
 from captum_cnn_ext.bench.truths.contenders import CONTROLS, contenders
-from captum_cnn_ext.bench.truths.league import TruthSettings, items, run_truths
+from captum_cnn_ext.bench.truths.league import TruthSettings, items, run_truths, without_stale
 from captum_cnn_ext.bench.truths.metrics_without_truth import JUDGES
 from captum_cnn_ext.bench.truths.networks import Training, small_cnn
 from captum_cnn_ext.bench.truths.ranks import beaten, columns, ranking
@@ -66,4 +66,5 @@ __all__ = [
     "run_truths",
     "small_cnn",
     "trust",
+    "without_stale",
 ]

@@ -34,13 +34,13 @@ def fingerprint(*tensors: Tensor) -> str:
 
 def code_fingerprint(files: Iterable[Path], *more: object) -> str:
     """Of what the files do: comments, docstrings, imports and the file that it is in count not."""
-    found = sorted({statement for file in set(files) for statement in _statements(file)})
+    found = sorted({one for file in set(files) for one in _statements(file.read_bytes())})
     return hashlib.sha256("\n".join([*found, *map(repr, more)]).encode()).hexdigest()[:12]
 
 
 @functools.cache
-def _statements(file: Path) -> tuple[str, ...]:
-    tree = ast.parse(file.read_bytes())
+def _statements(text: bytes) -> tuple[str, ...]:
+    tree = ast.parse(text)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
@@ -70,24 +70,24 @@ def _is_task(module: ModuleType) -> bool:
     return module.__name__.startswith(__package__ or "") and hasattr(module, "TASK")
 
 
+def result_code(trials: Callable[..., Any], method: Callable[..., Any]) -> str:
+    """Of everything that a method's scores on a task depend on."""
+    return code_fingerprint((files_of(trials) | files_of(method)) - _computing(), _package())
+
+
+@functools.cache
+def _package() -> str:
+    """Of what all scores depend on. Of the registry: how a method is called; words count not."""
+    calls = [
+        (k.name, k.at, k.path, k.noisy, k.absolute, dict(k.creation), k.settings)
+        for k in known_methods().values()
+    ]
+    return code_fingerprint(_computing(), calls)
+
+
 @functools.cache
 def _computing() -> frozenset[Path]:
     parts = [PACKAGE / part for part in COMPUTING]
     found = {f for part in parts for f in ([part] if part.suffix else part.rglob("*.py"))}
     found |= {file for file in HERE.glob("*.py") if file.name not in READING}
-    tasks = {Path(m.__file__ or "") for m in list(sys.modules.values()) if _is_task(m)}
-    return frozenset(found - tasks)
-
-
-@functools.cache
-def result_code(trials: Callable[..., Any], method: Callable[..., Any]) -> str:
-    """Of everything that a method's scores on a task depend on."""
-    return code_fingerprint(_computing() | files_of(trials) | files_of(method), _calls())
-
-
-def _calls() -> list[tuple[Any, ...]]:
-    """What the registry says of how a method is called; its words count not."""
-    return [
-        (k.name, k.at, k.path, k.noisy, k.absolute, dict(k.creation), k.settings)
-        for k in known_methods().values()
-    ]
+    return frozenset(found)

@@ -95,14 +95,8 @@ def run_truths(
         [1.0, 1.0, 1.0, 1.0]
     """
     training = training or Training()
-    codes = {
-        (method, item): result_code(tasks[item.rsplit("/", 1)[0]].trials, run)
-        for method, run in methods.items()
-        for item in items(tasks, seeds)
-    }
-    for (method, item), code in codes.items():
-        if results.has(method, item) and results.cells[method][item].get("code") != code:
-            del results.cells[method][item]
+    if without_stale(tasks, seeds, methods, results):
+        save(results)
 
     def prepare(number: int, item: str) -> Callable[[Method], Cell]:
         task, seed = item.rsplit("/", 1)
@@ -122,6 +116,24 @@ def run_truths(
         results, methods, items(tasks, seeds), prepare,
         save=save, show_progress=show_progress, only=only,
     )  # fmt: skip
+
+
+def without_stale(
+    tasks: Mapping[str, Task],
+    seeds: Sequence[int],
+    methods: Mapping[str, Method],
+    results: Results,
+) -> int:
+    """Drop the cells that other code made than would make them now; how many these were."""
+    dropped = 0
+    for item in items(tasks, seeds):
+        for method, run in methods.items():
+            if results.has(method, item):
+                code = result_code(tasks[item.rsplit("/", 1)[0]].trials, run)
+                if results.cells[method][item].get("code") != code:
+                    del results.cells[method][item]
+                    dropped += 1
+    return dropped
 
 
 def _cell(trials: Sequence[tuple[Trial, float]], seed: int, judges: int, method: Method) -> Cell:

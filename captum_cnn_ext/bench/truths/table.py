@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from captum_cnn_ext.bench.results import Results
-from captum_cnn_ext.bench.truths.contenders import CONTROLS, TRUTH
+from captum_cnn_ext.bench.truths.contenders import CONTROLS, MIDDLE_LAYER, TRUTH
 from captum_cnn_ext.bench.truths.ranks import Column, Ranking, columns, ranking
 from captum_cnn_ext.bench.truths.task import Task
 from captum_cnn_ext.bench.truths.trust import trust
 from captum_cnn_ext.render import show_score_table
 
 MANY = 4  # trials of a task
+QUICK = 10  # passes
 
 
 def markdown(results: Results, tasks: Mapping[str, Task]) -> str:
@@ -36,6 +38,7 @@ def markdown(results: Results, tasks: Mapping[str, Task]) -> str:
     found = columns(results)
     order = _order(results, found)
     lines = [*_head(results, tasks, found), *_main(results, found, order)]
+    lines += _quick_ones(results, found, order)
     lines += _trust(results)
     lines += _details(results, found, order)
     lines += _networks(results)
@@ -44,6 +47,10 @@ def markdown(results: Results, tasks: Mapping[str, Task]) -> str:
         if failed:
             lines += ["", f"{method} does not work on {len(failed)} item(s): {failed[0]}"]
     return "\n".join(lines) + "\n"
+
+
+def _versions(machine: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in machine.get("versions", {}).items())
 
 
 def _ranked(found: Mapping[str, Column]) -> Ranking | None:
@@ -63,9 +70,9 @@ def _head(results: Results, tasks: Mapping[str, Task], found: Mapping[str, Colum
     lines = [
         "# Attribution methods judged where the truth is known",
         "",
-        f"{len(results.cells)} methods and controls, {len(found)} tasks, {results.settings}. On "
+        f"{len(results.cells)} methods and controls, {len(found)} tasks. On "
         f"{machine.get('device')}, {machine.get('threads')} CPU thread(s), Python "
-        f"{machine.get('python')}, {machine.get('versions')}, commit {machine.get('commit')}.",
+        f"{machine.get('python')}, {_versions(machine)}, commit {machine.get('commit')}.",
         "",
         "Means with 95 % intervals from resampled seeds and images (of one seed: images only), and "
         "the rank within the task in brackets. There is no total: rows stand in the order of their "
@@ -107,6 +114,45 @@ def _main(results: Results, found: Mapping[str, Column], order: list[str]) -> li
             f"| {name} | {_passes(results, method):.1f} | {'' if mean is None else f'{mean:.1f}'} "
             f"| {' | '.join(cells)} |"
         )
+    return lines
+
+
+def one_row_each(found: Mapping[str, Column], order: Sequence[str]) -> dict[str, list[str]]:
+    """Every method at the better of its layers, with the methods that score the same on all tasks.
+
+    ``order`` is that of the rows, the better ones first.
+    """
+    rows: dict[tuple[str, ...], list[str]] = {}
+    seen: set[str] = set()
+    for method in order:
+        plain = method.removesuffix(MIDDLE_LAYER)
+        if plain in seen or method == TRUTH:
+            continue
+        seen.add(plain)
+        means = (f"{c.interval(method).mean:.2f}" for c in found.values() if method in c.methods)
+        rows.setdefault((*means,), []).append(method)
+    return {same[0]: same for same in rows.values()}
+
+
+def _quick_ones(results: Results, found: Mapping[str, Column], order: list[str]) -> list[str]:
+    """Ranks where they can settle more: among few methods that are not alike."""
+    rows = one_row_each(found, order)
+    few = [m for m in rows if m not in CONTROLS and _passes(results, m) <= QUICK]
+    ranked = ranking(found, [m for m in order if m not in few]) if len(few) > 2 else None
+    if not ranked or math.isnan(ranked.critical):
+        return []
+    lines = [
+        "",
+        f"## Ranks among methods of up to {QUICK} passes",
+        "",
+        "Each at the better of its layers, once where several score the same. Two mean ranks "
+        f"differ for sure (5 %, Nemenyi) where they are {ranked.critical:.1f} apart.",
+        "",
+        "| method | mean rank | scores the same |",
+        "|---|---|---|",
+    ]
+    for method in sorted(ranked.ranks, key=lambda m: ranked.ranks[m]):
+        lines.append(f"| {method} | {ranked.ranks[method]:.1f} | {', '.join(rows[method][1:])} |")
     return lines
 
 
@@ -178,7 +224,7 @@ def _networks(results: Results) -> list[str]:
 
 
 def draw(results: Results) -> Figure:
-    """A row a method, a column a task; from a random map (white) to the truth (dark).
+    """A row a method, at the better of its layers; from a random map (white) to the truth (dark).
 
     Cost: no pass of a model.
 
@@ -187,7 +233,11 @@ def draw(results: Results) -> Figure:
     """
     found = columns(results)
     order = [m for m in _order(results, found) if m != TRUTH]
-    means = {m: {t: c.interval(m).mean for t, c in found.items() if m in c.methods} for m in order}
+    names = {row: " = ".join(same) for row, same in one_row_each(found, order).items()}
+    means = {
+        name: {t: c.interval(m).mean for t, c in found.items() if m in c.methods}
+        for m, name in names.items()
+    }
     chance = {t: c.interval("random").mean for t, c in found.items() if "random" in c.methods}
     best = {t: c.interval(TRUTH).mean for t, c in found.items() if TRUTH in c.methods}
     top = {
@@ -195,20 +245,21 @@ def draw(results: Results) -> Figure:
         for t, c in found.items()
     }
     leaders = {
-        (m, t)
+        (name, t)
         for t, c in found.items()
-        for m in order
+        for m, name in names.items()
         if m in c.methods and (m == top[t] or c.difference(top[t], m).low <= 0)
     }
     figure, _ = show_score_table(
         means,
-        cost={m: _passes(results, m) for m in order},
+        cost={name: _passes(results, m) for m, name in names.items()},
         chance=chance,
         best=best,
         marked=leaders,
         grey=CONTROLS,
         title="Methods judged where the truth is known",
         note="White: a random map. Dark blue: the truth. Red: worse than random. Bold: the best, "
-        "and what it is not told apart from.\nRows in the order of mean ranks over tasks.",
+        "and what it is not told apart from.\nEach method at the better of its two layers, rows in "
+        "the order of mean ranks over tasks.",
     )
     return figure
