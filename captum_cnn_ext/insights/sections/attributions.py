@@ -36,25 +36,18 @@ from captum_cnn_ext.methods import AT_ONCE, INPUT, Call
 from captum_cnn_ext.methods.call import X
 from captum_cnn_ext.methods.expression import imported, source, variable
 
+# what is right most often where the truth is known, each of another kind, and Grad-CAM, which
+# people know; CAM and XGrad-CAM give Grad-CAM's map wherever a layer is pooled and classified
 DEFAULT_METHODS = (
-    "Saliency",
+    "InputXGradient",
     "Occlusion",
     "LayerGradCam",
-    "LayerCam",
-    "LayerGradCamPlusPlus",
-    "LayerXGradCam",
     "LayerHiResCam",
     "LayerLayerCam",
-    "NoiseTunnel(LayerHiResCam)",
+    "LayerRefineCam",
 )
-QUICK_METHODS = (
-    "Saliency",
-    "LayerGradCam",
-    "LayerGradCamPlusPlus",
-    "LayerHiResCam",
-    "LayerLayerCam",
-)
-SUGGESTED, BESIDE = "LayerHiResCam", ("Occlusion", "Saliency")  # shown large for each photo
+QUICK_METHODS = ("InputXGradient", "LayerGradCam", "LayerHiResCam", "LayerLayerCam")
+SUGGESTED, BESIDE = "LayerHiResCam", ("Occlusion", "InputXGradient")  # shown large for each photo
 SAME = 1e-3  # of a map's largest value: closer maps are drawn once
 SCORE = {
     True: "the score of the class in the heading, according to one method. The score is the "
