@@ -83,7 +83,7 @@ def test_of_a_network_that_knows_nothing_no_method_finds_the_class(kind):
             explain = league._explain(trial, METHODS[name], 0, [])
             found[name] += trial.score(trial, explain)["evidence in the cell"].tolist()
     for name, shares in found.items():
-        assert np.mean(shares) == pytest.approx(0.25, abs=0.05), name
+        assert np.mean(shares) < 0.3, name  # a quarter is chance; less where nothing is positive
 
 
 @pytest.mark.slow
