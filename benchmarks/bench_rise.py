@@ -19,8 +19,9 @@ import torchvision
 from measure import compare, write
 from torch import Tensor, nn
 
+from captum_cnn_ext._engine.running.batching import images_at_once
 from captum_cnn_ext.attr import Rise
-from captum_cnn_ext.attr.pixels.masked_input_base import ROWS
+from captum_cnn_ext.attr.pixels.masked_input_base import CPU_ROWS
 from captum_cnn_ext.attr.pixels.random_masks import RandomMasks
 
 NETWORKS = ("resnet18:224", "mobilenet_v3_small:224")
@@ -49,7 +50,7 @@ def table(name: str, device: str, rounds: int, masks: int) -> dict[str, Any]:
     network, _, size = name.partition(":")
     model = getattr(torchvision.models, network)(weights=None).eval().to(device)
     x = torch.rand(1, 3, int(size or 224), int(size or 224), device=device)
-    rows, rise = ROWS[device], Rise(model)
+    rows, rise = images_at_once(x, x.device, CPU_ROWS), Rise(model)
     runs = {
         LIMIT: lambda: forwards(model, x, rows, masks),
         "Rise, one target": lambda: rise.attribute(x, target=3, n_samples=masks),
@@ -61,7 +62,7 @@ def table(name: str, device: str, rounds: int, masks: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="cpu", choices=sorted(ROWS))
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--masks", type=int, default=4000)
     parser.add_argument("--networks", nargs="+", default=NETWORKS, metavar="NAME:PIXELS")

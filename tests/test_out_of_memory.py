@@ -1,5 +1,7 @@
 """An allocator that refuses large results: chunks halve until they fit."""
 
+import functools
+
 import every_class
 import models
 import pytest
@@ -10,7 +12,11 @@ from snapshots import nothing_left_behind
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from captum_cnn_ext import attr, evidence, metrics
+from captum_cnn_ext import attr, evidence, metrics, synthesis
+from captum_cnn_ext._engine.replay import replay
+from captum_cnn_ext._engine.running import batching
+from captum_cnn_ext.attr.pixels import masked_input_base, window_losses
+from captum_cnn_ext.metrics import scoring
 
 # as in Captum, the batch is the caller's to divide
 WHOLE_BATCH = {
@@ -25,6 +31,10 @@ WHOLE_BATCH = {
 }
 
 
+# the second is what inference mode calls
+CONVOLUTIONS = (torch.ops.aten.convolution.default, torch.ops.aten.conv2d.default)
+
+
 class LittleMemory(TorchDispatchMode):
     """A convolution fits where it gives at most ``rows`` of its batch."""
 
@@ -33,7 +43,7 @@ class LittleMemory(TorchDispatchMode):
         self.rows, self.refused, self.largest = rows, 0, 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func is torch.ops.aten.convolution.default and args[0].device.type == "cpu":
+        if func in CONVOLUTIONS and args[0].device.type == "cpu":
             if len(args[0]) > self.rows:
                 self.refused += 1
                 raise torch.OutOfMemoryError(f"{len(args[0])} rows")
@@ -65,7 +75,22 @@ def test_a_class_halves_its_chunks(name):
     check_halves(every_class.calls(model, layer, x)[name], model, x)
 
 
+def _records(m, x):
+    found = evidence.image_records(
+        m, "block", [(image, 0) for image in x], batch_size=4, show_progress=False
+    )
+    return torch.tensor(found.maps.copy()).double()
+
+
+def _patches(m, x):
+    found = evidence.top_patches(m, "block", list(x), k=2, batch_size=4, show_progress=False)
+    return found.values.double()
+
+
 MODEL = {
+    "road": lambda m, x: metrics.road(m, x, x, 1, noise=0).most_relevant_first,
+    "image_records": _records,
+    "top_patches": _patches,
     "Occlusion": lambda m, x: attr.Occlusion(m).attribute(
         x[:1], (3, 4, 4), (3, 4, 4), target=1, incremental=False, perturbations_per_eval=8
     ),
@@ -120,3 +145,94 @@ def test_one_example_that_does_not_fit_raises_the_devices_error(chunk):
         pytest.raises(torch.OutOfMemoryError, match="1 rows"),
     ):
         cam.attribute(x, 1, internal_batch_size=chunk)
+
+
+def test_an_atlas_halves_its_images():
+    """Random numbers are drawn for the images of a pass: the same as one by one."""
+    model = small().double()
+    draw = functools.partial(
+        synthesis.filter_atlas, model, "block.0", best=None, size=12, steps=2, show_progress=False
+    )
+    expected = draw(internal_batch_size=1)
+    with LittleMemory(1) as memory:
+        found = draw()
+    assert memory.refused
+    torch.testing.assert_close(found.images, expected.images, rtol=1e-9, atol=1e-12)
+
+
+def free_memory(monkeypatch, free, reserved=0, allocated=0):
+    """What a device that is not there says of its memory."""
+    for name, value in {
+        "mem_get_info": (free, 10 * free),
+        "memory_reserved": reserved,
+        "memory_allocated": allocated,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+
+
+CUDA, CPU = torch.device("cuda"), torch.device("cpu")
+MEBI = 2**20
+
+
+def test_rows_fill_the_memory_that_is_free(monkeypatch):
+    rows = lambda **given: batching.rows_at_once(MEBI, CUDA, 3, **given)  # noqa: E731
+    free_memory(monkeypatch, 800 * MEBI)
+    assert rows() == 100  # half of it, and four such tensors at a time
+    assert rows(held=10 * MEBI) == 40
+    assert rows(held=2000 * MEBI) == 1
+    free_memory(monkeypatch, 800 * MEBI, reserved=500 * MEBI, allocated=100 * MEBI)
+    assert rows() == 150  # what PyTorch keeps in reserve is free for us
+    free_memory(monkeypatch, 2**50)
+    assert rows() == 2048  # a tensor of 2 GiB
+    assert batching.rows_at_once(MEBI, CPU, 3) == 3
+    assert batching.rows_at_once(MEBI, torch.device("meta"), 3) == 2048
+    free_memory(monkeypatch, 0)
+    assert rows() == 1
+
+
+@pytest.mark.parametrize("chosen", [None, 2])
+@pytest.mark.parametrize("name", ["Occlusion", "tiles", "Rise", "insertion", "LayerAblationCam"])
+def test_free_memory_chooses_the_rows_and_a_user_bounds_them(name, chosen, monkeypatch):
+    """On a CPU that is taken for a device with room for three rows."""
+    asked = []
+
+    def three(largest, device, on_cpu, held=None):
+        asked.append(largest)
+        return 3
+
+    choices = {"rows_at_once": three, "images_at_once": lambda x, *_: three(x.nbytes, 0, 0)}
+    for module in (batching, replay, window_losses, scoring, masked_input_base):
+        for function in choices.keys() & vars(module).keys():
+            monkeypatch.setattr(module, function, choices[function])
+    model, x = small().double(), small_images(1).double()
+    most = {"perturbations_per_eval": chosen or 1}
+    windows = {"sliding_window_shapes": (3, 4, 4), "strides": (3, 2, 2), "target": 1, **most}
+    calls = {
+        "Occlusion": lambda: attr.Occlusion(model).attribute(x, **windows, incremental=False),
+        "tiles": lambda: attr.Occlusion(model).attribute(x, **windows, incremental=True),
+        "Rise": lambda: attr.Rise(model).attribute(x, target=1, n_samples=20, cells=3, **most),
+        "insertion": lambda: metrics.insertion(
+            model, x, x, 1, steps=20, internal_batch_size=chosen
+        ),
+        "LayerAblationCam": lambda: attr.LayerAblationCam(model, "stem.1").attribute(
+            x, 1, internal_batch_size=chosen
+        ),
+    }
+    seen = []
+    with Rows(seen):
+        calls[name]()
+    assert max(seen) == (chosen or 3)
+    assert chosen or min(asked) > 0
+
+
+class Rows(TorchDispatchMode):
+    """How many rows each matrix product has."""
+
+    def __init__(self, seen):
+        super().__init__()
+        self.seen = seen
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.addmm.default:
+            self.seen.append(len(args[1]))
+        return func(*args, **(kwargs or {}))

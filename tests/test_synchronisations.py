@@ -7,17 +7,12 @@ import torch
 
 from captum_cnn_ext.attr.cams import score_cam
 
-# whether an image's solution is good enough is asked of the device, as it cannot be known before
-ASKS_FOR_EACH_EXAMPLE = ["road"]
-
 pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("name", counted.NAMES)
 def test_waiting_does_not_grow_with_the_work(name):
     found = counted.table(name)
-    if name in ASKS_FOR_EACH_EXAMPLE:
-        assert found.pop("examples") > found["base"]
     assert len(set(found.values())) == 1, found
 
 

@@ -10,10 +10,13 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext._engine.running.batching import fitting, rows_at_once
 from captum_cnn_ext._engine.to_device import to_device
 from captum_cnn_ext._numbers import as_count, as_number, as_numbers, as_seed
 from captum_cnn_ext.metrics.maps import as_image, as_maps, pixel_ranks
 from captum_cnn_ext.metrics.scoring import Scoring
+
+_SOLVERS_TENSORS = 12  # as large as the images, at a time
 
 
 @dataclass(frozen=True)
@@ -209,11 +212,27 @@ def road(
     pixels = ranks[0].numel()
     counts = torch.tensor([round(share * pixels) for share in shares], device=image.device)
 
+    def fill(rows: slice) -> tuple[Tensor, Tensor]:
+        """What is removed of images (n, 2P, H, W), and those filled in, (n, 2P, C, H, W)."""
+        own = ranks[rows].unsqueeze(1)
+        bounds = counts[:, None, None]
+        removed = torch.cat([own < bounds, own >= pixels - bounds], 1)
+        whole = image[rows].unsqueeze(1).expand(-1, 2 * len(counts), *image.shape[1:])
+        filled = impute(whole.flatten(0, 1), removed.flatten(0, 1), tolerance)
+        return removed, filled.reshape(whole.shape)
+
+    # the solver asks the device from time to time whether all is done: of many images at once
+    held = _SOLVERS_TENSORS * 2 * len(counts) * image[:1].nbytes
+    at_once = rows_at_once(2 * len(counts) * image[:1].nbytes, image.device, 1, held)
+    ready: dict[int, tuple[Tensor, Tensor]] = {}
+
     def version(n: int, part: slice) -> Tensor:
-        most = ranks[n] < counts[:, None, None]
-        least = ranks[n] >= pixels - counts[:, None, None]
-        removed = torch.cat([most, least])[part]
-        filled = impute(image[n].expand(len(removed), *image.shape[1:]), removed, tolerance)
+        nonlocal at_once
+        if n not in ready:  # images come in their order
+            ready.clear()
+            found, at_once = fitting(lambda count: fill(slice(n, n + count)), at_once)
+            ready.update(enumerate(zip(*found, strict=True), n))
+        removed, filled = (tensor[part] for tensor in ready[n])
         generator = torch.Generator().manual_seed(seed + n)
         each = torch.randn(2 * len(counts), *image.shape[1:], generator=generator)[part]
         each = to_device(each, image.device, image.dtype)

@@ -10,10 +10,10 @@ from torch import Tensor
 from captum_cnn_ext._engine.incremental.replaced_inputs import Example
 from captum_cnn_ext._engine.judging.arguments import choose
 from captum_cnn_ext._engine.judging.captum_compat import format_additional_forward_args
-from captum_cnn_ext._engine.running.batching import in_chunks
+from captum_cnn_ext._engine.running.batching import images_at_once, in_chunks
 from captum_cnn_ext._numbers import as_count_or_none
 
-ROWS = {"cpu": 4, "cuda": 64}  # images in one pass; a CPU is slower with more
+CPU_ROWS = 4  # images in one pass; a CPU is slower with more
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Scoring:
     def versions(self, count: int, version: Callable[[int, slice], Tensor]) -> Tensor:
         """The scores (N, count) of ``version(n, part)``: versions ``part`` of image n."""
         extra = format_additional_forward_args(self.additional_forward_args)
-        device = self.image.device.type
-        rows = self.internal_batch_size or ROWS.get(device, ROWS["cuda"])
+        chosen = self.internal_batch_size
+        rows = chosen or images_at_once(self.image, self.image.device, CPU_ROWS)
         found = []
         for n in range(len(self.image)):
             example = Example.of(

@@ -20,7 +20,7 @@ from captum_cnn_ext._engine.judging.input_sizes import input_shape
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.batching import in_chunks
 from captum_cnn_ext._engine.running.layer_sites import layer_sites
-from captum_cnn_ext._engine.running.repeated_passes import graph_passes, images_at_once
+from captum_cnn_ext._engine.running.repeated_passes import graph_passes, graphs_at_once
 from captum_cnn_ext._notebook import drawn_by
 from captum_cnn_ext._numbers import as_count, as_count_or_none, as_indices, as_seed
 from captum_cnn_ext._renamed import renamed
@@ -213,6 +213,6 @@ def _look(
             def run() -> None:
                 shapes.append(passes(canvas.normalized(canvas.image())).tensors[0][0].shape)
 
-            fitting = images_at_once(run, canvas.like.device)
+            fitting = graphs_at_once(run, canvas.like.device)
     shape = shapes[0]
     return shape[dim_of_channels(channel_dim, shape, sites[0].name)], fitting

@@ -9,6 +9,7 @@ Idea: Nakandala, Kumar, Papakonstantinou, *Incremental and Approximate Inference
 Occlusion-based Deep CNN Explanations*, SIGMOD 2019.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -48,6 +49,7 @@ class Incremental:
 
     Attributes:
         outputs: the model's own output for ``two``, as it is read.
+        largest: numbers in the largest tensor of a pass, for one row.
 
     Raises:
         Refusal: the model cannot be run from a tape.
@@ -76,6 +78,7 @@ class Incremental:
             if random_state() != numbers:
                 raise Refusal("the model draws random numbers")
         self.tape = folded(tape)
+        self.largest = max(math.prod(shape) for shape in self.tape.shapes.values())
         self.device_type = one[0].device.type
         self.last_use = {n: i for i, step in enumerate(self.tape.steps) for n in step.reads}
         self.last_use[self.tape.output] = len(self.tape.steps)  # also where other steps read it

@@ -30,15 +30,14 @@ from captum_cnn_ext._engine.replay.call_recorder import CallRecorder, Script, Sl
 from captum_cnn_ext._engine.replay.joint_replay import RecordedLayers
 from captum_cnn_ext._engine.replay.patching import layer_hook, patched, unfollowable
 from captum_cnn_ext._engine.replay.peak_memory import Widest
+from captum_cnn_ext._engine.running.batching import UNSEEN, rows_at_once
 from captum_cnn_ext._engine.running.forward import copies
 from captum_cnn_ext._engine.running.layer_sites import Site, warn_last_call
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._engine.to_device import to_device
 
-# of the layer's tensor and of the largest one of a pass; on a CPU larger ones are no faster
+# of the layer's tensor and of the largest one of a pass: a CPU is no faster with larger ones
 _CPU_LAYER_BYTES, _CPU_BYTES = 64 * 2**20, 256 * 2**20
-_ACCELERATOR_LAYER_BYTES, _ACCELERATOR_BYTES = 512 * 2**20, 2 * 2**30
-_UNSEEN = 16  # times its input: the largest map of a model whose modules cannot be followed
 
 
 class Replay(RecordedLayers):
@@ -102,16 +101,11 @@ class Replay(RecordedLayers):
         module that runs again."""
         recorded = self._widest.whole if self.full_forward else self._widest.since
         if self.full_forward and not recorded:
-            recorded = _UNSEEN * max(t.nbytes for t in tensors_in(self._args))
-        cpu = self.activation[0].device.type == "cpu"
-        layer, most = (
-            (_CPU_LAYER_BYTES, _CPU_BYTES)
-            if cpu
-            else (_ACCELERATOR_LAYER_BYTES, _ACCELERATOR_BYTES)
-        )
-        given = max(t[:1].numel() * t.element_size() for t in self.activation)
-        widest = recorded // max(1, self.length)
-        return max(1, min(layer // max(1, given), most // max(1, widest)))
+            recorded = UNSEEN * max(t.nbytes for t in tensors_in(self._args))
+        given = max(1, *(t[:1].numel() * t.element_size() for t in self.activation))
+        widest = max(1, recorded // max(1, self.length))
+        on_cpu = min(_CPU_LAYER_BYTES // given, _CPU_BYTES // widest)
+        return rows_at_once(max(given, widest), self.activation[0].device, on_cpu)
 
     def _check(self, activation: Sequence[Tensor], rows: Rows) -> None:
         if len(activation) != len(self.activation):

@@ -18,6 +18,11 @@ from captum_cnn_ext._numbers import as_count_or_none
 
 T = TypeVar("T")
 
+_SHARE = 0.5  # of the memory that is free: kernels need some to work in, and others use it too
+_HELD = 4  # tensors as large as the largest that a pass without a graph holds at a time
+_LARGEST = 2**31  # bytes of one tensor: more is no faster, and kernels count in 32 bits
+UNSEEN = 16  # times its input: the largest map of a network whose maps nobody has measured
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -119,14 +124,64 @@ def fitting(run: Callable[[int], T], size: int) -> tuple[T, int]:
         torch.cuda.empty_cache()  # outside the handler: the failed run's tensors are free now
 
 
-def rows_at_once(images: Tensor, device: torch.device) -> int:
-    """How many of the images (N, C, ...) go through a network at once without being slower for it.
+def rows_at_once(largest: int, device: torch.device, on_cpu: int, held: int | None = None) -> int:
+    """How many rows go through a network in one pass where the user does not say.
+
+    On an accelerator as many as its free memory holds. On a CPU memory is not what counts: rows
+    whose maps do not fit its caches take longer each.
+
+    Args:
+        largest: bytes of the largest tensor that one row has in the pass.
+        on_cpu: rows that a CPU is fastest with.
+        held: bytes that one row holds at a time; None is what a pass without a graph needs.
+    """
+    if device.type == "cpu":
+        return max(1, on_cpu)
+    free, largest = _free_bytes(device), max(1, largest)
+    most = _LARGEST // largest
+    if free is not None:
+        most = min(most, int(_SHARE * free) // max(1, held or _HELD * largest))
+    return max(1, most)
+
+
+def images_at_once(images: Tensor, device: torch.device, on_cpu: int | None = None) -> int:
+    """``rows_at_once`` for images (N, C, ...) and a network whose maps nobody has measured.
 
     A CPU's caches hold the maps of a few large images: EfficientNet-Lite0 at 224 pixels takes half
     the time for each of 4 as for each of 32.
     """
-    positions = math.prod(images.shape[2:])
-    return max(4, 2**18 // max(positions, 1)) if device.type == "cpu" else max(len(images), 1)
+    few = max(4, 2**18 // max(1, math.prod(images.shape[2:])))
+    one = math.prod(images.shape[1:]) * images.element_size()
+    return rows_at_once(UNSEEN * one, device, few if on_cpu is None else on_cpu)
+
+
+def _free_bytes(device: torch.device) -> int | None:
+    """What a device can give, with what PyTorch keeps in reserve; None where nobody says."""
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def in_fitting_parts(run: Callable[[Tensor], T]) -> Callable[[Tensor], T]:
+    """``run`` on a batch, in parts where memory runs out; what fitted is kept for later batches."""
+    most: int | None = None
+
+    def whole(images: Tensor) -> T:
+        nonlocal most
+        sizes: list[int] = []
+
+        def part(rows: slice) -> T:
+            found = run(images[rows])
+            sizes.append(rows.stop - rows.start)
+            return found
+
+        found = in_chunks(part, len(images), most)
+        if len(sizes) > 1:
+            most = max(sizes)
+        return concatenate(found)  # type: ignore[no-any-return]
+
+    return whole
 
 
 def check_by_example(tensors: Sequence[Tensor], count: int, layer: str) -> None:

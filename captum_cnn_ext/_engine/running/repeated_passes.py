@@ -23,6 +23,7 @@ from captum_cnn_ext._engine.judging.arguments import observed_module, root_modul
 from captum_cnn_ext._engine.judging.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.judging.inputs import check_devices
 from captum_cnn_ext._engine.nested_tensors import tensors_of_output
+from captum_cnn_ext._engine.running.batching import rows_at_once
 from captum_cnn_ext._engine.running.forward import copies
 from captum_cnn_ext._engine.running.hooks import (
     Probe,
@@ -37,7 +38,6 @@ from captum_cnn_ext._engine.running.state import state_as_found
 # A pass on the CPU is slower for each image once a single activation outgrows what the allocator
 # keeps: every larger one is mapped and faulted in anew.
 _CPU_BYTES = 30_000_000
-_ACCELERATOR_SHARE = 0.5
 # The CPU's convolutions are faster with channels last (10 to 25 % of a pass), but the weights of
 # kernels above 1 x 1 are then sorted anew in each pass: worth it only with so many pixels for each
 # of them (resnet18 at 224 px: one image 1.2 times slower, four images faster).
@@ -135,7 +135,7 @@ def _sorted_weights(root: nn.Module | None) -> int:
     return sum(m.weight.numel() for m in wide)
 
 
-def images_at_once(run_one: Callable[[], Any], device: torch.device) -> int:
+def graphs_at_once(run_one: Callable[[], Any], device: torch.device) -> int:
     """How many images are worth one pass, by what ``run_one`` keeps for its backward pass.
 
     On a CPU no single activation outgrows the allocator's cache; on an accelerator the whole graph
@@ -149,7 +149,5 @@ def images_at_once(run_one: Callable[[], Any], device: torch.device) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         run_one()
-    if device.type != "cuda":
-        return max(1, _CPU_BYTES // max(sizes, default=_CPU_BYTES))
-    free, _ = torch.cuda.mem_get_info(device)
-    return max(1, int(_ACCELERATOR_SHARE * free) // max(1, sum(sizes)))
+    largest = max(sizes, default=_CPU_BYTES)
+    return rows_at_once(largest, device, _CPU_BYTES // max(1, largest), sum(sizes))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.running.batching import in_fitting_parts
 from captum_cnn_ext._engine.running.hooks import Probe, check_reached, probes_for, run_observed
 from captum_cnn_ext._engine.running.layer_recording import record
 from captum_cnn_ext._engine.running.layer_sites import Site
@@ -71,7 +72,7 @@ def streamed(
         return first
 
     with state_as_found(model, [torch.zeros((), device=device)]):
-        yield run
+        yield in_fitting_parts(run)
 
 
 @contextmanager
@@ -112,4 +113,4 @@ def streamed_gradients(
         return outputs.detach(), activations[0], gradients[0]
 
     with state_as_found(model, [torch.zeros((), device=device)]):
-        yield run
+        yield in_fitting_parts(run)

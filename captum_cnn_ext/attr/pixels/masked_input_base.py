@@ -18,12 +18,12 @@ from captum_cnn_ext._engine.judging.inputs import (
     check_devices,
     check_examples,
 )
-from captum_cnn_ext._engine.running.batching import in_chunks
+from captum_cnn_ext._engine.running.batching import images_at_once, in_chunks
 from captum_cnn_ext._numbers import as_count, as_number, as_seed
 from captum_cnn_ext.attr.argument_docs import Documented
 from captum_cnn_ext.attr.pixels.random_masks import RandomMasks
 
-ROWS = {"cpu": 8, "cuda": 64}  # masked inputs in one pass
+CPU_ROWS = 8  # masked inputs in one pass
 
 
 @dataclass(frozen=True)
@@ -157,11 +157,11 @@ class RandomlyMasked(Documented, PerturbationAttribution, ABC):
                 )
             return scores
 
-        chosen, device = settings.perturbations_per_eval, inputs[0].device.type
+        chosen, widest = settings.perturbations_per_eval, max(inputs, key=lambda x: x.nbytes)
         found = in_chunks(
             run,
             settings.n_samples,
-            chosen if chosen > 1 else ROWS.get(device, ROWS["cuda"]),
+            chosen if chosen > 1 else images_at_once(widest, widest.device, CPU_ROWS),
             show_progress=settings.show_progress,
             description=f"{self.get_name()} attribution",
         )

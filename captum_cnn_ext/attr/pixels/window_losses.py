@@ -22,16 +22,21 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.captum_compat import TargetType
 from captum_cnn_ext._engine.judging.output_targets import is_function
 from captum_cnn_ext._engine.judging.targets import select_score
-from captum_cnn_ext._engine.running.batching import in_chunks, out_of_memory
+from captum_cnn_ext._engine.running.batching import (
+    images_at_once,
+    in_chunks,
+    out_of_memory,
+    rows_at_once,
+)
 from captum_cnn_ext._engine.running.forward import copies, run_for
 from captum_cnn_ext._engine.to_device import to_device
 from captum_cnn_ext.attr.pixels.sliding_windows import Grid
 
-# windows in one pass: incremental ones hold less for each
-WHOLE_ROWS = {"cpu": 4, "cuda": 64}
-TILE_ROWS = {"cpu": 16, "cuda": 128}
-# a CPU is slower with more, except where so many positions leave its calls too little to do
+# windows in one pass on a CPU, which is slower with more, except where so many positions leave its
+# calls too little to do; incremental ones hold less for each
+WHOLE_ROWS, TILE_ROWS = 4, 16
 WHOLE_POSITIONS, TILE_POSITIONS = 2**14, 2**12
+MOST_WHOLE, MOST_TILES = 64, 128
 FEWEST_WINDOWS = 8  # the recording costs six passes
 FEWEST_POSITIONS = 2**18  # of a signal, over all windows: a short one is run sooner than recorded
 
@@ -151,9 +156,13 @@ class WindowLosses:
         if self.model is not None and tensor.ndim > 2:
             recorded = self._recording(n, example)
             clean = example.of_tape(recorded.output)[0]
-            rows, order = TILE_ROWS, grid.by_border(numbers)
+            on_cpu = _between(TILE_ROWS, TILE_POSITIONS // math.prod(grid.window[1:]), MOST_TILES)
+            size = rows_at_once(self.model.largest * image.element_size(), image.device, on_cpu)
+            order = grid.by_border(numbers)
         else:
-            recorded, rows, order = None, WHOLE_ROWS, torch.arange(len(numbers))
+            on_cpu = _between(WHOLE_ROWS, WHOLE_POSITIONS // math.prod(grid.shape[1:]), MOST_WHOLE)
+            size = images_at_once(image, image.device, on_cpu)
+            recorded, order = None, torch.arange(len(numbers))
         ordered = numbers[order]
 
         def scores(part: slice) -> Tensor:
@@ -172,12 +181,6 @@ class WindowLosses:
                 raise _OfTheBatch
             return found
 
-        size = rows.get(tensor.device.type, rows["cuda"])
-        if tensor.device.type == "cpu":
-            most, one = (
-                (WHOLE_POSITIONS, grid.shape) if recorded is None else (TILE_POSITIONS, grid.window)
-            )
-            size = max(size, min(most // math.prod(one[1:]), rows["cuda"]))
         size = min(self.most or size, len(ordered))
         if size == len(tensor) > 1:
             size -= 1  # an output of the batch would look like one for each window
@@ -218,6 +221,10 @@ def _is_worth_recording(tensor: Tensor, grid: Grid) -> bool:
     windows = len(grid) * len(tensor)
     long_enough = tensor.ndim > 3 or windows * tensor.shape[-1] >= FEWEST_POSITIONS
     return windows >= FEWEST_WINDOWS and long_enough
+
+
+def _between(least: int, value: int, most: int) -> int:
+    return max(least, min(value, most))
 
 
 class _OfTheBatch(Exception):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.running.batching import in_chunks, rows_at_once
+from captum_cnn_ext._engine.running.batching import images_at_once, in_chunks
 from captum_cnn_ext._engine.running.forward import run_forward
 from captum_cnn_ext._engine.running.streaming import home_of, refuse_training
 from captum_cnn_ext.errors import ArgumentError
@@ -112,7 +112,7 @@ def predictor(model: nn.Module, records: ImageRecords, rows: int) -> Predict:
                 assert isinstance(output, Tensor)
                 return classes_of(output, records)
 
-        at_once = min(rows, rows_at_once(images, images.device))
+        at_once = min(rows, images_at_once(images, images.device))
         return torch.cat(in_chunks(run, len(images), at_once))
 
     return predict

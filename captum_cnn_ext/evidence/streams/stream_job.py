@@ -17,7 +17,7 @@ from torch import Tensor, distributed, nn
 from tqdm.auto import tqdm
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
-from captum_cnn_ext._engine.running.batching import rows_at_once
+from captum_cnn_ext._engine.running.batching import images_at_once
 from captum_cnn_ext._engine.running.streaming import home_of
 from captum_cnn_ext._engine.whole_files import write_whole
 from captum_cnn_ext._numbers import as_indices
@@ -118,7 +118,7 @@ class StreamJob(ABC):
         """The same batch in groups of as many images as the model is run on at once."""
         groups = []
         for ids, images in batch.groups:
-            rows = rows_at_once(images, self.device)
+            rows = images_at_once(images, self.device)
             parts = zip(range(0, len(ids), rows), torch.split(images, rows), strict=True)
             groups += [(ids[start : start + rows], part) for start, part in parts]
         return dataclasses.replace(batch, groups=groups)
