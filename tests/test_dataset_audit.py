@@ -366,9 +366,9 @@ def test_one_image_and_one_class():
 
 def test_many_classes_with_three_images_each():
     model = nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(64, 300)
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(64, 1000)
     ).eval()
-    samples = [(torch.rand(1, 12, 12), n // 3) for n in range(900)]
+    samples = [(torch.rand(1, 12, 12), n // 3) for n in range(3000)]
     done = audited(samples, model)
     assert done.page.problems == ()
     assert "labels-in-another-order" not in ids(done)
@@ -402,6 +402,48 @@ def test_what_cannot_be_read_is_listed(tmp_path):
     assert "a/0.png: UnidentifiedImageError" in html
     assert "Classes without a photo: &#39;empty&#39;" in html
     assert done.table["path"].tolist() == ["a/1.png", "a/2.png", "b/1.png"]
+
+
+def test_labels_that_name_no_class_are_said_before_any_number():
+    samples = [(image, 12 if n % 4 == 0 else label) for n, (image, label) in enumerate(data(80))]
+    done = audited(samples)
+    first = done.page.overview.of("wrong")[0]
+    assert first.id == "labels-without-class"
+    assert "labels of 20 of 80 images are no class of the model (label 12 names no class" in (
+        first.text
+    )
+    assert dict(first.numbers) == {"left_out": 20.0, "used": 60.0}
+    assert "--class-names" in first.next_step
+    assert "right on" in done.page.overview.headline
+    assert "of 60 images" in done.page.overview.headline
+    assert "labels-without-class" not in ids(audited(data(80)))
+
+
+def test_unreadable_images_are_a_finding_of_their_own():
+    class Broken(list):
+        def __getitem__(self, index):
+            if index in (3, 7):
+                raise OSError("broken file")
+            return super().__getitem__(index)
+
+    done = audited(Broken(data(80)))
+    one = found(done, "images-left-out")
+    assert (one.verdict, one.numbers[0]) == ("unsure", ("left_out", 2.0))
+    assert "2 of 80 images could not be used, such as image 3 (OSError: broken file)" in one.text
+    assert len(done.table["label"]) == 78
+
+
+def test_masks_of_another_size_are_listed_and_lose_no_image():
+    model, samples = tagged(2)
+    small = torch.ones(8, 8, dtype=torch.bool)
+    samples = [(x, y, small if n < 3 else mask) for n, (x, y, mask) in enumerate(samples)]
+    done = audited(samples, model, layer="1")
+    html = done.to_html()
+    assert "Masks that could not be used, the first ones" in html
+    assert "image 0: mask: has shape (8, 8), its image 32 x 32 (height, width)" in html
+    assert "3 of 160 images have no usable mask." in html
+    assert len(done.table["label"]) == 160
+    assert done.page.tables["objects"].rows
 
 
 def test_every_section_fails_alone(monkeypatch):

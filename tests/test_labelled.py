@@ -47,7 +47,7 @@ def test_the_models_names_count_where_they_are_known(data):
     other = labelled_photos(data, class_names=["a", "b", "c"])
     assert by_name(other)["cat/x.png"] == 0
     assert "None of the classes is named as the model names its own" in other.notes[0]
-    with pytest.raises(ArgumentError, match="'cat' name no class of the model; nearest: 'cats'"):
+    with pytest.raises(ArgumentError, match="'cat' names no class of the model; nearest: 'cats'"):
         labelled_photos(data, class_names=["dog", "cats"])
     with pytest.raises(ArgumentError, match="2 classes, the model has 1"):
         labelled_photos(data, class_names=["x"])
@@ -82,8 +82,8 @@ def test_a_table_of_labels_and_groups(data):
         ("a,b\n1,2\n", None, "expected the columns path and label"),
         ("", None, "got no row"),
         ("path,label\ncat/x.png,\n", None, "line 2 lacks a path or a label"),
-        ("path,label\ncat/x.png,7\n", ["a", "b"], "'7' name no class; the model has 2"),
-        ("path,label\na,cat\nb,do\n", ["dog", "cat"], "'do' name no class of the model; nearest:"),
+        ("path,label\ncat/x.png,7\n", ["a", "b"], "'7' names no class; the model has 2"),
+        ("path,label\na,cat\nb,do\n", ["dog", "cat"], "'do' names no class of the model; nearest:"),
     ],
 )
 def test_tables_that_say_nothing(data, text, names, message):

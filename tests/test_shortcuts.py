@@ -91,7 +91,7 @@ def test_a_tag_in_a_part_of_a_class_is_found_at_its_place(tagged):
     assert all(number % 3 == 1 and number // 3 < 28 for number in first.images)
     assert {s.label for s in found.shortcuts} == {1}
     assert first.sentence.startswith("The model relies on the patch at the top right corner")
-    assert "to recognise b. Given the patch" in first.sentence
+    assert "to recognise b: given this, all images" in first.sentence
     assert "same picture" in first.sentence
     assert first.boxes == (first.box,) * len(first.images)
     # its own bar is still there, and enough

@@ -197,14 +197,16 @@ def _numbered(
         return names, {label: names.index(label) for label in given}, ""
     if names and len(strange) < len(given):
         raise ArgumentError(
-            f"labels: {_few(strange)} name no class of the model{nearest(strange[0], names)}"
+            f"labels: {_few(strange)} {_names(strange)} no class of the model"
+            f"{nearest(strange[0], names)}"
         )
     found = {label: int(label) for label in given if label.isdecimal()}
     if counted and len(found) == len(given):
         above = [label for label, index in found.items() if names and index >= len(names)]
         if above:
             raise ArgumentError(
-                f"labels: {_few(above)} name no class; the model has {len(names)} classes, from 0"
+                f"labels: {_few(above)} {_names(above)} no class; the model has {len(names)} "
+                "classes, from 0"
             )
         count = len(names) or max(found.values()) + 1
         return names or [f"class {i}" for i in range(count)], found, ""
@@ -217,6 +219,10 @@ def _numbered(
     if names:
         note = f"None of the classes is named as the model names its own ({_few(names)}). {note}"
     return given, {label: index for index, label in enumerate(given)}, note
+
+
+def _names(labels: Sequence[str]) -> str:
+    return "names" if len(labels) == 1 else "name"
 
 
 def _few(names: Sequence[str]) -> str:

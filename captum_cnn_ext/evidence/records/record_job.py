@@ -29,6 +29,7 @@ LARGEST_GRID = 28  # positions of a stored map along each axis; larger maps are 
 THUMBNAIL = 32  # pixels of the mean image along each axis
 FIXED = 2**16  # steps of 1 in sums of pixels, which are whole numbers: no order changes them
 MOST_REMARKS = 20
+NO_CLASS = "names no class"
 
 Array = npt.NDArray[Any]
 Columns = Callable[[Tensor, Tensor, Sequence["Tensor | None"]], Mapping[str, Tensor]]
@@ -133,7 +134,7 @@ class RecordJob(StreamJob):
             if not finite[row]:
                 self.fail(number, "the model's outputs are not finite")
             elif label >= classes:
-                self.fail(number, f"label {label} names no class; the model has {classes}")
+                self.fail(number, f"label {label} {NO_CLASS}; the model has {classes}")
             else:
                 good.append(row)
         return good

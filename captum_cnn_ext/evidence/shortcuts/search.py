@@ -220,9 +220,13 @@ def verdict(trial: Trial, p_corrected: float) -> str:
         return ""
     if trial.flips < least or trial.flips - trial.null < LEAST_ABOVE_NULL:
         return "not decided"
-    beyond = trial.sameness is None or trial.sameness <= SAME[kind]
-    beyond = beyond or (trial.outside is not None and trial.outside >= OUTSIDE)
-    return "shortcut" if beyond else "strategy"
+    beyond = trial.outside is not None and trial.outside >= OUTSIDE
+    return "shortcut" if beyond or _is_the_same(trial) else "strategy"
+
+
+def _is_the_same(trial: Trial) -> bool:
+    """Whether all donors give the same; properties are one number."""
+    return trial.sameness is None or trial.sameness <= SAME[trial.candidate.kind]
 
 
 def _suspect(
@@ -281,7 +285,8 @@ def _ordered(found: Sequence[tuple[Suspect, Trial]]) -> list[Suspect]:
             and item[0].verdict == first.verdict
             and item[0].flips > first.flips - CLOSE
         ]
-        best = min(close, key=lambda item: item[1].specific())
+        # what is the same in all donors says more than what only lies beside the object
+        best = min(close, key=lambda item: (not _is_the_same(item[1]), *item[1].specific()))
         ordered.append(best)
         left = [item for item in left if item is not best and not _same_finding(best, item)]
     return [suspect for suspect, _ in ordered]

@@ -119,30 +119,40 @@ class Shortcuts:
         return tuple(s for s in self.suspects if s.verdict == "shortcut")
 
 
-def sentence(suspect: Suspect, tests: int, class_names: Sequence[str] | None = None) -> str:
+def claim(suspect: Suspect, tests: int, class_names: Sequence[str] | None = None) -> str:
     """What a suspect says to a reader who knows no statistics: words first, numbers after them."""
-    name = class_names[suspect.label] if class_names is not None else f"class {suspect.label}"
-    thing = THINGS[suspect.kind]
+    name, thing = _name(suspect, class_names), THINGS[suspect.kind]
     if suspect.kind == "patch":
         thing = f"the patch at {suspect.place}"
     elif suspect.kind == "border":
         thing = suspect.place
-    sure = "very sure" if suspect.p_corrected <= 0.01 else "sure"
-    numbers = (
-        f"Given {thing} of its images, {_many(suspect.flips)} correctly classified images of other "
-        f"classes turn into {name} ({suspect.flips:.0%}, 95% interval {suspect.low:.0%} to "
-        f"{suspect.high:.0%}); given that of other classes, {_many(suspect.null)} do "
-        f"({suspect.null:.0%}). That difference is {sure} (p = {suspect.p_corrected:.3f}, "
-        f"corrected for {tests} tests). {_removed(suspect, name)}"
-    )
-    if suspect.verdict == "shortcut":
-        return f"The model relies on {thing} to recognise {name}. {numbers} {_because(suspect)}"
+    says = f"The model relies on {thing} to recognise {name}"
     if suspect.verdict == "strategy":
-        return (
-            f"{thing[0].upper()}{thing[1:]} decides for {name}, and may be the object itself: it "
-            f"differs from image to image as objects do. {numbers}"
+        says = (
+            f"{thing[0].upper()}{thing[1:]} decides for {name}, and may be the object itself, "
+            "since it differs from image to image as objects do"
         )
-    return f"Not decided whether the model relies on {thing} to recognise {name}. {numbers}"
+    elif suspect.verdict == "not decided":
+        says = f"Not decided whether the model relies on {thing} to recognise {name}"
+    sure = "very sure" if suspect.p_corrected <= 0.01 else "sure"
+    few = ", but too few turn to call it more" if suspect.verdict == "not decided" else ""
+    return (
+        f"{says}: given this, {_many(suspect.flips)} images of other classes that the model names "
+        f"rightly turn into {name} ({suspect.flips:.0%}, 95% interval {suspect.low:.0%} to "
+        f"{suspect.high:.0%}), and {_many(suspect.null)} when given that of other classes "
+        f"({suspect.null:.0%}). That difference is {sure} (p = {suspect.p_corrected:.3f}, "
+        f"corrected for {tests} tests){few}."
+    )
+
+
+def sentence(suspect: Suspect, tests: int, class_names: Sequence[str] | None = None) -> str:
+    """The claim, what happens when the thing is taken away, and why it is called a shortcut."""
+    text = f"{claim(suspect, tests, class_names)} {_removed(suspect, _name(suspect, class_names))}"
+    return f"{text} {_because(suspect)}" if suspect.verdict == "shortcut" else text
+
+
+def _name(suspect: Suspect, class_names: Sequence[str] | None) -> str:
+    return class_names[suspect.label] if class_names is not None else f"class {suspect.label}"
 
 
 def _removed(suspect: Suspect, name: str) -> str:

@@ -135,7 +135,7 @@ class Trial:
 
     def specific(self) -> tuple[int, float]:
         """What sorts first says more: a property before a place, few pixels before many."""
-        place, order = self.candidate.place, ORDER.get(self.kind, 0)
+        place, order = self.candidate.place, ORDER.get(self.candidate.kind, 0)
         return order, float(place.mask.sum()) if place is not None else -self.flips
 
 

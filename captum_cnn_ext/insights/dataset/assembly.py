@@ -11,6 +11,7 @@ import numpy as np
 
 from captum_cnn_ext import __version__
 from captum_cnn_ext.insights.dataset.context import DatasetContext, percent
+from captum_cnn_ext.insights.dataset.left_out import say_what_was_left_out
 from captum_cnn_ext.insights.dataset.result import DatasetAudit, as_json
 from captum_cnn_ext.insights.dataset.sections import (
     accuracy,
@@ -54,6 +55,7 @@ def assembled(
 ) -> DatasetAudit:
     built: list[tuple[Section, SectionContent | Problem]] = []
     problems: list[Problem] = []
+    say_what_was_left_out(context)
     for module in _sections(context):
         section = Section(module.KEY, module.TITLE, partial(module.build, context))
         try:
@@ -94,6 +96,7 @@ def assembled(
 def _overview(context: DatasetContext, problems: list[Problem]) -> Overview:
     records = context.records
     right = float(np.mean(records.correct))
+    images = "1 image" if len(records) == 1 else f"{len(records):,} images"
     doubts = sum(finding.verdict != "fine" for finding in context.findings)
     words = (
         "nothing found needs a look"
@@ -116,8 +119,7 @@ def _overview(context: DatasetContext, problems: list[Problem]) -> Overview:
         saw_title="What was audited",
         wrong_title="To be settled before anything else",
         unsure_title="To look at",
-        first_sentence=f"The model is right on {percent(right)} of {len(records):,} images, and "
-        f"{words}.",
+        first_sentence=f"The model is right on {percent(right)} of {images}, and {words}.",
     )
 
 

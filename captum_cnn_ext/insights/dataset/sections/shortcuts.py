@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence import Suspect, find_shortcuts
+from captum_cnn_ext.evidence.shortcuts.suspects import claim
 from captum_cnn_ext.insights.dataset.context import DatasetContext, percent, rounded
 from captum_cnn_ext.insights.dataset.pictures import boxed_picture
 from captum_cnn_ext.insights.report.blocks import (
@@ -21,6 +22,7 @@ from captum_cnn_ext.metrics import Interval
 KEY, TITLE = "shortcuts", "Shortcuts, tested"
 GIVERS = 6  # pictures of images that have it
 SHOWN = 8  # suspects with pictures
+IN_THE_FILE = ("from", "to", "lost by chance", "blanked elsewhere", "outside object")
 NEXT = (
     "Collect images of this class without it and of others with it, or remove it from the training "
     "images; train again, and audit the new model --against this one."
@@ -46,7 +48,7 @@ def build(context: DatasetContext) -> SectionContent:
         return SectionContent([Text(f"Nothing could be tested: {error}.", "note")])
     context.shortcuts = found
     for suspect in found.suspects:
-        _find(context, suspect)
+        _find(context, suspect, found.tests)
     if not found.shortcuts and found.classes:
         context.find(
             "fine", "no-shortcut",
@@ -83,7 +85,7 @@ def build(context: DatasetContext) -> SectionContent:
     return SectionContent(blocks)
 
 
-def _find(context: DatasetContext, suspect: Suspect) -> None:
+def _find(context: DatasetContext, suspect: Suspect, tests: int) -> None:
     given = {
         "flips": suspect.flips, "flips_by_chance": suspect.null, "lost": suspect.lost,
         "lost_by_chance": suspect.lost_null, "leave_when_blanked": suspect.erased,
@@ -98,7 +100,7 @@ def _find(context: DatasetContext, suspect: Suspect) -> None:
     context.find(
         "wrong" if tested else "unsure",
         f"{'shortcut' if tested else 'perhaps-shortcut'}-{suspect.label}-{suspect.kind}",
-        suspect.sentence,
+        claim(suspect, tests, context.classes),
         KEY,
         subject=context.name(suspect.label),
         interval=Interval(suspect.flips, suspect.low, suspect.high),
@@ -114,7 +116,7 @@ def _table(context: DatasetContext, suspects: tuple[Suspect, ...]) -> Block:
     columns = [Column("class"), Column("what"), Column("where"), Column("verdict")]
     heads = ("turned", "from", "to", "by chance", "lost", "lost by chance", "blanked",
              "blanked elsewhere", "p", "sameness", "outside object")  # fmt: skip
-    columns += [Column(head, number=True) for head in heads]
+    columns += [Column(head, number=True, shown=head not in IN_THE_FILE) for head in heads]
     rows: list[list[Cell]] = []
     for s in suspects:
         numbers = (s.flips, s.low, s.high, s.null, s.lost, s.lost_null, s.erased,
@@ -126,9 +128,8 @@ def _table(context: DatasetContext, suspects: tuple[Suspect, ...]) -> Block:
         "Turned: the share of other classes' images that become the class. By chance: with the "
         "same from other classes. Lost: the share of the class's images that leave it when they "
         "get it from other classes. Blanked: the share that leaves it when the patch is filled "
-        "with the mean colour; elsewhere: when as much of the image beside it is. p: of a "
-        "permutation, corrected for all tests (Holm). Sameness: 0 is the same picture in all "
-        "images, 1 as different as any. Outside object: with masks."
+        "with the mean colour. p: of a permutation, corrected for all tests (Holm). Sameness: 0 "
+        "is the same picture in all images, 1 as different as any. shortcuts.csv has more columns."
     )
     return context.tabulate("shortcuts", caption, columns, rows)
 
@@ -145,7 +146,7 @@ def _pictures(context: DatasetContext, suspect: Suspect) -> Group:
     ]  # fmt: skip
     what = suspect.kind
     if suspect.place:
-        what = suspect.place if what in suspect.place else f"{what}, {suspect.place}"
+        what = suspect.place if what in suspect.place else f"{what} at {suspect.place}"
     title = f"{context.name(suspect.label)}: {what} ({suspect.verdict})"
     turned = f"Images that give it; {percent(suspect.flips)} of others turn"
     tone: Tone = "warning" if suspect.verdict == "shortcut" else "note"
