@@ -13,7 +13,7 @@ from captum_cnn_ext._engine.incremental.operation_tape import Refusal
 from captum_cnn_ext._engine.incremental.replaced_inputs import faint, judge
 from captum_cnn_ext._engine.incremental.tiles import Span, Tile, cut
 from captum_cnn_ext._engine.judging.outputs import output_tensor
-from captum_cnn_ext._engine.running.batching import in_chunks, rows_at_once
+from captum_cnn_ext._engine.running.batching import in_chunks, images_at_once
 from captum_cnn_ext._engine.running.forward import run_model
 
 ROWS = {"cpu": 16, "cuda": 128}  # windows in one pass over the tape
@@ -67,7 +67,9 @@ class BlankedWindows:
                 return output_tensor(run_model(self.model, (given,)))
 
         given = image.expand(MOST, *image.shape[1:])
-        return torch.cat(in_chunks(run, len(starts), min(MOST, rows_at_once(given, image.device))))
+        return torch.cat(
+            in_chunks(run, len(starts), min(MOST, images_at_once(given, image.device)))
+        )
 
 
 def blanked(image: Tensor, blank: Tensor, starts: Tensor, size: Sequence[int]) -> Tensor:
