@@ -13,7 +13,7 @@ from captum_cnn_ext._engine.incremental.operation_tape import Refusal
 from captum_cnn_ext._engine.incremental.replaced_inputs import faint, judge
 from captum_cnn_ext._engine.incremental.tiles import Span, Tile, cut
 from captum_cnn_ext._engine.judging.outputs import output_tensor
-from captum_cnn_ext._engine.running.batching import in_chunks, images_at_once
+from captum_cnn_ext._engine.running.batching import images_at_once, in_chunks
 from captum_cnn_ext._engine.running.forward import run_model
 
 ROWS = {"cpu": 16, "cuda": 128}  # windows in one pass over the tape
