@@ -5,6 +5,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext.testing.networks import (  # noqa: F401
+    CalledTwice,
+    Functional,
+    GoesOnAnyway,
+    Net,
+    Residual,
+    WritesIntoInput,
+    image_batch,
+)
+from captum_cnn_ext.testing.networks import seeded as _seeded
 
 
 class GapLinear(nn.Module):
@@ -22,60 +32,6 @@ class GapLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.relu(self.conv(x)).mean((2, 3)))
-
-
-def _seeded(module: nn.Module) -> nn.Module:
-    generator = torch.Generator().manual_seed(7)
-    module = module.double().eval()
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.copy_(0.6 * torch.randn(parameter.shape, generator=generator).double())
-        for name, buffer in module.named_buffers():
-            if name.endswith("running_var"):
-                buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator).double())
-            elif name.endswith("running_mean"):
-                buffer.copy_(torch.randn(buffer.shape, generator=generator).double())
-    return module
-
-
-class Net(nn.Module):
-    """Two convolutions and a head; what happens around the second convolution is the subject."""
-
-    def __init__(self, head: nn.Module | None = None) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(2, 4, 3, padding=1)
-        self.norm = nn.BatchNorm2d(4)
-        self.block = nn.Conv2d(4, 4, 3, padding=1)
-        self.relu = nn.ReLU(inplace=True)
-        self.head = head or nn.Sequential(
-            nn.Flatten(), nn.Linear(4 * 5 * 6, 7), nn.Tanh(), nn.Linear(7, 5)
-        )
-
-    def features(self, x: Tensor) -> Tensor:
-        return self.relu(self.block(F.relu(self.norm(self.stem(x)))))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.features(x))
-
-
-class Functional(Net):
-    def features(self, x: Tensor) -> Tensor:
-        return torch.relu_(self.block(F.relu(self.stem(x))))
-
-
-class Residual(Net):
-    def features(self, x: Tensor) -> Tensor:
-        identity = self.stem(x)
-        out = self.block(identity)
-        out += identity  # writes into the layer's own output
-        return self.relu(out)
-
-
-class CalledTwice(Net):
-    """``relu`` runs twice in one forward pass, like in torchvision's residual blocks."""
-
-    def features(self, x: Tensor) -> Tensor:
-        return self.relu(self.block(self.relu(self.stem(x))))
 
 
 class Split(nn.Module):
@@ -119,16 +75,6 @@ class TwoInputs(Net):
         return scale * self.head(self.features(x + y**2))
 
 
-class GoesOnAnyway(Net):
-    """A model that catches exceptions in its forward."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        try:
-            return self.head(self.features(x))
-        except Exception:
-            return torch.zeros(len(x), 5, dtype=x.dtype)
-
-
 class Breaks(Net):
     """Raises after ``block``, in the middle of a forward pass."""
 
@@ -150,11 +96,6 @@ class SideBranch(Net):
     def features(self, x: Tensor) -> Tensor:
         self.block(self.stem(x))
         return self.relu(self.stem(x))
-
-
-class WritesIntoInput(Net):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.features(x.mul_(2)))
 
 
 class ValueDependent(Net):
@@ -193,11 +134,6 @@ def as_detector(model: nn.Module):
         return found
 
     return detect
-
-
-def image_batch(n: int = 3) -> Tensor:
-    generator = torch.Generator().manual_seed(3)
-    return torch.randn(n, 2, 5, 6, generator=generator).double()
 
 
 def one_dimensional() -> nn.Module:
