@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 SURFACE = Path(__file__).parent / "public_surface.txt"
 MODULES = ["attr", "bench", "bench.truths", "evidence", "insights",
            "methods", "metrics", "models", "photos", "render", "synthesis",
-           "targets"]  # fmt: skip
+           "targets", "testing"]  # fmt: skip
 
 
 def signature(value):
