@@ -11,6 +11,7 @@ from captum_cnn_ext.cli import (
     audit,
     bench,
     cam,
+    check,
     deconv,
     dream,
     explore,
@@ -31,6 +32,7 @@ from captum_cnn_ext.cli.arguments import (
 
 COMMANDS = (
     audit,
+    check,
     explore,
     cam,
     deconv,

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 PROGRAM = "captum-cnn-ext"
 DONE, INCOMPLETE, WRONG_ARGUMENTS, INTERRUPTED = 0, 1, 2, 130
 MOST_IMAGES = 16
+SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")  # of weights
 MODEL_HELP = (
     "demo (EfficientNet-Lite0 with its ImageNet weights), torchvision:NAME, timm:NAME, "
     "package.module:FACTORY or path/file.py:FACTORY; the last two run that code"
@@ -205,6 +207,19 @@ def load(options: argparse.Namespace, class_names: str | None = None) -> LoadedM
         return load_model(
             options.model, weights=options.weights, class_names=class_names, device=options.device
         )
+
+
+def load_other(options: argparse.Namespace, argument: str) -> LoadedModel:
+    """A second model: another spec, or the same spec with other weights."""
+    other, given = argparse.Namespace(**vars(options)), getattr(options, argument)
+    if Path(given).suffix.lower() in SUFFIXES:
+        other.weights = given
+    else:
+        other.model, other.weights = given, None
+    try:
+        return load(other, options.class_names)
+    except UsageError as error:
+        raise UsageError(f"--{argument} {given}: {error}") from error
 
 
 def read_photos(options: argparse.Namespace) -> tuple[PhotoFiles, list[str]]:

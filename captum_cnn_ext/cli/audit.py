@@ -20,6 +20,7 @@ from captum_cnn_ext.cli.arguments import (
     INCOMPLETE,
     MOST_IMAGES,
     PROGRAM,
+    SUFFIXES,
     UsageError,
     add_command,
     add_model_arguments,
@@ -28,6 +29,7 @@ from captum_cnn_ext.cli.arguments import (
     add_target,
     explained_target,
     load,
+    load_other,
     one_line,
     read_photos,
     split,
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
     from captum_cnn_ext.insights import SavedAudit
     from captum_cnn_ext.models import LoadedModel
 
-SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 EXAMPLES = f"""examples:
   {PROGRAM} audit
   {PROGRAM} audit --images cat.jpg dog.jpg --out pets.html
@@ -102,10 +103,10 @@ def _audit(options: argparse.Namespace) -> int:
     audit_data.judge(options)
     _judge_before_model(options)
     if options.data is not None:
-        return audit_data.audit_data(options, _rival)
+        return audit_data.audit_data(options)
     loaded = load(options, options.class_names)
     layers = _judge_layers(options.layer, loaded)
-    rival = None if options.against is None else _rival(options, "against")
+    rival = None if options.against is None else load_other(options, "against")
     photos, notes = read_photos(options)
 
     from captum_cnn_ext._engine.judging.arguments import ArgumentError
@@ -158,19 +159,6 @@ def _print_files(saved: SavedAudit) -> None:
     if saved.images is not None:
         size = sum(file.stat().st_size for file in saved.images.iterdir())
         print(f"images: {saved.images} ({_file_size(size)}); hand it on together with the report")
-
-
-def _rival(options: argparse.Namespace, argument: str) -> LoadedModel:
-    """The second model: another spec, or the same spec with other weights."""
-    other, given = argparse.Namespace(**vars(options)), getattr(options, argument)
-    if Path(given).suffix.lower() in SUFFIXES:
-        other.weights = given
-    else:
-        other.model, other.weights = given, None
-    try:
-        return load(other, options.class_names)
-    except UsageError as error:
-        raise UsageError(f"--{argument} {given}: {error}") from error
 
 
 @contextmanager

@@ -6,7 +6,8 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from captum_cnn_ext.cli.arguments import (
@@ -16,6 +17,7 @@ from captum_cnn_ext.cli.arguments import (
     UsageError,
     integer,
     load,
+    load_other,
     one_line,
     split,
 )
@@ -62,10 +64,18 @@ def judge(options: argparse.Namespace) -> None:
         raise UsageError("--twin: stands beside --against, which is missing")
 
 
-def audit_data(
-    options: argparse.Namespace, rival: Callable[[argparse.Namespace, str], LoadedModel]
-) -> int:
-    """Load, stream, write; ``rival`` loads a second model."""
+def audit_data(options: argparse.Namespace) -> int:
+    """Load, stream, write."""
+    with audited(options) as (done, loaded, first):
+        if not first:
+            return DONE
+        saved = done.save(options.out)
+        return _said(done, saved, loaded)
+
+
+@contextmanager
+def audited(options: argparse.Namespace) -> Iterator[tuple[Any, LoadedModel, bool]]:
+    """The audit that the options ask for, its model, and whether this process speaks for all."""
     from torch import distributed
 
     from captum_cnn_ext._engine.judging.arguments import ArgumentError
@@ -77,7 +87,7 @@ def audit_data(
     try:
         loaded, photos = _demo(options) if options.data == "demo" else _given(options)
         others = {
-            name: None if getattr(options, name) is None else rival(options, name)
+            name: None if getattr(options, name) is None else load_other(options, name)
             for name in ("against", "twin")
         }
         done = audit_dataset(
@@ -96,9 +106,7 @@ def audit_data(
             against=others["against"],
             twin=others["twin"],
         )
-        if several and distributed.get_rank():
-            return DONE
-        saved = done.save(options.out)
+        yield done, loaded, not several or distributed.get_rank() == 0
     except ArgumentError as error:
         raise UsageError(one_line(error)) from error
     except OSError as error:
@@ -106,7 +114,6 @@ def audit_data(
     finally:
         if several:
             distributed.destroy_process_group()
-    return _said(done, saved, loaded)
 
 
 def _given(options: argparse.Namespace) -> tuple[LoadedModel, Any]:

@@ -11,6 +11,8 @@ from captum_cnn_ext.insights.dataset.audit import audit_dataset
 from captum_cnn_ext.insights.dataset.result import DatasetAudit, SavedDatasetAudit
 from captum_cnn_ext.insights.explanation import Explanation, explain
 from captum_cnn_ext.insights.explorer import Explorer, explore, unit_gradients
+from captum_cnn_ext.insights.gate.check import check
+from captum_cnn_ext.insights.gate.outcome import Check, Outcome
 from captum_cnn_ext.insights.partners.log_to import log_to
 from captum_cnn_ext.insights.pictures import figure_picture
 from captum_cnn_ext.insights.report.audit import audit
@@ -40,6 +42,7 @@ __all__ = [
     "AuditContext",
     "Audited",
     "Block",
+    "Check",
     "Column",
     "Comparison",
     "DatasetAudit",
@@ -50,6 +53,7 @@ __all__ = [
     "KnownMethod",
     "Listing",
     "MethodMaps",
+    "Outcome",
     "Panels",
     "Picture",
     "Problem",
@@ -64,6 +68,7 @@ __all__ = [
     "Work",
     "audit",
     "audit_dataset",
+    "check",
     "compare",
     "explain",
     "explore",

@@ -1,0 +1,117 @@
+"""``captum-cnn-ext check``: a gate for merges; exit code 1 where a requirement fails."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from captum_cnn_ext.cli import audit_data
+from captum_cnn_ext.cli.arguments import (
+    DONE,
+    INCOMPLETE,
+    PROGRAM,
+    UsageError,
+    add_command,
+    add_model_arguments,
+    add_on_error_argument,
+    one_line,
+    usage_errors,
+)
+
+REQUIRE = "requirements.toml"
+EXAMPLES = f"""examples:
+  {PROGRAM} check --init > {REQUIRE}
+  {PROGRAM} check --data photos/ --model path/net.py:build --weights new.pt --require {REQUIRE}
+  {PROGRAM} check --data photos/ --model path/net.py:build --weights new.pt --against old.pt \\
+      --require {REQUIRE} --junit check.xml --sarif check.sarif --out audit.html
+  {PROGRAM} check --data demo
+
+exit code: 0 where every requirement holds, 1 where one fails, 2 for unusable input
+"""
+
+
+def add(commands: Any) -> None:
+    """Add this command to the program's."""
+    check = add_command(
+        commands,
+        "check",
+        help="a gate for merges: requirements on the audit of a labelled data set",
+        description="Audit a network on a labelled data set and compare what is found with a file "
+        "of requirements: accuracy, no shortcut, evidence on the objects, attention as before. One "
+        "line a requirement.",
+        epilog=EXAMPLES,
+    )
+    add_model_arguments(check)
+    add_on_error_argument(check)
+    add = check.add_argument
+    add("--require", metavar="TOML", help=f"the requirements (default: {REQUIRE}, if it is there)")
+    add("--init", action="store_true", help="print a file of all requirements, explained, and stop")
+    add("--junit", metavar="FILE", help="write JUnit XML, a test case a requirement")
+    add("--sarif", metavar="FILE", help="write SARIF 2.1.0 of what failed, for code scanning")
+    add("--out", metavar="FILE", help="write the audit's report too, such as audit.html")
+    add("--against", metavar="OTHER", help="the older model: a spec, or a file of weights")
+    add("--layer", metavar="A", help="dotted name of the layer of the maps (default: chosen)")
+    add("--class-names", metavar="FILE", help="one name per line, or JSON")
+    add("--title", help="heading of the report")
+    add("--seed", type=int, default=0, metavar="N", help="for random numbers (default: 0)")
+    add("--no-progress", action="store_true", help="no progress bar")
+    audit_data.add_arguments(check)
+    check.set_defaults(run=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from captum_cnn_ext.insights.gate.requirements import KINDS, read_requirements, template
+
+    if options.init:
+        print(template(), end="")
+        return DONE
+    if options.data is None:
+        raise UsageError("--data: expected a folder with a folder for each class, or demo")
+    with usage_errors():
+        wanted: Any = read_requirements(_file(options))
+    needs = {KINDS[name].needs: name for name in wanted.wanted}
+    for need, given, option in (
+        ("against", options.against, "--against"),
+        ("tests", not options.no_tests, "no --no-tests"),
+    ):
+        if need in needs and not given:
+            raise UsageError(f"--require: {needs[need]} needs {option}")
+    options.no_tests = options.no_tests or "tests" not in needs
+    folders = {f for f in (options.junit, options.sarif, options.out) if f is not None}
+    for file in folders:
+        if not Path(file).absolute().parent.is_dir():
+            raise UsageError(f"{file}: its folder does not exist")
+    with audit_data.audited(options) as (done, loaded, first):
+        if not first:
+            return DONE
+        return _said(options, done, loaded)
+
+
+def _file(options: argparse.Namespace) -> Any:
+    """The requirements' file, or for the demo two that its planted shortcut decides."""
+    if options.require is not None or Path(REQUIRE).exists():
+        return options.require or REQUIRE
+    if options.data == "demo":
+        return {"accuracy": 0.6, "no-shortcut": True}
+    raise UsageError(f"--require: expected a file; {PROGRAM} check --init > {REQUIRE} writes one")
+
+
+def _said(options: argparse.Namespace, done: Any, loaded: Any) -> int:
+    from captum_cnn_ext.insights import check
+
+    with usage_errors():
+        found = check(done, _file(options))
+    try:
+        found.save(junit=options.junit, sarif=options.sarif)
+        if options.out is not None:
+            print(f"report: {done.save(options.out).report}")
+    except OSError as error:
+        raise UsageError(f"cannot be written: {one_line(error)}") from error
+    for outcome in found.outcomes:
+        print(outcome)
+    print(found.headline)
+    for note in loaded.notes:
+        print(f"{PROGRAM}: note: {note}", file=sys.stderr)
+    return DONE if found.passed else INCOMPLETE

@@ -1,0 +1,1 @@
+"""The gate: what a data set's audit must have found before a model may pass."""
