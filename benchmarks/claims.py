@@ -171,6 +171,24 @@ def top_patches(model: nn.Module, x: Tensor) -> Runs:
     }
 
 
+def dataset_audit(model: nn.Module, x: Tensor) -> Runs:
+    """The pass that an audit of a data set makes: predictions, maps and contributions."""
+    images = [(image, number % 10) for number, image in enumerate(x.cpu().repeat(4, 1, 1, 1))]
+    batches = torch.utils.data.DataLoader(images, batch_size=len(x))
+
+    def loop() -> None:
+        with torch.inference_mode():
+            for batch, _ in batches:
+                model(batch.to(x.device))
+
+    return {
+        "bare loop": loop,
+        "ours": lambda: evidence.image_records(
+            model, LAYER, images, batch_size=len(x), show_progress=False
+        ),
+    }
+
+
 CLAIMS: dict[str, Callable[[nn.Module, Tensor], Runs]] = {
     "gradient CAM": gradient_cam,
     "ten targets": ten_targets,
@@ -181,6 +199,7 @@ CLAIMS: dict[str, Callable[[nn.Module, Tensor], Runs]] = {
     "atlas": atlas,
     "synthesis step": synthesis_step,
     "top patches": top_patches,
+    "data-set audit": dataset_audit,
     "Score-CAM": score_cam_bf16,
     "compiled step": compiled_step,
 }
