@@ -5,8 +5,8 @@
 #
 # OUT: a folder for logs, tables, parts.txt and left_out.txt (what there was no time for).
 # WHEELS: a folder of wheels, for a machine that reaches no index; the package itself is not installed.
-# MINUTES=9 in all, WORKERS=6 test processes. DEVICE=cpu runs the same script without a GPU (a rehearsal: the tests run on the
-# pretend device, the claims once and small).
+# MINUTES=9 in all, WORKERS=6 test processes. DEVICE=cpu runs the same script without a GPU (a
+# rehearsal: the tests run on the pretend device, the claims once and small).
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=$(mkdir -p "$1" && cd "$1" && pwd)
