@@ -129,7 +129,7 @@ def test_a_tag_that_is_all_a_class_has_is_missed_when_it_is_blanked():
     assert first.erased == 1.0
     assert first.erased_elsewhere < 0.1
     assert "all when it is blanked (100%; 0% when as much is blanked elsewhere)" in first.sentence
-    assert ": it is needed." in first.sentence
+    assert ": it is enough and needed." in first.sentence
 
 
 def test_bars_at_the_edges_are_named():

@@ -166,9 +166,10 @@ def _removed(suspect: Suspect, name: str) -> str:
             f", and {_many(suspect.erased)} when it is blanked ({suspect.erased:.0%}; "
             f"{suspect.erased_elsewhere:.0%} when as much is blanked elsewhere)"
         )
-    if max(suspect.lost, suspect.erased or 0.0) >= 0.5:
-        return f"{text}: it is needed."
-    return f"{text}: it is enough but not needed." if suspect.flips >= 0.5 else f"{text}."
+    if suspect.verdict != "shortcut" or suspect.flips < 0.5:
+        return f"{text}."
+    needed = max(suspect.lost, suspect.erased or 0.0) >= 0.5
+    return f"{text}: it is {'enough and needed' if needed else 'enough but not needed'}."
 
 
 def _many(share: float) -> str:

@@ -20,9 +20,10 @@ from captum_cnn_ext.insights.report.blocks import (
 from captum_cnn_ext.metrics import Interval
 
 KEY, TITLE = "shortcuts", "Shortcuts, tested"
-GIVERS = 6  # pictures of images that have it
+GIVERS = 5  # pictures of images that have it
 SHOWN = 8  # suspects with pictures
-IN_THE_FILE = ("from", "to", "lost by chance", "blanked elsewhere", "outside object")
+IN_THE_FILE = ("from", "to", "lost", "lost by chance", "blanked", "blanked elsewhere",
+               "outside object")  # fmt: skip
 NEXT = (
     "Collect images of this class without it and of others with it, or remove it from the training "
     "images; train again, and audit the new model --against this one."
@@ -126,10 +127,9 @@ def _table(context: DatasetContext, suspects: tuple[Suspect, ...]) -> Block:
         )
     caption = (
         "Turned: the share of other classes' images that become the class. By chance: with the "
-        "same from other classes. Lost: the share of the class's images that leave it when they "
-        "get it from other classes. Blanked: the share that leaves it when the patch is filled "
-        "with the mean colour. p: of a permutation, corrected for all tests (Holm). Sameness: 0 "
-        "is the same picture in all images, 1 as different as any. shortcuts.csv has more columns."
+        "same from other classes. p: of a permutation, corrected for all tests (Holm). Sameness: 0 "
+        "is the same picture in all images, 1 as different as any. What became of the class's own "
+        "images without it (lost, blanked) is in shortcuts.csv."
     )
     return context.tabulate("shortcuts", caption, columns, rows)
 

@@ -27,7 +27,7 @@ from captum_cnn_ext.synthesis import Channel, maximize
 
 KEY, TITLE = "strategies", "Which strategies does it use?"
 CLASSES = 8  # with pictures: those with several groups
-SHEET = 6  # images of a group
+SHEET = 5  # images of a group
 UNITS, PATCHES, SEARCHED = 2, 2, 200  # units of a group, patches of each, images searched for them
 MADE, STEPS = 8, 24  # units of the report that are drawn from noise, steps of ascent
 
