@@ -47,7 +47,7 @@ class Pictures(Dataset):
     def __getitem__(self, index):
         if self.started is None and index:
             self.started = index
-        if index and index % EVERY == 0 and index not in self.memory:
+        if index and index % EVERY == 0 and index > max(self.memory, default=0):
             self.memory[index] = round(held())
             print(f"{index} images: {self.memory[index]} MB", file=sys.stderr, flush=True)
         if index == self.kill_at:

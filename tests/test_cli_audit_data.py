@@ -1,6 +1,10 @@
 """``captum-cnn-ext audit --data``: what it writes, and its one-line errors."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -66,6 +70,24 @@ def test_writes_a_report_with_masks_against_another_checkpoint(folder, capsys):
     assert len(rows) == 13
     assert (folder / "pass" / "state.npz").exists()
     assert main(arguments) == 0, "a finished pass is read again"
+
+
+@pytest.mark.slow
+def test_torchrun_writes_what_one_process_writes(folder):
+    arguments = ["--batch-size", "2", "--masks", "masks"]
+    assert main([*BASE, *arguments, "--out", "one.html"]) == 0
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--master-port", "29535", "-m", "captum_cnn_ext", *BASE, *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = f"{Path(__file__).parents[1]}:{folder}"
+    command += ["--out", "two.html"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("report: two.html") == 1
+    one, two = ((folder / f"{name}.tables" / "images.csv").read_text() for name in ("one", "two"))
+    assert one == two
+    one, two = ((folder / f"{name}.findings.json").read_text() for name in ("one", "two"))
+    assert one == two.replace("two.", "one.")
 
 
 @pytest.mark.parametrize(
