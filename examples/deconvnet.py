@@ -1,7 +1,7 @@
-"""What did each of these units see? The strongest units of a layer, back to pixels.
+"""What activates each channel? The strongest channels of a layer, projected back to pixels.
 
 Above, the guided reconstruction cropped to the pixels that hold its energy; below, the same crop of
-the photo: units for eyes, units for the nose. Writes deconvnet.png.
+the photo: channels for eyes, channels for the nose. Writes deconvnet.png.
 """
 
 from captum_cnn_ext.attr import DeconvNet

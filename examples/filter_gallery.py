@@ -1,8 +1,8 @@
 """Chollet's gallery: what the channels of a layer look for, the most excited first.
 
-An early layer of a trained network wants edges and colours, a middle one textures. His own recipe
-(bare pixels) is `recipe="chollet"`, his network `torchvision.models.vgg16(weights="DEFAULT")`,
-which downloads. Writes filter_gallery.png.
+An early layer of a trained network looks for stripes and colours, a middle one for textures. His
+own recipe (bare pixels) is `recipe="chollet"`, his network
+`torchvision.models.vgg16(weights="DEFAULT")`, which downloads. Writes filter_gallery.png.
 """
 
 from matplotlib.figure import Figure
@@ -14,7 +14,7 @@ from captum_cnn_ext.synthesis import filter_atlas
 demo = load_model("demo")
 look = {"best": 16, "size": 64, "mean": demo.mean, "std": demo.std}
 galleries = {
-    "_blocks.0": filter_atlas(demo.model, "_blocks.0", steps=20, **look),
+    "_blocks.1": filter_atlas(demo.model, "_blocks.1", range(16), steps=48, **look),
     "_blocks.5": filter_atlas(demo.model, "_blocks.5", range(16), steps=40, **look),
 }
 

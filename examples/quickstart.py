@@ -1,4 +1,4 @@
-"""Where did the network look? Captum's Grad-CAM beside ours, from an early to the last layer.
+"""Where is the evidence for a class? Captum's Grad-CAM beside ours, at three layers.
 
 Writes quickstart.png.
 """

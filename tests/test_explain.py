@@ -35,8 +35,14 @@ def test_prediction_map_and_check_are_the_parts_own(model, image):
     expected = attr.LayerHiResCam(model, layer).attribute(image, best)
     torch.testing.assert_close(found.attributions, expected)
     assert (found.method, found.layer) == ("LayerHiResCam", layer)
-    controls = {"this map": expected, "a hill in the middle": metrics.gaussian_map(image),
-                "random numbers": metrics.random_map(image, 0)}  # fmt: skip
+    large = metrics.as_maps(expected, image)[0]
+    moved = torch.empty_like(large)
+    for row in range(16):
+        for column in range(20):
+            moved[(row + 8) % 16, (column + 10) % 20] = large[row, column]
+    controls = {"this map": expected, "this map, moved": moved[None, None],
+                "a blob in the centre": metrics.gaussian_map(image)}  # fmt: skip
+    assert list(found.faithfulness) == list(controls)
     for name, maps in controls.items():
         up, down = metrics.insertion_and_deletion(model, image, maps, best, steps=8)
         assert found.faithfulness[name] == pytest.approx(float(up.area - down.area), abs=1e-5)
@@ -80,9 +86,16 @@ def test_files_and_pictures_are_the_same_photo(demo, tmp_path):
     ("faithfulness", "words"),
     [
         ({}, ""),
-        ({"this map": 0.5, "hill": 0.3, "random": 0.1}, "better than two blind maps"),
-        ({"this map": 0.31, "hill": 0.3, "random": 0.1}, "do not rely on this one"),
-        ({"this map": 0.2, "hill": 0.3, "random": 0.1}, "do not rely on this one"),
+        ({"this map": 0.5, "moved": 0.1, "blob": 0.3}, "Check passed"),
+        (
+            {"this map": 0.51, "moved": -0.5, "blob": 0.5},
+            "blob in the centre does as well (0.50), so",
+        ),
+        (
+            {"this map": 0.2, "moved": 0.1, "blob": 0.3},
+            "does better (0.30), so this photo cannot tell",
+        ),
+        ({"this map": 0.11, "moved": 0.1, "blob": -0.3}, "Check failed"),
     ],
 )
 def test_the_check_in_a_sentence(model, image, faithfulness, words):

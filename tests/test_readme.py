@@ -1,7 +1,14 @@
 """The README is true: its Python runs from top to bottom, its commands are commands."""
 
+import os
 import re
 import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +18,7 @@ from captum_cnn_ext import cli
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 METHODS = (ROOT / "examples" / "choose_a_method.md").read_text()
+PHOTOS = ROOT / "examples" / "photos"
 PAGES = [ROOT / "README.md", ROOT / "captum_cnn_ext" / "README.md", *ROOT.glob("examples/*.md")]
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMANDS = [
@@ -21,14 +29,87 @@ COMMANDS = [
 OURS = [shlex.split(c)[1:] for c in COMMANDS if c.startswith("captum-cnn-ext ")]
 
 
-def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert len(PYTHON) >= 3
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """The repository as a stranger gets it, without what belongs to this copy alone."""
+    folder = tmp_path_factory.mktemp("clone") / "captum_cnn_ext"
+    mine = shutil.ignore_patterns(".*cache*", "__pycache__", ".venv", ".git", "build", "tests")
+    shutil.copytree(ROOT, folder, ignore=mine)
+    return folder
+
+
+@pytest.mark.slow
+def test_python_blocks_run_one_after_the_other(clone, monkeypatch, capsys):
+    monkeypatch.chdir(clone)
+    assert len(PYTHON) >= 5
     namespace = {}
     for block in PYTHON:
         exec(compile(block, "README.md", "exec"), namespace)
     assert namespace["heat"].shape == (1, 1, 7, 7)
-    assert (tmp_path / "audit.html").exists()
+    said = capsys.readouterr().out
+    assert said.startswith("espresso (95%). LayerHiResCam at layer _swish. Check undecided")
+    assert "_swish" in said
+    for name in ("espresso.png", "heat.png", "audit.html"):
+        assert (clone / name).stat().st_size > 10_000
+
+
+def ours(words, clone):
+    """Run a command of the program as it stands, in the clone."""
+    command = [sys.executable, "-m", "captum_cnn_ext", *words]
+    environment = {**os.environ, "PYTHONPATH": str(clone)}
+    ends = "explore" in words, "--truth" in words
+    if not any(ends):
+        done = subprocess.run(
+            command, cwd=clone, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+        return
+    running = subprocess.Popen(
+        command, cwd=clone, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    try:
+        if ends[0]:  # a page: it is served until Ctrl-C
+            assert any("the explorer is at" in line for line in running.stdout)
+        else:  # many minutes: it begins, keeps what it has, and can be interrupted
+            until = time.monotonic() + 300
+            while not any(clone.glob("truth.networks/*")):
+                assert running.poll() is None, running.stdout.read()
+                assert time.monotonic() < until
+                time.sleep(0.5)
+        running.send_signal(signal.SIGINT)
+        said, _ = running.communicate(timeout=120)
+    finally:
+        running.kill()
+    assert "Traceback" not in said
+    assert running.returncode in (0, 130)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_works_as_it_is_written(command, clone):
+    for part in command.split(" && "):
+        words = shlex.split(part.removeprefix(".venv/bin/"))
+        if words[0] == "captum-cnn-ext":
+            ours(words[1:], clone)
+        elif words[:2] == ["pip", "install"]:  # what is installed here already
+            extras = re.fullmatch(r"\.\[([\w,]+)\]", words[-1])[1].split(",")
+            assert words[2] == "-e"
+            project = (clone / "pyproject.toml").read_text()
+            assert all(re.search(rf"^{extra} = \[", project, re.MULTILINE) for extra in extras)
+        elif words[0] == "pytest":
+            chosen = [word for word in words[1:] if word not in ("-n", "auto")]
+            run = [sys.executable, "-m", "pytest", "--collect-only", "-q", *chosen]
+            done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout
+        elif words[0] == "sphinx-build":
+            assert (clone / words[1] / "conf.py").exists()
+        else:
+            assert words in (
+                ["python", "-m", "venv", ".venv"],
+                ["source", ".venv/bin/activate"],
+            )
 
 
 def test_the_two_lines_of_a_fresh_machine():
@@ -49,12 +130,6 @@ def test_the_two_lines_of_a_fresh_machine():
 @pytest.mark.parametrize("arguments", OURS, ids=" ".join)
 def test_commands_are_understood(arguments):
     cli._parser().parse_args(arguments)
-
-
-def test_the_commands_that_need_nothing_else_run(capsys):
-    assert cli.main(["structure", "--model", "torchvision:resnet18"]) == 0
-    assert ["structure", "--model", "torchvision:resnet18"] in OURS
-    assert "11,689,512 parameters" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
@@ -126,3 +201,12 @@ def test_the_page_about_detectors_runs_as_written(tmp_path, monkeypatch):
     assert len(box) == 4
     for line in re.findall(r"```bash\n(.*?)```", page, re.DOTALL)[0].strip().splitlines():
         cli._parser().parse_args(shlex.split(line)[1:])
+
+
+def test_the_sample_photos_are_the_packaged_ones():
+    from captum_cnn_ext.photos import demo_photos, load_photos
+
+    shipped, packaged = load_photos([str(PHOTOS)]), demo_photos()
+    names = [Path(name).stem for name in shipped]
+    assert names == sorted(packaged)
+    assert [p.size for p in shipped.values()] == [packaged[name].size for name in names]

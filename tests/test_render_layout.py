@@ -7,7 +7,13 @@ import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from captum_cnn_ext.render import overlay, show_attributions, show_feature_maps, show_filters
+from captum_cnn_ext.render import (
+    overlay,
+    show_attributions,
+    show_cost_quality,
+    show_feature_maps,
+    show_filters,
+)
 from captum_cnn_ext.render.drawing.wording import text_width, wrap
 
 LONG = "a class name that goes on and on, as some do in the lists of a thousand classes"
@@ -120,3 +126,19 @@ def test_wrapped_lines_fit_and_lose_nothing():
     assert wrap("one two three four", 9, text_width("one two three fo", 9)) == "one two\nthree four"
     assert wrap("short", 9, 2) == "short"
     assert wrap("  ", 9, 2) == ""
+
+
+@pytest.mark.parametrize("dearest", [1.6, 4.0, 30.0, 150.0, 5000.0])
+def test_tick_labels_of_costs_do_not_overlap(dearest):
+    quality = {"insertion": {"a": (0.4, 0.3, 0.5), "b": (0.6, 0.5, 0.7)}}
+    figure, axes = show_cost_quality({"a": 1.0, "b": dearest}, quality)
+    figure.canvas.draw()
+    axis = axes[0, 0].xaxis
+    drawn = [
+        label.get_window_extent()
+        for label in (*axis.get_ticklabels(), *axis.get_ticklabels(minor=True))
+        if label.get_text() and 0.5 < label.get_position()[0] < 2 * dearest
+    ]
+    ends = sorted((box.x0, box.x1) for box in drawn)
+    assert len(ends) >= 2
+    assert all(left[1] < right[0] for left, right in itertools.pairwise(ends))

@@ -47,7 +47,7 @@ EXAMPLES = f"""examples:
   {PROGRAM} audit --model torchvision:resnet50 --weights DEFAULT --layer layer3,layer4
   {PROGRAM} audit --model path/net.py:build --weights net.pt --target 3 --device cuda
   {PROGRAM} audit --sections summary,attributions --no-progress
-  {PROGRAM} audit --quick
+  {PROGRAM} audit --full
   {PROGRAM} audit --model torchvision:fasterrcnn_resnet50_fpn --weights DEFAULT \\
       --images street.jpg --target box:0
   {PROGRAM} audit --model torchvision:resnet50 --weights old.pt --against new.pt
@@ -80,7 +80,12 @@ def add(commands: Any) -> None:
     add("--class-names", metavar="FILE", help="one name per line, or JSON")
     add_target(audit)
     add("--sections", metavar="A,B", help="sections of the report (default: all)")
-    add("--quick", action="store_true", help="what takes seconds: few sections, no sanity checks")
+    add = audit.add_mutually_exclusive_group().add_argument
+    add("--quick", action="store_true", help="predictions and maps only, in seconds (the default "
+        "without --images)")  # fmt: skip
+    add("--full", action="store_true", help="with checks of the maps and a look inside, in a "
+        "minute or two (the default with --images)")  # fmt: skip
+    add = audit.add_argument
     add(
         "--against",
         metavar="OTHER",
@@ -108,6 +113,12 @@ def _audit(options: argparse.Namespace) -> int:
     layers = _judge_layers(options.layer, loaded)
     rival = None if options.against is None else load_other(options, "against")
     photos, notes = read_photos(options)
+    named = options.images is not None or options.sections is not None
+    options.quick = options.quick or not (options.full or named)
+
+    def announce(seconds: float) -> None:
+        kind = "quick report" if options.quick else "report"
+        print(f"{kind} on {_photos(len(photos))}, about {_rounded(seconds)}", flush=True)
 
     from captum_cnn_ext._engine.judging.arguments import ArgumentError
     from captum_cnn_ext.insights import audit
@@ -124,6 +135,7 @@ def _audit(options: argparse.Namespace) -> int:
                 show_progress=not options.no_progress,
                 sections=split(options.sections),
                 quick=options.quick,
+                on_begin=announce,
                 against=rival,
                 title=options.title,
                 notes=notes,
@@ -139,8 +151,8 @@ def _audit(options: argparse.Namespace) -> int:
     _print_files(saved)
     drawn = write_overlays(done, options.overlays)
     print(done.overview.headline)
-    count = "1 photo" if len(photos) == 1 else f"{len(photos)} photos"
-    print(f"{count} in {time.perf_counter() - begin:.0f} s")
+    print(f"{_photos(len(photos))} in {time.perf_counter() - begin:.0f} s", end="")
+    print("; --full adds checks of the maps and a look inside" if options.quick else "")
     for note in loaded.notes:
         print(f"{PROGRAM}: note: {note}", file=sys.stderr)
     for problem in done.problems:
@@ -209,6 +221,16 @@ def _judge_layers(text: str | None, loaded: LoadedModel) -> list[str] | None:
         for name in names or ():
             find_layer(loaded.model, name, "layers")
     return names
+
+
+def _photos(count: int) -> str:
+    return "1 photo" if count == 1 else f"{count} photos"
+
+
+def _rounded(seconds: float) -> str:
+    if seconds < 60:
+        return f"{max(5, 5 * round(seconds / 5))} s"
+    return "a minute" if seconds < 90 else f"{round(seconds / 60)} minutes"
 
 
 def _file_size(count: int) -> str:

@@ -25,7 +25,7 @@ from captum_cnn_ext.cli.arguments import (
 if TYPE_CHECKING:
     from captum_cnn_ext.models import LoadedModel
 
-FOR_PHOTOS = ("images", "methods", "target", "sections", "quick", "overlays")
+FOR_PHOTOS = ("images", "methods", "target", "sections", "quick", "full", "overlays")
 FOR_DATA = ("labels", "masks", "boxes", "twin", "checkpoint", "no_tests")
 
 

@@ -55,8 +55,8 @@ class Explanation:
         target: the class that is explained, or such a target.
         attributions: (1, C, h, w), the map, signed, not scaled.
         method, layer: how and where it was made; ``layer`` is "input" for methods of pixels.
-        faithfulness: insertion minus deletion of the map and of two controls that know nothing of
-            the network, from -1 to 1, more is better; empty where no check was asked for.
+        faithfulness: insertion minus deletion of the map, of the same map moved by half the photo,
+            and of a blob in the centre, from -1 to 1, more is better; empty without a check.
         code: Python that makes the map from ``model`` and the preprocessed photo ``x``.
         comparison: the same as `compare` gives it.
     """
@@ -85,15 +85,26 @@ class Explanation:
 
     @property
     def check(self) -> str:
-        """In a sentence, whether the map beats both controls on this photo."""
+        """In words, what this photo says about the map, and what to do next."""
         if not self.faithfulness:
             return ""
-        own, *controls = self.faithfulness.values()
-        numbers = ", ".join(f"{name} {value:.2f}" for name, value in self.faithfulness.items())
-        if own > max(controls) + MARGIN:
-            return f"It names what the score needs better than two blind maps do ({numbers})."
-        said = "A map that knows nothing of the network does as well on this photo"
-        return f"{said} ({numbers}): do not rely on this one."
+        own, moved, blob = self.faithfulness.values()
+        if own <= moved + MARGIN:
+            return (
+                "Check failed: moved elsewhere, the same map does as well on this photo "
+                f"({own:.2f} and {moved:.2f}). Do not rely on it; try another method or layer."
+            )
+        if own > blob + MARGIN:
+            return (
+                f"Check passed: the score depends on the marked places ({own:.2f}; the same map "
+                f"moved elsewhere {moved:.2f}, a blob in the centre {blob:.2f})."
+            )
+        how = "better" if own < blob - MARGIN else "as well"
+        return (
+            f"Check undecided: the score depends on the marked places ({own:.2f}; the same map "
+            f"moved elsewhere {moved:.2f}), but a plain blob in the centre does {how} "
+            f"({blob:.2f}), so this photo cannot tell. Try photos with the object off-centre."
+        )
 
     def figure(self, sign: str = "positive") -> Figure:
         """The photo, and the map over it; see `render.show_attributions`."""
@@ -128,9 +139,10 @@ def explain(
     r"""Explain one photo: what the network sees in it, and where the evidence for that is.
 
     Chooses the layer (the end of the last convolution stage) and the method (HiResCAM,
-    :math:`\sum_k A_k \odot \partial s / \partial A_k`). The map is then compared with a hill in the
-    middle of the picture and with random numbers: how soon the score rises while its strongest
-    pixels come into a blurred photo, minus how long it stays while they go.
+    :math:`\sum_k A_k \odot \partial s / \partial A_k`). The map is then compared with itself moved
+    by half the photo, which keeps its values and loses its places, and with a blob in the centre,
+    where photographers put the object: how soon the score rises while the strongest pixels come
+    into a blurred photo, minus how long it stays while they go.
 
     Reference: Draelos, Carin, *Use HiResCAM instead of Grad-CAM for faithful explanations of
     convolutional neural networks*, 2020, arXiv:2011.08891; Petsiuk, Das, Saenko, *RISE: Randomized
@@ -150,7 +162,7 @@ def explain(
         layer: where, for methods that explain a layer: a module or its dotted name.
         preprocess: from a PIL image to a tensor (C, H, W); None takes the loaded model's.
         class_names: the name of each class.
-        check: whether to compare the map with the controls.
+        check: whether to compare the map with these two.
         seed: of random numbers. The caller's random state stays as it is.
 
     Raises:
@@ -206,7 +218,7 @@ def explain(
         attributions=maps,
         method=known.name,
         layer=names[0] if names else known.at,
-        faithfulness=_faithfulness(subject.model, done, maps, seed) if check else {},
+        faithfulness=_faithfulness(subject.model, done, maps) if check else {},
         code=_code(model, call_of(known, subject.model, inputs, names, seed), explained),
         comparison=done,
     )
@@ -245,12 +257,14 @@ def _class_index(name: str, names: ClassNames | None) -> int:
     return indices[name.lower()]
 
 
-def _faithfulness(model: nn.Module, done: Comparison, maps: Tensor, seed: int) -> dict[str, float]:
+def _faithfulness(model: nn.Module, done: Comparison, maps: Tensor) -> dict[str, float]:
     x, target = done.inputs, done.targets[0]
+    own = metrics.as_maps(maps, x)
+    half = [length // 2 for length in own.shape[1:]]
     judged = {
         "this map": maps,
-        "a hill in the middle": metrics.gaussian_map(x),
-        "random numbers": metrics.random_map(x, seed),
+        "this map, moved": own.roll(half, list(range(1, own.ndim)))[:, None],
+        "a blob in the centre": metrics.gaussian_map(x),
     }
     found = {}
     for name, given in judged.items():

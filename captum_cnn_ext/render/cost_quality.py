@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from captum_cnn_ext.render.drawing import layout
 from captum_cnn_ext.render.drawing.layout import AxesGrid
@@ -92,7 +93,11 @@ def show_cost_quality(
                        markeredgewidth=0.5, **mark)
             )  # fmt: skip
         axis.set_xscale("log")
+        decades = np.log10(max(cost.values()) / min(cost.values()))
+        marked = (1.0, 2.0, 5.0) if decades < 2 else (1.0,)
+        axis.xaxis.set_major_locator(LogLocator(subs=marked, numticks=20))
         axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())  # whose labels would lie on one another
         axis.set_title(name, fontsize=layout.TITLE_SIZE)
         axis.set_xlabel(cost_label, fontsize=layout.LABEL_SIZE)
         axis.tick_params(labelsize=layout.NOTE_SIZE)

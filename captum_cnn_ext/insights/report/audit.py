@@ -24,17 +24,17 @@ from captum_cnn_ext.insights.predictions import explained_photos
 from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.blocks import Listing, SectionContent
 from captum_cnn_ext.insights.report.figure_code import model_code
-from captum_cnn_ext.insights.report.findings import Finding, Overview, Problem, Report
+from captum_cnn_ext.insights.report.findings import Problem, Report
 from captum_cnn_ext.insights.report.manifest import manifest
 from captum_cnn_ext.insights.report.method_maps import MethodMaps
+from captum_cnn_ext.insights.report.overview import overview_of
 from captum_cnn_ext.insights.report.page import require_jinja
 from captum_cnn_ext.insights.report.result import Audit
 from captum_cnn_ext.insights.report.section import AuditContext, Section
-from captum_cnn_ext.insights.report.work import Work, forward_seconds
+from captum_cnn_ext.insights.report.work import Work, expected_seconds, forward_seconds
 from captum_cnn_ext.insights.rivals import rival_of
 from captum_cnn_ext.insights.sections import QUICK_SECTIONS, chosen_sections
 from captum_cnn_ext.insights.sections.attributions import DEFAULT_METHODS, QUICK_METHODS
-from captum_cnn_ext.insights.wording import percent, short
 from captum_cnn_ext.methods import find_methods
 from captum_cnn_ext.models import LoadedModel
 
@@ -61,6 +61,7 @@ def audit(
     notes: Sequence[str] = (),
     command: str = "",
     on_step: Callable[[str], object] = lambda name: None,
+    on_begin: Callable[[float], object] = lambda seconds: None,
 ) -> Audit:
     """Look at a network and at what it does with some photos, from many sides.
 
@@ -99,6 +100,7 @@ def audit(
         command: the command that makes this report again, for the settings.
         on_step: called with the name of each step before it; a ``KeyboardInterrupt`` that it
             raises ends the audit.
+        on_begin: called once, before the long work, with a rough estimate of its seconds.
 
     Returns:
         the audit; ``save("audit.html")`` writes it. A section that fails is shown as failed and
@@ -170,11 +172,13 @@ def audit(
             )
             report, work = _begun(audited), Work(audited, bar, on_step, forward)
             context = AuditContext(audited, MethodMaps(audited, report, work), report, work)
+            if sections is None or quick:
+                on_begin(expected_seconds(forward, len(photos), quick))
             bar.total = sum(context.call(section.steps) for section in chosen)
             built = tuple((section, _built(section, context)) for section in chosen)
             bar.set_description_str("done".ljust(34))
     seconds, title = time.perf_counter() - started, title or f"Audit of {subject.name}"
-    overview = _overview(audited, report)
+    overview = overview_of(audited, report)
     return Audit(
         title,
         built,
@@ -243,49 +247,6 @@ def _built(section: Section, context: AuditContext) -> SectionContent | Problem:
         listing = Listing("Warnings while this section was made", items, "warning")
         content = SectionContent([*content.blocks, listing])
     return content
-
-
-TERMS = (
-    ("What this page can tell you", "where in each photo the evidence for a class is, according to "
-     "several methods, and whether those methods deserve belief here. It cannot tell whether the "
-     "network is right."),
-    ("Layer, channel", "a network computes its answer in steps (layers). Each layer gives a stack "
-     "of small pictures, its channels; each channel responds to one kind of pattern. Layers are "
-     "named as in the code; early ones see details, the deepest sees whole objects."),
-    ("Class, score, probability", "the network gives every class a score; softmax turns the "
-     "scores into probabilities."),
-    ("Map", "a picture of which places raised the score of a class, also called attribution or "
-     "heat map. Each method makes it in another way."),
-    ("Verdicts", "red: something is broken, repair it first. Yellow: look yourself before you rely "
-     "on it. What was left unchecked is listed: about it the page says nothing."),
-)  # fmt: skip
-NOT_RUN = {
-    "methods": "Whether the maps are faithful, compared with two baselines.",
-    "checks": "Whether the maps depend on the network's weights.",
-}
-
-
-def _overview(audited: Audited, report: Report) -> Overview:
-    saw, explained, prediction = [], audited.explained, audited.predicted
-    for photo, name in enumerate(audited.photos.names):
-        score = "" if explained.of_classes else "score "
-        what = f"{short(explained.names[photo])}, {score}{explained.numbers[photo]}"
-        text = f"{short(name)}: {what}"
-        if prediction is not None:
-            best = int(prediction.probabilities[photo].argmax())
-            if explained.targets[photo] != best:
-                label, share = audited.subject.class_name(best), audited.share(photo, best)
-                text = f"{short(name)}: {short(label)}, {percent(share)}; explained is {what}"
-        saw.append(text)
-    failed = [Finding("wrong", f"This report is not complete: {p}", "") for p in report.problems]
-    unchecked = [text for key, text in NOT_RUN.items() if key not in audited.section_keys]
-    unchecked += report.unchecked
-    unchecked += [f"Pictures: {audited.photos.skipped}."] if audited.photos.skipped else []
-    unchecked.append(
-        "Whether the predictions are right: the photos have no labels. Use --data FOLDER with "
-        "one folder for each class."
-    )
-    return Overview(tuple(saw), (*failed, *report.findings), tuple(unchecked), terms=TERMS)
 
 
 def _few(names: list[str]) -> str:

@@ -145,3 +145,15 @@ def forward_seconds(model: nn.Module, inputs: Tensor) -> float:
     run()  # the first pass is slower: libraries choose their kernels
     times = [stopwatch(run, inputs)[0] for _ in range(TIMED_FORWARDS)]
     return sorted(times)[TIMED_FORWARDS // 2]
+
+
+def expected_seconds(forward: float, photos: int, quick: bool) -> float:
+    """Roughly how long a report takes, from the seconds of one forward pass of all photos.
+
+    Counted on the packaged network: forward passes for each photo, and in a full report those of
+    the synthesised images, which are made for one photo; the rest is drawing.
+    """
+    each = forward / photos
+    if quick:
+        return 2 + 40 * forward
+    return 8 + 100 * forward + 400 * each
