@@ -1,4 +1,4 @@
-"""Audit a network of your own: one HTML file to hand on, and the arrays beside it.
+"""Audit a network of your own: one HTML file to share, and the numbers beside it.
 
 Writes audit.html, audit.npz, audit.manifest.json and audit.tables.
 """

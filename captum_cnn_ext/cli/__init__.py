@@ -45,7 +45,7 @@ COMMANDS = (
 )
 EXAMPLES = f"""examples:
   {PROGRAM} audit
-      the packaged network on four packaged photos, into audit.html and audit.npz
+      the packaged network on four sample photos, into audit.html and audit.npz
   {PROGRAM} audit --model torchvision:resnet50 --weights DEFAULT --images photos/ \\
       --layer layer3,layer4 --out report.html
   {PROGRAM} audit --model path/net.py:build --weights net.safetensors --class-names names.txt

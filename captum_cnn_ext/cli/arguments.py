@@ -21,7 +21,7 @@ MOST_IMAGES = 16
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")  # of weights
 MODEL_HELP = (
     "demo (EfficientNet-Lite0 with its ImageNet weights), torchvision:NAME, timm:NAME, "
-    "package.module:FACTORY or path/file.py:FACTORY; the last two run that code"
+    "package.module:FACTORY or path/file.py:FACTORY; the last two run your code"
 )
 PARAMETERS = {  # that have another name than their option
     "layers": "layer",
@@ -30,7 +30,7 @@ PARAMETERS = {  # that have another name than their option
     "photos": "images",
     "spec": "model",
 }
-WEIGHTS_HELP = "file (.pt, .pth, .safetensors) or name such as DEFAULT, which downloads"
+WEIGHTS_HELP = "a file (.pt, .pth, .safetensors), or a name such as DEFAULT, which downloads them"
 
 
 class UsageError(Exception):
@@ -56,9 +56,13 @@ def add_command(commands: Any, name: str, *, help: str, description: str, epilog
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default="demo", metavar="SPEC", help=f"{MODEL_HELP} (demo)")
+    parser.add_argument(
+        "--model", default="demo", metavar="SPEC", help=f"{MODEL_HELP} (default: demo)"
+    )
     parser.add_argument("--weights", metavar="W", help=WEIGHTS_HELP)
-    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 (default: cpu)")
+    parser.add_argument(
+        "--device", metavar="D", help="where to run: cpu, cuda, cuda:1 (default: cpu)"
+    )
 
 
 def add_images_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +71,7 @@ def add_images_arguments(parser: argparse.ArgumentParser) -> None:
         "--image",
         nargs="+",
         metavar="PATH",
-        help="picture files, or folders and those in them (default: packaged)",
+        help="picture files, or folders of them (default: four sample photos)",
     )
     add_on_error_argument(parser)
 
@@ -77,7 +81,8 @@ def add_on_error_argument(parser: argparse.ArgumentParser) -> None:
         "--on-error",
         choices=("raise", "skip"),
         default="skip",
-        help="stop at a picture that cannot be read, or skip and list it (skip)",
+        help="what to do with a picture that cannot be read: stop, or skip it and say so "
+        "(default: skip)",
     )
 
 

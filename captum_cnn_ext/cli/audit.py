@@ -62,7 +62,7 @@ def add(commands: Any) -> None:
     audit = add_command(
         commands,
         "audit",
-        help="write one HTML report on a network and photos, or a labelled data set",
+        help="write one HTML report on a network and some photos, or a labelled data set",
         description="Write one self-contained HTML report on what a network does with some photos, "
         "or (--data) with a labelled data set; beside it the arrays behind its "
         "pictures (.npz), its record and tables (.manifest.json), and the tables as CSV.",
@@ -74,10 +74,11 @@ def add(commands: Any) -> None:
     add(
         "--layer",
         metavar="A,B",
-        help="dotted names of layers to explain (default: chosen)",
+        help="layers to explain, by dotted name as structure prints them (default: the "
+        "suggested ones)",
     )
-    add("--methods", metavar="A,B", help="methods of list-methods (default: a quick set)")
-    add("--class-names", metavar="FILE", help="one name per line, or JSON")
+    add("--methods", metavar="A,B", help="names as list-methods prints them (default: a quick set)")
+    add("--class-names", metavar="FILE", help="names of the classes: one per line, or JSON")
     add_target(audit)
     add("--sections", metavar="A,B", help="sections of the report (default: all)")
     add = audit.add_mutually_exclusive_group().add_argument
@@ -92,9 +93,9 @@ def add(commands: Any) -> None:
         help="compare with a second model (a spec as for --model) or with a checkpoint of the same "
         f"(a file: {', '.join(SUFFIXES)})",
     )
-    add("--title", help="heading of the report")
+    add("--title", help="title of the report")
     add("--out", default="audit.html", metavar="FILE", help="report to write (default: audit.html)")
-    add("--seed", type=int, default=0, metavar="N", help="for random numbers (default: 0)")
+    add("--seed", type=int, default=0, metavar="N", help="of the random numbers (default: 0)")
     add("--no-progress", action="store_true", help="no progress bar")
     add_old_spelling(audit, "--layers", "--layer")
     add_overlays(audit)
@@ -170,7 +171,7 @@ def _print_files(saved: SavedAudit) -> None:
     print(f"tables: {saved.tables}")
     if saved.images is not None:
         size = sum(file.stat().st_size for file in saved.images.iterdir())
-        print(f"images: {saved.images} ({_file_size(size)}); hand it on together with the report")
+        print(f"images: {saved.images} ({_file_size(size)}); share it together with the report")
 
 
 @contextmanager

@@ -36,16 +36,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--data",
         metavar="FOLDER",
-        help="a folder with a folder for each class; or demo, which makes a small set and a model",
+        help="a folder with one folder for each class; or demo, which makes a small data set "
+        "with a planted shortcut, and a model",
     )
-    add("--labels", metavar="CSV", help="a table path,label[,group] instead of class folders")
-    add("--masks", metavar="FOLDER", help="pictures named as the photos, not 0 on the object")
-    add("--boxes", metavar="PATH", help="COCO JSON file, or folder of Pascal VOC's XML files")
-    add("--twin", metavar="FILE", help="the same model trained again, beside --against")
-    add("--batch-size", type=integer(1), default=32, metavar="N", help="images at once (32)")
-    add("--workers", type=integer(0), default=0, metavar="N", help="processes that read ahead (0)")
-    add("--no-tests", action="store_true", help="leave out strategies and the tests of shortcuts")
-    add("--checkpoint", metavar="FOLDER", help="keep the pass there, and go on from it")
+    add(
+        "--labels",
+        metavar="CSV",
+        help="a table with columns path,label[,group], instead of class folders",
+    )
+    add(
+        "--masks",
+        metavar="FOLDER",
+        help="pictures with the photos' names, 0 where the object is not",
+    )
+    add(
+        "--boxes",
+        metavar="PATH",
+        help="boxes of the objects: a COCO JSON file, or a folder of Pascal VOC XML files",
+    )
+    add(
+        "--twin",
+        metavar="FILE",
+        help="weights of the same model trained again, to tell chance from change with --against",
+    )
+    add(
+        "--batch-size",
+        type=integer(1),
+        default=32,
+        metavar="N",
+        help="images at once (default: 32)",
+    )
+    add(
+        "--workers",
+        type=integer(0),
+        default=0,
+        metavar="N",
+        help="processes that read ahead (default: 0)",
+    )
+    add("--no-tests", action="store_true", help="leave out the search for shortcuts and its tests")
+    add(
+        "--checkpoint",
+        metavar="FOLDER",
+        help="keep intermediate results here, and resume from them",
+    )
 
 
 def judge(options: argparse.Namespace) -> None:
@@ -61,7 +94,7 @@ def judge(options: argparse.Namespace) -> None:
     if options.data is not None and len(split(options.layer) or [""]) > 1:
         raise UsageError(f"--layer {options.layer!r}: expected one layer with --data")
     if options.twin is not None and options.against is None:
-        raise UsageError("--twin: stands beside --against, which is missing")
+        raise UsageError("--twin: needs --against as well")
 
 
 def audit_data(options: argparse.Namespace) -> int:

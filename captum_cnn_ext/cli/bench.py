@@ -54,29 +54,54 @@ def add(commands: Any) -> None:
         commands,
         "bench",
         help="compare attribution methods: cost and faithfulness",
-        description="Run methods on images and write a table, a picture and the figures of each "
-        "map (FILE.json, FILE.md, FILE.png). Under torchrun, images are shared out.",
+        description="Run methods on images and write a table, a picture and the numbers of each "
+        "map (FILE.json, FILE.md, FILE.png). Under torchrun, images are split across processes.",
         epilog=EXAMPLES,
     )
     add_model_arguments(bench)
     add = bench.add_argument
     add_images_arguments(bench)
     add("--variants", type=integer(1, 10), default=10, metavar="N",
-        help="crops and mirror images of each photo, 1 to 10 (default: 10)")  # fmt: skip
+        help="crops and mirror images made of each photo, 1 to 10 (default: 10)")  # fmt: skip
     add("--methods", metavar="A,B", help="names as in the table or as list-methods prints them "
         "(default: those of the table in benchmarks/)")  # fmt: skip
-    add("--adapters", metavar="FILE", help="a Python file with more METHODS, or TASKS of --truth; "
-        "runs that code")  # fmt: skip
-    add("--layer", metavar="NAME", help="dotted name of the layer for CAMs (default: chosen)")
+    add("--adapters", metavar="FILE", help="a Python file of yours with METHODS, or TASKS for "
+        "--truth; it is run")  # fmt: skip
+    add(
+        "--layer",
+        metavar="NAME",
+        help="dotted name of the layer for CAMs (default: the suggested one)",
+    )
     add_target(bench)
-    add("--steps", type=integer(1), default=24, metavar="N", help="of insertion and deletion (24)")
-    add("--road-shares", default="0.2,0.4,0.6,0.8", metavar="A,B", help="removed by ROAD")
-    add("--seed", type=int, default=0, metavar="N", help="for random numbers (default: 0)")
-    add("--out", metavar="FILE", help="results (default: bench.json; with --truth truth.json)")
+    add(
+        "--steps",
+        type=integer(1),
+        default=24,
+        metavar="N",
+        help="steps of insertion and deletion (default: 24)",
+    )
+    add(
+        "--road-shares",
+        default="0.2,0.4,0.6,0.8",
+        metavar="A,B",
+        help="shares of the pixels that ROAD removes (default: %(default)s)",
+    )
+    add("--seed", type=int, default=0, metavar="N", help="of the random numbers (default: 0)")
+    add(
+        "--out",
+        metavar="FILE",
+        help="file of results (default: bench.json; with --truth truth.json)",
+    )
     add("--truth", nargs="?", const="full", choices=sorted(TRUTH), metavar="quick",
-        help="judge methods where the truth is known, on networks of its own")  # fmt: skip
-    add("--tasks", metavar="A,B", help="of --truth (default: all)")
-    add("--seeds", type=integer(1), metavar="N", help="of --truth (default: 5; quick: 1)")
+        help="judge methods on networks that are trained for it, where the right answer is "
+            "known")  # fmt: skip
+    add("--tasks", metavar="A,B", help="tasks of --truth (default: all)")
+    add(
+        "--seeds",
+        type=integer(1),
+        metavar="N",
+        help="networks trained for each task of --truth (default: 5; quick: 1)",
+    )
     add("--no-progress", action="store_true", help="no progress bar")
     bench.set_defaults(run=_bench)
 

@@ -39,8 +39,9 @@ def add(commands: Any) -> None:
     cam = add_command(
         commands,
         "cam",
-        help="write one picture of several methods' maps, side by side",
-        description="Explain photos by several methods and write one picture that compares them.",
+        help="explain photos by several methods, side by side in one picture",
+        description="Explain photos by several methods and write one picture that compares "
+        "them. Prints which layer was used.",
         epilog=EXAMPLES,
     )
     add_model_arguments(cam)
@@ -48,12 +49,16 @@ def add(commands: Any) -> None:
     add = cam.add_argument
     add("--methods", default=METHODS, metavar="A,B",
         help=f"names as list-methods prints them (default: {METHODS})")  # fmt: skip
-    add("--layer", metavar="A,B", help="dotted names (default: the suggested layer)")
+    add(
+        "--layer",
+        metavar="A,B",
+        help="layers by dotted name, as structure prints them (default: the suggested one)",
+    )
     add_target(cam)
-    add("--class-names", metavar="FILE", help="one name per line, or JSON")
+    add("--class-names", metavar="FILE", help="names of the classes: one per line, or JSON")
     add("--sign", choices=("positive", "negative", "all", "absolute_value"), default="positive",
-        help="which evidence is drawn (positive)")  # fmt: skip
-    add("--seed", type=int, default=0, metavar="N", help="for random numbers (default: 0)")
+        help="which evidence is drawn (default: positive)")  # fmt: skip
+    add("--seed", type=int, default=0, metavar="N", help="of the random numbers (default: 0)")
     add("--out", default="cam.png", metavar="FILE", help="picture to write (default: cam.png)")
     add_overlays(cam)
     add("--no-progress", action="store_true", help="no progress bar")

@@ -33,25 +33,34 @@ def add(commands: Any) -> None:
     deconv = add_command(
         commands,
         "deconv",
-        help="write one picture of what units of a layer saw",
-        description="Take the strongest units of a layer back to the pixels of the photos.",
+        help="show which pixels drive the channels of a layer",
+        description="Project the strongest responses of a layer's channels back to the pixels "
+        "of the photos that caused them (deconvnet, or guided backpropagation).",
         epilog=EXAMPLES,
     )
     add_model_arguments(deconv)
     add_photo_arguments(deconv)
     add = deconv.add_argument
-    add("--layer", metavar="NAME", help="dotted name (default: the stage before the last)")
-    add("--channels", metavar="A,B", help="feature maps (default: each photo's strongest)")
+    add(
+        "--layer",
+        metavar="NAME",
+        help="dotted name of the layer (default: the stage before the last)",
+    )
+    add(
+        "--channels",
+        metavar="A,B",
+        help="channels of the layer (default: the strongest for each photo)",
+    )
     add(
         "--top",
         type=integer(1),
         metavar="K",
-        help=f"so many of the channels (default: {UNITS} or all)",
+        help=f"number of channels (default: {UNITS}, or all there are)",
     )
     add("--rule", choices=("auto", "deconvnet", "guided", "gradient"), default="auto",
-        help="auto: deconvnet where max-poolings lie before the layer, else guided")  # fmt: skip
+        help="auto: deconvnet if there is max-pooling before the layer, else guided")  # fmt: skip
     add("--crop", choices=("energy", "field", "none"), default="energy",
-        help="what is cut out: 95 %% of the picture's energy, what the unit sees, all")  # fmt: skip
+        help="crop to 95 %% of the picture's energy, to what the channel can see, or not at all")  # fmt: skip
     add("--out", default="deconv.png", metavar="FILE", help="picture (default: deconv.png)")
     deconv.set_defaults(run=_deconv)
 

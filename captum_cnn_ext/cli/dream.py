@@ -30,20 +30,34 @@ def add(commands: Any) -> None:
     command = add_command(
         commands,
         "dream",
-        help="DeepDream: strengthen in a photo what layers see",
-        description="Change a photo so that layers see more of what they saw in it.",
+        help="DeepDream: exaggerate in a photo what layers respond to",
+        description="Change a photo so that layers respond even more to what they find in it.",
         epilog=EXAMPLES,
     )
     add_model_arguments(command)
     add = command.add_argument
-    add("--image", metavar="PATH", help="a picture file (default: a packaged cat)")
-    add("--layer", metavar="A,B", help="dotted names (default: a middle layer)")
-    add("--octaves", type=integer(1), default=3, metavar="N", help="sizes (3)")
-    add("--steps", type=integer(1), default=20, metavar="N", help="for each size (20)")
-    add("--step-size", type=float, default=0.01, metavar="X", help="of pixels in [0, 1] (0.01)")
-    add("--longest", type=integer(1), default=512, metavar="N", help="longer side in pixels (512)")
-    add("--out", default="dream.png", metavar="FILE", help="(dream.png)")
-    add("--seed", type=int, default=0, metavar="N", help="for random numbers (default: 0)")
+    add("--image", metavar="PATH", help="a picture file (default: a sample photo of a cat)")
+    add("--layer", metavar="A,B", help="layers by dotted name (default: a middle layer)")
+    add("--octaves", type=integer(1), default=3, metavar="N", help="number of sizes (default: 3)")
+    add(
+        "--steps", type=integer(1), default=20, metavar="N", help="steps at each size (default: 20)"
+    )
+    add(
+        "--step-size",
+        type=float,
+        default=0.01,
+        metavar="X",
+        help="size of a step, for pixels in [0, 1] (default: 0.01)",
+    )
+    add(
+        "--longest",
+        type=integer(1),
+        default=512,
+        metavar="N",
+        help="longer side in pixels (default: 512)",
+    )
+    add("--out", default="dream.png", metavar="FILE", help="picture to write (default: dream.png)")
+    add("--seed", type=int, default=0, metavar="N", help="of the random numbers (default: 0)")
     add("--no-progress", action="store_true", help="no progress bar")
     add_old_spelling(command, "--layers", "--layer")
     command.set_defaults(run=_dream)

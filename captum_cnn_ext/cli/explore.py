@@ -37,7 +37,7 @@ def add(commands: Any) -> None:
     explore = add_command(
         commands,
         "explore",
-        help="open a page on which a network is looked at, live",
+        help="explore a network interactively in the browser",
         description="Serve a page on this machine: images, layers, units, classes, a camera. "
         "It asks for nothing outside this machine.",
         epilog=EXAMPLES,
@@ -46,13 +46,19 @@ def add(commands: Any) -> None:
     add_photo_arguments(explore)
     add = explore.add_argument
     add("--class-names", metavar="FILE",
-        help="class names: one per line, or JSON")  # fmt: skip
+        help="names of the classes: one per line, or JSON")  # fmt: skip
     add("--top-patches", nargs="+", default=[], metavar="FILE",
-        help="results of the command top-patches, for the units' pages")  # fmt: skip
+        help="results of the command top-patches, shown beside the units")  # fmt: skip
     add("--dataset", "--patch-images", dest="patch_images", metavar="FOLDER",
-        help="the folder of pictures that they rank (default: --images)")  # fmt: skip
-    add("--cache", metavar="FOLDER", help="keep synthesised images here (default: until the end)")
-    add("--host", default="127.0.0.1", metavar="H", help="address to listen at (127.0.0.1)")
+        help="the folder of pictures that --top-patches ranked (default: --images)")  # fmt: skip
+    add(
+        "--cache",
+        metavar="FOLDER",
+        help="keep synthesised images in this folder (default: until the explorer ends)",
+    )
+    add(
+        "--host", default="127.0.0.1", metavar="H", help="address to listen on (default: 127.0.0.1)"
+    )
     add(
         "--port",
         type=integer(1, 65535),
@@ -60,7 +66,7 @@ def add(commands: Any) -> None:
         help="port (default: the first free one from 7860)",
     )
     add("--allow-remote", action="store_true",
-        help="let other machines in where --host says so; there is no password")  # fmt: skip
+        help="allow other machines to connect; there is no password")  # fmt: skip
     add("--open", action="store_true", help="open the page in the browser")
     add_old_spelling(explore, "--labels", "--class-names")
     explore.set_defaults(run=_explore)

@@ -23,6 +23,7 @@ ORDER = (
 )
 EXAMPLES = f"""examples:
   {PROGRAM} list-methods
+  {PROGRAM} list-methods --format short
   {PROGRAM} list-methods --format json
 """
 
@@ -32,12 +33,17 @@ def add(commands: Any) -> None:
     command = add_command(
         commands,
         "list-methods",
-        help="print every method: question, advice, cost, paper",
+        help="list every method: its question, when to take it, cost, paper",
         description="Print which question each method answers, when to take it, what it costs, and "
         "its paper; what to take first comes first.",
         epilog=EXAMPLES,
     )
-    command.add_argument("--format", choices=("text", "json"), default="text", help="(text)")
+    command.add_argument(
+        "--format",
+        choices=("text", "short", "json"),
+        default="text",
+        help="short: one line for each method (default: text)",
+    )
     command.set_defaults(run=_list_methods)
 
 
@@ -47,6 +53,9 @@ def _list_methods(options: argparse.Namespace) -> int:
     methods = sorted(known_methods().values(), key=lambda m: m.mean_rank or math.inf)
     if options.format == "json":
         print(json.dumps([_facts(method) for method in methods], indent=2, ensure_ascii=False))
+    elif options.format == "short":
+        width = max(len(method.name) for method in methods)
+        print("\n".join(f"{method.name:{width}}  {method.question}" for method in methods))
     else:
         print("\n\n".join([ORDER, *(_text(method) for method in methods)]))
     sys.stdout.flush()

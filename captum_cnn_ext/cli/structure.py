@@ -31,23 +31,30 @@ def add(commands: Any) -> None:
     structure = add_command(
         commands,
         "structure",
-        help="print a network's layers as a table",
+        help="print the layers of a network, with their names",
         description="Print every layer: configuration, shapes, parameters, multiply-adds.",
         epilog=EXAMPLES,
     )
     add_model_arguments(structure)
-    structure.add_argument("--input-size", metavar="SIZE", help="224, 224x224 or 3x224x224")
     structure.add_argument(
-        "--format", choices=("text", "csv", "markdown", "json"), default="text", help="(text)"
+        "--input-size",
+        metavar="SIZE",
+        help="size of the input: 224, 224x224 or 3x224x224 (default: the model's)",
     )
     structure.add_argument(
-        "--graph", metavar="FILE", help="also draw the network into this .svg (or write .dot)"
+        "--format",
+        choices=("text", "csv", "markdown", "json"),
+        default="text",
+        help="(default: text)",
+    )
+    structure.add_argument(
+        "--graph", metavar="FILE", help="also draw the network into this file (.svg or .dot)"
     )
     structure.add_argument(
         "--depth",
         type=integer(1),
         metavar="N",
-        help="in the graph, modules nested deeper are one box",
+        help="in the graph, draw modules that are nested deeper as one box",
     )
     structure.set_defaults(run=_structure)
 

@@ -35,36 +35,53 @@ def add(commands: Any) -> None:
     command = add_command(
         commands,
         "synthesize",
-        help="draw what a class or the channels of a layer look for",
-        description="Optimise images until the network's class or channel answers most.",
+        help="synthesise images of what a class or a channel looks for",
+        description="Make images from noise that a class, or the channels of a layer, respond "
+        "to most.",
         epilog=EXAMPLES,
     )
     add_model_arguments(command)
     add = command.add_argument
-    add("--target", metavar="N,M", help="classes, by number; for segmentation networks and "
+    add("--target", metavar="N,M", help="numbers of classes; for segmentation networks and "
         "detectors class:7@120,80 at a pixel of the image that is made, or class:7")  # fmt: skip
-    add("--layer", metavar="NAME", help="dotted name of a layer, instead of classes")
+    add(
+        "--layer",
+        metavar="NAME",
+        help="dotted name of a layer, for its channels instead of classes",
+    )
     add("--channels", metavar="A,B", help="channels of the layer (default: all, as a gallery)")
     add(
         "--best",
         type=integer(1),
         default=64,
         metavar="N",
-        help="of a gallery, keep N channels (64)",
+        help="in a gallery, keep N channels (default: 64)",
     )
     add(
         "--size",
         type=integer(1),
         metavar="N",
-        help="pixels (default: the model's; of a gallery 128)",
+        help="side in pixels (default: the model's; in a gallery 128)",
     )
     add("--recipe", metavar="NAME", help="transferable, lucid, chollet, yosinski or maco "
         "(default: transferable; of a gallery lucid)")  # fmt: skip
-    add("--steps", type=integer(1), metavar="N", help="(default: the recipe's; of a gallery 128)")
-    add("--class-names", metavar="FILE", help="one name per line, or JSON")
-    add("--film", metavar="FILE", help="write how it came about, .gif, .webp or .mp4")
-    add("--out", default="synthesis.png", metavar="FILE", help="(synthesis.png)")
-    add("--seed", type=int, default=0, metavar="N", help="for random numbers (default: 0)")
+    add(
+        "--steps",
+        type=integer(1),
+        metavar="N",
+        help="steps (default: the recipe's; in a gallery 128)",
+    )
+    add("--class-names", metavar="FILE", help="names of the classes: one per line, or JSON")
+    add(
+        "--film", metavar="FILE", help="save the optimisation as an animation (.gif, .webp or .mp4)"
+    )
+    add(
+        "--out",
+        default="synthesis.png",
+        metavar="FILE",
+        help="picture to write (default: synthesis.png)",
+    )
+    add("--seed", type=int, default=0, metavar="N", help="of the random numbers (default: 0)")
     add("--no-progress", action="store_true", help="no progress bar")
     command.set_defaults(run=_synthesize)
 

@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands,
         "top-patches",
-        help="find the image patches that excite each unit of a layer most",
+        help="find the image patches that activate each channel of a layer most",
         description="Stream a folder of pictures through a network and keep, for each channel of a "
         "layer, the strongest units; write them as .npz and .json, and draw the patches.",
         epilog=EXAMPLES,
@@ -43,15 +43,43 @@ def add(commands: Any) -> None:
     add_model_arguments(parser)
     add = parser.add_argument
     add("--layer", required=True, metavar="NAME", help="dotted name of the layer")
-    add("--images", required=True, metavar="FOLDER", help="folder of pictures, searched deeply")
-    add("--k", type=integer(1), default=9, metavar="N", help="patches for each channel (9)")
+    add("--images", required=True, metavar="FOLDER", help="folder of pictures, with its subfolders")
+    add(
+        "--k", type=integer(1), default=9, metavar="N", help="patches for each channel (default: 9)"
+    )
     add("--channels", metavar="A,B", help="channels to rank (default: all)")
-    add("--unit", choices=("max", "min", "mean"), default="max", help="what of a map counts (max)")
-    add("--batch-size", type=integer(1), default=32, metavar="N", help="images at once (32)")
-    add("--workers", type=integer(0), default=0, metavar="N", help="processes that read ahead (0)")
+    add(
+        "--unit",
+        choices=("max", "min", "mean"),
+        default="max",
+        help="which value of a map counts (default: max)",
+    )
+    add(
+        "--batch-size",
+        type=integer(1),
+        default=32,
+        metavar="N",
+        help="images at once (default: 32)",
+    )
+    add(
+        "--workers",
+        type=integer(0),
+        default=0,
+        metavar="N",
+        help="processes that read ahead (default: 0)",
+    )
     add_on_error_argument(parser)
-    add("--checkpoint", metavar="FILE", help="write and resume from this .npz file")
-    add("--out", default="top_patches.npz", metavar="FILE", help="result (top_patches.npz)")
+    add(
+        "--checkpoint",
+        metavar="FILE",
+        help="save intermediate results in this .npz file, and resume from it",
+    )
+    add(
+        "--out",
+        default="top_patches.npz",
+        metavar="FILE",
+        help="file of results (default: top_patches.npz)",
+    )
     add("--picture", metavar="FILE", help=f"draw the first {DRAWN} channels ranked into this .png")
     add("--no-progress", action="store_true", help="no progress bar")
     parser.set_defaults(run=_run)

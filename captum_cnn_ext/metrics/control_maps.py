@@ -33,7 +33,7 @@ def random_map(inputs: Any, seed: int = 0) -> Tensor:
 
 
 def gaussian_map(inputs: Any, sigma: float = 0.25) -> Tensor:
-    """A round hill in the middle, (N, 1, H, W): photographers put the object there.
+    """A round blob in the centre, (N, 1, H, W): photographers put the object there.
 
     Cost: no pass of the model.
 
@@ -45,8 +45,8 @@ def gaussian_map(inputs: Any, sigma: float = 0.25) -> Tensor:
 
         >>> import torch
         >>> from captum_cnn_ext.metrics import gaussian_map
-        >>> hill = gaussian_map(torch.zeros(1, 3, 9, 9))
-        >>> int(hill.argmax()), float(hill.max())
+        >>> blob = gaussian_map(torch.zeros(1, 3, 9, 9))
+        >>> int(blob.argmax()), float(blob.max())
         (40, 1.0)
     """
     image, sigma = as_image(inputs), as_number("sigma", sigma, above=0)

@@ -27,9 +27,9 @@ from captum_cnn_ext.metrics import parameter_randomization
 KEY = "checks"
 PHOTOS = 2
 DEAR = 5.0  # forward passes; what costs more is checked on one photo
-# of the rank correlation with the trained network's map, when all parameters are forgotten
+# of the rank correlation with the trained network's map, when all weights are random
 UNCHANGED, LITTLE_CHANGED = 0.8, 0.5
-SAME = 0.9  # with the trained network's map, when the classifier alone forgets
+SAME = 0.9  # with the trained network's map, when the classifier alone is random
 
 
 def build(audited: Audited, maps: MethodMaps, report: Report, work: Work) -> SectionContent:

@@ -57,12 +57,12 @@ def build(audited: Audited, maps: MethodMaps, report: Report, work: Work) -> Sec
             )
             areas[place] = curves[0].area, curves[1].area
     quality = {place: up - down for place, (up, down) in areas.items()}
-    hill = metrics.as_maps(controls[GAUSSIAN], inputs)
+    blob = metrics.as_maps(controls[GAUSSIAN], inputs)
     rows: list[list[Cell]] = []
     for (where, name), (up, down) in areas.items():
         used = methods.get((where, name))
         difference = (quality[where, name] - quality["", GAUSSIAN]).mean()
-        like = metrics.rank_correlation(metrics.as_maps(given[where, name], inputs), hill).mean()
+        like = metrics.rank_correlation(metrics.as_maps(given[where, name], inputs), blob).mean()
         rows.append(
             [
                 name,
@@ -146,18 +146,18 @@ def _rounded(value: float | None) -> float | None:
 
 def _find(report: Report, quality: dict[tuple[str, str], Tensor]) -> None:
     """What the photos decide: which maps beat both controls, and which lose to one."""
-    hill, chance = quality["", GAUSSIAN], quality["", RANDOM]
+    blob, chance = quality["", GAUSSIAN], quality["", RANDOM]
     found = {_label(*place): value for place, value in quality.items() if place[0]}
     if not found:
         return
-    numbers = {"gaussian": float(hill.mean()), "random": float(chance.mean())}
+    numbers = {"gaussian": float(blob.mean()), "random": float(chance.mean())}
     numbers |= {label: float(value.mean()) for label, value in found.items()}
     verdicts = {_label(*place): _judged(quality, *place) for place in quality if place[0]}
     better, worse, rest = (
         [label for label, verdict in verdicts.items() if verdict == wanted]
         for wanted in (BETTER, WORSE, OPEN)
     )
-    photos = f"{len(hill)} photo{'s' if len(hill) > 1 else ''}"
+    photos = f"{len(blob)} photo{'s' if len(blob) > 1 else ''}"
     if worse:
         text = f"{listed(worse)}: on these {photos} less faithful than a baseline that knows "
         text += "nothing of the network."
@@ -169,7 +169,7 @@ def _find(report: Report, quality: dict[tuple[str, str], Tensor]) -> None:
     if rest:
         text = f"Whether the maps of {listed(rest)} are more faithful than the two baselines: "
         text += f"{photos} did not decide it. "
-        text += f"Give {ENOUGH} or more." if len(hill) < ENOUGH else "Give more photos."
+        text += f"Give {ENOUGH} or more." if len(blob) < ENOUGH else "Give more photos."
         report.unchecked.append(text)
 
 
