@@ -60,7 +60,7 @@ def add(commands: Any) -> None:
     add("--rule", choices=("auto", "deconvnet", "guided", "gradient"), default="auto",
         help="auto: deconvnet if there is max-pooling before the layer, else guided")  # fmt: skip
     add("--crop", choices=("energy", "field", "none"), default="energy",
-        help="crop to 95 %% of the picture's energy, to what the channel can see, or not at all")  # fmt: skip
+        help="crop to 95 %% of the picture's energy, to what the channel sees, or not")  # fmt: skip
     add("--out", default="deconv.png", metavar="FILE", help="picture (default: deconv.png)")
     deconv.set_defaults(run=_deconv)
 
