@@ -1,8 +1,8 @@
-"""The explorer: a page on which a network is looked at, live.
+"""The explorer: a network explored interactively in the browser.
 
 `computing` answers what is asked, `views` draws, `code_snippets` writes each view as Python, `jobs`
-runs slow work that can be cancelled, `limits` says what is let in; `page_events` and `handlers`
-alone know Gradio.
+runs what can be cancelled, `limits` says what is accepted; `page_events`, `page_layout`,
+`handlers` and `slow_work` alone know Gradio.
 """
 
 from captum_cnn_ext.insights.explorer.computing.questions_and_answers import Photo, Unit
