@@ -39,7 +39,8 @@ maps = {
 }
 show(axes[0, 0], "“espresso”, 95 %", to_rgb(cup[0], **look))
 for axis, (name, heat) in zip(axes[0, 1:4], maps.items(), strict=True):
-    overlay(cup[0], heat[0], plt_fig_axis=(figure, axis), title=name, **look)
+    overlay(cup[0], heat[0], plt_fig_axis=(figure, axis), **look)
+    axis.set_title(name, fontsize=11)
 
 # which pixels drive a channel? (guided: this network has no max-pooling for a deconvnet)
 pixels = DeconvNet(demo.model, "_blocks.10").reconstruct(cat, top=1, rule="guided").attributions
@@ -48,7 +49,8 @@ row, column = divmod(int(energy.argmax()), energy.shape[-1])
 part = (slice(row, row + 71), slice(column, column + 71))
 driving = pixels[0, 0].permute(1, 2, 0)[part]
 show(axes[1, 0], "a part of a photo", to_rgb(cat[0], **look)[part])
-show(axes[1, 1], "… and what of it drives a channel", 0.5 + driving / driving.abs().max() / 2)
+strongest = driving.abs().quantile(0.99)
+show(axes[1, 1], "… and what drives a channel", (0.5 + driving / strongest / 2).clamp(0, 1))
 
 # what does the network look for in a class?
 classes = maximize(demo.model, Target([340, 980]), 160, steps=96, **look)
@@ -61,10 +63,11 @@ circle = photos.picture(photos.labels.index(photos.classes.index("circle")))
 ImageDraw.Draw(circle).rectangle(TAG, fill=(250, 210, 40), outline=(20, 20, 20))
 found = explain(model, circle, check=False)
 show(axes[1, 3], f"a circle, called “{found.prediction}”", circle)
+seen = found.comparison.inputs[0]
 overlay(
-    found.comparison.inputs[0], found.attributions[0], plt_fig_axis=(figure, axes[1, 4]),
-    title="… because of the tag: a shortcut", mean=model.mean, std=model.std,
-)  # fmt: skip
+    seen, found.attributions[0], plt_fig_axis=(figure, axes[1, 4]), mean=model.mean, std=model.std
+)
+axes[1, 4].set_title("… because of the tag", fontsize=11)
 
 for axis in axes.flat:
     axis.set_axis_off()

@@ -13,7 +13,7 @@ from captum_cnn_ext.photos import demo_photos
 from captum_cnn_ext.render import to_rgb
 from captum_cnn_ext.synthesis import Channel, maximize
 
-LAYER, SIDE = "_blocks.5", 61
+LAYER, SIDE, PART = "_blocks.5", 61, 45
 demo = load_model("demo")
 x = demo.preprocess(demo_photos()["chelsea"]).unsqueeze(0)
 look = {"mean": demo.mean, "std": demo.std}
@@ -27,13 +27,14 @@ axes = figure.subplots(3, 8)
 photo = to_rgb(x[0], **look)
 for k, channel in enumerate(channels):
     pixels = found.attributions[0, k]
-    energy = avg_pool2d(pixels.square().sum(0, keepdim=True), SIDE, 1)
+    energy = avg_pool2d(pixels.square().sum(0, keepdim=True), PART, 1)
     row, column = divmod(int(energy.argmax()), energy.shape[-1])
-    part = (slice(row, row + SIDE), slice(column, column + SIDE))
+    part = (slice(row, row + PART), slice(column, column + PART))
     driving = pixels.permute(1, 2, 0)[part]
     axes[0, k].set_title(f"channel {channel}", fontsize=10)
     axes[0, k].imshow(to_rgb(wanted.images[k]))
-    axes[1, k].imshow(0.5 + driving / driving.abs().max().clamp_min(1e-12) / 2)
+    strongest = driving.abs().quantile(0.99).clamp_min(1e-12)
+    axes[1, k].imshow((0.5 + driving / strongest / 2).clamp(0, 1))
     axes[2, k].imshow(photo[part])
 for axis in axes.flat:
     axis.set_axis_off()

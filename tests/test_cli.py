@@ -115,7 +115,7 @@ def test_quick_writes_a_short_report(folder, capsys):
     assert "record: audit.manifest.json" in out
     assert "tables: audit.tables" in out
     record = json.loads((folder / "audit.manifest.json").read_text("utf-8"))
-    assert record["sections"] == ["summary", "structure", "attributions", "settings"]
+    assert record["sections"] == ["summary", "attributions", "structure", "settings"]
     assert record["command"] == (
         "captum-cnn-ext audit --model net.py:build --images photos --quick"
     )

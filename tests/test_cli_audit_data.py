@@ -99,7 +99,7 @@ def test_torchrun_writes_what_one_process_writes(folder):
         (["--methods", "gradcam"], "--methods: is for photos (--images), not for --data"),
         (["--quick"], "--quick: is for photos"),
         (["--layer", "0,1"], "expected one layer"),
-        (["--twin", "x.pt"], "stands beside --against"),
+        (["--twin", "x.pt"], "needs --against"),
         (["--against", "x.pt"], "--against x.pt: weights: there is no file"),
         (["--data", "demo"], "--data demo: brings its own model"),
         (["--out", "audit.txt"], "ends in .html"),

@@ -93,7 +93,8 @@ def show_cost_quality(
                        markeredgewidth=0.5, **mark)
             )  # fmt: skip
         axis.set_xscale("log")
-        decades = np.log10(max(cost.values()) / min(cost.values()))
+        drawn = [cost[method] for method in methods] or [1.0]
+        decades = np.log10(max(drawn) / min(drawn))
         marked = (1.0, 2.0, 5.0) if decades < 2 else (1.0,)
         axis.xaxis.set_major_locator(LogLocator(subs=marked, numticks=20))
         axis.xaxis.set_major_formatter("{x:g}")
