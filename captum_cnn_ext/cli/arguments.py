@@ -116,8 +116,8 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         "--target",
         type=_target_text,
         metavar="T",
-        help="a class as 207 (default: the strongest); for detectors and segmentation networks "
-        "box:3, class:3, or class:7@120,80 at that pixel of the photo",
+        help="number of a class (default: the most probable); for detectors and segmentation "
+        "networks box:3, class:3, or class:7@120,80 at that pixel of the photo",
     )
 
 
