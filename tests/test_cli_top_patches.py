@@ -41,7 +41,10 @@ def test_writes_result_and_picture(folder, capsys):
         (["--layer", "1", "--channels", "a"], "--channels 'a'"),
         (["--layer", "1", "--channels", "7"], "has 4 channels"),
         (["--layer", "1", "--out", "top.json"], "ends in .npz"),
-        (["--layer", "1", "--picture", "top.jpg"], "ends in .png"),
+        (
+            ["--layer", "1", "--picture", "top.bmp"],
+            "--picture top.bmp: expected a name that ends in one of .png",
+        ),
         (["--layer", "1", "--images", "nowhere"], "expected a folder"),
     ],
 )

@@ -57,6 +57,23 @@ def test_its_code_makes_the_same_map(model, image, method):
     torch.testing.assert_close(names["heat"], found.attributions)
 
 
+def test_the_photo_is_prepared_and_predicted_once(model):
+    prepared, seen = [], []
+
+    def preprocess(photo):
+        prepared.append(photo)
+        return small_images(1)[0]
+
+    handle = model.register_forward_hook(lambda *given: seen.append(given))
+    try:
+        explain(model, Image.new("RGB", (8, 8)), 1, method="Saliency", preprocess=preprocess,
+                check=False)  # fmt: skip
+    finally:
+        handle.remove()
+    assert len(prepared) == 1
+    assert len(seen) == 2  # the prediction, and the method's own
+
+
 def test_a_class_by_its_name(model, image):
     assert explain(model, image, "dog", class_names=NAMES, check=False).target == 1
     with pytest.raises(ValueError, match=r"no class of 3 has this name; nearest: 'dog'"):

@@ -33,10 +33,12 @@ ALLOWED = {
     "__init__": {"insights"},  # when `explain` is asked for
     "errors": set(),
     "_numbers": set(),
+    "_intervals": set(),
     "_renamed": set(),
     "_notebook": set(),
 }  # fmt: skip
-EVERYONE = {"errors", "_numbers", "_renamed", "_notebook"}  # these import nothing heavy
+# these import nothing heavy
+EVERYONE = {"errors", "_numbers", "_intervals", "_renamed", "_notebook"}
 ALSO = {"attr/pixels/activation_maximization.py": {"synthesis"}}  # one face on the other family
 TOUCHES_MODEL = {
     "register_forward_hook",
@@ -96,7 +98,7 @@ def loaded_by(statement):
     return set(run.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["", ".errors", "._numbers", "._renamed", "._notebook"])
+@pytest.mark.parametrize("module", ["", *(f".{name}" for name in sorted(EVERYONE))])
 def test_importing_the_package_and_its_errors_loads_nothing_heavy(module):
     heavy = {"torch", "captum", "torchvision", "matplotlib.pyplot", "gradio", "jinja2", "PIL"}
     assert not loaded_by(f"import captum_cnn_ext{module}") & (heavy | {"numpy", "matplotlib"})

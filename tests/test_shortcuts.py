@@ -8,6 +8,7 @@ import torch
 from snapshots import nothing_left_behind
 from torch import nn
 
+from captum_cnn_ext._intervals import wilson_ends
 from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence import ImageRecords, find_shortcuts, image_records, strategies
 from captum_cnn_ext.evidence.shortcuts.candidates import Candidate, candidates
@@ -18,7 +19,6 @@ from captum_cnn_ext.evidence.shortcuts.permutation import (
     holm,
     interval,
     permutation_p,
-    wilson,
 )
 from captum_cnn_ext.evidence.shortcuts.places import window
 from captum_cnn_ext.evidence.shortcuts.samples import predictor, sample_of
@@ -310,8 +310,8 @@ def test_holm_by_hand():
 
 
 def test_intervals():
-    assert wilson(0.5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
-    assert interval(torch.ones(6, 18)) == pytest.approx(wilson(1.0, 18))
+    assert wilson_ends(0.5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert interval(torch.ones(6, 18)) == pytest.approx(wilson_ends(1.0, 18))
     half = torch.zeros(6, 400)
     half[:3] = 1  # donors differ, so that more images say no more
     low, high = interval(half)

@@ -7,6 +7,6 @@
 * `backward`: rules on the way back, and why a gradient is missing.
 
 Beside them `nested_tensors` (the tensors in what modules get and give), `whole_files` (written
-whole or not at all), `to_device` (numbers on their way to a device) and `one_line_repr` (a result
-in one line).
+whole or not at all), `to_device` (numbers on their way to a device), `fingerprints` (of weights)
+and `one_line_repr` (a result in one line).
 """

@@ -184,12 +184,12 @@ def usage_errors(*kinds: type[Exception]) -> Iterator[None]:
 
 
 @contextmanager
-def writing(out: str) -> Iterator[None]:
+def writing(out: str, option: str = "out") -> Iterator[None]:
     """The same where ``--out`` cannot be written."""
     try:
         yield
     except OSError as error:
-        raise UsageError(f"--out {out}: cannot be written ({one_line(error)})") from error
+        raise UsageError(f"--{option} {out}: cannot be written ({one_line(error)})") from error
 
 
 def in_options(message: str, options: argparse.Namespace) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from captum_cnn_ext.cli.arguments import (
     one_line,
     split,
 )
+from captum_cnn_ext.cli.processes import processes
 
 if TYPE_CHECKING:
     from captum_cnn_ext.models import LoadedModel
@@ -109,44 +109,37 @@ def audit_data(options: argparse.Namespace) -> int:
 @contextmanager
 def audited(options: argparse.Namespace) -> Iterator[tuple[Any, LoadedModel, bool]]:
     """The audit that the options ask for, its model, and whether this process speaks for all."""
-    from torch import distributed
-
     from captum_cnn_ext._engine.judging.arguments import ArgumentError
     from captum_cnn_ext.insights import audit_dataset
 
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized()
-    if several:
-        distributed.init_process_group("gloo")
     try:
-        loaded, photos = _demo(options) if options.data == "demo" else _given(options)
-        others = {
-            name: None if getattr(options, name) is None else load_other(options, name)
-            for name in ("against", "twin")
-        }
-        done = audit_dataset(
-            loaded,
-            photos,
-            layer=next(iter(split(options.layer) or ()), None),
-            class_names=photos.classes,
-            batch_size=options.batch_size,
-            num_workers=options.workers,
-            on_error=options.on_error,
-            checkpoint=options.checkpoint,
-            test_shortcuts=not options.no_tests,
-            seed=options.seed,
-            title=options.title,
-            show_progress=not options.no_progress,
-            against=others["against"],
-            twin=others["twin"],
-        )
-        yield done, loaded, not several or distributed.get_rank() == 0
+        with processes() as (rank, _):
+            loaded, photos = _demo(options) if options.data == "demo" else _given(options)
+            others = {
+                name: None if getattr(options, name) is None else load_other(options, name)
+                for name in ("against", "twin")
+            }
+            done = audit_dataset(
+                loaded,
+                photos,
+                layer=next(iter(split(options.layer) or ()), None),
+                class_names=photos.classes,
+                batch_size=options.batch_size,
+                num_workers=options.workers,
+                on_error=options.on_error,
+                checkpoint=options.checkpoint,
+                test_shortcuts=not options.no_tests,
+                seed=options.seed,
+                title=options.title,
+                show_progress=not options.no_progress,
+                against=others["against"],
+                twin=others["twin"],
+            )
+            yield done, loaded, rank == 0
     except ArgumentError as error:
         raise UsageError(one_line(error)) from error
     except OSError as error:
         raise UsageError(f"--out {options.out}: cannot be written ({one_line(error)})") from error
-    finally:
-        if several:
-            distributed.destroy_process_group()
 
 
 def _given(options: argparse.Namespace) -> tuple[LoadedModel, Any]:

@@ -26,7 +26,8 @@ from captum_cnn_ext.cli.arguments import (
     split,
     usage_errors,
 )
-from captum_cnn_ext.cli.results import results_in, saved_by, workers_of, write
+from captum_cnn_ext.cli.processes import processes
+from captum_cnn_ext.cli.results import results_in, saved_by, write
 from captum_cnn_ext.errors import nearest
 
 if TYPE_CHECKING:
@@ -112,7 +113,9 @@ def _bench(options: argparse.Namespace) -> int:
         raise UsageError(f"--out {options.out}: expected a name that ends in .json, in a folder")
     shares = _shares(options.road_shares)
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own lines, for each map
-    with workers_of(options) as (rank, workers):
+    with processes() as (rank, workers):
+        if workers > 1 and options.device == "cuda":
+            options.device = f"cuda:{os.environ['LOCAL_RANK']}"
         if options.truth:
             if options.target is not None:
                 raise UsageError("--target: not with --truth, whose tasks say what is explained")

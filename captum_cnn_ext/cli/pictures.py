@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".pdf", ".svg")
 
 
-def checked_picture(out: str) -> Path:
+def checked_picture(out: str, option: str = "out") -> Path:
     """The path of a picture that can be written.
 
     Raises:
@@ -29,18 +29,20 @@ def checked_picture(out: str) -> Path:
     """
     path = Path(out)
     if path.suffix.lower() not in ENDINGS:
-        raise UsageError(f"--out {out}: expected a name that ends in one of {', '.join(ENDINGS)}")
+        raise UsageError(
+            f"--{option} {out}: expected a name that ends in one of {', '.join(ENDINGS)}"
+        )
     if not path.parent.is_dir() or path.is_dir():
-        raise UsageError(f"--out {out}: expected a file name in a folder that exists")
+        raise UsageError(f"--{option} {out}: expected a file name in a folder that exists")
     return path
 
 
-def write_picture(figure: Figure, out: str) -> int:
+def write_picture(figure: Figure, out: str, option: str = "out") -> int:
     """Write a figure under a temporary name, rename it, say so."""
     from captum_cnn_ext.insights.files import write_figure
 
-    path = checked_picture(out)
-    with writing(out):
+    path = checked_picture(out, option)
+    with writing(out, option):
         write_figure(figure, path)
     print(f"picture: {path}")
     return DONE

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,21 +67,3 @@ def write(results: Results, out: Path, table: str, draw: Callable[[], Any]) -> N
     )
     print(table)
     print(f"written: {out}, {out.with_suffix('.md')}, {out.with_suffix('.png')}")
-
-
-@contextmanager
-def workers_of(options: argparse.Namespace) -> Iterator[tuple[int, int]]:
-    """This process's number and how many there are, as torchrun says."""
-    workers = int(os.environ.get("WORLD_SIZE", "1"))
-    if workers == 1:
-        yield 0, 1
-        return
-    import torch
-
-    if options.device == "cuda":
-        options.device = f"cuda:{os.environ['LOCAL_RANK']}"
-    torch.distributed.init_process_group("gloo")
-    try:
-        yield torch.distributed.get_rank(), workers
-    finally:
-        torch.distributed.destroy_process_group()

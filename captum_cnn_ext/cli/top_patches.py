@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,8 @@ from captum_cnn_ext.cli.arguments import (
     usage_errors,
     writing,
 )
+from captum_cnn_ext.cli.pictures import checked_picture, write_picture
+from captum_cnn_ext.cli.processes import processes
 
 DRAWN = 12  # channels in the picture unless named
 EXAMPLES = f"""examples:
@@ -80,7 +81,7 @@ def add(commands: Any) -> None:
         metavar="FILE",
         help="file of results (default: top_patches.npz)",
     )
-    add("--picture", metavar="FILE", help=f"draw the first {DRAWN} channels ranked into this .png")
+    add("--picture", metavar="FILE", help=f"draw the first {DRAWN} channels ranked into this file")
     add("--no-progress", action="store_true", help="no progress bar")
     parser.set_defaults(run=_run)
 
@@ -89,34 +90,25 @@ def _run(options: argparse.Namespace) -> int:
     channels = numbers("channels", options.channels)
     _judge_files(options)
     loaded = load(options)
-    from torch import distributed
-
     from captum_cnn_ext.evidence import top_patches
 
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized()
-    if several:
-        distributed.init_process_group("gloo")
-    try:
-        with writing(options.out), usage_errors(FileNotFoundError):
-            top = top_patches(
-                loaded.model,
-                options.layer,
-                options.images,
-                options.k,
-                channels,
-                options.unit,
-                preprocess=loaded.preprocess,
-                batch_size=options.batch_size,
-                num_workers=options.workers,
-                on_error=options.on_error,
-                checkpoint=options.checkpoint,
-                show_progress=not options.no_progress,
-            )
-            if not several or distributed.get_rank() == 0:
-                _write(top, loaded, options)
-    finally:
-        if several:
-            distributed.destroy_process_group()
+    with processes() as (rank, _), writing(options.out), usage_errors(FileNotFoundError):
+        top = top_patches(
+            loaded.model,
+            options.layer,
+            options.images,
+            options.k,
+            channels,
+            options.unit,
+            preprocess=loaded.preprocess,
+            batch_size=options.batch_size,
+            num_workers=options.workers,
+            on_error=options.on_error,
+            checkpoint=options.checkpoint,
+            show_progress=not options.no_progress,
+        )
+        if rank == 0:
+            _write(top, loaded, options)
     return DONE
 
 
@@ -127,7 +119,6 @@ def _write(top: Any, loaded: Any, options: argparse.Namespace) -> None:
         print(f"skipped image {number}: {why}")
     print(f"result: {path} and {path.with_suffix('.json').name}")
     if options.picture:
-        from captum_cnn_ext._engine.whole_files import write_whole
         from captum_cnn_ext.render import show_patches
 
         shown = top.channels[:DRAWN]
@@ -140,18 +131,16 @@ def _write(top: Any, loaded: Any, options: argparse.Namespace) -> None:
             title=f"{top.layer}: {len(shown)} of {len(top.channels)} channels, "
             f"strongest of {top.seen:,} images",
         )
-        target = Path(options.picture)
-        write_whole(target, lambda file: figure.savefig(file, dpi=100, format="png"))
-        print(f"picture: {target}")
+        write_picture(figure, options.picture, "picture")
 
 
 def _judge_files(options: argparse.Namespace) -> None:
-    for name, file, ending in (("out", options.out, ".npz"), ("picture", options.picture, ".png")):
-        if file is None:
-            continue
-        if Path(file).suffix != ending:
-            raise UsageError(f"--{name} {file!r}: expected a file name that ends in {ending}")
-        if not Path(file).parent.is_dir():
-            raise UsageError(f"--{name} {file!r}: its folder does not exist")
+    out = Path(options.out)
+    if out.suffix != ".npz":
+        raise UsageError(f"--out {options.out!r}: expected a file name that ends in .npz")
+    if not out.parent.is_dir():
+        raise UsageError(f"--out {options.out!r}: its folder does not exist")
+    if options.picture is not None:
+        checked_picture(options.picture, "picture")
     if not Path(options.images).is_dir():
         raise UsageError(f"--images {options.images!r}: expected a folder")

@@ -19,12 +19,12 @@ from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._numbers import as_seed
 from captum_cnn_ext.insights.audited_model import AuditedModel, ClassNames, audited_model
-from captum_cnn_ext.insights.inputs import Images, Preprocess, read_photos
+from captum_cnn_ext.insights.inputs import Images, Photos, Preprocess, read_photos
 from captum_cnn_ext.insights.layers import default_layers, named_layers
 from captum_cnn_ext.insights.on_photos import OnPhotos
-from captum_cnn_ext.insights.predictions import explained_photos
+from captum_cnn_ext.insights.predictions import Explained, Predicted, explained_photos
 from captum_cnn_ext.insights.report.work import CALLED_OFTEN
-from captum_cnn_ext.methods import INPUT, KnownMethod, calls_at, find_methods
+from captum_cnn_ext.methods import INPUT, Call, KnownMethod, calls_at, find_methods
 from captum_cnn_ext.models import LoadedModel
 from captum_cnn_ext.render import show_attributions
 
@@ -158,31 +158,46 @@ def compare(
     )
     with torch.inference_mode(False):
         photos = read_photos(images, subject.preprocess, subject.model)
-        with state_as_found(subject.model, [photos.inputs]), warnings.catch_warnings():
-            if layers is None:  # a suggested layer is suggested for its last call
-                warnings.filterwarnings("ignore", CALLED_OFTEN)
-            with subject.first_pass():
-                meant, _ = explained_photos(subject, photos, target)
-            names, joined = _layer_names(subject.model, layers, photos.inputs[:1], chosen)
-            places = calls_at(subject.model, photos.inputs, names, joined, chosen, seed)
-            runs = [(place, method) for place, found in places.items() for method in found]
-            several = sum(place != INPUT for place in places) > 1
-            attributions, where = dict[str, Tensor](), dict[str, str]()
-            order = {known.name: rank for rank, known in enumerate(chosen)}
-            runs.sort(key=lambda run: order[run[1].name])
-            for place, method in tqdm(runs, desc="methods", disable=not show_progress):
-                try:
-                    maps = method.maps(photos.inputs, meant.targets)
-                except (ArgumentError, AssertionError) as error:
-                    raise ArgumentError(f"methods: {method.name} at {place}: {error}") from error
-                at = f" at {place}" if several and place != INPUT else ""
-                attributions[f"{method.name}{at}"] = maps
-                where[f"{method.name}{at}"] = place
+        done, *_ = compared(subject, photos, chosen, layers, target, seed, show_progress)
+    return done
+
+
+def compared(
+    subject: AuditedModel,
+    photos: Photos,
+    chosen: Sequence[KnownMethod],
+    layers: Layer | Iterable[Layer] | None,
+    target: Any,
+    seed: int,
+    show_progress: bool = False,
+) -> tuple[Comparison, Explained, Predicted | None, list[Call]]:
+    """A comparison, what is explained and predicted, and the calls that made the maps."""
+    with state_as_found(subject.model, [photos.inputs]), warnings.catch_warnings():
+        if layers is None:  # a suggested layer is suggested for its last call
+            warnings.filterwarnings("ignore", CALLED_OFTEN)
+        with subject.first_pass():
+            meant, prediction = explained_photos(subject, photos, target)
+        names, joined = _layer_names(subject.model, layers, photos.inputs[:1], chosen)
+        places = calls_at(subject.model, photos.inputs, names, joined, chosen, seed)
+        runs = [(place, method) for place, found in places.items() for method in found]
+        several = sum(place != INPUT for place in places) > 1
+        attributions, where = dict[str, Tensor](), dict[str, str]()
+        order = {known.name: rank for rank, known in enumerate(chosen)}
+        runs.sort(key=lambda run: order[run[1].name])
+        for place, method in tqdm(runs, desc="methods", disable=not show_progress):
+            try:
+                maps = method.maps(photos.inputs, meant.targets)
+            except (ArgumentError, AssertionError) as error:
+                raise ArgumentError(f"methods: {method.name} at {place}: {error}") from error
+            at = f" at {place}" if several and place != INPUT else ""
+            attributions[f"{method.name}{at}"] = maps
+            where[f"{method.name}{at}"] = place
     labels = [f"{name}: {words}" for name, words in zip(photos.names, meant.words, strict=True)]
     there = OnPhotos(photos, subject.preprocess, meant.boxes)
-    return Comparison(
+    done = Comparison(
         attributions, meant.targets, labels, photos.inputs, subject, meant.boxes, there, where
     )
+    return done, meant, prediction, [method for _, method in runs]
 
 
 def _layer_names(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
@@ -17,20 +18,18 @@ from captum_cnn_ext._engine.judging.arguments import (
     ArgumentError,
     Layer,
     find_layer,
-    layer_name,
     nearest,
 )
 from captum_cnn_ext._engine.judging.output_targets import is_function
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._numbers import as_seed
 from captum_cnn_ext.insights.audited_model import ClassNames, audited_model
-from captum_cnn_ext.insights.comparison import Comparison, compare
+from captum_cnn_ext.insights.comparison import Comparison, compared
 from captum_cnn_ext.insights.files import PICTURES, writable_path, write_figure
 from captum_cnn_ext.insights.inputs import Images, Preprocess, read_photos
-from captum_cnn_ext.insights.layers import default_layers
-from captum_cnn_ext.insights.predictions import Explained, explained_photos
+from captum_cnn_ext.insights.predictions import Explained
 from captum_cnn_ext.insights.report.figure_code import model_code
-from captum_cnn_ext.methods import INPUT, LAYER, Call, call_of, find_methods
+from captum_cnn_ext.methods import INPUT, Call, find_methods
 from captum_cnn_ext.models import LoadedModel
 from captum_cnn_ext.photos import read_picture
 
@@ -148,7 +147,7 @@ def explain(
     convolutional neural networks*, 2020, arXiv:2011.08891; Petsiuk, Das, Saenko, *RISE: Randomized
     Input Sampling for Explanation of Black-box Models*, 2018, arXiv:1806.07421 (the check).
 
-    Cost: three forward passes and the method's; the check 54 more, a few at a time.
+    Cost: two forward passes and the method's; the check 54 more, a few at a time.
 
     Args:
         model: a network that returns class scores (N, classes), in evaluation mode, or what
@@ -187,26 +186,12 @@ def explain(
     (known,) = find_methods([method])
     if isinstance(target, str):
         target = _class_index(target, subject.class_names)
-    read = read_photos(photos, subject.preprocess, subject.model)
-    inputs = read.inputs
-    with subject.first_pass():
-        explained, prediction = explained_photos(subject, read, target)
-    names = []
-    if known.at == LAYER and layer is None:
-        names = [default_layers(subject.model, inputs)[0][-1].name]
-    elif known.at == LAYER and layer is not None:
-        names = [layer_name(subject.model, find_layer(subject.model, layer))]
-    done = compare(
-        model,
-        photos,
-        [known.name],
-        layers=layer,
-        target=target,
-        preprocess=preprocess,
-        class_names=class_names,
-        seed=seed,
-    )
-    ((_, maps),) = done.attributions.items()
+    if layer is not None:
+        find_layer(subject.model, layer)
+    with torch.inference_mode(False):
+        read = read_photos(photos, subject.preprocess, subject.model)
+        done, explained, prediction, (call,) = compared(subject, read, [known], layer, target, seed)
+    ((name, maps),) = done.attributions.items()
     said, number = explained.names[0], explained.scores[0]
     if prediction is not None:
         best = int(prediction.probabilities[0].argmax())
@@ -217,9 +202,9 @@ def explain(
         target=done.targets[0],
         attributions=maps,
         method=known.name,
-        layer=names[0] if names else known.at,
+        layer=done.places[name],
         faithfulness=_faithfulness(subject.model, done, maps) if check else {},
-        code=_code(model, call_of(known, subject.model, inputs, names, seed), explained),
+        code=_code(model, call, explained),
         comparison=done,
     )
 

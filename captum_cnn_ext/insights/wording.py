@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 LONGEST = 60  # letters of a name within a sentence
 
 
@@ -17,7 +19,9 @@ def listed(names: list[str], most: int = 4) -> str:
 
 
 def percent(share: float) -> str:
-    """A probability as a percentage with one decimal, never rounded to 0 or to 100."""
+    """A share as a percentage with one decimal, never rounded to 0 or to 100."""
+    if math.isnan(share):
+        return "not known"
     if share >= 1 or share <= 0:
         return f"{share:.0%}"
-    return "< 0.1 %" if share < 0.0005 else "> 99.9 %" if share >= 0.9995 else f"{share:.1%}"
+    return "< 0.1%" if share < 0.0005 else "> 99.9%" if share >= 0.9995 else f"{share:.1%}"

@@ -2,12 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import torch
 
 from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext._intervals import wilson_ends
 from captum_cnn_ext._numbers import as_count, as_number, as_seed
 from captum_cnn_ext.errors import ArgumentError
 
@@ -109,13 +109,8 @@ def wilson(hits: int, count: int, *, confidence: float = 0.95) -> Interval:
     confidence = as_number("confidence", confidence, above=0, below=1)
     if not count:
         return Interval(math.nan, 0.0, 1.0)
-    z = NormalDist().inv_cdf(1 - (1 - confidence) / 2)
-    share, scale = hits / count, 1 + z * z / count
-    middle = (share + z * z / (2 * count)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    low = 0.0 if not hits else max(0.0, middle - half)
-    high = 1.0 if hits == count else min(1.0, middle + half)
-    return Interval(share, low, high)
+    share = hits / count
+    return Interval(share, *wilson_ends(share, count, confidence))
 
 
 def share_difference(

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from captum_cnn_ext._engine.fingerprints import fingerprint
 from captum_cnn_ext._engine.judging.arguments import find_layer
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.layer_sites import layer_sites
 from captum_cnn_ext._engine.running.streaming import streamed
-from captum_cnn_ext.evidence.streams.job_files import fingerprint
 
 if TYPE_CHECKING:
     from captum_cnn_ext.evidence.patches.patch_result import TopPatches
@@ -76,5 +76,5 @@ def rechecked(
         sum(not value <= tolerance for value in differences),
         max(differences, default=0.0),
         tolerance,
-        fingerprint(model) == top.settings.get("model"),
+        fingerprint(model.state_dict()) == top.settings.get("model"),
     )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from captum_cnn_ext._engine.fingerprints import fingerprint
 from captum_cnn_ext._engine.judging.arguments import (
     ArgumentError,
     Layer,
@@ -22,7 +23,6 @@ from captum_cnn_ext._numbers import as_count, as_indices
 from captum_cnn_ext.evidence.patches.patch_job import PatchJob
 from captum_cnn_ext.evidence.patches.patch_result import TopPatches
 from captum_cnn_ext.evidence.streams.image_stream import Preprocess, images_of
-from captum_cnn_ext.evidence.streams.job_files import fingerprint
 from captum_cnn_ext.evidence.streams.stream_job import ON_ERROR, gathered, part_path, processes
 
 UNITS = ("max", "min", "mean")
@@ -117,7 +117,7 @@ def top_patches(
     part_of, group = processes(shard)
     wanted = None if channels is None else as_indices("channels", channels)
     settings = {
-        "model": fingerprint(model),
+        "model": fingerprint(model.state_dict()),
         "layer": layer_name(model, module),
         "k": k,
         "unit": unit,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader
 
+from captum_cnn_ext._engine.fingerprints import fingerprint
 from captum_cnn_ext._engine.judging.arguments import (
     ArgumentError,
     Layer,
@@ -33,7 +34,6 @@ from captum_cnn_ext.evidence.records.record_job import (
 )
 from captum_cnn_ext.evidence.records.record_result import ImageRecords, joined
 from captum_cnn_ext.evidence.streams.image_stream import Preprocess, images_of
-from captum_cnn_ext.evidence.streams.job_files import fingerprint
 from captum_cnn_ext.evidence.streams.stream_job import ON_ERROR, gathered, part_path, processes
 
 PROBED = 16  # images that are looked at before the stream
@@ -114,7 +114,7 @@ def image_records(
     images = LabelledImages(images_of(dataset, preprocess).dataset, preprocess)
     shard, group = processes(None)
     settings = {
-        "model": fingerprint(model),
+        "model": fingerprint(model.state_dict()),
         "layer": layer_name(model, module),
         "images": len(images),
         "batch_size": as_count("batch_size", batch_size),

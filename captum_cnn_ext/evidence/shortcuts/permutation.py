@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from captum_cnn_ext._intervals import wilson_ends
+
 
 def best_half(flips: Tensor, chosen: Tensor) -> Tensor:
     """Which half (..., D) of the ``chosen`` donors flips the most of the images (D, R)."""
@@ -73,16 +75,5 @@ def interval(
     means = flips.float()[rows[:, :, None], columns[:, None, :]].mean((1, 2))
     tail = (1 - confidence) / 2
     ends = torch.quantile(means, torch.tensor([tail, 1 - tail]).to(means)).tolist()
-    low, high = wilson(float(flips.float().mean()), images)
+    low, high = wilson_ends(float(flips.float().mean()), images)
     return min(ends[0], low), max(ends[1], high)
-
-
-def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
-    """The interval of a share of ``count`` trials.
-
-    Reference: Wilson, *Probable inference, the law of succession, and statistical inference*, 1927.
-    """
-    scale = 1 + z * z / count
-    middle = (share + z * z / (2 * count)) / scale
-    half = z / scale * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5
-    return max(0.0, middle - half), min(1.0, middle + half)

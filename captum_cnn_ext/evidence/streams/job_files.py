@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -12,24 +11,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 
 Arrays = dict[str, npt.NDArray[Any]]
 VERSION = 1
-
-
-def fingerprint(model: nn.Module) -> str:
-    """A hash of the names, shapes and values of a model's parameters and buffers."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in model.state_dict().items():
-        if isinstance(tensor, torch.Tensor):
-            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            plain = tensor.detach().reshape(-1).contiguous().cpu()
-            digest.update(plain.view(torch.uint8).numpy().data if plain.numel() else b"")
-    return digest.hexdigest()
 
 
 def packed(arrays: Mapping[str, Any]) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from captum_cnn_ext import __version__
-from captum_cnn_ext.insights.dataset.context import DatasetContext, percent
+from captum_cnn_ext.insights.dataset.context import DatasetContext
 from captum_cnn_ext.insights.dataset.left_out import say_what_was_left_out
 from captum_cnn_ext.insights.dataset.result import DatasetAudit, as_json
 from captum_cnn_ext.insights.dataset.sections import (
@@ -27,6 +27,7 @@ from captum_cnn_ext.insights.report.manifest import plain
 from captum_cnn_ext.insights.report.provenance import software, system_words
 from captum_cnn_ext.insights.report.result import Audit
 from captum_cnn_ext.insights.report.section import Section
+from captum_cnn_ext.insights.wording import percent
 
 FORMAT = "captum-cnn-ext data set audit 1"
 LARGEST_ARRAY = 64_000_000  # bytes of an array that is saved beside the report

@@ -20,6 +20,7 @@ from captum_cnn_ext.insights.dataset.attention import map_statistics
 from captum_cnn_ext.insights.dataset.pictures import overlay_picture
 from captum_cnn_ext.insights.report.blocks import Cell, Column, Picture, Table
 from captum_cnn_ext.insights.report.findings import Finding, Verdict
+from captum_cnn_ext.insights.wording import percent
 from captum_cnn_ext.metrics import Interval
 
 LONGEST = 40
@@ -133,11 +134,6 @@ class DatasetContext:
         """Put a word into the table of images."""
         for row in rows:
             self.flags.setdefault(int(row), []).append(word)
-
-
-def percent(share: float) -> str:
-    """A share as a percentage with one decimal."""
-    return "not known" if np.isnan(share) else f"{100 * share:.1f} %"
 
 
 def shown(interval: Interval) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_cnn_ext._engine.fingerprints import fingerprint
 from captum_cnn_ext._engine.judging.outputs import output_expression
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext.evidence import LayerTable, ReceptiveField, layer_table
@@ -18,7 +19,6 @@ from captum_cnn_ext.insights.audited_model import AuditedModel
 from captum_cnn_ext.insights.inputs import Photos
 from captum_cnn_ext.insights.layers import ChosenLayer
 from captum_cnn_ext.insights.predictions import Explained, Predicted
-from captum_cnn_ext.insights.report.provenance import fingerprint
 from captum_cnn_ext.methods import AT_ONCE, KnownMethod
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from captum_cnn_ext._engine.fingerprints import fingerprint
 from captum_cnn_ext.insights.audited_model import AuditedModel
 from captum_cnn_ext.insights.predictions import Explained
 from captum_cnn_ext.insights.report.audited import Audited
@@ -16,7 +17,6 @@ from captum_cnn_ext.insights.report.page import without_folders
 from captum_cnn_ext.insights.report.provenance import (
     FINGERPRINT,
     device_words,
-    fingerprint,
     software,
     system_words,
 )

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
-from collections.abc import Mapping
 from importlib import metadata
 
 import torch
-from torch import Tensor
 
 PACKAGES = ("captum-cnn-ext", "captum", "torch", "torchvision", "numpy", "matplotlib", "pillow")
 FINGERPRINT = "over name, type, shape and bytes of each tensor, in the order of state_dict()"
@@ -29,19 +26,6 @@ def device_words(device: torch.device) -> str:
 def system_words() -> str:
     """The operating system and the processor's kind."""
     return f"{platform.system()} {platform.machine()}"
-
-
-def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes."""
-    digest = hashlib.sha256()
-    for name, tensor in tensors.items():
-        if not isinstance(tensor, Tensor) or tensor.is_quantized or tensor.layout != torch.strided:
-            digest.update(f"{name} {tensor!r}".encode())
-            continue
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        raw = tensor.detach().cpu().contiguous().reshape(-1)
-        digest.update(raw.view(torch.uint8).numpy().tobytes() if raw.numel() else b"")
-    return digest.hexdigest()
 
 
 def _version(package: str) -> str:

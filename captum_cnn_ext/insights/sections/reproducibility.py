@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
+from captum_cnn_ext._engine.fingerprints import fingerprint
 from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.blocks import (
     Block,
@@ -18,7 +19,6 @@ from captum_cnn_ext.insights.report.findings import Report
 from captum_cnn_ext.insights.report.provenance import (
     FINGERPRINT,
     device_words,
-    fingerprint,
     software,
     system_words,
 )

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from captum_cnn_ext._engine.fingerprints import fingerprint
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext.attr import LayerFeatureMaps
@@ -24,7 +25,6 @@ from captum_cnn_ext.insights.report.blocks import (
     Text,
 )
 from captum_cnn_ext.insights.report.findings import Report
-from captum_cnn_ext.insights.report.provenance import fingerprint
 from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.insights.report.work import Work
 from captum_cnn_ext.insights.sections import two_models_maps as against_maps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from captum_cnn_ext.insights.dataset.context import DatasetContext, percent, rounded, shown
+from captum_cnn_ext.insights.dataset.context import DatasetContext, rounded, shown
 from captum_cnn_ext.insights.dataset.pictures import reliability_picture
 from captum_cnn_ext.insights.dataset.scores import (
     ClassScore,
@@ -25,6 +25,7 @@ from captum_cnn_ext.insights.report.blocks import (
     Table,
     Text,
 )
+from captum_cnn_ext.insights.wording import percent
 from captum_cnn_ext.metrics import share_difference, wilson
 
 KEY, TITLE = "accuracy", "How good is it?"

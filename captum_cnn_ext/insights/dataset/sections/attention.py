@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from captum_cnn_ext.insights.dataset.attention import border_area, mean_map
-from captum_cnn_ext.insights.dataset.context import DatasetContext, percent, rounded, shown
+from captum_cnn_ext.insights.dataset.context import DatasetContext, rounded, shown
 from captum_cnn_ext.insights.dataset.pictures import mean_picture
 from captum_cnn_ext.insights.pictures import heat_scale
 from captum_cnn_ext.insights.report.blocks import (
@@ -18,6 +18,7 @@ from captum_cnn_ext.insights.report.blocks import (
     SectionContent,
     Text,
 )
+from captum_cnn_ext.insights.wording import percent
 from captum_cnn_ext.metrics import Interval, bootstrap, wilson
 
 KEY, TITLE = "attention", "Where does it look?"

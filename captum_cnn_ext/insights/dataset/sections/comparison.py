@@ -9,7 +9,7 @@ import torch
 
 from captum_cnn_ext.evidence import ImageRecords
 from captum_cnn_ext.insights.dataset.attention import Floats, distance, mean_map
-from captum_cnn_ext.insights.dataset.context import DatasetContext, percent, rounded
+from captum_cnn_ext.insights.dataset.context import DatasetContext, rounded
 from captum_cnn_ext.insights.dataset.pictures import mean_picture
 from captum_cnn_ext.insights.dataset.scores import paired_difference
 from captum_cnn_ext.insights.report.blocks import (
@@ -23,6 +23,7 @@ from captum_cnn_ext.insights.report.blocks import (
     SectionContent,
     Text,
 )
+from captum_cnn_ext.insights.wording import percent
 from captum_cnn_ext.metrics import Interval
 
 KEY, TITLE = "against", "Against the older model"

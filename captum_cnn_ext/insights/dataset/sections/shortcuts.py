@@ -5,7 +5,7 @@ from __future__ import annotations
 from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence import Suspect, find_shortcuts
 from captum_cnn_ext.evidence.shortcuts.suspects import claim
-from captum_cnn_ext.insights.dataset.context import DatasetContext, percent, rounded
+from captum_cnn_ext.insights.dataset.context import DatasetContext, rounded
 from captum_cnn_ext.insights.dataset.pictures import boxed_picture
 from captum_cnn_ext.insights.report.blocks import (
     Block,
@@ -17,6 +17,7 @@ from captum_cnn_ext.insights.report.blocks import (
     Text,
     Tone,
 )
+from captum_cnn_ext.insights.wording import percent
 from captum_cnn_ext.metrics import Interval
 
 KEY, TITLE = "shortcuts", "Shortcuts, tested"

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext.evidence import Strategies, Strategy, strategies, top_patches
-from captum_cnn_ext.insights.dataset.context import DatasetContext, percent, rounded, shown
+from captum_cnn_ext.insights.dataset.context import DatasetContext, rounded, shown
 from captum_cnn_ext.insights.dataset.pictures import patch_picture
 from captum_cnn_ext.insights.report.blocks import (
     Block,
@@ -22,6 +22,7 @@ from captum_cnn_ext.insights.report.blocks import (
     SectionContent,
     Text,
 )
+from captum_cnn_ext.insights.wording import percent
 from captum_cnn_ext.metrics import share_difference, wilson
 from captum_cnn_ext.synthesis import Channel, maximize
 

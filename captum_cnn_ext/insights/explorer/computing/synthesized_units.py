@@ -19,9 +19,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import nn
 
+from captum_cnn_ext._engine.fingerprints import fingerprint
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.whole_files import write_whole
-from captum_cnn_ext.evidence.streams.job_files import fingerprint
 from captum_cnn_ext.insights.explorer.computing.library_calls import synthesis
 from captum_cnn_ext.methods.expression import Expression, evaluate, variable
 from captum_cnn_ext.synthesis import Step
@@ -86,7 +86,7 @@ class PatternStore:
 
     @cached_property
     def _weights(self) -> str:
-        return fingerprint(self.model)
+        return fingerprint(self.model.state_dict())
 
     def path(self, settings: PatternSettings) -> Path:
         """Where the image of these settings lies, or would."""
