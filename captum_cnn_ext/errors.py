@@ -12,7 +12,8 @@ Example::
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 __all__ = ["ArgumentError", "TargetError", "choose", "nearest"]
 
@@ -34,6 +35,19 @@ def nearest(name: str, options: Iterable[str]) -> str:
 def install(extra: str) -> str:
     """The command that brings what an optional part of the package needs."""
     return f"pip install -e '.[{extra}]' in the repository"
+
+
+@contextmanager
+def needing(what: str, extra: str) -> Iterator[None]:
+    """Import an optional package in the block; where it is missing, say what brings it.
+
+    Raises:
+        ImportError: ``what``, such as "reports need Jinja2", and the command that installs it.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(f"{what}: {install(extra)}") from error
 
 
 def choose(parameter: str, value: str, options: Sequence[str]) -> str:

@@ -130,3 +130,21 @@ def test_faces_and_families_load_extras_only_when_used(module):
     assert not loaded & lazy
     if module == "render":
         assert "matplotlib.pyplot" not in loaded
+
+
+# a file a metric, a command, a family of methods: lists in which a reader looks up a name
+CATALOGUES = {"metrics", "cli", "attr/cams", "attr/pixels"}
+FOLDERS = sorted({path.parent for path in FILES if path.parent != PACKAGE})
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_folder_can_be_read_at_a_glance(folder):
+    modules = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+    most = 16 if str(folder.relative_to(PACKAGE)) in CATALOGUES else 12
+    assert len(modules) <= most, "group them, by what a reader would look for"
+    assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text())), "say what it answers"
+
+
+def test_no_file_is_longer_than_can_be_read_at_once():
+    lengths = {str(path.relative_to(PACKAGE)): path.read_text().count("\n") for path in FILES}
+    assert {name: length for name, length in lengths.items() if length > 320} == {}

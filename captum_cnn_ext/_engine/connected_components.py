@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from captum_cnn_ext._engine.running.state import imported
-from captum_cnn_ext.errors import install
+from captum_cnn_ext.errors import needing
 
 
 def connected_components(mask: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -26,12 +26,8 @@ def skimage(module: str) -> Any:
     Raises:
         ImportError: it is not installed.
     """
-    try:
+    with needing("regions of a map need scikit-image, which is not installed", "regions"):
         return imported(f"skimage.{module}")
-    except ImportError as error:
-        raise ImportError(
-            f"regions of a map need scikit-image, which is not installed: {install('regions')}"
-        ) from error
 
 
 def bounds(mask: np.ndarray[Any, Any]) -> tuple[int, int, int, int]:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_cnn_ext._numbers import as_count, as_number
-from captum_cnn_ext.errors import ArgumentError, choose, install
+from captum_cnn_ext.errors import ArgumentError, choose, needing
 from captum_cnn_ext.metrics.localization import object_masks
 from captum_cnn_ext.metrics.maps import as_image, as_maps, unit_range
 
@@ -185,12 +185,9 @@ def earth_movers_distance(
 
 def _carried(values: Tensor, target: Tensor, distances: Tensor) -> float:
     """The cheapest transport of one distribution to another."""
-    try:
+    with needing("the earth mover's distance needs scipy", "families"):
         from scipy.optimize import linprog
         from scipy.sparse import eye, kron, vstack
-    except ImportError as error:
-        words = f"the earth mover's distance needs scipy: {install('families')}"
-        raise ImportError(words) from error
     if float(target.sum()) == 0:
         raise ArgumentError("masks: expected an object in every image, got one without")
     values = values if float(values.sum()) > 0 else torch.ones_like(values)

@@ -12,7 +12,7 @@ from captum_cnn_ext._engine.running.state import imported
 from captum_cnn_ext._numbers import as_count, as_seed
 from captum_cnn_ext.attr.cams.decomposition_cam import DecompositionCam
 from captum_cnn_ext.attr.layers.reshape_transform import ReshapeTransform, flat
-from captum_cnn_ext.errors import install
+from captum_cnn_ext.errors import needing
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,8 @@ def factors(activations: Tensor, components: int, seed: int) -> Factors:
 
 def _nmf(components: int, seed: int) -> Any:
     """Scikit-learn's factorization, which nothing else in the package needs."""
-    try:
+    with needing("LayerDeepFeatureFactorization needs scikit-learn", "decomposition"):
         decomposition = imported("sklearn.decomposition")
-    except ImportError as error:
-        raise ImportError(
-            f"LayerDeepFeatureFactorization needs scikit-learn: {install('decomposition')}"
-        ) from error
     # a deterministic start; enough steps to end by the tolerance
     return decomposition.NMF(components, init="nndsvda", max_iter=5000, random_state=seed)
 

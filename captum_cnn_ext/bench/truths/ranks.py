@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext.bench.results import Results
-from captum_cnn_ext.errors import ArgumentError, install, nearest
+from captum_cnn_ext.errors import ArgumentError, nearest, needing
 from captum_cnn_ext.metrics import Interval
 
 RESAMPLES = 1000
@@ -129,10 +129,8 @@ def ranking(found: Mapping[str, Column], without: Sequence[str] = ()) -> Ranking
     Raises:
         ImportError: scipy is missing.
     """
-    try:
+    with needing("critical differences need scipy", "families"):
         from scipy.stats import friedmanchisquare, rankdata, studentized_range
-    except ImportError as error:
-        raise ImportError(f"critical differences need scipy: {install('families')}") from error
     everywhere = [
         method
         for method in next(iter(found.values())).methods

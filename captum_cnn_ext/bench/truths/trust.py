@@ -8,7 +8,7 @@ from captum_cnn_ext.bench.results import Results
 from captum_cnn_ext.bench.truths.contenders import CONTROLS
 from captum_cnn_ext.bench.truths.metrics_without_truth import JUDGES
 from captum_cnn_ext.bench.truths.ranks import columns
-from captum_cnn_ext.errors import install
+from captum_cnn_ext.errors import needing
 from captum_cnn_ext.metrics import Interval
 
 
@@ -20,10 +20,8 @@ def trust(results: Results) -> dict[str, dict[str, Interval]]:
     Raises:
         ImportError: scipy is missing.
     """
-    try:
+    with needing("Kendall's tau needs scipy", "families"):
         from scipy.stats import kendalltau
-    except ImportError as error:
-        raise ImportError(f"Kendall's tau needs scipy: {install('families')}") from error
     found: dict[str, dict[str, Interval]] = {name: {} for name in JUDGES}
     for task, column in columns(results).items():
         methods = [m for m in column.methods if m not in CONTROLS]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._numbers import as_count, as_number, as_seed
-from captum_cnn_ext.errors import install
+from captum_cnn_ext.errors import needing
 from captum_cnn_ext.evidence.similarity.turned_kernels import Turn, turns_of
 
 LEAST_SCORE = 0.8  # below it two filters do not look alike, however unlikely their match is
@@ -247,13 +247,9 @@ def _matched(weight: Tensor, turns: Sequence[Turn]) -> tuple[Tensor, Tensor, Ten
 
 def clusters(scores: Tensor, threshold: float) -> list[list[int]]:
     """Groups in which any two match at the threshold, by complete linkage; singles included."""
-    try:
+    with needing("families of filters need SciPy, which is not installed", "families"):
         from scipy.cluster.hierarchy import fcluster, linkage
         from scipy.spatial.distance import squareform
-    except ImportError as error:
-        raise ImportError(
-            f"families of filters need SciPy, which is not installed: {install('families')}"
-        ) from error
     distance = (1 - scores.double()).clamp_min(0).cpu().numpy()
     distance = (distance + distance.T) / 2
     tree = linkage(squareform(distance, checks=False), "complete")

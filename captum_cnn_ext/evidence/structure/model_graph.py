@@ -21,7 +21,7 @@ from captum_cnn_ext._engine.trace.data_flow import Flow, FlowNode, flow_of
 from captum_cnn_ext._engine.trace.model_copy import copy_structure
 from captum_cnn_ext._engine.whole_files import write_whole
 from captum_cnn_ext._numbers import as_count_or_none
-from captum_cnn_ext.errors import install
+from captum_cnn_ext.errors import install, needing
 from captum_cnn_ext.evidence.structure.layer_table import InputSize, example_inputs
 from captum_cnn_ext.evidence.structure.safe_svg import only_shapes
 
@@ -185,12 +185,10 @@ def tensorboard_graph(
         >>> file.name.startswith("events.out.tfevents")
         True
     """
-    try:
+    with needing("TensorBoard is not installed", "tensorboard"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ImportError(f"TensorBoard is not installed: {install('tensorboard')}") from error
     (image,) = example_inputs(model, input_size)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     zeros = torch.zeros(image.shape, dtype=image.dtype, device=device)

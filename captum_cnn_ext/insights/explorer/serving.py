@@ -13,7 +13,7 @@ from torch import nn
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._numbers import as_count
-from captum_cnn_ext.errors import install
+from captum_cnn_ext.errors import needing
 from captum_cnn_ext.evidence import TopPatches
 from captum_cnn_ext.insights.audited_model import ClassNames
 from captum_cnn_ext.insights.explorer.code_snippets import IN_MEMORY, Setup, Snippets
@@ -63,12 +63,8 @@ def require_gradio() -> Any:
     Raises:
         ImportError: it is not installed; the message names the extra that brings it.
     """
-    try:
+    with needing("the explorer needs Gradio, which is not installed", "explorer"):
         import gradio
-    except ImportError as error:
-        raise ImportError(
-            f"the explorer needs Gradio, which is not installed: {install('explorer')}"
-        ) from error
     return gradio
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from captum_cnn_ext.errors import install
+from captum_cnn_ext.errors import needing
 from captum_cnn_ext.insights.dataset.result import DatasetAudit
 from captum_cnn_ext.insights.inputs import Preprocess
 from captum_cnn_ext.photos import photo_geometry
@@ -42,10 +42,8 @@ def image_labels(
             sample.update_fields(labels)
             sample.save()
     """
-    try:
+    with needing("image_labels needs FiftyOne", "fiftyone"):
         import fiftyone as fo
-    except ImportError as error:
-        raise ImportError(f"image_labels needs FiftyOne: {install('fiftyone')}") from error
     table, geometries = audit.table, {}
     for row, name in enumerate(table["path"]):
         path = Path(folder, name).absolute()

@@ -15,7 +15,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 from urllib.parse import quote
 
-from captum_cnn_ext.errors import install
+from captum_cnn_ext.errors import needing
 from captum_cnn_ext.evidence.structure.safe_svg import NAMESPACE, in_columns, only_shapes
 from captum_cnn_ext.insights.report.blocks import Cell, Drawing, Group, Picture, SectionContent
 from captum_cnn_ext.insights.report.figure_code import setup_code
@@ -86,12 +86,8 @@ def require_jinja() -> Any:
     Raises:
         ImportError: it is not installed; the message names the extra that brings it.
     """
-    try:
+    with needing("reports need Jinja2, which is not installed", "report"):
         import jinja2
-    except ImportError as error:
-        raise ImportError(
-            f"reports need Jinja2, which is not installed: {install('report')}"
-        ) from error
     return jinja2
 
 
