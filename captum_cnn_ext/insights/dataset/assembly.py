@@ -23,8 +23,7 @@ from captum_cnn_ext.insights.dataset.sections import (
 )
 from captum_cnn_ext.insights.report.blocks import Column, SectionContent
 from captum_cnn_ext.insights.report.findings import Overview, Problem
-from captum_cnn_ext.insights.report.manifest import plain
-from captum_cnn_ext.insights.report.provenance import software, system_words
+from captum_cnn_ext.insights.report.manifest import plain, software, system_words
 from captum_cnn_ext.insights.report.result import Audit
 from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.insights.wording import percent

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from importlib import metadata
 from typing import Any
+
+import torch
 
 from captum_cnn_ext._engine.fingerprints import fingerprint
 from captum_cnn_ext.insights.audited_model import AuditedModel
@@ -14,14 +18,10 @@ from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.blocks import Table
 from captum_cnn_ext.insights.report.findings import Overview, Report
 from captum_cnn_ext.insights.report.page import without_folders
-from captum_cnn_ext.insights.report.provenance import (
-    FINGERPRINT,
-    device_words,
-    software,
-    system_words,
-)
 
 FORMAT = "captum-cnn-ext audit 1"
+PACKAGES = ("captum-cnn-ext", "captum", "torch", "torchvision", "numpy", "matplotlib", "pillow")
+FINGERPRINT = "over name, type, shape and bytes of each tensor, in the order of state_dict()"
 
 
 def manifest(
@@ -127,3 +127,29 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def software() -> dict[str, str]:
+    """Versions by package."""
+    return {"Python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+
+
+def device_words(device: torch.device) -> str:
+    """The device, with what decides over its numbers."""
+    if device.type == "cuda":
+        return f"{device}, {torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
+    return f"{device}, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
+
+
+def system_words() -> str:
+    """The operating system and the processor's kind."""
+    return f"{platform.system()} {platform.machine()}"
+
+
+def _version(package: str) -> str:
+    if package == "torch":
+        return torch.__version__  # says for which accelerator it was built
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "(not installed)"

@@ -16,7 +16,7 @@ from captum_cnn_ext.insights.report.blocks import (
     SectionContent,
 )
 from captum_cnn_ext.insights.report.findings import Report
-from captum_cnn_ext.insights.report.provenance import (
+from captum_cnn_ext.insights.report.manifest import (
     FINGERPRINT,
     device_words,
     software,

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 from captum_cnn_ext.insights.dataset.context import DatasetContext
 from captum_cnn_ext.insights.report.blocks import Block, Facts, Group, Listing, SectionContent
-from captum_cnn_ext.insights.report.provenance import software, system_words
+from captum_cnn_ext.insights.report.manifest import software, system_words
 
 KEY, TITLE = "not_checked", "Not checked"
 ALWAYS = (
