@@ -13,8 +13,8 @@ from captum_cnn_ext.testing.networks import (  # noqa: F401
     Residual,
     WritesIntoInput,
     image_batch,
+    seeded,
 )
-from captum_cnn_ext.testing.networks import seeded as _seeded
 
 
 class GapLinear(nn.Module):
@@ -32,6 +32,10 @@ class GapLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.relu(self.conv(x)).mean((2, 3)))
+
+
+def _seeded(module: nn.Module) -> nn.Module:
+    return seeded(module).eval()
 
 
 class Split(nn.Module):
