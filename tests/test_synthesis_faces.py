@@ -161,7 +161,7 @@ def test_the_reports_section(demo, monkeypatch):
     ((_, content),) = done.sections
     words, panels = content.blocks
     assert isinstance(panels, Panels)
-    assert "The class is that of coffee" in words.text
+    assert "The class is the one explained for coffee" in words.text
     titles = [picture.title for picture in panels.pictures]
     assert titles[0].startswith("espresso: ")
     assert titles[1].startswith("_blocks.2, channel ")

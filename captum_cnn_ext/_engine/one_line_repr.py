@@ -20,7 +20,7 @@ def brief(result: Any) -> str:
     models by their class.
     """
     name = type(result).__name__
-    own = str(result) if "__str__" in vars(type(result)) else "\n"
+    own = "\n" if type(result).__str__ is object.__str__ else str(result)
     if "\n" not in own:
         return _cut(f"{name}({own})", LONGEST)
     shown: list[str] = []

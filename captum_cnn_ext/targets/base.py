@@ -11,9 +11,8 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.judging.inputs import as_tensors
 from captum_cnn_ext._engine.judging.output_targets import OutputTarget, ScoredModel
+from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.forward import fixed_by_run
-
-LONGEST = 160  # letters of a target in one line
 
 
 class Target(OutputTarget, ABC):
@@ -26,13 +25,11 @@ class Target(OutputTarget, ABC):
     noisy images only: give it ``target.fixed(model(x))``, which is about what x shows.
     """
 
-    def __repr__(self) -> str:
-        name, words = type(self).__name__, " ".join(str(self).split())
-        return name if words == name else f"{name}({words[:LONGEST]})"
+    __repr__ = brief
 
     def said(self, class_name: Callable[[int], str]) -> str:
         """What is explained, in words: for labels, which call classes by these names."""
-        return type(self).__name__
+        return "a score of its own"
 
     @final
     def __str__(self) -> str:
