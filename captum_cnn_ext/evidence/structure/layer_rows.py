@@ -156,7 +156,7 @@ class LayerTable:
         if self.note:
             lines.append(f"Note: {self.note}.")
         if left_out:
-            lines.append(f"No room for: {', '.join(left_out)}. to_dicts() and to_csv() have all.")
+            lines.append(f"Left out for want of room: {', '.join(left_out)}; CSV has all columns.")
         return "\n".join(lines)
 
     def _totals(self) -> str:
