@@ -1,6 +1,7 @@
-"""How a result looks in a notebook: as a picture that `render` draws, loaded when it is shown."""
+"""How a result looks in a notebook: a picture that `render` draws when it is shown, or a text."""
 
 import importlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -26,3 +27,8 @@ def drawn_by(
         return figure._repr_png_()  # type: ignore[no-any-return]
 
     return png
+
+
+def as_markdown(text: str) -> str:
+    """A text as Markdown that says just this: names may hold marks of it, or HTML."""
+    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text)

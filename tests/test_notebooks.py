@@ -1,6 +1,8 @@
 """What a notebook shows: pictures and tables, not the text of an object."""
 
+import dataclasses
 import json
+import linecache
 
 import nbformat
 import pytest
@@ -8,7 +10,9 @@ import torch
 from nbclient import NotebookClient
 from torch import nn
 
-from captum_cnn_ext import synthesis
+from captum_cnn_ext import insights, synthesis
+from captum_cnn_ext.bench.truths.fingerprints import code_fingerprint, files_of
+from captum_cnn_ext.insights.report.findings import Finding
 
 MODEL = """
 import torch
@@ -38,6 +42,12 @@ WRITTEN = {  # each cell shows a table or a list, with these words
     "top_patches": ("evidence.top_patches(model, '0', x, k=1)", "| channel | strongest |"),
     "filter_similarity": ("evidence.filter_similarity(model[0])", "families"),
     "audit": ("insights.audit(model, x, sections=['summary'], show_progress=False)", "report.html"),
+    "a league of truths": (
+        "from captum_cnn_ext.bench import truths\n"
+        "known = bench.Results(truths.TruthSettings(images=4).to_dict())\n"
+        "known",
+        "# Attribution methods judged where the truth is known",
+    ),
     "bench": ("bench.Results({'model': 'tiny', 'layer': '0'})", "# tiny, layer 0"),
 }
 SILENT = {  # draws for a file, not for the page
@@ -93,3 +103,46 @@ def test_what_cannot_be_drawn_is_told_in_words():
     model = nn.Sequential(nn.Conv1d(5, 2, 3), nn.Flatten(), nn.Linear(28, 2)).eval()
     signal = synthesis.maximize(model, synthesis.Target(0), torch.rand(1, 5, 16), steps=1)
     assert signal._repr_png_() is None
+
+
+def test_findings_show_names_as_they_are():
+    name = "<b>*cat*</b> [x](y) `_a_`|"
+    model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 2)).eval()
+    done = insights.audit(
+        model, torch.rand(1, 3, 8, 8), sections=["summary"], title=name, show_progress=False
+    )
+    shown = "".join(  # what Markdown makes of it: a backslash lets the next mark stand for itself
+        part for part in done._repr_markdown_().splitlines()[0].split("**")[1].split("\\")
+    )
+    assert shown == name
+    assert "\\<b\\>\\*cat\\*" in done._repr_markdown_()
+
+
+def test_the_worst_findings_come_first():
+    shown = [
+        line.split("**")[1] for line in _findings("fine", "wrong", "unsure") if line.startswith("-")
+    ]
+    assert shown == ["wrong", "unsure", "fine"]
+
+
+def _findings(*verdicts):
+    done = insights.audit(
+        nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 2)).eval(),
+        *(torch.rand(1, 3, 8, 8),),
+        **{"sections": ["summary"], "show_progress": False},
+    )
+    found = tuple(Finding(verdict, "it", "summary") for verdict in verdicts)
+    overview = dataclasses.replace(done.overview, findings=found)
+    return dataclasses.replace(done, overview=overview)._repr_markdown_().splitlines()
+
+
+def test_a_method_of_a_cell_is_known_by_its_text():
+    def of(text):
+        name = f"<cell {text}>"
+        linecache.cache[name] = (len(text), None, text.splitlines(True), name)
+        names = {}
+        exec(compile(text, name, "exec"), names)
+        return code_fingerprint(files_of(names["mine"]))
+
+    one, same, other = map(of, ("def mine(): return 1", "def mine():\n  return 1", "def mine(): 2"))
+    assert one == same != other

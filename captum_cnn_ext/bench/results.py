@@ -36,9 +36,10 @@ class Results:
         return f"{where}: {len(self)} maps by {len(self.cells)} methods"
 
     def _repr_markdown_(self) -> str:
-        from captum_cnn_ext.bench.table import markdown  # which needs this class
+        from captum_cnn_ext.bench import table, truths  # which need this class
 
-        return markdown(self)
+        known = "truth" in self.settings
+        return truths.markdown(self, truths.TASKS) if known else table.markdown(self)
 
     def __len__(self) -> int:
         return sum(len(images) for images in self.cells.values())

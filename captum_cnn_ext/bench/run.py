@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from captum_cnn_ext import metrics
 from captum_cnn_ext._engine.backward.batch_norm_of_one_image import one_image_norms
@@ -20,6 +19,7 @@ from captum_cnn_ext._engine.judging.output_targets import fixed_target, is_funct
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.targets import as_target, select_score
 from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext._engine.progress import tqdm
 from captum_cnn_ext._engine.running.forward import run_model
 from captum_cnn_ext._numbers import as_count, as_numbers, as_seed
 from captum_cnn_ext.bench.cost import peak_bytes, timed

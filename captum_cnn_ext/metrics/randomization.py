@@ -8,10 +8,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose, find_layer
 from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext._engine.progress import tqdm
 from captum_cnn_ext._numbers import as_seed
 from captum_cnn_ext.metrics.agreement import rank_correlation
 from captum_cnn_ext.metrics.maps import as_image, as_maps, unit_range

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from captum_cnn_ext._engine.backward.autograd_graph import connected
 from captum_cnn_ext._engine.backward.lost_gradient import gradient_end
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, observed_module
 from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext._engine.progress import tqdm
 from captum_cnn_ext._notebook import drawn_by
 from captum_cnn_ext._numbers import as_count_or_none, as_seed
 from captum_cnn_ext.synthesis.callbacks import Callback, Step

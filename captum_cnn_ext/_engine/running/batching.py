@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from captum_cnn_ext._engine.backward.saved_tensors import through_hidden_writes
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.captum_compat import TargetType, format_additional_forward_args
 from captum_cnn_ext._engine.judging.inputs import as_tensors
 from captum_cnn_ext._engine.nested_tensors import joined_rows
+from captum_cnn_ext._engine.progress import tqdm
 from captum_cnn_ext._numbers import as_count_or_none
 
 T = TypeVar("T")

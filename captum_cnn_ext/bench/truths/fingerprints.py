@@ -8,6 +8,7 @@ import hashlib
 import inspect
 import sys
 from collections.abc import Callable, Iterable
+from linecache import getlines
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,8 +35,14 @@ def fingerprint(*tensors: Tensor) -> str:
 
 def code_fingerprint(files: Iterable[Path], *more: object) -> str:
     """Of what the files do: comments, docstrings, imports and the file that it is in count not."""
-    found = sorted({one for file in set(files) for one in _statements(file.read_bytes())})
+    found = sorted({one for file in set(files) for one in _statements(_text(file))})
     return hashlib.sha256("\n".join([*found, *map(repr, more)]).encode()).hexdigest()[:12]
+
+
+def _text(file: Path) -> bytes:
+    if file.exists():
+        return file.read_bytes()
+    return "".join(getlines(str(file))).encode()  # a notebook's cell is a file only for linecache
 
 
 @functools.cache

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
+from captum_cnn_ext._engine.progress import tqdm
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._numbers import as_count, as_indices, as_seed
 from captum_cnn_ext.errors import ArgumentError

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layer
 from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext._engine.progress import tqdm
 from captum_cnn_ext._engine.running.layer_sites import layer_sites
 from captum_cnn_ext._engine.running.streaming import streamed
 from captum_cnn_ext._numbers import as_count

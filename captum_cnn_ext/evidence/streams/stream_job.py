@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
-from tqdm.auto import tqdm
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.progress import tqdm
 from captum_cnn_ext._engine.running.batching import images_at_once
 from captum_cnn_ext._engine.running.streaming import home_of
 from captum_cnn_ext._engine.whole_files import write_whole

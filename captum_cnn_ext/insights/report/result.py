@@ -10,7 +10,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,12 @@ import numpy.typing as npt
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.whole_files import write_together
+from captum_cnn_ext._notebook import as_markdown
 from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.insights.files import report_paths
 from captum_cnn_ext.insights.on_photos import OnPhotos
 from captum_cnn_ext.insights.report.blocks import Cell, SectionContent, Table
-from captum_cnn_ext.insights.report.findings import Overview, Problem
+from captum_cnn_ext.insights.report.findings import Overview, Problem, Verdict
 from captum_cnn_ext.insights.report.page import (
     Beside,
     Page,
@@ -81,10 +82,14 @@ class Audit:
         )
 
     def _repr_markdown_(self) -> str:
-        """What a notebook shows: the findings. The pictures are in the saved page."""
-        found = [f"- **{one.verdict}**: {one.text}" for one in self.overview.findings]
-        more = '`.save("report.html")` writes the whole report.'
-        return "\n".join([f"**{self.title}**. {self.overview.headline}", "", *found, "", more])
+        """What a notebook shows: the findings, worst first. The pictures are in the saved page."""
+        found = [
+            f"- **{verdict}**: {as_markdown(one.text)}"
+            for verdict in get_args(Verdict)
+            for one in self.overview.of(verdict)
+        ]
+        head = f"**{as_markdown(self.title)}**. {as_markdown(self.overview.headline)}"
+        return "\n".join([head, "", *found, "", '`.save("report.html")` writes the whole report.'])
 
     def to_html(self, arrays_name: str = "") -> str:
         """The report as one page that loads nothing.
