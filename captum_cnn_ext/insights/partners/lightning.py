@@ -46,7 +46,8 @@ class LogMaps(Callback):
         if not isinstance(images, Tensor) or images.ndim != 4:
             raise ArgumentError("images: expected one tensor (N, C, H, W)")
         self.images, self.layer, self.target = images.detach().clone(), layer, target
-        self.method, self.tag, self._before = method, tag, None
+        self.method, self.tag = method, tag
+        self._before: Tensor | None = None
         self.every_n_epochs = as_count("every_n_epochs", every_n_epochs, 1)
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
