@@ -1,4 +1,4 @@
-"""A whole audit of 1,000 and of 10,000 images: time of its parts, memory, and the page's size.
+"""A whole audit of 10,000 images: time of its tests, memory, and the page's size.
 
     python benchmarks/bench_dataset_audit.py --images 10000 --folder FOLDER --kill-at 4000
     python benchmarks/bench_dataset_audit.py --images 10000 --folder FOLDER
@@ -101,7 +101,7 @@ def audit(count, folder, kill_at):
 def table(rows):
     whole = {row["images"]: row for row in rows if "seconds" in row}
     lines = [
-        "# A whole audit of 1,000 and of 10,000 images",
+        "# A whole audit of 10,000 images",
         "",
         "EfficientNet-Lite0 at 224 pixels on crops of the packaged photos, one thread; seconds are "
         "of the process, since the machine is shared. The pass over 10,000 images was killed "

@@ -109,9 +109,10 @@ def boxed(top, bottom, left, right, seed=0, side=32, value=0.0):
 
 
 def test_bars_are_plain_and_at_both_sides():
-    given = [(4, 4, 0, 0), (0, 0, 6, 6), (4, 5, 3, 3), (5, 0, 0, 0), (9, 3, 0, 0), (0, 0, 0, 0)]
+    given = [(4, 4, 0, 0), (0, 0, 6, 6), (4, 5, 0, 0), (5, 0, 0, 0), (9, 3, 0, 0), (0, 0, 0, 0)]
+    given.append((4, 4, 4, 4))  # a frame
     found = bars(torch.cat([boxed(*one, seed=n) for n, one in enumerate(given)])).tolist()
-    assert found == [[4, 4, 0, 0], [0, 0, 6, 6], [4, 5, 3, 3], [0] * 4, [0] * 4, [0] * 4]
+    assert found == [[4, 4, 0, 0], [0, 0, 6, 6], [4, 5, 0, 0], [0] * 4, [0] * 4, [0] * 4, [0] * 4]
     assert bars(torch.full((1, 3, 32, 32), 0.5)).tolist() == [[0] * 4]
     noisy = boxed(6, 6, 0, 0) + 0.1 * images(1, seed=9)
     assert bars(noisy).tolist() == [[0] * 4]

@@ -17,7 +17,8 @@ def bars(images: Tensor) -> Tensor:
     """Rows and columns (N, 4) of bars of the images (N, C, H, W): top, bottom, left, right.
 
     A bar is rows, or columns, of one colour at both of two opposite edges, as many at either; 0
-    where there is none, and in an image of one colour.
+    where there is none, in an image of one colour, and where all four edges have one, which is a
+    frame and no shape of a picture.
     """
     found = []
     for axis in (2, 3):
@@ -27,7 +28,9 @@ def bars(images: Tensor) -> Tensor:
         same = (ends[0] - ends[1]).abs() <= UNEVEN
         thick = (low >= max(2, THINNEST * side)) & (ends[0] + ends[1] < side)
         found += [torch.where(same & thick, end, 0) for end in ends]
-    return torch.stack(found, 1)
+    across = torch.stack(found, 1)
+    framed = (across[:, 0] > 0) & (across[:, 2] > 0)
+    return across.masked_fill(framed[:, None], 0)
 
 
 def often(images: Tensor) -> bool:
