@@ -86,12 +86,12 @@ def test_accuracy_is_that_of_the_labels(plain):
     assert outcome.measured == pytest.approx(65 / 80)
     assert outcome.interval == pytest.approx((share.low, share.high))
     assert outcome.text == (
-        "81.2 % (71.3 % to 88.3 %) of 80 images are right, required at least 80.0 %"
+        "81.2% (71.3% to 88.3%) of 80 images are right, required at least 80.0%"
     )
     below = only(plain, accuracy=0.85)
     assert not below.passed
     assert below.text.endswith(
-        "required at least 85.0 %; so few images that chance could be the reason"
+        "required at least 85.0%; so few images that chance could be the reason"
     )
     assert not only(plain, accuracy=0.95).text.endswith("reason")
 
@@ -104,7 +104,7 @@ def test_the_least_class_decides_and_others_are_named(plain):
     outcome = only(plain, class_accuracy=0.95)
     assert not outcome.passed
     assert "“bottom” are found" in outcome.text
-    assert outcome.text.endswith("also “top” 92.5 %")
+    assert outcome.text.endswith("also “top” 92.5%")
     assert only(plain, class_accuracy={"default": 0.9, "bottom": 0.6}).passed
     assert not only(plain, class_accuracy={"default": 0.6, "top": 0.99}).passed
     assert only(plain, class_accuracy={"top": 0.9}).passed  # no other class is asked for
@@ -229,8 +229,8 @@ def test_junit_and_sarif_say_the_same_as_the_lines(plain, tmp_path):
     file = tmp_path / "requirements.toml"
     file.write_text('# ours\naccuracy = 0.8\n\n[class-accuracy]\n"bottom" = 0.9\n')
     found = check(plain, file)
-    assert repr(found).splitlines()[0] == "1 of 2 requirements failed"
-    assert repr(found).splitlines()[2].startswith("FAILED class-accuracy: 70.0 %")
+    assert str(found).splitlines()[0] == "1 of 2 requirements failed"
+    assert str(found).splitlines()[2].startswith("FAILED class-accuracy: 70.0%")
     found.save(junit=tmp_path / "check.xml", sarif=tmp_path / "check.sarif")
     root = ET.parse(tmp_path / "check.xml").getroot()
     assert root.tag == "testsuites"

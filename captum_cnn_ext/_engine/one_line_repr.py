@@ -20,7 +20,8 @@ def brief(result: Any) -> str:
     models by their class.
     """
     name = type(result).__name__
-    own = "\n" if type(result).__str__ is object.__str__ else str(result)
+    said: Any = type(result).__str__
+    own = "\n" if said is object.__str__ else str(result)
     if "\n" not in own:
         return _cut(f"{name}({own})", LONGEST)
     shown: list[str] = []

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from captum_cnn_ext import __version__
+from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.whole_files import write_together
 from captum_cnn_ext.insights.gate.requirements import KINDS
 
@@ -44,7 +45,7 @@ class Outcome:
         return f"{'passed' if self.passed else 'FAILED'} {self.requirement}: {self.text}"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Check:
     """What `check` found: one outcome a requirement; printed, one line each.
 
@@ -77,7 +78,9 @@ class Check:
         words = "1 requirement" if count == 1 else f"{count} requirements"
         return f"{len(self.failed)} of {words} failed" if self.failed else f"{words} passed"
 
-    def __repr__(self) -> str:
+    __repr__ = brief
+
+    def __str__(self) -> str:
         return "\n".join([self.headline, *map(str, self.outcomes)])
 
     def _repr_html_(self) -> str:
