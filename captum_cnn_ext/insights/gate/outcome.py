@@ -41,6 +41,8 @@ class Outcome:
     interval: tuple[float, float] | None = None
     line: int | None = None
 
+    __repr__ = brief
+
     def __str__(self) -> str:
         return f"{'passed' if self.passed else 'FAILED'} {self.requirement}: {self.text}"
 
