@@ -237,7 +237,9 @@ class _Ascent:
             if index == 0 and not seen:
                 self.objective.check(view)
             values = self.objective.score(view)
-            if not seen and not connected(self.parameters, values.sum()):
+            # a walk over the graph; what is known of the first step holds for the others
+            fixed = index > 0 or bool(seen)
+            if not (values.requires_grad if fixed else connected(self.parameters, values.sum())):
                 look = partial(self.look, images, transformed)
                 end = gradient_end(self.root, [images], look, self.objective.score)
                 raise ArgumentError(self._no_gradient(end))

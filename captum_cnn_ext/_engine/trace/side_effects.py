@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.trace.operation_follower import random_state, torch_random_state
 
+_HOOKS = {name for name in vars(nn.Module()) if "_hooks" in name}
+
 
 class Footprint:
     """Taken before a call; ``changed`` after it says whether the output was not all.
@@ -49,7 +51,7 @@ def _held(module: nn.Module) -> list[Any]:
     found: list[Any] = []
     for part in module.modules():
         for name, value in vars(part).items():
-            if not name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called")):
+            if name not in _HOOKS:
                 found.append(value)
                 if isinstance(value, dict):
                     found.extend(value.values())
