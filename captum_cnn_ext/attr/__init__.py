@@ -37,6 +37,7 @@ from captum_cnn_ext.attr.layers.path_drop_ins import InternalInfluence, LayerCon
 from captum_cnn_ext.attr.layers.reshape_transform import channels_last_to_map, tokens_to_map
 from captum_cnn_ext.attr.layers.suggest_layers import LayerSuggestion, suggest_layers
 from captum_cnn_ext.attr.layers.tail_forward import TailForward
+from captum_cnn_ext.attr.layers.with_map import WithMap
 from captum_cnn_ext.attr.pixels.activation_maximization import ActivationMaximization
 from captum_cnn_ext.attr.pixels.class_blindness import class_blindness
 from captum_cnn_ext.attr.pixels.d_rise import DRise
@@ -95,6 +96,7 @@ __all__ = [
     "Reconstructions",
     "Rise",
     "TailForward",
+    "WithMap",
     "channels_last_to_map",
     "class_blindness",
     "fuse",
