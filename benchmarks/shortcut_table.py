@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from captum_cnn_ext.evidence.shortcuts.permutation import wilson
+from captum_cnn_ext._intervals import wilson_ends
 
 Rows = list[dict[str, Any]]
 LEARNT = 0.5
@@ -48,7 +48,7 @@ def rightly(plant: dict[str, Any], named: dict[str, Any]) -> bool:
 def share(hits: int, count: int) -> str:
     if not count:
         return "none"
-    low, high = wilson(hits / count, count)
+    low, high = wilson_ends(hits / count, count)
     return f"{hits} of {count} ({hits / count:.2f} [{low:.2f}, {high:.2f}])"
 
 
