@@ -52,6 +52,7 @@ else
   claims=(--device cpu --network resnet18 --size 64 --batch 2 --rounds 2 --minutes 4)
 fi
 part claims 60 "$(share 45)" python3 benchmarks/claims.py "${claims[@]}"
+grep -B2 "^left out" "$out/claims.log" | sed -n "s/^## /claim: /p" >>"$out/left_out.txt"
 part audit 30 "$(share 12)" python3 -m captum_cnn_ext audit --device "$device" --quick --out "$out/audit.html"
 # a file at a time, so that the last one alone is left out where time ends
 for file in contract replay backward_rules occlusion; do
