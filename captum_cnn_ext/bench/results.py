@@ -13,6 +13,7 @@ from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.whole_files import write_whole
 
 Cell = dict[str, Any]
+COMPACT = (",", ":")
 
 
 @dataclass
@@ -81,7 +82,9 @@ class Results:
         """Write under a temporary name, then rename: the file is always whole."""
         cells = [
             f"{json.dumps(method)}: {{\n"
-            + ",\n".join(f"{json.dumps(i)}: {json.dumps(c)}" for i, c in images.items())
+            + ",\n".join(
+                f"{json.dumps(i)}:{json.dumps(c, separators=COMPACT)}" for i, c in images.items()
+            )
             + "\n}"
             for method, images in self.cells.items()
         ]  # a line a cell

@@ -33,9 +33,10 @@ from captum_cnn_ext.methods import INPUT, Call, find_methods
 from captum_cnn_ext.models import LoadedModel
 from captum_cnn_ext.photos import read_picture
 
-METHOD = (
-    "LayerHiResCam"  # its map sums to what the layer adds to the score, where the head is linear
-)
+# its map sums to what the layer adds to the score, where the head is linear, and it is above every
+# other CAM where several objects compete for the class (benchmarks/README.md); on photos the last
+# layer is more faithful than earlier ones
+METHOD = "LayerHiResCam"
 STEPS = 8
 MARGIN = 0.02  # of insertion minus deletion, from -1 to 1: less is no difference
 Photo = str | os.PathLike[str] | Image.Image | Tensor

@@ -131,7 +131,9 @@ def one_row_each(found: Mapping[str, Column], order: Sequence[str]) -> dict[str,
         seen.add(plain)
         means = (f"{c.interval(method).mean:.2f}" for c in found.values() if method in c.methods)
         rows.setdefault((*means,), []).append(method)
-    return {same[0]: same for same in rows.values()}
+    place = {m: n for column in found.values() for n, m in enumerate(column.methods)}
+    alike = [sorted(same, key=lambda m: place[m]) for same in rows.values()]  # ours before adapters
+    return {same[0]: same for same in alike}
 
 
 def _quick_ones(results: Results, found: Mapping[str, Column], order: list[str]) -> list[str]:
@@ -233,7 +235,8 @@ def draw(results: Results) -> Figure:
     """
     found = columns(results)
     order = [m for m in _order(results, found) if m != TRUTH]
-    names = {row: " = ".join(same) for row, same in one_row_each(found, order).items()}
+    rows = one_row_each(found, order)
+    names = {m: f"{m} (and {len(s) - 1} alike)" if len(s) > 1 else m for m, s in rows.items()}
     means = {
         name: {t: c.interval(m).mean for t, c in found.items() if m in c.methods}
         for m, name in names.items()

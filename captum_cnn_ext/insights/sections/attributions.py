@@ -36,8 +36,8 @@ from captum_cnn_ext.methods import AT_ONCE, INPUT, Call
 from captum_cnn_ext.methods.call import X
 from captum_cnn_ext.methods.expression import imported, source, variable
 
-# what is right most often where the truth is known, each of another kind, and Grad-CAM, which
-# people know; CAM and XGrad-CAM give Grad-CAM's map wherever a layer is pooled and classified
+# right most often where the truth is known (benchmarks/README.md), each of another kind; Grad-CAM,
+# as people know it, whose map CAM and XGrad-CAM give wherever a layer is pooled and classified
 DEFAULT_METHODS = (
     "InputXGradient",
     "Occlusion",
