@@ -46,9 +46,9 @@ def check(audit: DatasetAudit, require: Mapping[str, Any] | str | os.PathLike[st
         ...     torch.nn.Flatten(), torch.nn.Linear(4 * 36, 2)).eval()
         >>> data = [(torch.zeros(3, 8, 8), number % 2) for number in range(12)]
         >>> audit = audit_dataset(model, data, layer="1", test_shortcuts=False, show_progress=False)
-        >>> check(audit, {"accuracy": 0.9})
+        >>> print(check(audit, {"accuracy": 0.9}))
         1 of 1 requirement failed
-        FAILED accuracy: 50.0 % (25.4 % to 74.6 %) of 12 images are right, required at least 90.0 %
+        FAILED accuracy: 50.0% (25.4% to 74.6%) of 12 images are right, required at least 90.0%
     """
     if not isinstance(audit, DatasetAudit):
         raise TypeError(f"audit: expected what audit_dataset gives, got {type(audit).__name__}")
