@@ -40,7 +40,7 @@ def loggable(result: Any) -> Loggable:
     words = getattr(result, "_repr_markdown_", lambda: "")() or ""
     svg = getattr(result, "_repr_svg_", lambda: None)() or ""
     audited = isinstance(result, (Audit, DatasetAudit))
-    if not (png or words or svg):
+    if not any(hasattr(result, f"_repr_{kind}_") for kind in ("png", "markdown", "svg")):
         raise TypeError(
             f"result: got {type(result).__name__}, expected what a function of this package "
             "returns and a notebook shows, such as explain's or audit's, or a dict of these"
