@@ -164,7 +164,7 @@ def test_the_map_of_the_house_names_what_is_there():
     missing = [
         name
         for name in named
-        if not name.startswith(("tests/", "benchmarks/"))
+        if not name.startswith(("tests/", "benchmarks/", "examples/"))
         and not any((folder / name).exists() for folder in (package, *rooms))
     ]
     assert not missing
