@@ -40,6 +40,10 @@ artefact planted on every training image of one class ({kinds}, in turn). Digits
 seed where the network did not learn it (put on images of other classes it turns fewer than half)
 has no shortcut to be found, and is replaced by the next. Intervals are Wilson's, 95 %.
 
+Clean retrains are judged on images without an artefact. Shown one that no network was trained with,
+clean retrains do fail: 3 of 9 in a first run with shorter training, twice because accuracy fell by
+more than 5 points and once because the border turned images.
+
 | | seeds | fail | pass |
 |---|---|---|---|
 """
