@@ -41,7 +41,7 @@ left.legend(frameon=False)
 difference = (quality["HiResCAM"] - quality["blob in the centre"]).sort().values
 better = int((difference > 0).sum())
 colors = ["tab:blue" if value > 0 else "tab:orange" for value in difference]
-right.bar(range(len(x)), difference, color=colors)
+right.bar(range(len(x)), difference.tolist(), color=colors)
 right.axhline(0, color="0.3", linewidth=0.8)
 right.set_xlabel("images, sorted")
 right.set_ylabel("insertion - deletion, map minus blob")

@@ -3,6 +3,7 @@
 Takes about a minute. Writes overview.png.
 """
 
+import numpy as np
 from matplotlib.figure import Figure
 from PIL import ImageDraw
 from torch.nn.functional import avg_pool2d
@@ -26,7 +27,7 @@ axes = figure.subplots(2, 5)
 
 
 def show(axis, title, picture):
-    axis.imshow(picture)
+    axis.imshow(np.asarray(picture))
     axis.set_title(title, fontsize=11)
 
 

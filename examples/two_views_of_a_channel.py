@@ -34,7 +34,7 @@ for k, channel in enumerate(channels):
     axes[0, k].set_title(f"channel {channel}", fontsize=10)
     axes[0, k].imshow(to_rgb(wanted.images[k]))
     strongest = driving.abs().quantile(0.99).clamp_min(1e-12)
-    axes[1, k].imshow((0.5 + driving / strongest / 2).clamp(0, 1))
+    axes[1, k].imshow((0.5 + driving / strongest / 2).clamp(0, 1).numpy())
     axes[2, k].imshow(photo[part])
 for axis in axes.flat:
     axis.set_axis_off()

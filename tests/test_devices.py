@@ -208,6 +208,7 @@ def _tail(model, x):
 
 
 ATTRIBUTION_FUNCTIONS = {
+    "WithMap": lambda model, x: attr.WithMap(model, "block", x)(x),
     "class_blindness": lambda model, x: attr.class_blindness(model, x),
     "fuse": lambda model, x: attr.fuse(
         attr.LayerLayerCam(model, list(LAYERS)).attribute(x, 1), size=(16, 20)

@@ -35,7 +35,7 @@ MEANS = {
     "call": {0}, "origin_call": {0}, "seed": {0, -1}, "class_token": {0, True}, "channel": {0, -1},
     "channels": {0, -1}, "filters": {0}, "channel_dim": {-1}, "margin": {0}, "pixels": {0},
     "jitter": {0}, "num_workers": {0}, "batch": {0}, "position": {0, -1}, "h": {0}, "w": {0},
-    "hits": {0}, "other_hits": {0}, "label": {0}, "inline_limit": {0},
+    "hits": {0}, "other_hits": {0}, "label": {0}, "inline_limit": {0}, "insights.log_to step": {0},
     "slices": {0}, "synthesis.Snapshots steps": {0},
 }  # fmt: skip
 
@@ -157,6 +157,13 @@ def plain(function, *args, **given):
 def film(**changed):
     with tempfile.TemporaryDirectory() as folder:
         render.save_film([X[0], X[1]], f"{folder}/film.gif", **changed)
+
+
+def logged(**changed):
+    from torch.utils.tensorboard import SummaryWriter
+
+    with tempfile.TemporaryDirectory() as folder, SummaryWriter(folder) as writer:
+        insights.log_to(writer, insights.compare(model(), X, ["Saliency"]), **changed)
 
 
 @functools.cache
@@ -311,6 +318,7 @@ CALLS = {
     "insights.explore": plain(insights.explore, model(), {"a": Image.new("RGB", (8, 8))}),
     "insights.audit": plain(insights.audit, model(), X, layers="1", show_progress=False),
     "insights.Audit.save": saved,
+    "insights.log_to": logged,
     "insights.compare": plain(insights.compare, model(), X, ["Saliency"]),
     "insights.explain": plain(insights.explain, model(), X[:1], layer="1", check=False),
     "insights.audit_dataset": plain(

@@ -45,7 +45,7 @@ def given(model, x, *names):
 
 
 def test_there_is_one_attribute():
-    assert len(CAMS) == 21
+    assert len(CAMS) == 22
     assert {cls.attribute for cls in CAMS} == {ActivationMap.attribute}
 
 

@@ -277,6 +277,7 @@ def test_figures_stay_out_of_pyplot_unless_asked():
 def test_public_names():
     assert sorted(render.__all__) == [
         *(
+            "outlined",
             "overlay",
             "overlay_pixels",
             "save_film",

@@ -114,7 +114,8 @@ def test_the_section_has_the_rule_that_depends_on_the_photo(pooling, rule):
     for name, values in kept.items():
         np.testing.assert_allclose(values, getattr(expected, name), atol=1e-7)
     assert set(kept) == {"attributions", "channels", "positions", "values", "boxes"}
-    assert f"{rule.capitalize()} pictures" in done.to_html()
+    made = {"deconvnet": "Made by a deconvnet", "guided": "Made by guided backpropagation"}
+    assert made[rule] in done.to_html()
     assert "Warnings" not in done.to_html()
 
 

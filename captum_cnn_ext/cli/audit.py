@@ -95,7 +95,7 @@ def add(commands: Any) -> None:
     )
     add("--title", help="title of the report")
     add("--out", default="audit.html", metavar="FILE", help="report to write (default: audit.html)")
-    add("--seed", type=int, default=0, metavar="N", help="of the random numbers (default: 0)")
+    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
     add("--no-progress", action="store_true", help="no progress bar")
     add_old_spelling(audit, "--layers", "--layer")
     add_overlays(audit)

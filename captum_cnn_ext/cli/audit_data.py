@@ -57,7 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--twin",
         metavar="FILE",
-        help="weights of the same model trained again, to tell chance from change with --against",
+        help="weights of a second training run of the same model, with --against: how much changes "
+        "by chance",
     )
     add(
         "--batch-size",

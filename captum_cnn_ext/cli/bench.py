@@ -87,7 +87,7 @@ def add(commands: Any) -> None:
         metavar="A,B",
         help="shares of the pixels that ROAD removes (default: %(default)s)",
     )
-    add("--seed", type=int, default=0, metavar="N", help="of the random numbers (default: 0)")
+    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
     add(
         "--out",
         metavar="FILE",

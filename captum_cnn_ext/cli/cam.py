@@ -58,7 +58,7 @@ def add(commands: Any) -> None:
     add("--class-names", metavar="FILE", help="names of the classes: one per line, or JSON")
     add("--sign", choices=("positive", "negative", "all", "absolute_value"), default="positive",
         help="which evidence is drawn (default: positive)")  # fmt: skip
-    add("--seed", type=int, default=0, metavar="N", help="of the random numbers (default: 0)")
+    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
     add("--out", default="cam.png", metavar="FILE", help="picture to write (default: cam.png)")
     add_overlays(cam)
     add("--no-progress", action="store_true", help="no progress bar")

@@ -37,9 +37,9 @@ def add(commands: Any) -> None:
     check = add_command(
         commands,
         "check",
-        help="a gate for merges: requirements on the audit of a labelled data set",
+        help="a gate for merges: exit code 1 where a model does not meet your requirements",
         description="Audit a network on a labelled data set and compare what is found with a file "
-        "of requirements: accuracy, no shortcut, evidence on the objects, attention as before. One "
+        "of requirements: accuracy, no shortcut, evidence on the objects, attention unchanged. Prints one "
         "line a requirement.",
         epilog=EXAMPLES,
     )

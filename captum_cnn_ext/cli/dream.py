@@ -57,7 +57,7 @@ def add(commands: Any) -> None:
         help="longer side in pixels (default: 512)",
     )
     add("--out", default="dream.png", metavar="FILE", help="picture to write (default: dream.png)")
-    add("--seed", type=int, default=0, metavar="N", help="of the random numbers (default: 0)")
+    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
     add("--no-progress", action="store_true", help="no progress bar")
     add_old_spelling(command, "--layers", "--layer")
     command.set_defaults(run=_dream)

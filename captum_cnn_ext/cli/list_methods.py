@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
         "list-methods",
         help="list every method: its question, when to take it, cost, paper",
         description="Print which question each method answers, when to take it, what it costs, and "
-        "its paper; what to take first comes first.",
+        "its paper; best first.",
         epilog=EXAMPLES,
     )
     command.add_argument(

@@ -81,7 +81,7 @@ def add(commands: Any) -> None:
         metavar="FILE",
         help="picture to write (default: synthesis.png)",
     )
-    add("--seed", type=int, default=0, metavar="N", help="of the random numbers (default: 0)")
+    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
     add("--no-progress", action="store_true", help="no progress bar")
     command.set_defaults(run=_synthesize)
 

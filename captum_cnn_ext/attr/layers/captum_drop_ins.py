@@ -111,7 +111,7 @@ class LayerFeatureAblation(TailMethod, CaptumLayerFeatureAblation):
             layer_mask: integers that group the layer's features; None ablates each alone.
             attribute_to_layer_input: ablate what the layer receives instead of what it gives.
             perturbations_per_eval: how many groups go through the network at once.
-            return_output: also give the model's output for the inputs, from the same pass.
+            return_output: also give the model's output, from the pass that nothing is ablated in.
 
         Returns:
             A tensor of the layer's shape; a tuple where the layer has several tensors, and for a
