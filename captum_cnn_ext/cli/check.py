@@ -39,8 +39,8 @@ def add(commands: Any) -> None:
         "check",
         help="a gate for merges: exit code 1 where a model does not meet your requirements",
         description="Audit a network on a labelled data set and compare what is found with a file "
-        "of requirements: accuracy, no shortcut, evidence on the objects, attention unchanged. Prints one "
-        "line a requirement.",
+        "of requirements: accuracy, no shortcut, evidence on the objects, attention unchanged. "
+        "Prints one line for each requirement.",
         epilog=EXAMPLES,
     )
     add_model_arguments(check)
