@@ -1,5 +1,6 @@
 """`explain`: one photo, one call."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -116,8 +117,6 @@ def test_files_and_pictures_are_the_same_photo(demo, tmp_path):
     ],
 )
 def test_the_check_in_a_sentence(model, image, faithfulness, words):
-    import dataclasses
-
     found = explain(model, image, check=False)
     said = dataclasses.replace(found, faithfulness=faithfulness)
     assert words in said.check
@@ -137,3 +136,10 @@ def test_importing_the_package_alone_stays_light():
     code = "import sys, captum_cnn_ext; print('torch' in sys.modules); captum_cnn_ext.explain"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]
+
+
+def test_a_map_that_is_0_everywhere_is_no_map(model, image):
+    found = explain(model, image, check=False)
+    empty = dataclasses.replace(found, attributions=torch.zeros_like(found.attributions))
+    assert f"the score does not depend on layer {found.layer}" in empty.check
+    assert "depend on the image" in dataclasses.replace(empty, layer="input").check

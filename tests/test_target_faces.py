@@ -6,10 +6,12 @@ import models
 import pytest
 import torch
 from PIL import Image
+from torchvision.models import detection
 
 from captum_cnn_ext import attr, cli, render, targets
 from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.insights import compare
+from captum_cnn_ext.models.loaded import assumed
 
 METHODS = ["LayerHiResCam", "Occlusion", "IntegratedGradients", "Saliency", "LayerGradCam"]
 
@@ -110,3 +112,13 @@ def test_the_command_line_draws_it(name, target, label, tmp_path, capsys, monkey
 def test_the_command_line_says_what_a_target_is(target, capsys):
     assert cli.main(["cam", "--target", target]) == 2
     assert "expected a class as 3, box:3, class:3 or class:7@120,80" in capsys.readouterr().err
+
+
+def test_a_bare_detector_gets_the_whole_photo_as_it_is():
+    """It resizes and normalises by itself: ImageNet's crop would be normalised twice."""
+    detector = detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None).eval()
+    photo = Image.new("RGB", (90, 60), (255, 0, 51))
+    found = assumed(detector, "came with it")
+    assert found.preprocess(photo).shape == (3, 60, 90)
+    assert found.preprocess(photo)[:, 0, 0].tolist() == pytest.approx([1.0, 0.0, 0.2])
+    assert "the whole photo in [0, 1] was assumed" in found.notes[0]

@@ -86,24 +86,33 @@ class Explanation:
     @property
     def check(self) -> str:
         """In words, what this photo says about the map, and what to do next."""
+        if not self.attributions.count_nonzero():
+            where = "the image" if self.layer == "input" else f"layer {self.layer}"
+            return (
+                f"No map: it is 0 everywhere, because the score does not depend on {where}. "
+                "attr.suggest_layers names other layers to try."
+            )
         if not self.faithfulness:
             return ""
         own, moved, blob = self.faithfulness.values()
         if own <= moved + MARGIN:
             return (
                 "Check failed: moved elsewhere, the same map does as well on this photo "
-                f"({own:.2f} and {moved:.2f}). Do not rely on it; try another method or layer."
+                f"(insertion minus deletion {own:.2f} and {moved:.2f}). Do not rely on it; try another "
+                "method or layer."
             )
         if own > blob + MARGIN:
             return (
-                f"Check passed: the score depends on the marked places ({own:.2f}; the same map "
-                f"moved elsewhere {moved:.2f}, a blob in the centre {blob:.2f})."
+                "Check passed: the score depends on the marked places (insertion minus deletion "
+                f"{own:.2f}; the same map moved elsewhere {moved:.2f}, a blob in the centre "
+                f"{blob:.2f})."
             )
         how = "better" if own < blob - MARGIN else "as well"
         return (
-            f"Check undecided: the score depends on the marked places ({own:.2f}; the same map "
-            f"moved elsewhere {moved:.2f}), but a plain blob in the centre does {how} "
-            f"({blob:.2f}), so this photo cannot tell. Try photos with the object off-centre."
+            "Check undecided: the score depends on the marked places (insertion minus deletion "
+            f"{own:.2f}; the same map moved elsewhere {moved:.2f}), but a plain blob in the "
+            f"centre does {how} ({blob:.2f}), so this photo cannot tell. Try photos with the "
+            "object off-centre."
         )
 
     def figure(self, sign: str = "positive") -> Figure:

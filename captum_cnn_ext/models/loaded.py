@@ -84,9 +84,16 @@ def imagenet_transform(
 
 
 def assumed(model: nn.Module, owner: str) -> LoadedModel:
-    """A model that came without preprocessing, with ImageNet's or, of one channel, a grey one."""
+    """A model that came without preprocessing, with ImageNet's or, of one channel, a grey one.
+
+    A detector of torchvision gets the whole photo: it resizes and normalises by itself.
+    """
     from torchvision import transforms
 
+    if type(getattr(model, "transform", None)).__name__ == "GeneralizedRCNNTransform":
+        note = f"{ASSUMED} {owner}; the whole photo in [0, 1] was assumed, as for any detector"
+        black, white = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        return LoadedModel(model, transforms.ToTensor(), mean=black, std=white, notes=(note,))
     if input_channels(model) != 1:
         note = f"{ASSUMED} {owner}; ImageNet's (224 × 224 pixels) was assumed"
         return LoadedModel(model, imagenet_transform(), notes=(note,))

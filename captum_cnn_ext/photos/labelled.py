@@ -210,10 +210,11 @@ def _numbered(
             )
         count = len(names) or max(found.values()) + 1
         return names or [f"class {i}" for i in range(count)], found, ""
-    if names and len(given) > len(names):
+    if names and len(given) != len(names):
         raise ArgumentError(
-            f"labels: {len(given)} classes, the model has {len(names)}; {_few(given)} name no "
-            f"class of it{nearest(given[0], names)}"
+            f"labels: {len(given)} classes, the model has {len(names)}; {_few(given)} "
+            f"{_names(given)} no class of it{nearest(given[0], names)}. Name folders and labels "
+            f"as the model names its classes ({_few(names)}), or by their numbers"
         )
     note = "Classes are numbered in the order of their names, as torchvision's ImageFolder does."
     if names:
