@@ -15,7 +15,12 @@ def build():
 
 
 def mine(subject, x, target):
-    """A map for each image (N, C, H, W), at any resolution: here what the layer gives, summed."""
+    """A map (1, 1, h, w) of one image x (1, C, H, W), at any resolution: what the layer gives.
+
+    `target` is the class, a number; `subject` has the `model`, the name of its `layer`, the
+    `module` itself, an earlier layer's name (`middle`) and a `seed`. With a Captum class the body
+    is one line: `return Saliency(subject.model).attribute(x, target)`.
+    """
     maps = LayerFeatureMaps(subject.model, subject.layer).attribute(x)
     return maps.clamp(min=0).sum(1, keepdim=True)
 

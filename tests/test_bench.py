@@ -179,9 +179,11 @@ def test_the_command_writes_table_picture_and_figures(net, tmp_path, capsys):
         (["--variants", "11"], "expected an integer from 1 to 10"),
         (["--layer", "conv9"], "has no such layer"),
         (["--adapters", "nothing.py"], "--adapters nothing.py"),
+        (["--adapters", "empty.py"], "empty.py: defines neither METHODS nor TASKS"),
     ],
 )
-def test_wrong_arguments_are_one_line(net, arguments, message, capsys):
+def test_wrong_arguments_are_one_line(net, arguments, message, tmp_path, capsys):
+    (tmp_path / "empty.py").write_text("def mine(subject, x, target): ...\n")
     assert cli.main([*net, *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error

@@ -66,8 +66,8 @@ def add(commands: Any) -> None:
         help="crops and mirror images made of each photo, 1 to 10 (default: 10)")  # fmt: skip
     add("--methods", metavar="A,B", help="names as in the table or as list-methods prints them "
         "(default: those of the table in benchmarks/)")  # fmt: skip
-    add("--adapters", metavar="FILE", help="a Python file of yours with METHODS, or TASKS for "
-        "--truth; it is run")  # fmt: skip
+    add("--adapters", metavar="FILE", help="a Python file of yours that defines METHODS = {name: "
+        "function(subject, x, target)}, or TASKS for --truth; it is run")  # fmt: skip
     add(
         "--layer",
         metavar="NAME",
@@ -255,9 +255,15 @@ def _adapters(options: argparse.Namespace, kind: str) -> dict[str, Any]:
     if not options.adapters:
         return {}
     try:
-        found: dict[str, Any] = runpy.run_path(options.adapters).get(kind, {})
+        made = runpy.run_path(options.adapters)
     except Exception as error:  # the user's code can raise anything
         raise UsageError(f"--adapters {options.adapters}: {one_line(error)}") from error
+    if not {"METHODS", "TASKS"} & set(made):
+        raise UsageError(
+            f"--adapters {options.adapters}: defines neither METHODS nor TASKS; expected "
+            'METHODS = {"name": function}, each called as function(subject, x, target)'
+        )
+    found: dict[str, Any] = made.get(kind, {})
     return found
 
 

@@ -98,8 +98,8 @@ class Explanation:
         if own <= moved + MARGIN:
             return (
                 "Check failed: moved elsewhere, the same map does as well on this photo "
-                f"(insertion minus deletion {own:.2f} and {moved:.2f}). Do not rely on it; try another "
-                "method or layer."
+                f"(insertion minus deletion {own:.2f} and {moved:.2f}). Do not rely on it; try "
+                "another method or layer."
             )
         if own > blob + MARGIN:
             return (
