@@ -19,6 +19,8 @@ MODULES = [
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    if name.endswith("partners.lightning"):  # its class is a subclass of Lightning's
+        pytest.importorskip("lightning")
     module = importlib.import_module(name)
     # each example brings its own imports, as a reader who copies it must
     failures, _ = doctest.testmod(module, globs={}, optionflags=doctest.ELLIPSIS)
