@@ -214,7 +214,7 @@ def _numbered(
         raise ArgumentError(
             f"labels: {len(given)} classes, the model has {len(names)}; {_few(given)} "
             f"{_names(given)} no class of it{nearest(given[0], names)}. Name folders and labels "
-            f"as the model names its classes ({_few(names)}), or by their numbers"
+            f"as the model names its classes ({_few(names)}), or take a network that has yours"
         )
     note = "Classes are numbered in the order of their names, as torchvision's ImageFolder does."
     if names:

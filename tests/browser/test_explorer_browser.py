@@ -212,6 +212,7 @@ def test_a_visitors_way(opened, demo_page, tmp_path):
     only_method(page, "LayerHiResCam")
     page.locator("#explain").click()
     says(page, "#class-status", "Done in")
+    says(page, "#maps", "coffee mug")  # and not what the tab began with
     assert pictured(page, "#maps") == 2  # the input and the map
     says(page, "#maps", "coffee mug")
     says(page, "#maps", "LayerHiResCam at _swish")

@@ -12,7 +12,7 @@ pypdfium2 = pytest.importorskip("pypdfium2")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 PAIRS = 34  # of a convolution and a ReLU: a table of 71 rows, and a graph of five pages' height
-HEAD = ("layer", "parameters", "multiply-", "activation")
+HEAD = ("layer", "parameters", "multiply-", "stride")
 
 
 class Page:
@@ -81,7 +81,6 @@ def test_a_long_table_has_its_head_on_every_page_and_its_rows_once(pages):
     tables = [page for page in pages if row.search(page.text)]
     assert len(tables) >= 2
     for page in tables:
-        assert page.width > page.height
         assert [page.text.count(word) for word in HEAD] >= [1] * len(HEAD)
     rows = [int(name) for page in tables for _, name in row.findall(page.text)]
     assert rows == list(range(2 * PAIRS + 4))

@@ -181,7 +181,7 @@ class Layout:
                 label="Class (type a name)" if of_classes else "What to explain",
                 info=None if of_classes else "or type box:3, class:3, class:7@120,80",
                 filterable=True,
-                allow_custom_value=True,
+                allow_custom_value=not of_classes,
                 elem_id="target",
             )
             self.at = gr.Radio(
