@@ -208,6 +208,7 @@ def test_a_visitors_way(opened, demo_page, tmp_path):
     assert f"channels={number}, rule='deconvnet'" in code
 
     tab(page, "Classes")
+    says(page, "#class-status", "Done in")  # what the tab begins with
     choose(page, "#target", "coffee mug (504)")
     only_method(page, "LayerHiResCam")
     page.locator("#explain").click()
@@ -260,8 +261,9 @@ def test_a_class_is_typed_or_clicked_and_its_layer_is_marked(opened, demo_page):
     page.locator("#target input").click()
     page.wait_for_timeout(200)
     page.keyboard.type("cup")
+    page.get_by_role("option", name="cup (968)", exact=True).wait_for()
     page.keyboard.press("Enter")
-    assert page.locator("#target input").input_value() == "cup (968)"
+    page.wait_for_function("document.querySelector('#target input').value === 'cup (968)'")
     tab(page, "Compare")
     says(page, "#pair", "football helmet")  # begins with a second image
     tab(page, "Units")
