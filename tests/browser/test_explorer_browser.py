@@ -158,9 +158,17 @@ def copied(page, name):
 
 def choose(page, place, option):
     """Type into a list of choices and take one."""
-    page.locator(f"{place} input").fill(option[:-1])
-    page.locator(f"{place} input").press_sequentially(option[-1])  # by which it filters
-    page.get_by_role("option", name=option, exact=True).click()
+    from playwright.sync_api import TimeoutError as NotOffered
+
+    offered = page.get_by_role("option", name=option, exact=True)
+    for _ in range(5):  # a page that is drawn anew closes the list
+        page.locator(f"{place} input").fill(option[:-1])
+        page.locator(f"{place} input").press_sequentially(option[-1])  # by which it filters
+        try:
+            return offered.click(timeout=4000)
+        except NotOffered:
+            page.wait_for_timeout(500)
+    offered.click()
 
 
 def only_method(page, name):
