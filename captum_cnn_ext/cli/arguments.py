@@ -86,6 +86,28 @@ def add_on_error_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_loader_arguments(add: Callable[..., Any]) -> None:
+    """How a data set is read; ``add`` is a parser's or a group's ``add_argument``."""
+    add(
+        "--batch-size",
+        type=integer(1),
+        default=32,
+        metavar="N",
+        help="images at once (default: 32)",
+    )
+    add(
+        "--workers",
+        type=integer(0),
+        default=0,
+        metavar="N",
+        help="processes that read ahead (default: 0)",
+    )
+
+
+def add_seed_argument(add: Callable[..., Any]) -> None:
+    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+
+
 def add_photo_arguments(parser: argparse.ArgumentParser) -> None:
     add_images_arguments(parser)
     parser.add_argument(

@@ -26,6 +26,7 @@ from captum_cnn_ext.cli.arguments import (
     add_model_arguments,
     add_old_spelling,
     add_photo_arguments,
+    add_seed_argument,
     add_target,
     explained_target,
     load,
@@ -95,7 +96,7 @@ def add(commands: Any) -> None:
     )
     add("--title", help="title of the report")
     add("--out", default="audit.html", metavar="FILE", help="report to write (default: audit.html)")
-    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    add_seed_argument(add)
     add("--no-progress", action="store_true", help="no progress bar")
     add_old_spelling(audit, "--layers", "--layer")
     add_overlays(audit)

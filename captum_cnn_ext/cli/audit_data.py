@@ -14,7 +14,7 @@ from captum_cnn_ext.cli.arguments import (
     INCOMPLETE,
     PROGRAM,
     UsageError,
-    integer,
+    add_loader_arguments,
     load,
     load_other,
     one_line,
@@ -60,20 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="weights of a second training run of the same model, with --against: how much changes "
         "by chance",
     )
-    add(
-        "--batch-size",
-        type=integer(1),
-        default=32,
-        metavar="N",
-        help="images at once (default: 32)",
-    )
-    add(
-        "--workers",
-        type=integer(0),
-        default=0,
-        metavar="N",
-        help="processes that read ahead (default: 0)",
-    )
+    add_loader_arguments(add)
     add("--no-tests", action="store_true", help="leave out the search for shortcuts and its tests")
     add(
         "--checkpoint",

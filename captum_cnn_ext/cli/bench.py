@@ -17,6 +17,7 @@ from captum_cnn_ext.cli.arguments import (
     add_command,
     add_images_arguments,
     add_model_arguments,
+    add_seed_argument,
     add_target,
     explained_target,
     integer,
@@ -87,7 +88,7 @@ def add(commands: Any) -> None:
         metavar="A,B",
         help="shares of the pixels that ROAD removes (default: %(default)s)",
     )
-    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    add_seed_argument(add)
     add(
         "--out",
         metavar="FILE",

@@ -12,6 +12,7 @@ from captum_cnn_ext.cli.arguments import (
     add_model_arguments,
     add_old_spelling,
     add_photo_arguments,
+    add_seed_argument,
     add_target,
     as_notes,
     explained_target,
@@ -58,7 +59,7 @@ def add(commands: Any) -> None:
     add("--class-names", metavar="FILE", help="names of the classes: one per line, or JSON")
     add("--sign", choices=("positive", "negative", "all", "absolute_value"), default="positive",
         help="which evidence is drawn (default: positive)")  # fmt: skip
-    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    add_seed_argument(add)
     add("--out", default="cam.png", metavar="FILE", help="picture to write (default: cam.png)")
     add_overlays(cam)
     add("--no-progress", action="store_true", help="no progress bar")

@@ -16,6 +16,7 @@ from captum_cnn_ext.cli.arguments import (
     add_command,
     add_model_arguments,
     add_on_error_argument,
+    add_seed_argument,
     one_line,
     usage_errors,
 )
@@ -55,7 +56,7 @@ def add(commands: Any) -> None:
     add("--layer", metavar="A", help="dotted name of the layer of the maps (default: chosen)")
     add("--class-names", metavar="FILE", help="one name per line, or JSON")
     add("--title", help="heading of the report")
-    add("--seed", type=int, default=0, metavar="N", help="for random numbers (default: 0)")
+    add_seed_argument(add)
     add("--no-progress", action="store_true", help="no progress bar")
     audit_data.add_arguments(check)
     check.set_defaults(run=_check)

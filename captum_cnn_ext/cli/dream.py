@@ -11,6 +11,7 @@ from captum_cnn_ext.cli.arguments import (
     add_command,
     add_model_arguments,
     add_old_spelling,
+    add_seed_argument,
     integer,
     load,
     split,
@@ -57,7 +58,7 @@ def add(commands: Any) -> None:
         help="longer side in pixels (default: 512)",
     )
     add("--out", default="dream.png", metavar="FILE", help="picture to write (default: dream.png)")
-    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    add_seed_argument(add)
     add("--no-progress", action="store_true", help="no progress bar")
     add_old_spelling(command, "--layers", "--layer")
     command.set_defaults(run=_dream)

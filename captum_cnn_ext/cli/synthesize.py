@@ -12,6 +12,7 @@ from captum_cnn_ext.cli.arguments import (
     UsageError,
     add_command,
     add_model_arguments,
+    add_seed_argument,
     integer,
     load,
     numbers,
@@ -81,7 +82,7 @@ def add(commands: Any) -> None:
         metavar="FILE",
         help="picture to write (default: synthesis.png)",
     )
-    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    add_seed_argument(add)
     add("--no-progress", action="store_true", help="no progress bar")
     command.set_defaults(run=_synthesize)
 

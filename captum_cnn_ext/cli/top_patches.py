@@ -11,6 +11,7 @@ from captum_cnn_ext.cli.arguments import (
     PROGRAM,
     UsageError,
     add_command,
+    add_loader_arguments,
     add_model_arguments,
     add_on_error_argument,
     integer,
@@ -55,20 +56,7 @@ def add(commands: Any) -> None:
         default="max",
         help="which value of a map counts (default: max)",
     )
-    add(
-        "--batch-size",
-        type=integer(1),
-        default=32,
-        metavar="N",
-        help="images at once (default: 32)",
-    )
-    add(
-        "--workers",
-        type=integer(0),
-        default=0,
-        metavar="N",
-        help="processes that read ahead (default: 0)",
-    )
+    add_loader_arguments(add)
     add_on_error_argument(parser)
     add(
         "--checkpoint",
