@@ -1,14 +1,21 @@
-"""How a result looks in a notebook: a picture that `render` draws when it is shown, or a text."""
+"""How a result is drawn: in a notebook, and into a file; and how a text looks in a notebook."""
+
+from __future__ import annotations
 
 import importlib
+import os
 import re
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Arguments = Callable[[Any], tuple[Any, ...]]
 
 
-def drawn_by(
-    drawing: str, arguments: Callable[[Any], tuple[Any, ...]]
-) -> Callable[[Any], bytes | None]:
+def drawn_by(drawing: str, arguments: Arguments) -> Callable[[Any], bytes | None]:
     """A ``_repr_png_``: what the function ``drawing`` of `render` makes of the result's arguments.
 
     None where the function cannot draw such a result (signals, pictures of five channels); the
@@ -16,17 +23,46 @@ def drawn_by(
     """
 
     def png(result: Any) -> bytes | None:
-        given = arguments(result)
-        if getattr(given[0], "ndim", 4) != 4:
-            return None  # one signal (1, C, L) would be read as a picture
-        draw = getattr(importlib.import_module("captum_cnn_ext.render"), drawing)
         try:
-            figure, _ = draw(*given, use_pyplot=False)
+            figure: Any = _figure(drawing, arguments(result))
         except (TypeError, ValueError):
             return None
         return figure._repr_png_()  # type: ignore[no-any-return]
 
     return png
+
+
+def saved_by(drawing: str, arguments: Arguments) -> Callable[[Any, str | os.PathLike[str]], Path]:
+    """A method ``save``: the same picture in a file."""
+
+    def save(self: Any, path: str | os.PathLike[str]) -> Path:
+        """Write the picture that a notebook shows, whole or not at all.
+
+        Args:
+            path: a file that ends in .png, .jpg, .pdf, .svg or .webp.
+
+        Raises:
+            ArgumentError: another ending, or its folder cannot be written to; signals, and images
+                of other than one or three channels, which have no picture.
+        """
+        files = importlib.import_module("captum_cnn_ext._engine.whole_files")
+        target: Path = files.writable_path(path, files.PICTURES)
+        try:
+            figure = _figure(drawing, arguments(self))
+        except (TypeError, ValueError) as error:
+            raise files.ArgumentError(f"path={str(path)!r}: no picture of this: {error}") from error
+        files.write_figure(figure, target)
+        return target
+
+    return save
+
+
+def _figure(drawing: str, given: tuple[Any, ...]) -> Figure:
+    if getattr(given[0], "ndim", 4) != 4:  # one signal (1, C, L) would be read as a picture
+        raise ValueError(f"expected images (N, C, H, W), got {tuple(given[0].shape)}")
+    draw = getattr(importlib.import_module("captum_cnn_ext.render"), drawing)
+    figure: Figure = draw(*given, use_pyplot=False)[0]
+    return figure
 
 
 def as_markdown(text: str) -> str:

@@ -330,7 +330,9 @@ def test_a_third_party_adds_a_task_and_methods(mine, tmp_path, capsys):
     asked = [*mine, "--tasks", "mine,built", "--methods", "light,dark,gradcam,LayerLayerCam"]
     assert cli.main(asked) == 0
     said = capsys.readouterr().out
-    assert "| light |" in said
+    assert "\nlight " in said
+    assert max(map(len, said.splitlines())) <= 100
+    assert "| light |" in (tmp_path / "truth.md").read_text()
     found = json.loads((tmp_path / "truth.json").read_text())
     names = set(found["cells"])
     assert {"LayerGradCam", "LayerGradCam, middle layer", "LayerLayerCam", "the truth"} <= names

@@ -75,6 +75,28 @@ def test_the_photo_is_prepared_and_predicted_once(model):
     assert len(seen) == 2  # the prediction, and the method's own
 
 
+def test_it_says_which_preprocessing_was_assumed_and_that_weights_are_random(model, image):
+    from captum_cnn_ext.models import load_model
+
+    found = explain(model, Image.new("RGB", (80, 60), "red"), 1, check=False)
+    assert "ImageNet's (224 × 224 pixels) was assumed" in str(found)
+    assert "assumed" not in str(explain(model, image, 1, check=False))
+    untrained = load_model("torchvision:squeezenet1_1")
+    found = explain(untrained, torch.rand(3, 64, 64), 1, check=False)
+    assert [note.split(":")[0] for note in found.notes] == ["RANDOM WEIGHTS"]
+
+
+def test_training_mode_is_warned_of_once_and_at_the_users_line(image):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 3),
+    )  # fmt: skip
+    with pytest.warns(UserWarning, match="is in training mode") as caught:
+        explain(net, image, 1, layer="2")
+    assert [warning.filename for warning in caught] == [__file__]
+
+
 def test_a_class_by_its_name(model, image):
     assert explain(model, image, "dog", class_names=NAMES, check=False).target == 1
     with pytest.raises(ValueError, match=r"no class of 3 has this name; nearest: 'dog'"):

@@ -16,11 +16,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from captum_cnn_ext._engine.whole_files import write_together, write_whole
+from captum_cnn_ext._engine.whole_files import write_figure, write_together, write_whole
 from captum_cnn_ext.bench import Results
 from captum_cnn_ext.evidence import layer_table, top_patches
 from captum_cnn_ext.insights import audit
-from captum_cnn_ext.insights.files import write_figure
 from captum_cnn_ext.render import save_film
 
 MOST = int(os.environ.get("LINES", "30"))  # of a writer, a random sample of so many lines

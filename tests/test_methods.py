@@ -63,6 +63,11 @@ def image():
     return torch.rand(1, 3, 12, 16, generator=torch.Generator().manual_seed(2)) - 0.5
 
 
+def test_a_method_asked_for_twice_is_named_as_it_was_typed():
+    with pytest.raises(ValueError, match=r"is there twice, as 'layercam' and as 'LayerCAM'"):
+        find_methods(["layercam", "LayerCAM"])
+
+
 # --- the registry -----------------------------------------------------------------------------
 
 

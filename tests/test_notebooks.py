@@ -1,6 +1,7 @@
 """What a notebook shows: pictures and tables, not the text of an object."""
 
 import dataclasses
+import io
 import json
 import linecache
 
@@ -8,9 +9,10 @@ import nbformat
 import pytest
 import torch
 from nbclient import NotebookClient
+from PIL import Image
 from torch import nn
 
-from captum_cnn_ext import insights, synthesis
+from captum_cnn_ext import attr, insights, synthesis
 from captum_cnn_ext.bench.truths.fingerprints import code_fingerprint, files_of
 from captum_cnn_ext.insights.report.findings import Finding
 
@@ -99,10 +101,32 @@ def test_nothing_floods_the_page(outputs):
     assert all(len(text) < 500 for text in texts)
 
 
-def test_what_cannot_be_drawn_is_told_in_words():
+def test_what_a_notebook_shows_can_be_saved(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 2)).eval()
+    x = torch.rand(1, 3, 8, 8)
+    made = {
+        "driving": attr.DeconvNet(model, "1").reconstruct(x, rule="guided"),
+        "class": synthesis.maximize(model, synthesis.Target(0), x, steps=1),
+        "dream": synthesis.deep_dream(model, x, "1", octaves=1, steps=1, jitter=1),
+    }
+    for name, found in made.items():
+        saved = found.save(tmp_path / f"{name}.png")
+        with Image.open(saved) as written, Image.open(io.BytesIO(found._repr_png_())) as shown:
+            ratio = written.height / written.width
+            assert ratio == pytest.approx(shown.height / shown.width, rel=0.05)
+            assert written.width > 100
+        with pytest.raises(ValueError, match=r"a file name that ends in \.png"):
+            found.save(tmp_path / f"{name}.bmp")
+
+
+def test_what_cannot_be_drawn_is_told_in_words(tmp_path):
     model = nn.Sequential(nn.Conv1d(5, 2, 3), nn.Flatten(), nn.Linear(28, 2)).eval()
     signal = synthesis.maximize(model, synthesis.Target(0), torch.rand(1, 5, 16), steps=1)
     assert signal._repr_png_() is None
+    with pytest.raises(ValueError, match="no picture of this"):
+        signal.save(tmp_path / "signal.png")
+    assert not list(tmp_path.iterdir())
 
 
 def test_findings_show_names_as_they_are():

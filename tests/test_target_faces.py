@@ -108,10 +108,47 @@ def test_the_command_line_draws_it(name, target, label, tmp_path, capsys, monkey
     assert (tmp_path / "o.png").exists()
 
 
-@pytest.mark.parametrize("target", ["box", "class:a", "3@4"])
+@pytest.mark.parametrize("target", ["box:", "-3", "3@4"])
 def test_the_command_line_says_what_a_target_is(target, capsys):
     assert cli.main(["cam", "--target", target]) == 2
-    assert "expected a class as 3, box:3, class:3 or class:7@120,80" in capsys.readouterr().err
+    expected = "expected a class by its number or name, box:3, class:3 or class:7@120,80"
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [("dog", 1), (" Dog", 1), ("2", 2), ("class:hot dog", "class:2"),
+     ("class:dog@3,4", "class:1@3,4"), ("box:2", "box:2")],
+)  # fmt: skip
+def test_a_target_by_name_is_the_one_by_number(asked, meant):
+    from captum_cnn_ext.cli.arguments import _target_text, explained_target
+
+    found = explained_target(_target_text(asked), ["cat", "dog", "hot dog", "crane", "crane"])
+    assert repr(found) == repr(targets.target_from_text(str(meant)))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("dgo", "--target 'dgo': no class of 5 has this name; nearest: 'dog'"),
+        ("do", "--target 'do': no class of 5 has this name; nearest: 'dog', 'hot dog'"),
+        ("crane", "--target 'crane': 2 classes have this name; expected one of 3, 4"),
+    ],
+)
+@pytest.mark.parametrize("command", ["cam", "synthesize", "bench"])
+def test_a_name_that_no_class_has_is_answered_with_near_ones(
+    command, name, message, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "net.py").write_text(
+        "import torch\nfrom captum_cnn_ext.models import LoadedModel\n"
+        "def build():\n"
+        "    net = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 1), torch.nn.AdaptiveAvgPool2d(1),\n"
+        "                              torch.nn.Flatten())\n"
+        "    return LoadedModel(net, None, ['cat', 'dog', 'hot dog', 'crane', 'crane'])\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([command, "--model", "net.py:build", "--target", name]) == 2
+    assert capsys.readouterr().err == f"captum-cnn-ext: error: {message}\n"
 
 
 def test_a_bare_detector_gets_the_whole_photo_as_it_is():

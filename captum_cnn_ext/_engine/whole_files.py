@@ -7,9 +7,16 @@ import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from captum_cnn_ext._engine.running.undo import Undo
+from captum_cnn_ext.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PIXELS_PER_INCH = 150
+PICTURES = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
 
 Content = bytes | Callable[[BinaryIO], object]
 """What is in a file, or what writes it into the open file."""
@@ -43,6 +50,40 @@ def write_together(
             _write_new(swap.new[target], content)
         with renaming, renaming:  # what is noted here is done when the block ends, come what may
             renaming.later(swap)
+
+
+def writable_path(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Path:
+    """The path, if its name ends in one of the suffixes and it can be written.
+
+    Raises:
+        ArgumentError: another ending, a folder, or a folder that is missing or not writable.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in suffixes:
+        raise ArgumentError(
+            f"out={str(path)!r}: expected a file name that ends in {' or '.join(suffixes)}"
+        )
+    folder = target.parent
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise ArgumentError(f"out={str(path)!r}: the folder {str(folder)!r} {what}; make it first")
+    if target.is_dir():
+        raise ArgumentError(f"out={str(path)!r}: it is a folder")
+    try:
+        trial = beside(target)
+        trial.touch(exist_ok=False)
+        trial.unlink()
+    except OSError as error:
+        raise ArgumentError(
+            f"out={str(path)!r}: cannot write into the folder {str(folder)!r} ({error.strerror})"
+        ) from error
+    return target
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Save a picture, whole or not at all, in the format that its name says."""
+    kind = path.suffix.lower().removeprefix(".")
+    write_whole(path, lambda file: figure.savefig(file, format=kind, dpi=PIXELS_PER_INCH))
 
 
 def beside(target: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -68,6 +69,12 @@ def summarize(results: Results) -> dict[str, dict[str, Any]]:
     return found
 
 
+def methods_in_order(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Those that worked, best first by insertion - deletion."""
+    working = [method for method, row in rows.items() if row["images"]]
+    return sorted(working, key=lambda method: -rows[method][JUDGES[0]].mean)
+
+
 def verdict(difference: Interval | None) -> str:
     """In a word: does it beat the Gaussian?"""
     if difference is None or math.isnan(difference.low):
@@ -93,9 +100,10 @@ def markdown(results: Results) -> str:
     lines = [
         f"# {settings.get('model')}, layer {settings.get('layer')}",
         "",
-        f"{len(images)} images from {len(photos)} photos; {settings}. On {machine.get('device')}, "
-        f"{machine.get('threads')} CPU thread(s), Python {machine.get('python')}, "
-        f"{machine.get('versions')}, commit {machine.get('commit')}.",
+        f"{len(images)} images from {len(photos)} photos; {_in_words(settings)}. On "
+        f"{machine.get('device')}, {machine.get('threads')} CPU thread(s), "
+        f"Python {machine.get('python')}, {_in_words(machine.get('versions', {}))}, "
+        f"commit {machine.get('commit')}.",
         "",
         "Means with 95 % intervals from resampled photos. *Passes*: median time in forward passes "
         "of one image. *vs Gaussian*: the interval of the difference, image by image, by "
@@ -105,10 +113,8 @@ def markdown(results: Results) -> str:
         "| method | passes | peak MiB | vs Gaussian | " + " | ".join(FIGURES.values()) + " |",
         "|---" * (len(FIGURES) + 4) + "|",
     ]
-    working = {m: r for m, r in rows.items() if r["images"]}
-    order = sorted(working, key=lambda m: -working[m][JUDGES[0]].mean)
-    for method in order:
-        row = working[method]
+    for method in methods_in_order(rows):
+        row = rows[method]
         words = [verdict(row.get(f"{key}_over_gaussian")) for key in JUDGES]
         peak = "" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 2**20:.0f}"
         name = f"*{method}*" if method in CONTROLS else method
@@ -121,6 +127,15 @@ def markdown(results: Results) -> str:
         if row["failed"]:
             lines += ["", f"{method} failed on {row['failed']} image(s): {row['error'][0]}"]
     return "\n".join(lines) + "\n"
+
+
+def _in_words(settings: Mapping[str, Any]) -> str:
+    said = {name: value for name, value in settings.items() if name not in ("model", "layer")}
+    lists = {n: " ".join(map(str, v)) for n, v in said.items() if isinstance(v, (list, tuple))}
+    pairs = {**said, **lists}.items()
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value}" for name, value in pairs if value is not None
+    )
 
 
 def draw(results: Results) -> Figure:

@@ -51,10 +51,10 @@ EXAMPLES = f"""examples:
   {PROGRAM} audit --model path/net.py:build --weights net.safetensors --class-names names.txt
   {PROGRAM} explore --images photos/
   {PROGRAM} cam --image dog.jpg --methods gradcam,hirescam --out dog.png
-  {PROGRAM} structure --model torchvision:resnet18 --format markdown
+  {PROGRAM} structure --model torchvision:resnet18
   {PROGRAM} top-patches --images photos/ --layer _blocks.4
   {PROGRAM} bench --methods gaussian,LayerHiResCam,Occlusion
-  {PROGRAM} synthesize --target 285,967
+  {PROGRAM} synthesize --target zebra,espresso
   {PROGRAM} dream --image cat.jpg
 """
 

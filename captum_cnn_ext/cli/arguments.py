@@ -6,7 +6,7 @@ import argparse
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -30,7 +30,16 @@ PARAMETERS = {  # that have another name than their option
     "photos": "images",
     "spec": "model",
 }
-WEIGHTS_HELP = "a file (.pt, .pth, .safetensors), or a name such as DEFAULT, which downloads them"
+WEIGHTS_HELP = (
+    "a file (.pt, .pth, .safetensors), or a name of torchvision's or timm's such as DEFAULT, which "
+    "downloads them (default: those of the demo; for other models random ones)"
+)
+METHODS_HELP = (
+    "names as list-methods prints them; capitals and a leading Layer may be left out: gradcam, "
+    "smoothgrad"
+)
+TARGET_FORMS = "a class by its number or name, box:3, class:3 or class:7@120,80"
+_NAMED_TARGET = re.compile(r"(class:)?(?!box:|-\d)([^@]+?)(@\d+,\d+)?")
 
 
 class UsageError(Exception):
@@ -71,7 +80,8 @@ def add_images_arguments(parser: argparse.ArgumentParser) -> None:
         "--image",
         nargs="+",
         metavar="PATH",
-        help="picture files, or folders of them (default: four sample photos)",
+        help="picture files, or folders, which are searched with their subfolders (default: four "
+        "sample photos)",
     )
     add_on_error_argument(parser)
 
@@ -81,8 +91,8 @@ def add_on_error_argument(parser: argparse.ArgumentParser) -> None:
         "--on-error",
         choices=("raise", "skip"),
         default="skip",
-        help="what to do with a picture that cannot be read: stop, or skip it and say so "
-        "(default: skip)",
+        help="if a picture cannot be read: stop with an error (raise), or leave it out and say so "
+        "(skip, the default)",
     )
 
 
@@ -138,29 +148,39 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         "--target",
         type=_target_text,
         metavar="T",
-        help="number of a class (default: the most probable); for detectors and segmentation "
-        "networks box:3, class:3, or class:7@120,80 at that pixel of the photo",
+        help="number or name of a class (default: the most probable); for detectors and "
+        "segmentation networks box:3, class:3, or class:7@120,80 at that pixel of the photo",
     )
 
 
 def _target_text(text: str) -> str:
-    """The type of ``--target``: what was typed, once it can be read."""
+    """The type of ``--target``: what was typed, if it can be one; names are looked up later."""
     from captum_cnn_ext.targets import target_from_text
 
-    try:
-        target_from_text(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: {one_line(error).split(': ', 1)[1]}"
-        ) from error
+    if _NAMED_TARGET.fullmatch(text.strip()) is None:
+        try:
+            target_from_text(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r}: expected {TARGET_FORMS}") from error
     return text
 
 
-def explained_target(text: str | None) -> Any:
-    """What ``--target`` means."""
+def explained_target(text: str | None, class_names: Sequence[str] | None) -> Any:
+    """What ``--target`` means for a model with these classes."""
+    from captum_cnn_ext.models.class_names import class_index
     from captum_cnn_ext.targets import target_from_text
 
-    return None if text is None else target_from_text(text)
+    if text is None:
+        return None
+    try:
+        return target_from_text(text)
+    except ValueError:
+        named = _NAMED_TARGET.fullmatch(text.strip())
+        if named is None:
+            raise
+    begin, name, point = named.groups(default="")
+    with usage_errors():
+        return target_from_text(f"{begin}{class_index(name, class_names)}{point}")
 
 
 def add_old_spelling(parser: argparse.ArgumentParser, old: str, new: str) -> None:
@@ -225,6 +245,12 @@ def in_options(message: str, options: argparse.Namespace) -> str:
         return message
     between = " " if begin[3] == "=" else ":"
     return f"--{name.replace('_', '-')}{begin[2]}{between}{message[begin.end() :]}"
+
+
+def print_notes(loaded: LoadedModel) -> None:
+    """What one has to know of the model to believe its pictures: random weights, and the like."""
+    for note in loaded.notes:
+        print(f"{PROGRAM}: note: {note}", file=sys.stderr)
 
 
 def load(options: argparse.Namespace, class_names: str | None = None) -> LoadedModel:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from captum_cnn_ext.cli import audit_data
 from captum_cnn_ext.cli.arguments import (
     INCOMPLETE,
+    METHODS_HELP,
     MOST_IMAGES,
     PROGRAM,
     SUFFIXES,
@@ -32,6 +33,7 @@ from captum_cnn_ext.cli.arguments import (
     load,
     load_other,
     one_line,
+    print_notes,
     read_photos,
     split,
     usage_errors,
@@ -78,7 +80,7 @@ def add(commands: Any) -> None:
         help="layers to explain, by dotted name as structure prints them (default: the "
         "suggested ones)",
     )
-    add("--methods", metavar="A,B", help="names as list-methods prints them (default: a quick set)")
+    add("--methods", metavar="A,B", help=f"{METHODS_HELP} (default: a quick set)")
     add("--class-names", metavar="FILE", help="names of the classes: one per line, or JSON")
     add_target(audit)
     add("--sections", metavar="A,B", help="sections of the report (default: all)")
@@ -113,6 +115,7 @@ def _audit(options: argparse.Namespace) -> int:
         return audit_data.audit_data(options)
     loaded = load(options, options.class_names)
     layers = _judge_layers(options.layer, loaded)
+    target = explained_target(options.target, loaded.class_names)
     rival = None if options.against is None else load_other(options, "against")
     photos, notes = read_photos(options)
     named = options.images is not None or options.sections is not None
@@ -132,7 +135,7 @@ def _audit(options: argparse.Namespace) -> int:
                 photos,
                 layers=layers,
                 methods=split(options.methods),
-                target=explained_target(options.target),
+                target=target,
                 seed=options.seed,
                 show_progress=not options.no_progress,
                 sections=split(options.sections),
@@ -155,8 +158,7 @@ def _audit(options: argparse.Namespace) -> int:
     print(done.overview.headline)
     print(f"{_photos(len(photos))} in {time.perf_counter() - begin:.0f} s", end="")
     print("; --full adds checks of the maps and a look inside" if options.quick else "")
-    for note in loaded.notes:
-        print(f"{PROGRAM}: note: {note}", file=sys.stderr)
+    print_notes(loaded)
     for problem in done.problems:
         traceback.print_exception(problem.error)
     if done.problems:

@@ -18,6 +18,7 @@ from captum_cnn_ext.cli.arguments import (
     load,
     load_other,
     one_line,
+    print_notes,
     split,
 )
 from captum_cnn_ext.cli.processes import processes
@@ -161,8 +162,7 @@ def _said(done: Any, saved: Any, loaded: LoadedModel) -> int:
     for verdict in ("wrong", "unsure"):
         for finding in done.page.overview.of(verdict):
             print(f"- {finding.text} {finding.next_step}".rstrip())
-    for note in loaded.notes:
-        print(f"{PROGRAM}: note: {note}", file=sys.stderr)
+    print_notes(loaded)
     for problem in done.page.problems:
         traceback.print_exception(problem.error)
     if done.page.problems:

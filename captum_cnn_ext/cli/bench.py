@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from captum_cnn_ext.cli.arguments import (
     DONE,
+    METHODS_HELP,
     PROGRAM,
     UsageError,
     add_command,
@@ -23,6 +24,7 @@ from captum_cnn_ext.cli.arguments import (
     integer,
     load,
     one_line,
+    print_notes,
     read_photos,
     split,
     usage_errors,
@@ -65,8 +67,8 @@ def add(commands: Any) -> None:
     add_images_arguments(bench)
     add("--variants", type=integer(1, 10), default=10, metavar="N",
         help="crops and mirror images made of each photo, 1 to 10 (default: 10)")  # fmt: skip
-    add("--methods", metavar="A,B", help="names as in the table or as list-methods prints them "
-        "(default: those of the table in benchmarks/)")  # fmt: skip
+    add("--methods", metavar="A,B", help=f"{METHODS_HELP} (default: those of the table in "
+        "benchmarks/)")  # fmt: skip
     add("--adapters", metavar="FILE", help="a Python file of yours that defines METHODS = {name: "
         "function(subject, x, target)}, or TASKS for --truth; it is run")  # fmt: skip
     add(
@@ -130,9 +132,10 @@ def _run(
     import torch
 
     from captum_cnn_ext import bench
+    from captum_cnn_ext.bench.terminal import text
 
     loaded = load(options)
-    target = _target(options)
+    target = _target(options, loaded)
     methods = _methods(options)
     images = _images(options, loaded)
     device = torch.device(options.device or "cpu")
@@ -161,17 +164,18 @@ def _run(
         )
     if rank == 0:
         kept = results.in_order(list(methods), list(images))
-        write(kept, out, bench.markdown(kept), lambda: bench.draw(kept))
+        write(kept, out, bench.markdown(kept), lambda: bench.draw(kept), text(kept))
+        print_notes(loaded)
     return DONE
 
 
-def _target(options: argparse.Namespace) -> Any:
+def _target(options: argparse.Namespace, loaded: LoadedModel) -> Any:
     if "@" in (options.target or ""):
         raise UsageError(
             f"--target {options.target}: expected no point, which would be another place in each "
             "crop of a photo"
         )
-    return explained_target(options.target)
+    return explained_target(options.target, loaded.class_names)
 
 
 def _truth(options: argparse.Namespace, out: Path, rank: int, workers: int) -> int:
@@ -215,7 +219,8 @@ def _truth(options: argparse.Namespace, out: Path, rank: int, workers: int) -> i
             raise UsageError(f"--truth: {one_line(error)}") from error
     if rank == 0:
         kept = results.in_order(list(methods), order)
-        write(kept, out, truths.markdown(kept, tasks), lambda: truths.draw(kept))
+        whole, shown = truths.markdown(kept, tasks), truths.table.text(kept)
+        write(kept, out, whole, lambda: truths.draw(kept), shown)
     return DONE
 
 

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from captum_cnn_ext.cli.arguments import (
+    METHODS_HELP,
     PROGRAM,
     add_command,
     add_model_arguments,
@@ -17,6 +18,7 @@ from captum_cnn_ext.cli.arguments import (
     as_notes,
     explained_target,
     load,
+    print_notes,
     read_photos,
     split,
     usage_errors,
@@ -49,7 +51,7 @@ def add(commands: Any) -> None:
     add_photo_arguments(cam)
     add = cam.add_argument
     add("--methods", default=METHODS, metavar="A,B",
-        help=f"names as list-methods prints them (default: {METHODS})")  # fmt: skip
+        help=f"{METHODS_HELP} (default: {METHODS})")  # fmt: skip
     add(
         "--layer",
         metavar="A,B",
@@ -75,6 +77,7 @@ def _cam(options: argparse.Namespace) -> int:
         methods = [method.name for method in find_methods(split(options.methods) or [])]
     checked_picture(options.out)
     loaded = load(options, options.class_names)
+    target = explained_target(options.target, loaded.class_names)
     photos, _ = read_photos(options)
     with usage_errors(), as_notes():
         found = compare(
@@ -82,7 +85,7 @@ def _cam(options: argparse.Namespace) -> int:
             photos,
             methods,
             layers=split(options.layer),
-            target=explained_target(options.target),
+            target=target,
             seed=options.seed,
             show_progress=not options.no_progress,
         )
@@ -98,4 +101,5 @@ def _cam(options: argparse.Namespace) -> int:
         text = "LayerCam is CAM (Zhou 2016); LayerCAM (Jiang 2021) is called LayerLayerCam"
         print(f"{PROGRAM}: note: {text}", file=sys.stderr)
     write_picture(figure, options.out)
+    print_notes(loaded)
     return write_overlays(found, options.overlays, sign=options.sign)

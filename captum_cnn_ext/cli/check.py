@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from captum_cnn_ext.cli.arguments import (
     add_on_error_argument,
     add_seed_argument,
     one_line,
+    print_notes,
     usage_errors,
 )
 
@@ -113,6 +113,5 @@ def _said(options: argparse.Namespace, done: Any, loaded: Any) -> int:
     for outcome in found.outcomes:
         print(outcome)
     print(found.headline)
-    for note in loaded.notes:
-        print(f"{PROGRAM}: note: {note}", file=sys.stderr)
+    print_notes(loaded)
     return DONE if found.passed else INCOMPLETE

@@ -14,6 +14,7 @@ from captum_cnn_ext.cli.arguments import (
     integer,
     load,
     numbers,
+    print_notes,
     read_photos,
     usage_errors,
 )
@@ -44,7 +45,8 @@ def add(commands: Any) -> None:
     add(
         "--layer",
         metavar="NAME",
-        help="dotted name of the layer (default: the stage before the last)",
+        help="dotted name of the layer, as structure prints it (default: the end of the last stage "
+        "but one)",
     )
     add(
         "--channels",
@@ -58,9 +60,12 @@ def add(commands: Any) -> None:
         help=f"number of channels (default: {UNITS}, or all there are)",
     )
     add("--rule", choices=("auto", "deconvnet", "guided", "gradient"), default="auto",
-        help="auto: deconvnet if there is max-pooling before the layer, else guided")  # fmt: skip
+        help="what rectifiers do on the way back (default: auto, which is deconvnet if there is "
+        "max-pooling before the layer, else guided; DeconvNet in Python takes "
+        "deconvnet)")  # fmt: skip
     add("--crop", choices=("energy", "field", "none"), default="energy",
-        help="crop to 95 %% of the picture's energy, to what the channel sees, or not")  # fmt: skip
+        help="what is drawn of each picture: the part with 95 %% of its energy (the default), the "
+        "part that the unit sees (its receptive field), or all of it")  # fmt: skip
     add("--out", default="deconv.png", metavar="FILE", help="picture (default: deconv.png)")
     deconv.set_defaults(run=_deconv)
 
@@ -69,7 +74,7 @@ def _deconv(options: argparse.Namespace) -> int:
     from captum_cnn_ext.attr import LayerFeatureMaps
     from captum_cnn_ext.insights.inputs import read_photos as read_inputs
     from captum_cnn_ext.insights.layers import default_layers
-    from captum_cnn_ext.insights.reconstructing import reconstructed
+    from captum_cnn_ext.insights.reconstructing import AUTO, reconstructed
     from captum_cnn_ext.render import show_reconstructions
 
     channels = numbers("channels", options.channels)
@@ -98,4 +103,7 @@ def _deconv(options: argparse.Namespace) -> int:
         )
     for name, units in zip(photos.names, found.channels.tolist(), strict=True):
         print(f"{name}: channels {', '.join(map(str, units))} of {layer}, {rule}")
+    if rule == "guided" and options.rule == AUTO:
+        print("guided, because there is no max-pooling before this layer; see --rule")
+    print_notes(loaded)
     return write_picture(figure, options.out)

@@ -14,6 +14,7 @@ from captum_cnn_ext.cli.arguments import (
     add_seed_argument,
     integer,
     load,
+    print_notes,
     split,
     usage_errors,
     writing,
@@ -38,8 +39,18 @@ def add(commands: Any) -> None:
     add_model_arguments(command)
     add = command.add_argument
     add("--image", metavar="PATH", help="a picture file (default: a sample photo of a cat)")
-    add("--layer", metavar="A,B", help="layers by dotted name (default: a middle layer)")
-    add("--octaves", type=integer(1), default=3, metavar="N", help="number of sizes (default: 3)")
+    add(
+        "--layer",
+        metavar="A,B",
+        help="layers by dotted name, as structure prints them (default: a middle one)",
+    )
+    add(
+        "--octaves",
+        type=integer(1),
+        default=3,
+        metavar="N",
+        help="number of sizes, from small to whole (default: 3)",
+    )
     add(
         "--steps", type=integer(1), default=20, metavar="N", help="steps at each size (default: 20)"
     )
@@ -82,7 +93,10 @@ def _dream(options: argparse.Namespace) -> int:
     from captum_cnn_ext.render import to_rgb
     from captum_cnn_ext.synthesis import deep_dream
 
-    photo = photos["chelsea"] if not options.image else next(iter(photos.values()))
+    name = next(iter(photos)) if options.image else "chelsea"
+    if len(photos) > 1:
+        print(f"photo: {name}")
+    photo = photos[name]
     photo.thumbnail((options.longest, options.longest))
     pixels = pil_to_tensor(photo.convert("L") if _is_grey(loaded.model) else photo).float() / 255
     device = next((p.device for p in loaded.model.parameters()), torch.device("cpu"))
@@ -109,6 +123,7 @@ def _dream(options: argparse.Namespace) -> int:
     with writing(options.out), usage_errors():
         write_whole(path, lambda file: picture.save(file, kind))
     print(f"picture: {path}")
+    print_notes(loaded)
     return DONE
 
 

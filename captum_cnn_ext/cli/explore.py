@@ -38,8 +38,9 @@ def add(commands: Any) -> None:
         commands,
         "explore",
         help="explore a network interactively in the browser",
-        description="Serve a page on this machine: images, layers, units, classes, a camera. "
-        "It asks for nothing outside this machine.",
+        description="Open a page on this machine that shows what a network does with your images: "
+        "its layers, their units, the classes, two images beside each other, a camera. Makes no "
+        "network requests; ends with Ctrl-C.",
         epilog=EXAMPLES,
     )
     add_model_arguments(explore)

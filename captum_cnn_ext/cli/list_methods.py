@@ -18,8 +18,10 @@ WIDTH = 96
 FACTS = ("name", "at", "question", "idea", "advice", "mean_rank", "cost", "paper", "origin",
          "gradient", "also")  # fmt: skip
 ORDER = (
-    "First what is right more often where the truth is known (mean rank over the eight tasks of\n"
-    "`bench --truth`, 1 is best; few ranks apart is no difference), at whatever cost."
+    "Best first, whatever it costs: by the mean rank over the eight tasks of `bench --truth`,\n"
+    "where the right answer is known (1 is best; a few ranks make no difference). Methods without\n"
+    "a rank come last; random and gaussian are baselines, which do not look at the network.\n"
+    "A name may be shortened: gradcam++ is LayerGradCamPlusPlus, layercam is LayerLayerCam."
 )
 EXAMPLES = f"""examples:
   {PROGRAM} list-methods
@@ -55,7 +57,8 @@ def _list_methods(options: argparse.Namespace) -> int:
         print(json.dumps([_facts(method) for method in methods], indent=2, ensure_ascii=False))
     elif options.format == "short":
         width = max(len(method.name) for method in methods)
-        print("\n".join(f"{method.name:{width}}  {method.question}" for method in methods))
+        rows = [f"{method.name:{width}}  {method.question}" for method in methods]
+        print("\n".join([ORDER, "", *rows]))
     else:
         print("\n\n".join([ORDER, *(_text(method) for method in methods)]))
     sys.stdout.flush()

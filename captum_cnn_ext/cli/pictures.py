@@ -39,7 +39,7 @@ def checked_picture(out: str, option: str = "out") -> Path:
 
 def write_picture(figure: Figure, out: str, option: str = "out") -> int:
     """Write a figure under a temporary name, rename it, say so."""
-    from captum_cnn_ext.insights.files import write_figure
+    from captum_cnn_ext._engine.whole_files import write_figure
 
     path = checked_picture(out, option)
     with writing(out, option):

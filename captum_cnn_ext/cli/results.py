@@ -54,7 +54,10 @@ def saved_by(out: Path, rank: int, workers: int) -> Callable[[Results], None]:
     return lambda found: found.save(own)
 
 
-def write(results: Results, out: Path, table: str, draw: Callable[[], Any]) -> None:
+def write(
+    results: Results, out: Path, table: str, draw: Callable[[], Any], shown: str | None = None
+) -> None:
+    """Write results, table and picture; print ``shown``, or the table."""
     from captum_cnn_ext._engine.whole_files import write_together
 
     results.save(out)
@@ -65,5 +68,5 @@ def write(results: Results, out: Path, table: str, draw: Callable[[], Any]) -> N
             out.with_suffix(".png"): lambda file: figure.savefig(file, dpi=130, format="png"),
         }
     )
-    print(table)
+    print(table if shown is None else shown)
     print(f"written: {out}, {out.with_suffix('.md')}, {out.with_suffix('.png')}")

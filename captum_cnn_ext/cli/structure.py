@@ -45,7 +45,7 @@ def add(commands: Any) -> None:
         "--format",
         choices=("text", "csv", "markdown", "json"),
         default="text",
-        help="(default: text)",
+        help="how the table is printed (default: text)",
     )
     structure.add_argument(
         "--graph", metavar="FILE", help="also draw the network into this file (.svg or .dot)"

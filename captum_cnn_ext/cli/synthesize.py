@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,12 @@ from captum_cnn_ext.cli.arguments import (
     add_command,
     add_model_arguments,
     add_seed_argument,
+    explained_target,
     integer,
     load,
     numbers,
+    print_notes,
+    split,
     usage_errors,
 )
 from captum_cnn_ext.cli.pictures import checked_picture, write_picture
@@ -25,10 +29,11 @@ if TYPE_CHECKING:
     from captum_cnn_ext.synthesis import Objective
 
 EXAMPLES = f"""examples:
-  {PROGRAM} synthesize --target 285,967
+  {PROGRAM} synthesize --target zebra,espresso
   {PROGRAM} synthesize --layer _blocks.4 --channels 3,14,15 --recipe lucid --film channels.gif
   {PROGRAM} synthesize --layer _blocks.2 --best 64 --size 96 --steps 64 --out gallery.png
 """
+RECIPES = ("transferable", "lucid", "chollet", "yosinski", "maco")
 
 
 def add(commands: Any) -> None:
@@ -43,12 +48,12 @@ def add(commands: Any) -> None:
     )
     add_model_arguments(command)
     add = command.add_argument
-    add("--target", metavar="N,M", help="numbers of classes; for segmentation networks and "
-        "detectors class:7@120,80 at a pixel of the image that is made, or class:7")  # fmt: skip
+    add("--target", metavar="A,B", help="classes by their numbers or names; for segmentation "
+        "networks and detectors class:7, or class:7@120,80 at that pixel of the image")  # fmt: skip
     add(
         "--layer",
         metavar="NAME",
-        help="dotted name of a layer, for its channels instead of classes",
+        help="dotted name of a layer, as structure prints it: its channels instead of classes",
     )
     add("--channels", metavar="A,B", help="channels of the layer (default: all, as a gallery)")
     add(
@@ -56,21 +61,22 @@ def add(commands: Any) -> None:
         type=integer(1),
         default=64,
         metavar="N",
-        help="in a gallery, keep N channels (default: 64)",
+        help="how many channels a gallery keeps, those that reach most (default: 64)",
     )
     add(
         "--size",
         type=integer(1),
         metavar="N",
-        help="side in pixels (default: the model's; in a gallery 128)",
+        help="side of the images in pixels (default: the model's input; in a gallery 128)",
     )
-    add("--recipe", metavar="NAME", help="transferable, lucid, chollet, yosinski or maco "
-        "(default: transferable; of a gallery lucid)")  # fmt: skip
+    add("--recipe", choices=RECIPES, help="how the images are kept natural (default: transferable, "
+        "whose images other networks recognise most often; in a gallery lucid)")  # fmt: skip
     add(
         "--steps",
         type=integer(1),
         metavar="N",
-        help="steps (default: the recipe's; in a gallery 128)",
+        help="steps of gradient ascent; fewer are faster (default: the recipe's, 256 of "
+        "transferable; in a gallery 128)",
     )
     add("--class-names", metavar="FILE", help="names of the classes: one per line, or JSON")
     add(
@@ -88,9 +94,12 @@ def add(commands: Any) -> None:
 
 
 def _synthesize(options: argparse.Namespace) -> int:
-    targets, channels = _targets(options.target), numbers("channels", options.channels)
-    if (targets is None) == (options.layer is None):
-        raise UsageError("expected --target with classes, or --layer with a layer")
+    channels = numbers("channels", options.channels)
+    if (options.target is None) == (options.layer is None):
+        raise UsageError(
+            "expected either --target with classes, such as zebra,espresso, or --layer with the "
+            "name of a layer"
+        )
     if channels is not None and options.layer is None:
         raise UsageError("--channels: expected --layer as well")
     gallery = options.layer is not None and channels is None
@@ -100,6 +109,7 @@ def _synthesize(options: argparse.Namespace) -> int:
         _judge_film(options.film)
     checked_picture(options.out)
     loaded = load(options, options.class_names)
+    targets = _targets(options.target, loaded.class_names)
 
     from captum_cnn_ext.render import save_film, show_images
     from captum_cnn_ext.synthesis import Snapshots, filter_atlas, maximize
@@ -144,17 +154,21 @@ def _synthesize(options: argparse.Namespace) -> int:
         figure, _ = show_images(images, titles, title=f"{heading} of {loaded.name}")
         if film is not None and options.film:
             print(f"film: {save_film([*film.images, images], options.film)}")
+    print_notes(loaded)
     return write_picture(figure, options.out)
 
 
-def _targets(text: str | None) -> list[Any] | None:
+def _targets(text: str | None, class_names: Sequence[str] | None) -> list[Any] | None:
     """Class numbers, or one target of a detector or a segmentation network."""
-    if text is None or ":" not in text:
-        return numbers("target", text)
-    from captum_cnn_ext.targets import AnyClass, target_from_text
+    from captum_cnn_ext.targets import AnyClass
 
+    if text is None:
+        return None
+    parts = [text] if ":" in text or text in (class_names or ()) else split(text) or [""]
     with usage_errors():
-        target = target_from_text(text)
+        target, *more = (explained_target(part, class_names) for part in parts)
+    if ":" not in text:
+        return [target, *more]
     if not isinstance(target, AnyClass):
         raise UsageError(f"--target {text}: expected a class, because no image has this box yet")
     return [replace(target, on_photo=False)]  # the image that is made is the model's input

@@ -14,9 +14,11 @@ from captum_cnn_ext.cli.arguments import (
     add_loader_arguments,
     add_model_arguments,
     add_on_error_argument,
+    as_notes,
     integer,
     load,
     numbers,
+    print_notes,
     usage_errors,
     writing,
 )
@@ -38,14 +40,25 @@ def add(commands: Any) -> None:
         commands,
         "top-patches",
         help="find the image patches that activate each channel of a layer most",
-        description="Stream a folder of pictures through a network and keep, for each channel of a "
-        "layer, the strongest units; write them as .npz and .json, and draw the patches.",
+        description="Run a network on a folder of pictures and find, for each channel of a layer, "
+        "where it responds most. Writes channels, pictures and positions (.npz and .json); "
+        "--picture draws the patches.",
         epilog=EXAMPLES,
     )
     add_model_arguments(parser)
     add = parser.add_argument
-    add("--layer", required=True, metavar="NAME", help="dotted name of the layer")
-    add("--images", required=True, metavar="FOLDER", help="folder of pictures, with its subfolders")
+    add(
+        "--layer",
+        required=True,
+        metavar="NAME",
+        help="dotted name of the layer, as structure prints it",
+    )
+    add(
+        "--images",
+        required=True,
+        metavar="FOLDER",
+        help="a folder, which is searched with its subfolders",
+    )
     add(
         "--k", type=integer(1), default=9, metavar="N", help="patches for each channel (default: 9)"
     )
@@ -54,7 +67,7 @@ def add(commands: Any) -> None:
         "--unit",
         choices=("max", "min", "mean"),
         default="max",
-        help="which value of a map counts (default: max)",
+        help="by which value of its map a channel is ranked (default: max)",
     )
     add_loader_arguments(add)
     add_on_error_argument(parser)
@@ -81,22 +94,24 @@ def _run(options: argparse.Namespace) -> int:
     from captum_cnn_ext.evidence import top_patches
 
     with processes() as (rank, _), writing(options.out), usage_errors(FileNotFoundError):
-        top = top_patches(
-            loaded.model,
-            options.layer,
-            options.images,
-            options.k,
-            channels,
-            options.unit,
-            preprocess=loaded.preprocess,
-            batch_size=options.batch_size,
-            num_workers=options.workers,
-            on_error=options.on_error,
-            checkpoint=options.checkpoint,
-            show_progress=not options.no_progress,
-        )
+        with as_notes():
+            top = top_patches(
+                loaded.model,
+                options.layer,
+                options.images,
+                options.k,
+                channels,
+                options.unit,
+                preprocess=loaded.preprocess,
+                batch_size=options.batch_size,
+                num_workers=options.workers,
+                on_error=options.on_error,
+                checkpoint=options.checkpoint,
+                show_progress=not options.no_progress,
+            )
         if rank == 0:
             _write(top, loaded, options)
+            print_notes(loaded)
     return DONE
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,23 +14,25 @@ from PIL import Image
 from torch import Tensor, nn
 
 from captum_cnn_ext import metrics
-from captum_cnn_ext._engine.judging.arguments import (
-    ArgumentError,
-    Layer,
-    find_layer,
-    nearest,
-)
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layer
 from captum_cnn_ext._engine.judging.output_targets import is_function
 from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext._engine.running.state import state_as_found
+from captum_cnn_ext._engine.whole_files import PICTURES, writable_path, write_figure
 from captum_cnn_ext._numbers import as_seed
-from captum_cnn_ext.insights.audited_model import ClassNames, audited_model
+from captum_cnn_ext.insights.audited_model import (
+    DONE_BEFORE,
+    AuditedModel,
+    ClassNames,
+    audited_model,
+)
 from captum_cnn_ext.insights.comparison import Comparison, compared
-from captum_cnn_ext.insights.files import PICTURES, writable_path, write_figure
 from captum_cnn_ext.insights.inputs import Images, Preprocess, read_photos
 from captum_cnn_ext.insights.predictions import Explained
 from captum_cnn_ext.insights.report.figure_code import model_code
 from captum_cnn_ext.methods import INPUT, Call, find_methods
 from captum_cnn_ext.models import LoadedModel
+from captum_cnn_ext.models.class_names import class_index
 from captum_cnn_ext.photos import read_picture
 
 # its map sums to what the layer adds to the score, where the head is linear, and it is above every
@@ -58,6 +60,8 @@ class Explanation:
         faithfulness: insertion minus deletion of the map, of the same map moved by half the photo,
             and of a blob in the centre, from -1 to 1, more is better; empty without a check.
         code: Python that makes the map from ``model`` and the preprocessed photo ``x``.
+        notes: what one has to know of the model to believe this: random weights, and which
+            preprocessing was assumed.
         comparison: the same as `compare` gives it.
     """
 
@@ -70,13 +74,15 @@ class Explanation:
     faithfulness: dict[str, float]
     code: str
     comparison: Comparison
+    notes: tuple[str, ...] = ()
 
     __repr__ = brief
 
     def __str__(self) -> str:
         where = "the input" if self.layer == INPUT else f"layer {self.layer}"
         number = f"{self.probability:.0%}" if self.of_class else f"score {self.probability:.3g}"
-        return f"{self.prediction} ({number}). {self.method} at {where}. {self.check}".strip()
+        said = f"{self.prediction} ({number}). {self.method} at {where}. {self.check}".strip()
+        return "\n".join([said, *(f"Note: {note}." for note in self.notes)])
 
     @property
     def of_class(self) -> bool:
@@ -195,13 +201,14 @@ def explain(
     )
     (known,) = find_methods([method])
     if isinstance(target, str):
-        target = _class_index(target, subject.class_names)
+        target = class_index(target, subject.class_names)
     if layer is not None:
         find_layer(subject.model, layer)
-    with torch.inference_mode(False):
+    with torch.inference_mode(False), state_as_found(subject.model, []):
         read = read_photos(photos, subject.preprocess, subject.model)
         done, explained, prediction, (call,) = compared(subject, read, [known], layer, target, seed)
-    ((name, maps),) = done.attributions.items()
+        ((name, maps),) = done.attributions.items()
+        faithfulness = _faithfulness(subject.model, done, maps) if check else {}
     said, number = explained.names[0], explained.scores[0]
     if prediction is not None:
         best = int(prediction.probabilities[0].argmax())
@@ -213,10 +220,17 @@ def explain(
         attributions=maps,
         method=known.name,
         layer=done.places[name],
-        faithfulness=_faithfulness(subject.model, done, maps) if check else {},
+        faithfulness=faithfulness,
         code=_code(model, call, explained),
         comparison=done,
+        notes=_notes(subject),
     )
+
+
+def _notes(subject: AuditedModel) -> tuple[str, ...]:
+    """Those that hold for this photo: one that came as a tensor was not preprocessed here."""
+    prepared = subject.preprocessing == DONE_BEFORE
+    return tuple(note for note in subject.notes if not (prepared and "assumed" in note))
 
 
 def _one_photo(image: Photo) -> Images:
@@ -235,21 +249,6 @@ def _one_photo(image: Photo) -> Images:
             f"image: expected a file, a PIL image or a tensor, got {type(image).__name__}"
         )
     return [image]
-
-
-def _class_index(name: str, names: ClassNames | None) -> int:
-    """A class by its name, in small letters or not."""
-    if names is None:
-        raise ArgumentError(
-            f"target={name!r}: the names of the classes are not known; pass "
-            "class_names=, or the index of the class"
-        )
-    known = dict(names.items() if isinstance(names, Mapping) else enumerate(names))
-    indices = {str(text).lower(): index for index, text in known.items()}
-    if name.lower() not in indices:
-        near = nearest(name.lower(), list(indices))
-        raise ArgumentError(f"target={name!r}: no class of {len(indices)} has this name{near}")
-    return indices[name.lower()]
 
 
 def _faithfulness(model: nn.Module, done: Comparison, maps: Tensor) -> dict[str, float]:

@@ -6,14 +6,10 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from matplotlib.figure import Figure
-
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
-from captum_cnn_ext._engine.whole_files import beside, write_whole
+from captum_cnn_ext._engine.whole_files import writable_path
 
 SUFFIXES = (".html", ".htm")
-PIXELS_PER_INCH = 150
-PICTURES = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
 
 
 class ReportPaths(NamedTuple):
@@ -53,37 +49,3 @@ def report_paths(path: str | os.PathLike[str]) -> ReportPaths:
 
 def _content(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
-
-
-def writable_path(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Path:
-    """The path, if its name ends in one of the suffixes and it can be written.
-
-    Raises:
-        ArgumentError: another ending, a folder, or a folder that is missing or not writable.
-    """
-    target = Path(path)
-    if target.suffix.lower() not in suffixes:
-        raise ArgumentError(
-            f"out={str(path)!r}: expected a file name that ends in {' or '.join(suffixes)}"
-        )
-    folder = target.parent
-    if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "does not exist"
-        raise ArgumentError(f"out={str(path)!r}: the folder {str(folder)!r} {what}; make it first")
-    if target.is_dir():
-        raise ArgumentError(f"out={str(path)!r}: it is a folder")
-    try:
-        trial = beside(target)
-        trial.touch(exist_ok=False)
-        trial.unlink()
-    except OSError as error:
-        raise ArgumentError(
-            f"out={str(path)!r}: cannot write into the folder {str(folder)!r} ({error.strerror})"
-        ) from error
-    return target
-
-
-def write_figure(figure: Figure, path: Path) -> None:
-    """Save a picture, whole or not at all, in the format that its name says."""
-    kind = path.suffix.lower().removeprefix(".")
-    write_whole(path, lambda file: figure.savefig(file, format=kind, dpi=PIXELS_PER_INCH))

@@ -88,7 +88,8 @@ def find_methods(names: Iterable[str]) -> list[KnownMethod]:
         ArgumentError: there is no such method, it gives no map for a class, or one comes twice.
     """
     known = known_methods()
-    found: list[KnownMethod] = []
+    found: dict[str, KnownMethod] = {}
+    asked: dict[str, str] = {}
     for name in names:
         method = known.get(name) or _read(name, known)
         if method is None:
@@ -100,12 +101,14 @@ def find_methods(names: Iterable[str]) -> list[KnownMethod]:
                 f"methods: {method.name} gives no map for a class; `captum-cnn-ext list-methods` "
                 "says which do"
             )
-        if method in found:
-            raise ArgumentError(f"methods: {method.name} is there twice")
-        found.append(method)
+        if method.name in found:
+            first = asked[method.name]
+            also = "" if first == name else f", as {first!r} and as {name!r}"
+            raise ArgumentError(f"methods: {method.name} is there twice{also}")
+        found[method.name], asked[method.name] = method, name
     if not found:
         raise ArgumentError("methods: got none, expected at least one name")
-    return found
+    return list(found.values())
 
 
 def _read(name: str, known: Mapping[str, KnownMethod]) -> KnownMethod | None:

@@ -1,10 +1,14 @@
-"""Class names from a file."""
+"""Class names from a file, and a class by its name."""
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from captum_cnn_ext.errors import ArgumentError, nearest
 from captum_cnn_ext.models.failures import no_such
+
+MOST_NAMED = 5  # classes that a message lists
 
 
 def read_class_names(path: str | os.PathLike[str]) -> list[str]:
@@ -37,3 +41,34 @@ def read_class_names(path: str | os.PathLike[str]) -> list[str]:
     if not content or not named:
         raise ValueError(f"{expected}; got an empty name or something else")
     return [name.strip() for name in content]
+
+
+def class_index(name: str, names: Sequence[str] | Mapping[int, str] | None) -> int:
+    """The class that has this name, in small letters or not.
+
+    Raises:
+        ArgumentError: no class has it, or several have; the names are not known.
+    """
+    asked = f"target={name!r}"
+    if names is None:
+        raise ArgumentError(
+            f"{asked}: the names of the classes are not known; give them (class_names), or the "
+            "number of the class"
+        )
+    known = {
+        i: str(n) for i, n in (names.items() if isinstance(names, Mapping) else enumerate(names))
+    }
+    wanted = name.strip().lower()
+    found = [index for index, text in known.items() if text.lower() == wanted]
+    if len(found) > 1:
+        numbers = ", ".join(map(str, found))
+        raise ArgumentError(
+            f"{asked}: {len(found)} classes have this name; expected one of {numbers}"
+        )
+    if found:
+        return found[0]
+    with_it = [text for text in known.values() if wanted and wanted in text.lower()]
+    listed = ", ".join(map(repr, sorted(with_it, key=len)[:MOST_NAMED]))
+    lower = {text.lower(): text for text in known.values()}
+    near = f"; nearest: {listed}" if with_it else nearest(wanted, lower)
+    raise ArgumentError(f"{asked}: no class of {len(known)} has this name{near}")

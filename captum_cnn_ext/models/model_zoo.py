@@ -126,5 +126,5 @@ def _download(make: Callable[[], nn.Module], spec: str) -> nn.Module:
     except Exception as error:
         raise ValueError(
             f"model {spec!r}: its weights could not be downloaded ({type(error).__name__}: "
-            f"{error}); expected a network connection, or weights=FILE"
+            f"{error}); expected a network connection, or a file of weights"
         ) from error

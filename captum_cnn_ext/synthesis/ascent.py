@@ -16,7 +16,7 @@ from captum_cnn_ext._engine.backward.lost_gradient import gradient_end
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, observed_module
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.progress import tqdm
-from captum_cnn_ext._notebook import drawn_by
+from captum_cnn_ext._notebook import drawn_by, saved_by
 from captum_cnn_ext._numbers import as_count_or_none, as_seed
 from captum_cnn_ext.synthesis.callbacks import Callback, Step
 from captum_cnn_ext.synthesis.images.canvas import Canvas, Start, canvas_for
@@ -53,6 +53,7 @@ class Synthesis:
 
     __repr__ = brief
     _repr_png_ = drawn_by("show_images", lambda done: (done.images,))
+    save = saved_by("show_images", lambda done: (done.images,))
 
 
 def maximize(

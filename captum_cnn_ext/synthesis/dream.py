@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.arguments import Layer as AnyLayer
 from captum_cnn_ext._engine.one_line_repr import brief
-from captum_cnn_ext._notebook import drawn_by
+from captum_cnn_ext._notebook import drawn_by, saved_by
 from captum_cnn_ext._numbers import as_count, as_number, as_seed
 from captum_cnn_ext.synthesis import transforms as t
 from captum_cnn_ext.synthesis.ascent import maximize
@@ -43,6 +43,7 @@ class Dream:
 
     __repr__ = brief
     _repr_png_ = drawn_by("show_images", lambda done: (done.images,))
+    save = saved_by("show_images", lambda done: (done.images,))
 
 
 def deep_dream(

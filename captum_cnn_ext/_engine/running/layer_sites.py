@@ -1,6 +1,5 @@
 """Places in a network that are looked at: a layer's output or input, at one of its calls."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from torch import nn
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, layer_name
 from captum_cnn_ext._engine.running.graph_nodes import NodeLayer
+from captum_cnn_ext._engine.warn_user import warn_user
 from captum_cnn_ext._numbers import as_count_or_none
 
 
@@ -47,8 +47,7 @@ def layer_sites(
 def warn_last_call(site: Site, calls: int) -> None:
     """Say which call is meant where the user did not."""
     if site.call is None and calls > 1:
-        warnings.warn(
+        warn_user(
             f"layer {site.name!r} is called {calls} times in one forward pass; the last call "
-            f"is used. Pass call=0 to call={calls - 1} to choose.",
-            stacklevel=3,
+            f"is used. Pass call=0 to call={calls - 1} to choose."
         )

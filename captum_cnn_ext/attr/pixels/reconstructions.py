@@ -10,7 +10,7 @@ from captum_cnn_ext._engine.backward.coverage import Coverage
 from captum_cnn_ext._engine.backward.units_to_pixels import Units
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
 from captum_cnn_ext._engine.one_line_repr import brief
-from captum_cnn_ext._notebook import drawn_by
+from captum_cnn_ext._notebook import drawn_by, saved_by
 from captum_cnn_ext._numbers import as_count, whole
 from captum_cnn_ext.attr.layers.reshape_transform import flat
 
@@ -42,7 +42,8 @@ class Reconstructions:
     spatial: int
 
     __repr__ = brief
-    _repr_png_ = drawn_by("show_images", lambda found: (_pictures(found), _titles(found)))
+    _drawing = "show_images", lambda found: (_pictures(found), _titles(found))
+    _repr_png_, save = drawn_by(*_drawing), saved_by(*_drawing)
 
     @classmethod
     def of(

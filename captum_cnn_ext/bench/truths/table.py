@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from captum_cnn_ext.bench.results import Results
+from captum_cnn_ext.bench.terminal import aligned
 from captum_cnn_ext.bench.truths.contenders import CONTROLS, MIDDLE_LAYER, TRUTH
 from captum_cnn_ext.bench.truths.ranks import Column, Ranking, columns, ranking
 from captum_cnn_ext.bench.truths.task import Task
@@ -47,6 +48,26 @@ def markdown(results: Results, tasks: Mapping[str, Task]) -> str:
         if failed:
             lines += ["", f"{method} does not work on {len(failed)} item(s): {failed[0]}"]
     return "\n".join(lines) + "\n"
+
+
+def text(results: Results, most: int = 20) -> str:
+    """The first rows of `markdown` in four columns, for a terminal."""
+    found = columns(results)
+    order = [m for m in _order(results, found) if m != TRUTH]
+    ranked = _ranked(found)
+    ranks = {task: column.ranks() for task, column in found.items()}
+    rows: list[Sequence[str]] = [("method", "passes", "mean rank", "best on")]
+    for method in order[:most]:
+        mean = ranked.ranks.get(method, math.nan) if ranked else math.nan
+        best = [task for task, ranking in ranks.items() if ranking.get(method, 0) - 1 == 1]
+        rows.append((method, f"{_passes(results, method):.1f}", f"{mean:.1f}", ", ".join(best)))
+    lines = [
+        f"{len(results.cells)} methods and controls on {len(found)} tasks",
+        "",
+        aligned(rows, 2),
+    ]
+    left = len(order) - most
+    return "\n".join(lines + [f"... and {left} more in the file"] * (left > 0))
 
 
 def _versions(machine: Mapping[str, Any]) -> str:
