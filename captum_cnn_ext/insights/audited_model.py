@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -50,6 +50,13 @@ class AuditedModel:
                 f"{error}; {guess}: pass preprocess=, from a PIL image to what the model takes "
                 "(to a command, a factory that returns the module and it)"
             ) from error
+
+    def of_outputs(self, count: int) -> AuditedModel:
+        """The same for a model with so many outputs: a single one speaks for class 1 of two."""
+        names = self.class_names
+        if count != 1 or (names is not None and len(names) != 2):
+            return self
+        return replace(self, class_names=[self.class_name(1)])
 
     def class_name(self, index: int) -> str:
         """The name of a class, or its number where it has none."""

@@ -177,6 +177,8 @@ def compared(
             warnings.filterwarnings("ignore", CALLED_OFTEN)
         with subject.first_pass():
             meant, prediction = explained_photos(subject, photos, target)
+        if prediction is not None:
+            subject = subject.of_outputs(prediction.outputs.shape[1])
         names, joined = _layer_names(subject.model, layers, photos.inputs[:1], chosen)
         places = calls_at(subject.model, photos.inputs, names, joined, chosen, seed)
         runs = [(place, method) for place, found in places.items() for method in found]

@@ -212,7 +212,7 @@ def explain(
     said, number = explained.names[0], explained.scores[0]
     if prediction is not None:
         best = int(prediction.probabilities[0].argmax())
-        said, number = subject.class_name(best), float(prediction.probabilities[0, best])
+        said, number = done.subject.class_name(best), float(prediction.probabilities[0, best])
     return Explanation(
         prediction=said,
         probability=number,

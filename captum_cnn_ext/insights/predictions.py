@@ -13,6 +13,11 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError, TargetError
 from captum_cnn_ext._engine.judging.input_errors import explained
 from captum_cnn_ext._engine.judging.output_targets import fixed_target, is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.judging.probabilities import (
+    Ending,
+    as_probabilities,
+    check_class_scores,
+)
 from captum_cnn_ext._engine.judging.targets import as_target, select_score
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.batching import choices_of
@@ -25,8 +30,6 @@ from captum_cnn_ext.targets import AnyClass, Boxes, Target, target_code
 
 if TYPE_CHECKING:
     from captum_cnn_ext.insights.audited_model import AuditedModel
-
-SUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -122,45 +125,39 @@ def explained_photos(
             return meant, None
         target = meant
     given = target
-    prediction = predicted(outputs_of(subject.model, inputs))
+    prediction = predicted(*outputs_of(subject.model, inputs))
     classes = explained_classes(prediction.outputs, target, len(inputs))
+    subject = subject.of_outputs(prediction.outputs.shape[1])
     names = [subject.class_name(index) for index in classes]
     rows = zip(prediction.probabilities, classes, strict=True)
     shares = [float(row[index]) for row, index in rows]
     return Explained(classes, names, shares, given=given), prediction
 
 
-def outputs_of(model: nn.Module, inputs: Tensor) -> Tensor:
-    """The scores (N, classes), a few images at a time, without a graph."""
-    with torch.no_grad(), explained(model, (inputs,)):
-        return torch.cat(
-            [output_tensor(model(chunk), "model") for chunk in torch.split(inputs, AT_ONCE)]
-        )
+def outputs_of(model: nn.Module, inputs: Tensor) -> tuple[Tensor, bool]:
+    """The scores (N, classes), a few images at a time, and whether they are probabilities."""
+    with torch.no_grad(), explained(model, (inputs,)), Ending() as ending:
+        found = [output_tensor(model(chunk), "model") for chunk in torch.split(inputs, AT_ONCE)]
+        return torch.cat(found), ending.gave(found[-1])
 
 
-def predicted(outputs: Tensor) -> Predicted:
-    """Outputs (N, K) as probabilities, and in words how.
+def predicted(outputs: Tensor, given: bool = False) -> Predicted:
+    """Outputs (N, K) as probabilities, and in words how; ``given`` says that they are some.
 
     Raises:
         ArgumentError: the outputs are no class scores (N, K), or not finite.
     """
-    if outputs.ndim != 2:
-        raise ArgumentError(
-            f"model: expected outputs (N, classes), got {tuple(outputs.shape)}; wrap it in a "
-            "module that returns one score for each class"
-        )
+    check_class_scores(outputs)
     outputs = outputs.detach().float()
     if not outputs.isfinite().all():
         raise ArgumentError("model: its outputs for these images are not finite numbers")
-    if outputs.shape[1] == 1:
-        rule = "The network has one output; its sigmoid is shown as a probability."
-        return Predicted(outputs, outputs.sigmoid(), rule)
-    sums = outputs.sum(1)
-    if (outputs >= 0).all() and ((sums - 1).abs() < SUM_TOLERANCE).all():
-        rule = "The outputs are positive and sum to 1 already; they are shown as they are."
-        return Predicted(outputs, outputs, rule)
+    found = as_probabilities(outputs, given)
     rule = "Probabilities are the softmax of the network's outputs (logits)."
-    return Predicted(outputs, outputs.softmax(1), rule)
+    if found.equal(outputs):
+        rule = "The network's outputs are probabilities already; they are shown as they are."
+    elif outputs.shape[1] == 1:
+        rule = "The network has one output; its sigmoid is shown as a probability."
+    return Predicted(outputs, found, rule)
 
 
 def _on_inputs(target: Any, photos: Photos, subject: AuditedModel) -> tuple[Any, list[str]]:

@@ -62,7 +62,8 @@ def confidence(
             the model's output, as those of `captum_cnn_ext.targets` are.
         blank: what is seen where the map is 0: a number (0 is the mean colour of a normalised
             image), ``"mean"``, ``"blur"`` or images.
-        score: ``"probability"`` (softmax over classes) or ``"logit"``.
+        score: ``"probability"`` (softmax over classes, of one output the sigmoid; a model that
+            ends in either is taken as it is) or ``"logit"``.
         additional_forward_args: further arguments of the model.
         internal_batch_size: at most so many images in one pass; None chooses.
 

@@ -129,7 +129,8 @@ def insertion(
             the model's output, as those of `captum_cnn_ext.targets` are.
         steps: in how many equal parts the pixels come.
         blank: ``"blur"``, ``"mean"``, a number or images.
-        score: ``"probability"`` (softmax over classes) or ``"logit"`` (the output as it is).
+        score: ``"probability"`` (softmax over classes, of one output the sigmoid; a model that
+            ends in either is taken as it is) or ``"logit"`` (the output as it is).
         additional_forward_args: further arguments of the model.
         internal_batch_size: at most so many images in one pass; None chooses.
         show_progress: draw a progress bar.

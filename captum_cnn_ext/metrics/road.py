@@ -187,7 +187,8 @@ def road(
         tolerance: of the linear systems, see :func:`impute`. On a photo of 224 pixels 1e-3 is off
             by 0.007 of the pixels' standard deviation, less than the noise.
         seed: of the noise.
-        score: ``"probability"`` (softmax over classes) or ``"logit"``.
+        score: ``"probability"`` (softmax over classes, of one output the sigmoid; a model that
+            ends in either is taken as it is) or ``"logit"``.
         additional_forward_args: further arguments of the model.
         internal_batch_size: at most so many images in one pass; None chooses.
         show_progress: draw a progress bar.

@@ -39,7 +39,8 @@ def patch_drops(
         grid: patches along each side.
         blank: what a deleted patch shows: a number (0 is the mean colour of a normalised image),
             ``"mean"``, ``"blur"`` or images.
-        score: ``"probability"`` (softmax over classes) or ``"logit"``.
+        score: ``"probability"`` (softmax over classes, of one output the sigmoid; a model that
+            ends in either is taken as it is) or ``"logit"``.
         additional_forward_args: further arguments of the model.
         internal_batch_size: at most so many images in one pass; None chooses.
 

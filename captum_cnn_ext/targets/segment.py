@@ -9,6 +9,7 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, TargetError, choose
 from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.judging.probabilities import as_probabilities
 from captum_cnn_ext._numbers import whole
 from captum_cnn_ext.targets.base import Target, one_point
 
@@ -99,7 +100,7 @@ class Segment(Target):
         maps = self._maps(output)
         area = self._area(maps)
         if self.score == "probability":
-            maps = maps.sigmoid() if maps.shape[1] == 1 else maps.softmax(1)
+            maps = as_probabilities(maps, given=False)
         found = maps[:, self.label]
         if area.dtype == torch.bool:  # chosen, not multiplied: nothing but sums on the way back
             rows = area.expand(found.shape)

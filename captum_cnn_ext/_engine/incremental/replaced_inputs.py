@@ -11,9 +11,9 @@ from torch import Tensor
 from captum_cnn_ext._engine.incremental.changed_pass import Incremental
 from captum_cnn_ext._engine.incremental.operation_tape import Refusal
 from captum_cnn_ext._engine.incremental.tiles import Span, Tile, cut
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.output_targets import is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.judging.probabilities import Ending, class_probabilities
 from captum_cnn_ext._engine.judging.targets import as_target, select_score
 from captum_cnn_ext._engine.running.batching import choices_of, rows_of
 from captum_cnn_ext._engine.running.forward import fixed_by_run, run_model
@@ -34,7 +34,7 @@ class Example:
         inputs, extra: one example's: tensors whose first dimension is the examples have one row.
         target: this example's.
         by_row: which of ``(*inputs, *extra)`` have one row for each example.
-        probability: score by the softmax over classes instead of the output itself.
+        probability: score by the class's probability instead of the output itself.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Example:
         self.forward_func, self.target = forward_func, target
         self.values = (*inputs, *extra)
         self.by_row, self.probability = by_row, probability
+        self.gives_probabilities: bool | None = None  # whether the model does; None: not seen yet
 
     @classmethod
     def of(
@@ -91,7 +92,17 @@ class Example:
             replaced if i == place else row.expand(count, *row.shape[1:]).clone()
             for i, row in enumerate(self.rows())
         ]
-        return self.scores(run_model(self.forward_func, self.arguments(rows)))
+        return self.scores(self.output(self.arguments(rows)))
+
+    def output(self, arguments: tuple[Any, ...]) -> Any:
+        """What the model gives; of the first pass it is noted whether those are probabilities."""
+        known = not self.probability or self.gives_probabilities is not None
+        if known or is_function(self.target):
+            return run_model(self.forward_func, arguments)
+        with Ending() as ending:
+            output = run_model(self.forward_func, arguments)
+        self.gives_probabilities = ending.gave(output_tensor(output))
+        return output
 
     def scores(self, output: Any) -> Tensor:
         """What the target selects, wide enough for differences."""
@@ -99,12 +110,7 @@ class Example:
             return _wide(select_score(output, self.target))
         output = output_tensor(output)
         if self.probability:
-            if output.ndim != 2 or output.shape[1] < 2:
-                raise ArgumentError(
-                    f"score='probability': the model's output {tuple(output.shape)} is not "
-                    "(N, classes); pass score='logit' to take it as it is"
-                )
-            output = output.softmax(1)
+            output = class_probabilities(output, bool(self.gives_probabilities))
         return _wide(select_score(output, self.target))
 
     def of_tape(self, output: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class LayerOptiCam(MaskedInputCam):
     interpretability*, 2023, arXiv:2301.07002.
 
     Args:
-        score: "logit" (the output as the model gives it) or "probability" (softmax over classes).
+        score: "logit" (the output as the model gives it) or "probability" (of the class).
         steps: of Adam.
         lr: Adam's step size.
 

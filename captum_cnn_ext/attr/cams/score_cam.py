@@ -15,6 +15,7 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choos
 from captum_cnn_ext._engine.judging.captum_compat import TargetType
 from captum_cnn_ext._engine.judging.output_targets import fixed_target, is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.judging.probabilities import Ending, class_probabilities
 from captum_cnn_ext._engine.judging.targets import select_score
 from captum_cnn_ext._engine.running.batching import Chunk
 from captum_cnn_ext._engine.running.forward import run_model
@@ -80,7 +81,7 @@ class MaskedInputCam(PerturbationCam):
     """Abstract: a channel weighs what the network scores when it sees only that channel's region.
 
     Args:
-        score: "probability" (softmax over classes) or "logit" (the output as the model gives it).
+        score: "probability" (of the class) or "logit" (the output as the model gives it).
         top_channels: only so many channels of the highest variance; None is all of them.
     """
 
@@ -100,11 +101,12 @@ class MaskedInputCam(PerturbationCam):
         self.top_channels = as_count_or_none("top_channels", top_channels)
 
     def _scored(self, site: Site, chunk: Chunk, request: Request) -> list[Evidence]:
-        with self._recorded(chunk, [site], need_output=True) as recording:
+        with Ending() as ending, self._recorded(chunk, [site], need_output=True) as recording:
             tensors = recording.activations(0)
             request.keep(recording.output)
             chunk = replace(chunk, target=fixed_target(chunk.target, recording.output))
-            unmasked = wide(self._score(recording.output, chunk.target))
+            given = not is_function(chunk.target) and ending.gave(output_tensor(recording.output))
+            unmasked = wide(self._score(recording.output, chunk.target, given))
         found = []
         for tensor in tensors:
             maps = request.transform(tensor, chunk, site)(tensor)
@@ -119,7 +121,7 @@ class MaskedInputCam(PerturbationCam):
                 def scores(
                     part: slice, n: int = n, maps: Tensor = maps, variants: Tensor = variants
                 ) -> Tensor:
-                    return self._scores(chunk, n, maps, variants[part], part)
+                    return self._scores(chunk, n, maps, variants[part], part, given)
 
                 if len(live):
                     every = torch.cat(request.in_rows(scores, len(variants), rows))
@@ -137,7 +139,9 @@ class MaskedInputCam(PerturbationCam):
                 f"shape {shapes}; expected as many dimensions"
             )
 
-    def _scores(self, chunk: Chunk, n: int, maps: Tensor, channels: Tensor, part: slice) -> Tensor:
+    def _scores(
+        self, chunk: Chunk, n: int, maps: Tensor, channels: Tensor, part: slice, given: bool
+    ) -> Tensor:
         """The scores of example n masked by ``channels``, the slice ``part`` of all variants."""
         count, sizes = len(channels), [x.shape[2:] for x in chunk.inputs if x.ndim == maps.ndim]
         masks = maps[n, to_device(channels, maps.device)].unsqueeze(1)
@@ -152,22 +156,18 @@ class MaskedInputCam(PerturbationCam):
         ]
         args = (*masked_inputs(chunk.inputs, n, masks), *extra)
         output = run_model(self.forward_func, args)
-        return wide(self._score(output, repeated(chunk.target, n, len(maps), count)))
+        return wide(self._score(output, repeated(chunk.target, n, len(maps), count), given))
 
-    def _score(self, output: Any, target: TargetType) -> Tensor:
-        """The target's score of each row; functions of the output have their own scale."""
-        return select_score(output if is_function(target) else self._scale(output), target)
+    def _score(self, output: Any, target: TargetType, given: bool = False) -> Tensor:
+        """The target's score of each row; functions of the output have their own scale.
 
-    def _scale(self, output: Any) -> Tensor:
+        ``given`` says whether the model is known to give probabilities.
+        """
+        if is_function(target):
+            return select_score(output, target)
         scores = output_tensor(output)
-        if self.score == "logit":
-            return scores
-        if scores.ndim != 2 or scores.shape[1] < 2:
-            raise ArgumentError(
-                f"score='probability': the model's output {tuple(scores.shape)} is not "
-                "(N, classes); pass score='logit' to take it as it is"
-            )
-        return scores.softmax(1)
+        scores = class_probabilities(scores, given) if self.score == "probability" else scores
+        return select_score(scores, target)
 
     def _weigh(self, scores: Tensor, unmasked: Tensor) -> Tensor:
         """The weights (k,) from the scores (k, samples) and the unmasked example's score."""

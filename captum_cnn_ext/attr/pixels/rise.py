@@ -11,7 +11,6 @@ from captum_cnn_ext._engine.judging.arguments import choose
 from captum_cnn_ext._engine.judging.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.judging.targets import TargetColumns, as_target, target_columns
 from captum_cnn_ext._engine.running.batching import tuples_for_tuples
-from captum_cnn_ext._engine.running.forward import run_model
 from captum_cnn_ext.attr.pixels.masked_input_base import MaskSettings, RandomlyMasked, Scorer
 
 
@@ -37,7 +36,7 @@ class Rise(RandomlyMasked):
     Models*, 2018, arXiv:1806.07421.
 
     Args:
-        score: "probability" (softmax over classes, as in the paper) or "logit" (the output as the
+        score: "probability" (of the class, as in the paper) or "logit" (the output as the
             model gives it).
 
     Example::
@@ -145,7 +144,9 @@ class Rise(RandomlyMasked):
             ]
 
             def score(arguments: tuple[Any, ...]) -> Tensor:
-                output = run_model(self.forward_func, arguments)
+                output = examples[0].output(arguments)
+                for example in examples[1:]:
+                    example.gives_probabilities = examples[0].gives_probabilities
                 return torch.stack([example.scores(output) for example in examples], 1)
 
             return score

@@ -23,6 +23,7 @@ from captum_cnn_ext._engine.judging.arguments import (
     find_layer,
     layer_name,
 )
+from captum_cnn_ext._engine.judging.probabilities import Ending
 from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.evidence.records.record_job import (
     LARGEST_GRID,
@@ -174,9 +175,10 @@ def _rank() -> int:
 def _layout(job: RecordJob) -> Layout:
     """The form of the rows, from the first image that can be read.
 
-    Whether one output is a logit is told by the first 16: a probability is never outside [0, 1].
+    Whether the model gives probabilities is told by its last operation, of one output also by the
+    first 16 images: a probability is never outside [0, 1].
     """
-    job.settings["sigmoid"] = True
+    job.settings["sigmoid"] = True  # logits, until shown otherwise
     outputs: list[Tensor] = []
     layout: Layout = {}
     with job.running(None) as run:
@@ -186,8 +188,10 @@ def _layout(job: RecordJob) -> Layout:
                 if job.settings["on_error"] == "raise":
                     job.fail(number, image)
                 continue
-            output, activation, gradient = run(image[None])
+            with Ending() as ending:
+                output, activation, gradient = run(image[None])
             outputs.append(output)
+            job.settings["sigmoid"] = not ending.gave(output)
             if not layout:
                 maps, shares = contributions(
                     activation, gradient, job.reshape, job.settings["layer"]
@@ -196,13 +200,14 @@ def _layout(job: RecordJob) -> Layout:
                 if job.columns is not None:
                     found = job.columns(image[None], maps[:, None].cpu(), [beside[1]])
                     layout |= {name: ("<f4", ()) for name in found}
-            if output.shape[1] > 1 or len(outputs) == PROBED:
+            known = output.shape[1] > 1 or not job.settings["sigmoid"]
+            if known or len(outputs) == PROBED:
                 break
     if not outputs:
         raise ArgumentError("dataset: no image of it can be read")
-    if outputs[0].shape[1] == 1:
-        seen = torch.cat(outputs)
-        job.settings["sigmoid"] = not (len(seen) > 3 and bool(((seen >= 0) & (seen <= 1)).all()))
+    seen = torch.cat(outputs)
+    if seen.shape[1] == 1 and len(seen) > 3 and bool(((seen >= 0) & (seen <= 1)).all()):
+        job.settings["sigmoid"] = False
     return layout
 
 

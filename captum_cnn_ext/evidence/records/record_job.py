@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.probabilities import as_probabilities, check_class_scores
 from captum_cnn_ext._engine.running.layer_sites import layer_sites
 from captum_cnn_ext._engine.running.streaming import streamed_gradients
 from captum_cnn_ext._numbers import whole
@@ -260,11 +261,7 @@ def top_scores(outputs: Tensor, sigmoid: bool = True) -> Tensor:
 
     ``sigmoid`` says whether one output is a logit; else it is a probability.
     """
-    if outputs.ndim != 2:
-        raise ArgumentError(
-            f"model: expected outputs (N, classes), got {tuple(outputs.shape)}; wrap it in a "
-            "module that returns one score for each class"
-        )
+    check_class_scores(outputs)
     if outputs.shape[1] == 1:
         return (outputs[:, 0] if sigmoid else outputs[:, 0] - 0.5).abs()
     return outputs.amax(1)
@@ -273,15 +270,10 @@ def top_scores(outputs: Tensor, sigmoid: bool = True) -> Tensor:
 def probabilities(outputs: Tensor, sigmoid: bool) -> Tensor:
     """Outputs (N, C) as probabilities; of one output those of the classes 0 and 1.
 
-    Rows that are positive and sum to 1 are probabilities already; ``sigmoid`` says whether one
-    output is a logit.
+    ``sigmoid`` says whether the model gives logits, and no probabilities.
     """
-    outputs = outputs.float()
-    if outputs.shape[1] == 1:
-        positive = outputs.sigmoid() if sigmoid else outputs
-        return torch.cat([1 - positive, positive], 1)
-    already = (outputs >= 0).all(1) & ((outputs.sum(1) - 1).abs() < 1e-3)
-    return torch.where(already[:, None], outputs, outputs.softmax(1))
+    found = as_probabilities(outputs.float(), given=not sigmoid)
+    return torch.cat([1 - found, found], 1) if found.shape[1] == 1 else found
 
 
 def contributions(

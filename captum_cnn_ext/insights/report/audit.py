@@ -149,6 +149,8 @@ def audit(
             with subject.first_pass():
                 forward = forward_seconds(subject.model, photos.inputs)
                 said = explained_photos(subject, photos, target)
+            if said[1] is not None:
+                subject = subject.of_outputs(said[1].outputs.shape[1])
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they come again where the layers are used
                 found, reason = _chosen_layers(subject.model, layers, photos.inputs[:1])

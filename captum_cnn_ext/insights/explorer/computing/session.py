@@ -88,19 +88,19 @@ class ExplorerSession:
             model, tensors=False, preprocess=preprocess, class_names=class_names
         )
         self._kept = AnswerCache(KEPT)
-        several = [top_patches] if isinstance(top_patches, TopPatches) else list(top_patches)
-        self.top_patches = {found.layer: found for found in several}
+        own = [top_patches] if isinstance(top_patches, TopPatches) else top_patches
+        self.top_patches = {found.layer: found for found in own}
         self.patch_images = patch_images
         read = read_photos(images, self.subject.preprocess, self.model)  # judges them
         pictures = images.values() if isinstance(images, Mapping) else images
+        origins = sources or {}
         self.photos = {
-            name: Photo(
-                name, picture.convert("RGB"), (sources or {}).get(name, f"images[{name!r}]")
-            )
+            name: Photo(name, picture.convert("RGB"), origins.get(name, f"images[{name!r}]"))
             for name, picture in zip(read.names, pictures, strict=True)
         }
-        output = what_it_says.output_for(self.model, read.inputs[:1])
-        self.kind, self.classes = what_it_says.kind_of(output)
+        first, _ = what_it_says.output_for(self.model, read.inputs[:1])
+        self.kind, self.classes = what_it_says.kind_of(first)
+        self.subject = self.subject.of_outputs(self.classes)
         self.layers: dict[str, ExploredLayer] = {
             layer.name: layer for layer in explored_layers(self.model, read.inputs[:1])
         }
@@ -157,8 +157,8 @@ class ExplorerSession:
         """What the network says of an image, the surest first: classes, boxes or areas."""
 
         def ask() -> list[what_it_says.Said]:
-            output = what_it_says.output_for(self.model, self.inputs(photo))
-            return what_it_says.everything_said(self.kind, output)
+            found = what_it_says.output_for(self.model, self.inputs(photo))
+            return what_it_says.everything_said(self.kind, *found)
 
         return self._kept.once(("says", photo), ask)[:count]
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.detections import as_detections
 from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.judging.probabilities import Ending
 from captum_cnn_ext._engine.running.forward import run_model
 from captum_cnn_ext.insights.predictions import predicted
 
@@ -32,10 +33,11 @@ class Said:
     target: int | str
 
 
-def output_for(model: nn.Module, inputs: Tensor) -> Any:
-    """What the model gives for images, without gradients."""
-    with torch.no_grad():
-        return run_model(model, (inputs.clone(),))
+def output_for(model: nn.Module, inputs: Tensor) -> tuple[Any, bool]:
+    """What the model gives for images, without gradients; whether these are probabilities."""
+    with torch.no_grad(), Ending() as ending:
+        output = run_model(model, (inputs.clone(),))
+    return output, ending.gave(output)
 
 
 def kind_of(output: Any) -> tuple[str, int]:
@@ -54,8 +56,11 @@ def kind_of(output: Any) -> tuple[str, int]:
     return BOXES, 0
 
 
-def everything_said(kind: str, output: Any) -> list[Said]:
-    """All that the network says of the one image in its output, the surest first."""
+def everything_said(kind: str, output: Any, given: bool = False) -> list[Said]:
+    """All that the network says of the one image in its output, the surest first.
+
+    ``given`` says that the output is probabilities already.
+    """
     if kind == BOXES:
         (found,) = as_detections(output)
         pairs = zip(found.labels.tolist(), found.scores.tolist(), strict=True)
@@ -65,7 +70,7 @@ def everything_said(kind: str, output: Any) -> list[Said]:
         areas = (scores[0] > 0) if scores.shape[1] == 1 else _one_hot(scores[0].argmax(0), scores)
         shares = areas.flatten(1).double().mean(1)
     else:
-        shares = predicted(scores).probabilities[0]
+        shares = predicted(scores, given).probabilities[0]
     order = shares.argsort(descending=True, stable=True).tolist()
     each = [(label, float(shares[label])) for label in order]
     if kind == AREAS:
