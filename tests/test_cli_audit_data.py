@@ -111,6 +111,23 @@ def test_errors_are_one_line(folder, capsys, extra, message):
     assert not list(folder.glob("*.html"))
 
 
+def test_how_labels_were_read_is_said_at_once(folder, capsys):
+    for name in ("red", "blue"):
+        (folder / "data" / name).rename(folder / "data" / str(int(name == "red")))
+    assert main([*BASE, "--no-tests"]) == 0
+    said = capsys.readouterr()
+    assert "note: Class folders are numbers, taken as the indices of the model's" in said.err
+    assert "Class folders are numbers" in (folder / "audit.html").read_text()
+    (folder / "names.txt").write_text("a\nb\nc\n")
+    (folder / "data" / "1").rename(folder / "data" / "c")
+    (folder / "data" / "0").rename(folder / "data" / "a")
+    assert main([*BASE, "--class-names", "names.txt"]) == 2
+    assert "--class-names: 3 names for a model with 2 outputs" in one_error_line(capsys)
+    (folder / "names.txt").write_text("a\nz\n")
+    assert main([*BASE, "--class-names", "names.txt"]) == 2
+    assert one_error_line(capsys).startswith("captum-cnn-ext: error: --data: 'c' names no class")
+
+
 def test_photos_take_no_labels(folder, capsys):
     assert main(["audit", "--model", "net.py:build", "--labels", "a.csv"]) == 2
     assert "--labels: is for a labelled data set; name one with --data" in one_error_line(capsys)

@@ -419,6 +419,46 @@ def test_labels_that_name_no_class_are_said_before_any_number():
     assert "labels-without-class" not in ids(audited(data(80)))
 
 
+def folders(root, names):
+    from captum_cnn_ext.photos import labelled_photos
+
+    for name in names:
+        (root / name).mkdir(parents=True)
+        Image.new("L", (28, 28), 90).save(root / name / "1.png")
+    return labelled_photos(root)
+
+
+def grey(picture):
+    return torch.from_numpy(np.asarray(picture.convert("L"), dtype="f4"))[None] / 255
+
+
+def test_fewer_classes_than_outputs_by_order_alone_are_said_first(tmp_path):
+    done = audited(folders(tmp_path / "a", ["cat", "dog"]), preprocess=grey)
+    first = done.page.overview.of("wrong")[0]
+    assert first.id == "classes-by-order"
+    assert "the 2 classes of this data set are the model's outputs 0 to 1, of 10" in first.text
+    assert "Classes are numbered in the order of their names" in done.page.overview.saw[-1]
+    # where the folders say which outputs they are there is nothing to settle
+    done = audited(folders(tmp_path / "b", ["7", "3"]), preprocess=grey)
+    assert "classes-by-order" not in ids(done)
+    assert sorted(done.table["label"].tolist()) == [3, 7]
+
+
+def test_names_of_another_number_than_the_outputs_are_refused():
+    for names in (["a"] * 9, ["a"] * 11):
+        with pytest.raises(ArgumentError, match=f"{len(names)} names for a model with 10 outputs"):
+            audited(data(4), class_names=names)
+    done = audited(data(4), class_names={3: "three"})
+    assert done.table["label_name"].tolist() == [
+        "three" if n == 3 else f"class {n}" for n in done.table["label"]
+    ]
+
+
+def test_labels_that_are_no_outputs_are_refused_before_the_pass(tmp_path):
+    with pytest.raises(ArgumentError, match=r"all labels are above .* smallest label is 2019"):
+        audited(folders(tmp_path / "a", ["2019", "2020"]), preprocess=grey)
+
+
 def test_unreadable_images_are_a_finding_of_their_own():
     class Broken(list):
         def __getitem__(self, index):

@@ -54,6 +54,55 @@ def test_the_models_names_count_where_they_are_known(data):
             labelled_photos(data, class_names=names)
 
 
+def numbered(folder, names):
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(folder / name / "x.png")
+    return folder
+
+
+@pytest.mark.parametrize("known", [None, [f"thing {n}" for n in range(300)]])
+def test_numbers_are_the_models_outputs_in_folders_as_in_tables(tmp_path, known):
+    folder = numbered(tmp_path / "data", ["207", "281", "030"])
+    by_folder = labelled_photos(folder, class_names=known)
+    expected = {"207/x.png": 207, "281/x.png": 281, "030/x.png": 30}
+    assert by_name(by_folder) == expected
+    assert by_folder.notes == [
+        "Class folders are numbers, taken as the indices of the model's outputs."
+    ]
+    lines = "".join(f"{name},{name[:3]}\n" for name in expected)
+    by_table = labelled_photos(
+        folder, labels=table(folder, f"path,label\n{lines}"), class_names=known
+    )
+    assert by_name(by_table) == expected
+    assert by_table.notes == ["Labels are numbers, taken as the indices of the model's outputs."]
+    assert (by_folder.by_order, by_table.by_order) == (False, False)
+
+
+def test_numbers_that_image_folder_would_order_as_texts_are_said(tmp_path):
+    photos = labelled_photos(numbered(tmp_path / "data", [str(n) for n in range(11)]))
+    assert by_name(photos)["10/x.png"] == 10
+    assert "ImageFolder numbers them as texts ('10' before '2')" in photos.notes[0]
+    names = sorted(map(str, range(11)))
+    named = labelled_photos(tmp_path / "data", class_names=names)
+    assert by_name(named)["10/x.png"] == 2
+    assert named.notes == []
+
+
+def test_numbers_above_the_models_outputs_are_refused(tmp_path):
+    folder = numbered(tmp_path / "data", ["1", "2"])
+    with pytest.raises(ArgumentError, match=r"^data: '2' names no class; .* it has 2, from 0"):
+        labelled_photos(folder, class_names=["a", "b"])
+
+
+def test_whether_only_the_order_of_names_says_the_index(data):
+    assert labelled_photos(data).by_order
+    assert labelled_photos(data, class_names=["a", "b"]).by_order
+    assert not labelled_photos(data, class_names=["cat", "dog"]).by_order
+    with pytest.raises(ArgumentError, match=r"^data: 2 classes, the model has 1"):
+        labelled_photos(data, class_names=["x"])
+
+
 def test_an_empty_class_keeps_its_number(data):
     (data / "bee").mkdir()
     (data / ".hidden").mkdir()
@@ -83,7 +132,7 @@ def test_a_table_of_labels_and_groups(data):
         ("a,b\n1,2\n", None, "expected the columns path and label"),
         ("", None, "got no row"),
         ("path,label\ncat/x.png,\n", None, "line 2 lacks a path or a label"),
-        ("path,label\ncat/x.png,7\n", ["a", "b"], "'7' names no class; the model has 2"),
+        ("path,label\ncat/x.png,7\n", ["a", "b"], "'7' names no class; .* it has 2, from 0"),
         ("path,label\na,cat\nb,do\n", ["dog", "cat"], "'do' names no class of the model; nearest:"),
     ],
 )

@@ -24,6 +24,7 @@ MODEL_HELP = (
     "package.module:FACTORY or path/file.py:FACTORY; the last two run your code"
 )
 PARAMETERS = {  # that have another name than their option
+    "dataset": "data",
     "layers": "layer",
     "num_workers": "workers",
     "patch_images": "images",

@@ -108,11 +108,12 @@ def audited(options: argparse.Namespace) -> Iterator[tuple[Any, LoadedModel, boo
                 name: None if getattr(options, name) is None else load_other(options, name)
                 for name in ("against", "twin")
             }
+            for note in photos.notes if rank == 0 else ():
+                print(f"{PROGRAM}: note: {note}", file=sys.stderr)
             done = audit_dataset(
                 loaded,
                 photos,
                 layer=next(iter(split(options.layer) or ()), None),
-                class_names=photos.classes,
                 batch_size=options.batch_size,
                 num_workers=options.workers,
                 on_error=options.on_error,

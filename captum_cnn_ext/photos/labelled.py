@@ -39,6 +39,7 @@ class LabelledPhotos(Dataset[Any]):
         groups: a word for each photo, such as the hospital it is from; empty without.
         masks: of the objects.
         notes: how labels were understood and what was passed over, for a report.
+        by_order: whether nothing but the order of their names says which index a class has.
     """
 
     files: Sequence[Path]
@@ -48,6 +49,7 @@ class LabelledPhotos(Dataset[Any]):
     groups: Sequence[str] = ()
     masks: ObjectMasks | None = None
     notes: Sequence[str] = field(default=())
+    by_order: bool = False
 
     __repr__ = brief
 
@@ -80,13 +82,14 @@ def labelled_photos(
 
     Without ``labels`` every folder in ``folder`` is a class and holds its photos, at any depth, as
     torchvision's ``ImageFolder`` has it. Classes that are named as the model names them get the
-    model's index; where none is, they are numbered in the order of their names, as ``ImageFolder``
-    does. A class without photos keeps its number.
+    model's index. Where all are numbers, these are the indices: a folder ``207`` holds photos of
+    the model's output 207. Else they are numbered in the order of their names, as ``ImageFolder``
+    does. A class without photos keeps its number. ``notes`` say which of these was done.
 
     Args:
         folder: where the photos are.
         labels: a CSV table with a head ``path,label`` or ``path,label,group``; paths are relative
-            to ``folder``. A label is a class's name, or its index.
+            to ``folder``. A label is what a folder's name is.
         masks: a folder of pictures named as the photos, not 0 on the object.
         boxes: instead of masks a COCO JSON file, or a folder of Pascal VOC's XML files.
         class_names: as the model has them.
@@ -117,7 +120,8 @@ def labelled_photos(
     else:
         files, given, groups, notes = _by_table(root, Path(labels))
         known = sorted(set(given))
-    classes, indices, note = _numbered(known, class_names, counted=labels is not None)
+    kind = "data" if labels is None else "labels"
+    classes, indices, note, by_order = _numbered(known, class_names, kind)
     found = object_masks(masks, boxes)
     names = [file.relative_to(root).as_posix() for file in files]
     if found is not None and not any(found.has(name) for name in names):
@@ -133,6 +137,7 @@ def labelled_photos(
         groups,
         found,
         [*notes, *([note] if note else [])],
+        by_order,
     )
 
 
@@ -188,38 +193,52 @@ def _by_table(root: Path, table: Path) -> tuple[list[Path], list[str], list[str]
 
 
 def _numbered(
-    given: list[str], class_names: Sequence[str] | None, *, counted: bool
-) -> tuple[list[str], dict[str, int], str]:
-    """Names by index, the index of each label, and in words how that was decided."""
+    given: list[str], class_names: Sequence[str] | None, kind: str
+) -> tuple[list[str], dict[str, int], str, bool]:
+    """Names by index, the index of each label, how that was decided, and whether by order."""
     names = list(class_names or ())
     strange = [label for label in given if label not in names]
     if names and not strange:
-        return names, {label: names.index(label) for label in given}, ""
+        return names, {label: names.index(label) for label in given}, "", False
     if names and len(strange) < len(given):
         raise ArgumentError(
-            f"labels: {_few(strange)} {_names(strange)} no class of the model"
+            f"{kind}: {_few(strange)} {_names(strange)} no class of the model"
             f"{nearest(strange[0], names)}"
         )
-    found = {label: int(label) for label in given if label.isdecimal()}
-    if counted and len(found) == len(given):
-        above = [label for label, index in found.items() if names and index >= len(names)]
-        if above:
-            raise ArgumentError(
-                f"labels: {_few(above)} {_names(above)} no class; the model has {len(names)} "
-                "classes, from 0"
-            )
-        count = len(names) or max(found.values()) + 1
-        return names or [f"class {i}" for i in range(count)], found, ""
+    if all(label.isdecimal() for label in given):
+        return *_by_index({label: int(label) for label in given}, names, kind), False
     if names and len(given) != len(names):
         raise ArgumentError(
-            f"labels: {len(given)} classes, the model has {len(names)}; {_few(given)} "
+            f"{kind}: {len(given)} classes, the model has {len(names)}; {_few(given)} "
             f"{_names(given)} no class of it{nearest(given[0], names)}. Name folders and labels "
             f"as the model names its classes ({_few(names)}), or take a network that has yours"
         )
     note = "Classes are numbered in the order of their names, as torchvision's ImageFolder does."
     if names:
         note = f"None of the classes is named as the model names its own ({_few(names)}). {note}"
-    return given, {label: index for index, label in enumerate(given)}, note
+    return given, {label: index for index, label in enumerate(given)}, note, True
+
+
+def _by_index(
+    found: dict[str, int], names: list[str], kind: str
+) -> tuple[list[str], dict[str, int], str]:
+    """The same for labels that are numbers: indices of the model's outputs."""
+    above = [label for label, index in found.items() if names and index >= len(names)]
+    if above:
+        raise ArgumentError(
+            f"{kind}: {_few(above)} {_names(above)} no class; numbers are indices of the model's "
+            f"outputs, and it has {len(names)}, from 0. Where classes are called by other numbers, "
+            "name them in the order of the outputs (class_names=, --class-names)"
+        )
+    what = "Class folders" if kind == "data" else "Labels"
+    note = f"{what} are numbers, taken as the indices of the model's outputs."
+    if sorted(found) != sorted(found, key=found.__getitem__):
+        note += (
+            " A network that was trained on torchvision's ImageFolder numbers them as texts ('10' "
+            "before '2'): name the classes in that order then (class_names=, --class-names)."
+        )
+    count = len(names) or max(found.values()) + 1
+    return names or [f"class {index}" for index in range(count)], found, note
 
 
 def _names(labels: Sequence[str]) -> str:

@@ -111,6 +111,7 @@ def _overview(context: DatasetContext, problems: list[Problem]) -> Overview:
     ]
     if records.skipped:
         saw.append(f"{len(records.skipped):,} images could not be used; see the last section.")
+    saw += context.notes
     failed = [f"This report is not complete: {problem}" for problem in problems]
     return Overview(
         tuple(saw),

@@ -21,6 +21,10 @@ from captum_cnn_ext.insights.audited_model import AuditedModel, ClassNames, audi
 from captum_cnn_ext.insights.dataset.assembly import assembled
 from captum_cnn_ext.insights.dataset.attention import object_columns
 from captum_cnn_ext.insights.dataset.context import DatasetContext
+from captum_cnn_ext.insights.dataset.numbering import (
+    judge_numbering,
+    say_how_classes_are_numbered,
+)
 from captum_cnn_ext.insights.dataset.result import DatasetAudit
 from captum_cnn_ext.insights.inputs import Preprocess
 from captum_cnn_ext.insights.layers import default_layers
@@ -71,7 +75,8 @@ def audit_dataset(
         against: an older model of the same classes, to compare with.
         twin: ``model`` trained again from another seed: how much of a difference to ``against``
             retraining alone makes.
-        class_names: the name of each class; None takes the data set's, then the model's.
+        class_names: the name of each output of the model; None takes the data set's, then the
+            model's. A dict may leave some out.
         groups: a word for each image of the data set, such as where it is from; None takes the data
             set's ``groups``.
         preprocess: from a sample's image to a tensor (C, H, W); None takes the loaded model's for
@@ -138,6 +143,7 @@ def audit_dataset(
             )
 
     with subject.first_pass(), torch.inference_mode(False):
+        judge_numbering(subject, _input(subject, images), source, class_names)
         records = pass_over(subject, images, "")
     others: list[tuple[AuditedModel, ImageRecords] | None] = []
     for name, other in (("against", against), ("twin", twin)):
@@ -172,6 +178,7 @@ def audit_dataset(
     if others[0] is not None:
         context.rival_subject, context.rival = others[0]
     context.twin = others[1][1] if others[1] is not None else None
+    say_how_classes_are_numbered(context, source)
     return assembled(context, title, started, model_code(model))
 
 
@@ -186,15 +193,20 @@ def _first(source: Any) -> tuple[Any, ...]:
     return ()
 
 
-def _layer(subject: AuditedModel, images: LabelledImages) -> str:
+def _input(subject: AuditedModel, images: LabelledImages) -> Tensor:
+    """The first network input (C, H, W) that can be made, where the model is."""
     for number in range(len(images)):
         _, image, _ = images[number]
         if isinstance(image, Tensor):
             like = next((p for p in subject.model.parameters()), torch.zeros(()))
-            found, _ = default_layers(subject.model, image[None].to(like.device, like.dtype))
-            return found[-1].name
-    _, why, _ = images[0]
+            return image.to(like.device, like.dtype)
+    why = images[0][1] if len(images) else "it is empty"
     raise ArgumentError(f"dataset: no image of it can be read (image 0: {why})")
+
+
+def _layer(subject: AuditedModel, images: LabelledImages) -> str:
+    found, _ = default_layers(subject.model, _input(subject, images)[None])
+    return found[-1].name
 
 
 def _names(names: ClassNames, classes: int) -> list[str]:

@@ -107,7 +107,9 @@ def _chance(
             f"gives {percent(largest / count)}.",
             KEY, interval=interval, numbers=numbers,
             next_step="Check the weights, the preprocessing and the labels before reading on."
-            if count >= FEW else "There are too few images to say more; add some.",
+            if count >= FEW
+            else "So few can be wrong by chance. Check that labels are the model's outputs (the "
+            "summary says how they were read), then weights and preprocessing, or add images.",
         )  # fmt: skip
         return []
     moved = [c for c in np.unique(predictions).tolist() if order.label_of[c] != c]

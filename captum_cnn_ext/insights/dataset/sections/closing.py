@@ -31,8 +31,6 @@ def build(context: DatasetContext) -> SectionContent:
     if records.remarks:
         items = [f"{context.images.name(n) or f'image {n}'}: {why}" for n, why in records.remarks]
         blocks.append(Listing("Masks that could not be used, the first ones", items, "warning"))
-    if context.notes:
-        blocks.append(Listing("Notes", context.notes, "note"))
     settings = records.settings
     facts = [
         ("Model", context.subject.name),
