@@ -1,4 +1,4 @@
-"""Networks of one-channel images through the faces, and what signals and volumes are told."""
+"""Networks of one or many channels through the faces, and what signals and volumes are told."""
 
 import numpy as np
 import pytest
@@ -7,9 +7,12 @@ from digits import mnist, trained
 from PIL import Image
 from torch import nn
 
+from captum_cnn_ext import explain
+from captum_cnn_ext.attr import DeconvNet
 from captum_cnn_ext.cli import main
-from captum_cnn_ext.insights import audit, compare
+from captum_cnn_ext.insights import audit, audit_dataset, compare
 from captum_cnn_ext.models import load_model
+from captum_cnn_ext.render import show_reconstructions
 
 METHODS = ["Saliency", "LayerGradCam", "Occlusion"]
 
@@ -88,3 +91,22 @@ def _picture(folder):
     file = folder / "digit.png"
     digits()[1][0].save(file)
     return str(file)
+
+
+def test_networks_of_many_channels_are_explained_audited_and_drawn(tmp_path):
+    torch.manual_seed(5)
+    net = nn.Sequential(
+        nn.Conv2d(6, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2),
+    ).eval()  # fmt: skip
+    x = torch.rand(2, 6, 20, 20)
+    done = audit(net, x, show_progress=False)
+    assert "not complete" not in done.overview.headline + done.to_html()
+    found = explain(net, x[0])
+    found.save(tmp_path / "six.png")
+    shown = found.figure().axes[0].images[0].get_array()
+    np.testing.assert_allclose(shown[..., 0], x[0].mean(0), rtol=1e-5)
+    assert compare(net, x, ["LayerHiResCam", "InputXGradient"]).figure()
+    assert show_reconstructions(x, DeconvNet(net, "2").reconstruct(x, top=2))
+    data = [(x[n % 2], n % 2) for n in range(8)]
+    assert "not complete" not in audit_dataset(net, data, show_progress=False).to_html()

@@ -53,6 +53,14 @@ def test_to_rgb_without_preprocessing():
     assert (to_rgb(torch.full((3, 2, 2), 51, dtype=torch.uint8)) == np.float32(0.2)).all()
 
 
+def test_to_rgb_of_many_channels_is_their_mean_after_the_preprocessing_is_undone():
+    pixel = torch.tensor([-1.0, 0.0, 1.0, 9.0]).reshape(4, 1, 1)
+    found = to_rgb(pixel, mean=[0.5, 0.5, 0.5, 0.1], std=[0.5, 0.5, 0.5, 0.1])
+    assert found.tolist() == [[[(0 + 0.5 + 1 + 1) / 4] * 3]]  # what lies outside is cut first
+    patch = torch.rand(6, 3, 3)
+    np.testing.assert_allclose(to_rgb(patch)[..., 0], patch.mean(0), rtol=1e-6)
+
+
 def test_to_rgb_makes_grey_three_channels_and_nan_black():
     grey = torch.tensor([[[0.25, float("nan")]]])
     assert to_rgb(grey).tolist() == [[[0.25] * 3, [0.0] * 3]]

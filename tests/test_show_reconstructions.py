@@ -126,7 +126,11 @@ def test_deconv_writes_one_picture(tmp_path, monkeypatch, capsys):
     arguments = ["deconv", "--model", "net.py:build", "--image", "red.png", "--layer", "1"]
     assert main([*arguments, "--channels", "2,0"]) == 0
     out, err = capsys.readouterr()
-    assert out == "red.png: channels 2, 0 of 1, guided\npicture: deconv.png\n"
+    assert out.splitlines() == [
+        "red.png: channels 2, 0 of 1, guided",
+        "guided, because there is no max-pooling before this layer; see --rule",
+        "picture: deconv.png",
+    ]
     assert not err
     with Image.open("deconv.png") as picture:
         assert picture.width > 300

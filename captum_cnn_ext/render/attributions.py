@@ -58,7 +58,7 @@ def overlay(
     that there is nothing to see.
 
     Args:
-        image: (C, H, W) or (1, C, H, W), 1 or 3 channels; `to_rgb` says how it becomes colour. A
+        image: (C, H, W) or (1, C, H, W); `to_rgb` says how it becomes colour. A
             PIL image, or a NumPy array, which may be (H, W, C) and of bytes.
         attribution: (h, w), (C, h, w) or (1, C, h, w) of any resolution; a tensor or an array.
         method: "blended_heat_map" (over the grey image), "heat_map", "masked_image" (image times
@@ -209,7 +209,7 @@ def show_attributions(
     between panels), with "column" the panels of a method share one, with "figure" all do.
 
     Args:
-        images: (N, C, H, W) or (C, H, W), 1 or 3 channels; `to_rgb` says how they become colour.
+        images: (N, C, H, W) or (C, H, W); `to_rgb` says how they become colour.
         attributions: name of the method -> (N, C, h, w) of any resolution.
         mean, std: what the preprocessing subtracted and divided by, per channel.
         titles: column titles instead of the names in `attributions`.

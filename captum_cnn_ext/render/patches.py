@@ -41,7 +41,7 @@ def show_patches(
     pictures; reconstructions around grey, which is 0, each on its own scale.
 
     Args:
-        patches: for each row its patches (C, h, w) with 1 or 3 channels; sizes may differ, as
+        patches: for each row its patches (C, h, w); sizes may differ, as
             where patches are cut at an image's border, and are drawn to one scale.
         reconstructions: the same number for each row, signed, cut like the patches.
         mean, std: what the preprocessing subtracted and divided by, as for `to_rgb`.

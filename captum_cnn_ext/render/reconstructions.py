@@ -63,7 +63,7 @@ def show_reconstructions(
     white are the magnitude that `outlier_perc` per cent of the picture's values exceed.
 
     Args:
-        images: (N, C, H, W) or (C, H, W), 1 or 3 channels, as given to `reconstruct`.
+        images: (N, C, H, W) or (C, H, W), as given to `reconstruct`.
         reconstructions: what ``DeconvNet(...).reconstruct(images, ...)`` returned.
         mean, std: what the preprocessing subtracted and divided by, per channel.
         row_titles: one text per image, written over it.
@@ -135,8 +135,7 @@ def show_reconstructions(
             if boxes:
                 _frame(axes[2 * photo, 0], part)
             grey = _around_grey(maps[photo, unit], outlier_perc)[(slice(None), *part)]
-            drawn = grey.expand(3, -1, -1).movedim(0, -1).cpu().numpy()
-            draw_picture(axes[2 * photo, 1 + unit], drawn)
+            draw_picture(axes[2 * photo, 1 + unit], to_rgb(grey))
             draw_picture(axes[2 * photo + 1, 1 + unit], photos[photo][part])
     return figure, axes
 

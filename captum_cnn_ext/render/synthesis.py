@@ -37,7 +37,7 @@ def show_images(
     """Draw pictures in a near-square grid, each under its text.
 
     Args:
-        images: (N, C, H, W) in [0, 1], 1 or 3 channels.
+        images: (N, C, H, W) in [0, 1]; `to_rgb` says how they become colour.
         titles: one for each.
         title: text above all.
         note: small text below.
@@ -50,7 +50,7 @@ def show_images(
 
     Raises:
         TypeError: `images` is no real tensor.
-        ValueError: not 1 or 3 channels, or not one title for each image.
+        ValueError: no pictures, or not one title for each image.
 
     Example:
         >>> import torch

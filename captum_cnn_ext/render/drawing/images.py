@@ -48,10 +48,12 @@ def to_rgb(
 
     Without `mean` and `std`, a picture within [0, 1] stays as it is, a `torch.uint8` one is
     divided by 255, and one with values outside [0, 1] is stretched from its minimum to its
-    maximum. Values that are not finite become black. Grey pictures get three equal channels.
+    maximum. Values that are not finite become black. Grey pictures get three equal channels; of
+    other numbers of channels, as satellites and scanners have, the mean over them is drawn in
+    grey.
 
     Args:
-        images: (N, C, H, W) or (C, H, W), 1 or 3 channels, any device and dtype.
+        images: (N, C, H, W) or (C, H, W), any device and dtype.
         mean: per channel, what the preprocessing subtracted, on the [0, 1] scale.
         std: per channel, what the preprocessing divided by.
 
@@ -60,7 +62,7 @@ def to_rgb(
 
     Raises:
         TypeError: `images` is no real tensor.
-        ValueError: not 1 or 3 channels, or `mean`, `std` do not fit them.
+        ValueError: no pictures, or `mean`, `std` do not fit their channels.
 
     Example:
         >>> import torch
@@ -85,7 +87,10 @@ def to_rgb(
                 "picture; divide mean and std by 255"
             )
         batch = batch + offset
-    rgb = batch.clamp(0, 1).expand(-1, 3, -1, -1).movedim(1, -1)
+    batch = batch.clamp(0, 1)
+    if batch.shape[1] not in judging.CHANNEL_COUNTS:
+        batch = batch.mean(1, keepdim=True)
+    rgb = batch.expand(-1, 3, -1, -1).movedim(1, -1)
     pictures: npt.NDArray[np.float32] = rgb.to(torch.float32).cpu().numpy()
     return pictures if images.dim() == 4 else pictures[0]
 

@@ -74,25 +74,25 @@ def finite_or_zero(values: Tensor) -> Tensor:
 
 
 def picture_batch(name: str, value: Any) -> Tensor:
-    """Return pictures as (N, C, H, W) with C of 1 or 3; a single (C, H, W) becomes N = 1."""
+    """Return pictures as (N, C, H, W); a single (C, H, W) becomes N = 1."""
     batch = real_tensor(name, value)
     shape = tuple(batch.shape)
     batch = batch.unsqueeze(0) if batch.dim() == 3 else batch
-    if batch.dim() == 4 and batch.shape[1] in CHANNEL_COUNTS:
+    few = CHANNEL_COUNTS
+    channels_last = batch.dim() == 4 and shape[-1] in few
+    if channels_last:  # unless that is the width of a narrow picture
+        channels_last = batch.shape[1] not in few and shape[-2] not in few
+    if batch.dim() == 4 and not channels_last:
         return batch
     hint = ""
-    if batch.dim() == 4 and batch.shape[-1] in CHANNEL_COUNTS:
+    if channels_last:
         order = "2, 0, 1" if len(shape) == 3 else "0, 3, 1, 2"
         hint = f"; channels seem to come last, use .permute({order})"
     elif batch.dim() == 5:
         hint = "; show_volumes draws (N, C, D, H, W), pick one slice [:, :, d] for this"
     elif len(shape) == 2:
         hint = "; a grey picture is picture[None], and show_signals draws signals (C, L)"
-    elif len(shape) == 3:
-        hint = "; show_signals draws signals (N, C, L)"
-    raise ArgumentError(
-        f"{name}: got shape {shape}, expected (N, C, H, W) or (C, H, W) with 1 or 3 channels{hint}"
-    )
+    raise ArgumentError(f"{name}: got shape {shape}, expected (N, C, H, W) or (C, H, W){hint}")
 
 
 def map_batch(name: str, value: Any, pictures: Tensor) -> Tensor:
