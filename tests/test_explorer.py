@@ -244,11 +244,36 @@ def test_top_patches_of_a_unit(loaded, tmp_path):
     for patch, cut in zip(found, expected, strict=True):
         torch.testing.assert_close(patch.picture, cut)
     assert [patch.name for patch in found] == [top.names[n] for n in top.images[row].tolist()]
-    assert session.patches(Unit("first", 3)) == []
     for file in folder.iterdir():
         file.unlink()
     with pytest.raises(ArgumentError, match="dataset"):
         session.patches(Unit("second", 3))
+
+
+@pytest.mark.parametrize("rule", ["guided", "gradient"])
+@pytest.mark.parametrize("name", ["first", "relu"])
+def test_patches_of_the_images_need_no_preparation(session, loaded, rule, name):
+    unit = Unit(name, 3)
+    found = session.patches(unit, rule)
+    tops = {n: session.maps(photo, name)[3].amax() for n, photo in session.photos.items()}
+    order = sorted(tops, key=tops.__getitem__, reverse=True)
+    assert [patch.name for patch in found] == order
+    for patch in found:
+        photo = session.photos[patch.name]
+        assert patch.value == pytest.approx(float(tops[patch.name]))
+        whole = session.reconstruction(photo, unit, rule).picture
+        inputs = session.inputs(photo)[0]
+        rows, columns = patch.picture.shape[1:]
+        places = [
+            (top, left)
+            for top in range(SIZE - rows + 1)
+            for left in range(SIZE - columns + 1)
+            if torch.equal(inputs[:, top : top + rows, left : left + columns], patch.picture)
+        ]
+        assert len(places) == 1
+        ((top, left),) = places
+        expected = whole[:, top : top + rows, left : left + columns]
+        torch.testing.assert_close(patch.driving, expected)
 
 
 def test_many_threads_get_what_one_gets(session, one):
@@ -561,6 +586,13 @@ def test_code_of_a_reconstruction(run, session, one, rule, seed, look):
         torch.testing.assert_close(got["picture"][0], expected.norm(dim=0))
 
 
+def test_code_of_patches(run, session):
+    got = run(lambda s: s.patches(Unit("relu", 5)))
+    expected = [patch.value for patch in session.patches(Unit("relu", 5))]
+    assert got["top"].values[5].tolist() == pytest.approx(expected)
+    assert got["axes"].shape == (1, 2)
+
+
 def test_code_of_a_synthesised_image(run, session):
     settings = PatternSettings("second", 3, steps=3, size=32)
     got = run(lambda s: s.pattern(settings))
@@ -679,20 +711,6 @@ def test_the_command_says_in_one_line_what_is_wrong(arguments, message, capsys):
 
 
 # --- what is chosen ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("typed", "index"), [("crane", 2), (" CAT ", 0), ("cat (0)", 0), ("cra", 2), ("ane", 2), (3, 3)]
-)
-def test_a_class_is_found_by_what_was_typed(views, typed, index):
-    assert views.class_index(typed) == index
-
-
-def test_a_class_that_is_not_there_is_answered_with_the_nearest(views):
-    with pytest.raises(ArgumentError, match=r"none is called 'cran3'.*crane"):
-        views.class_index("cran3")
-    with pytest.raises(ArgumentError, match="none is called ''"):
-        views.class_index("")
 
 
 def test_the_list_of_layers_marks_one_and_opens_its_fold(views, session):

@@ -297,7 +297,7 @@ def test_the_explorer_explains_it(kind):
         assert all(s.share == pytest.approx((areas == s.label).double().mean()) for s in said)
         target, meant = said[0].target, targets.Segment(said[0].label)
     assert target in [value for _, value in target_choices(views)]
-    assert chosen_target(views, target) == target
+    assert chosen_target(target) == target
     ((_, found),) = session.explain([one], ["LayerHiResCam"], layer="block", target=target)
     expected = attr.LayerHiResCam(model, "block").attribute(x, meant)
     torch.testing.assert_close(found.attributions["LayerHiResCam"], expected)

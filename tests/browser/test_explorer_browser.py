@@ -325,7 +325,16 @@ def test_slow_work_blocks_nothing_and_is_cancelled(opened, demo_page):
     assert pictured(page, "#pattern") == 1
     page.reload()
     tab(page, "Synthesis")
-    says(page, "#pattern-status", "from the cache")
+    says(page, "#pattern-status", "made before")
+
+
+def test_patches_are_there_without_preparation(opened, demo_page):
+    page = opened(demo_page)
+    tab(page, "Patches")
+    page.wait_for_function("document.querySelectorAll('#patches .thumbnail-item img').length === 8")
+    best = says(page, "#patches", "astronaut")
+    page.locator("#grid .unit").nth(3).click()
+    page.wait_for_function("old => document.querySelector('#patches').innerText !== old", arg=best)
 
 
 def test_the_camera_shows_maps_for_each_frame(opened, demo_page):

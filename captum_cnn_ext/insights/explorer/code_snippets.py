@@ -8,7 +8,13 @@ from dataclasses import dataclass
 import torch
 
 from captum_cnn_ext.insights.explorer.computing import library_calls as calls
-from captum_cnn_ext.insights.explorer.computing.library_calls import MEAN, STD, X
+from captum_cnn_ext.insights.explorer.computing.library_calls import (
+    MEAN,
+    PICTURES,
+    PREPROCESS,
+    STD,
+    X,
+)
 from captum_cnn_ext.insights.explorer.computing.questions_and_answers import Photo, Unit
 from captum_cnn_ext.insights.explorer.computing.session import ExplorerSession
 from captum_cnn_ext.insights.explorer.computing.synthesized_units import PatternSettings
@@ -85,6 +91,19 @@ class Snippets:
             look_of = {"method": "heat_map", "cmap": "gray", "outlier_perc": 0}
             script.let(FIGURE, _render("overlay")(X[0], picture, **look_of))
         return self._code(script, [photo])
+
+    def patches(self, unit: Unit) -> str:
+        """What excites a unit most."""
+        finder = self.session.unit_patches
+        script, layer = Script(), self.session.layer(unit.layer)
+        top = script.let("top", finder.call(layer))
+        cut = top.patches(PICTURES, unit.channel, PREPROCESS)
+        script.let(FIGURE, _render("show_patches")(cut, mean=MEAN, std=STD))
+        photos = list(self.session.photos.values())
+        named = ", ".join(photo.source for photo in photos)
+        if finder.prepared(unit.layer):
+            return self._code(script, inputs="pictures = ...  # the data set that was ranked")
+        return self._code(script, photos, f"pictures = [{named}]")
 
     def pattern(self, settings: PatternSettings) -> str:
         """What a unit wants to see."""

@@ -155,15 +155,19 @@ class Handlers:
 
     @told
     def show_unit(self, photo: Photo, layer: str, unit: int) -> tuple[Any, ...]:
-        """Facts, map, patches and code of a unit."""
+        """Facts, map and code of a unit."""
         one = Unit(layer, unit)
-        patches = self.views.patches(one)
         return (
             self.views.unit_facts(photo, one),
             self.views.unit_map(photo, one),
-            gr.update(value=patches, visible=bool(patches)),
             self.snippets.unit(photo, one),
         )
+
+    @told
+    def show_patches(self, layer: str, unit: int, rule: str) -> tuple[Any, str]:
+        """What excites a unit most, and the code of that."""
+        one = Unit(layer, unit)
+        return self.views.patches(one, rule), self.snippets.patches(one)
 
     @told
     def show_reconstruction(

@@ -82,6 +82,7 @@ class Page:
             self._show_grid(light(knob.input, lambda: 0, None, [ui.page]))
         for change in (ui.rule.change, ui.seed.change, ui.look.change):
             self._show_reconstruction(change)
+        self._show_patches(ui.rule.change)
         for change in (ui.recipe.change, ui.effort.change):
             self._show_pattern(change)
         frozen = light(
@@ -163,17 +164,23 @@ class Page:
 
     def _show_unit(self, step: Any) -> None:
         ui = self.ui
-        shown = [ui.facts, ui.map, ui.patches, ui.unit_code]
+        shown = [ui.facts, ui.map, ui.unit_code]
         asked = [ui.photo, ui.layer, ui.unit]
         found = _on(step.then, self.handlers.show_unit, asked, shown, **LIGHT)
         self._show_reconstruction(found.then)
         self._show_pattern(found.then)
+        self._show_patches(found.then)
 
     def _show_reconstruction(self, event: Any) -> None:
         ui = self.ui
         asked = [ui.photo, ui.layer, ui.unit, ui.rule, ui.seed, ui.look]
         shown = [ui.pixels, ui.remark, ui.pixels_code]
         _on(event, self.handlers.show_reconstruction, asked, shown, **LIGHT)
+
+    def _show_patches(self, event: Any) -> None:
+        ui = self.ui
+        asked, shown = [ui.layer, ui.unit, ui.rule], [ui.patches, ui.patches_code]
+        _on(event, self.handlers.show_patches, asked, shown, **LIGHT)
 
     def _show_pattern(self, event: Any) -> None:
         ui = self.ui

@@ -123,20 +123,20 @@ class Layout:
             )
         self.frozen = gr.HTML(visible=False, elem_id="frozen")
         with gr.Row():
-            with gr.Column(scale=3, min_width=330):
+            with gr.Column(scale=5, min_width=330):
                 self.grid = gr.HTML(
                     js_on_load=asset("explorer.js"), elem_id="grid", elem_classes="grid"
                 )
                 gr.Markdown(KEYS, elem_classes="note")
                 self.grid_code = self._code("code-grid")
-            with gr.Column(scale=2, min_width=330):
+            with gr.Column(scale=4, min_width=330):
                 self._unit()
 
     def _unit(self) -> None:
         self.facts = gr.HTML(
             js_on_load=asset("explorer_unit.js"), elem_id="facts", elem_classes="facts"
         )
-        with gr.Tabs():
+        with gr.Tabs(elem_id="unit-tabs"):
             with gr.Tab("Map"):
                 self.map = self._picture("3 · Where the unit responds", "map")
                 self.unit_code = self._code("code-unit")
@@ -166,10 +166,16 @@ class Layout:
                 self.pattern_status = gr.HTML(elem_id="pattern-status")
                 self.pattern = self._picture("Synthesised for this unit", "pattern")
                 self.pattern_code = self._code("code-pattern")
-            with gr.Tab("Patches", visible=bool(self.session.top_patches)):
+            with gr.Tab("Patches"):
                 self.patches = gr.Gallery(
-                    columns=3, label="What activates it most", elem_id="patches", buttons=[]
+                    columns=2,
+                    label="What activates it most, and the pixels that drive it",
+                    height="auto",
+                    object_fit="contain",
+                    elem_id="patches",
+                    buttons=["fullscreen"],
                 )
+                self.patches_code = self._code("code-patches")
 
     def _classes(self) -> None:
         choices, of_classes = target_choices(self.views), self.session.kind == CLASSES

@@ -20,6 +20,7 @@ from captum_cnn_ext.insights.explorer.what_to_explain import chosen_target
 
 F = TypeVar("F", bound=Callable[..., Any])
 POLL = 0.15  # seconds between two looks at a job
+MEAN = "The unit's mean on this image reached {:.3g} (its mean on yours is above)"
 PATTERN_STEPS = {"quick": 64, "thorough": 256}
 
 
@@ -53,7 +54,7 @@ class SlowWork:
         """The synthesised image, where it was made before."""
         settings = self._pattern(layer, unit, recipe, effort)
         found = self.session.patterns.find(settings)
-        words = f"Reached {found[1]:.3g}; from the cache." if found else ""
+        words = f"{MEAN.format(found[1])}, made before." if found else ""
         picture = enlarged(found[0]) if found else None
         return picture, self.views.message(words), self.snippets.pattern(settings)
 
@@ -76,7 +77,7 @@ class SlowWork:
             yield gr.skip(), words
         if not job.stopped:
             picture, value = _result(job)
-            text = f"Unit {unit} reached {value:.3g} in {job.seconds:.0f} s."
+            text = f"{MEAN.format(value)}, in {job.seconds:.0f} s."
             yield enlarged(picture), self.views.message(text)
 
     # --- classes ----------------------------------------------------------------------------
@@ -99,7 +100,7 @@ class SlowWork:
         if len({one.name for one in photos}) < len(photos):
             raise gr.Error("Choose another second image.", print_exception=False)
         where = layer if at == "chosen" else None
-        explained = told(chosen_target)(self.views, target)
+        explained = chosen_target(target)
         done, failed = self.views.explained(photos), list[str]()
 
         def work(job: Job[None]) -> None:

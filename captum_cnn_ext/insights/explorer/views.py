@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -11,7 +10,7 @@ from urllib.parse import urlencode
 import torch
 from PIL import Image
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, nearest
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext.insights.comparison import Comparison
 from captum_cnn_ext.insights.explorer import drawing
 from captum_cnn_ext.insights.explorer.code_snippets import Snippets
@@ -75,31 +74,6 @@ class Views:
     def top_classes(self, photo: Photo) -> dict[str, float]:
         """The five things that the network is surest of."""
         return {self.said(one): one.share for one in self.session.says(photo)}
-
-    def class_index(self, wanted: int | str) -> int:
-        """A class by its number, or by what was typed: the whole name, its begin, or a part.
-
-        Raises:
-            ArgumentError: no class has such a name.
-        """
-        if isinstance(wanted, int):
-            return wanted
-        typed = wanted.strip().lower()
-        labels = [self.class_label(index).lower() for index in range(self.session.classes)]
-        names = [self.session.subject.class_name(i).lower() for i in range(len(labels))]
-        ranks = {
-            index: (
-                typed not in (name, label, str(index)),
-                not name.startswith(typed),
-                re.search(rf"\b{re.escape(typed)}", name) is None,
-                index,
-            )
-            for index, (name, label) in enumerate(zip(names, labels, strict=True))
-            if typed and typed in label
-        }
-        if ranks:
-            return min(ranks, key=ranks.__getitem__)
-        raise ArgumentError(f"Class: none is called {wanted!r}{nearest(typed, names)}")
 
     def layer_list(self, current: str) -> str:
         """The layers as buttons: ends of stages, and those between them folded away."""
@@ -205,16 +179,16 @@ class Views:
         found = self.session.reconstruction(photo, unit, rule, seed)
         return drawing.reconstruction_picture(found.picture, look), escape(found.remark)
 
-    def patches(self, unit: Unit) -> list[tuple[Image.Image, str]]:
-        """The unit's top patches with their values."""
+    def patches(self, unit: Unit, rule: str) -> list[tuple[Image.Image, str]]:
+        """The unit's top patches with their values; after each the pixels that drive the unit."""
         subject = self.session.subject
-        return [
-            (
-                drawing.photo_panel(patch.picture, mean=subject.mean, std=subject.std),
-                f"{number(patch.value, 3)} {patch.name}",
-            )
-            for patch in self.session.patches(unit)
-        ]
+        shown = []
+        for patch in self.session.patches(unit, rule):
+            picture = drawing.photo_panel(patch.picture, mean=subject.mean, std=subject.std)
+            shown.append((picture, f"{number(patch.value, 3)} {patch.name}"))
+            if patch.driving is not None:
+                shown.append((drawing.reconstruction_picture(patch.driving), rule))
+        return shown
 
     def explained(self, photos: Sequence[Photo]) -> list[tuple[Image.Image, str]]:
         """The images as the network gets them, which the maps stand beside."""

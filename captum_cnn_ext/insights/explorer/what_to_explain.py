@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from captum_cnn_ext.insights.explorer.computing.what_it_says import AREAS, BOXES, CLASSES
+from captum_cnn_ext.insights.explorer.computing.what_it_says import AREAS, BOXES
 from captum_cnn_ext.insights.explorer.views import Views
 
 NO_CLASS = -1
@@ -22,12 +22,6 @@ def target_choices(views: Views) -> list[tuple[str, int | str]]:
     return [("the most probable class", NO_CLASS), *named]
 
 
-def chosen_target(views: Views, wanted: int | str) -> int | str | None:
-    """What was chosen or typed, as the session explains it; None is the strongest class.
-
-    Raises:
-        ArgumentError: no class has such a name.
-    """
-    if wanted == NO_CLASS:
-        return None
-    return views.class_index(wanted) if views.session.kind == CLASSES else wanted
+def chosen_target(wanted: int | str) -> int | str | None:
+    """What was chosen or typed, as the session explains it; None is the strongest class."""
+    return None if wanted == NO_CLASS else wanted

@@ -46,6 +46,13 @@ def reconstructions(
     )
 
 
+def top_patches(layer: ExploredLayer, k: int) -> Expression:
+    """What excites each unit of a layer most, over pictures."""
+    return imported("captum_cnn_ext.evidence.top_patches")(
+        MODEL, layer.name, PICTURES, k, preprocess=PREPROCESS, **_given(call=layer.last_call)
+    )
+
+
 def length(pictures: Expression) -> Expression:
     """The length over colours of pictures (N, C, H, W)."""
     return pictures.norm(dim=1)

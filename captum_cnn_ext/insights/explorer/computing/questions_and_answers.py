@@ -84,8 +84,9 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class Patch:
-    """What excites a unit, cut out of a data set's image: (C, h, w)."""
+    """What excites a unit, cut out of an image: (C, h, w), and the pixels there that drive it."""
 
     picture: Tensor
     value: float
     name: str
+    driving: Tensor | None = None

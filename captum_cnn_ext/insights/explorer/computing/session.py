@@ -28,6 +28,7 @@ from captum_cnn_ext.insights.explorer.computing.questions_and_answers import (
     UnitFacts,
 )
 from captum_cnn_ext.insights.explorer.computing.synthesized_units import PatternStore
+from captum_cnn_ext.insights.explorer.computing.unit_patches import UnitPatches
 from captum_cnn_ext.insights.inputs import Preprocess, read_photos
 from captum_cnn_ext.insights.reconstructing import saturates
 from captum_cnn_ext.methods import CONTROL, NO_MAP, known_methods
@@ -52,7 +53,8 @@ class ExplorerSession:
         images: a dict of names and PIL images, or a list of PIL images.
         preprocess: from a PIL image to a tensor (C, H, W); None takes the loaded model's.
         class_names: the name of each class.
-        top_patches: what `evidence.top_patches` found for a layer, or several of these.
+        top_patches: what `evidence.top_patches` found for a layer, or several of these; at other
+            layers the patches are those of ``images``.
         patch_images: the data set or folder that was ranked.
         cache: a folder for synthesised images; None keeps them as long as the session.
         sources: for each name a Python expression that reads the image, for copied code.
@@ -88,9 +90,7 @@ class ExplorerSession:
             model, tensors=False, preprocess=preprocess, class_names=class_names
         )
         self._kept = AnswerCache(KEPT)
-        own = [top_patches] if isinstance(top_patches, TopPatches) else top_patches
-        self.top_patches = {found.layer: found for found in own}
-        self.patch_images = patch_images
+        ranked = [top_patches] if isinstance(top_patches, TopPatches) else list(top_patches)
         read = read_photos(images, self.subject.preprocess, self.model)  # judges them
         pictures = images.values() if isinstance(images, Mapping) else images
         origins = sources or {}
@@ -98,6 +98,9 @@ class ExplorerSession:
             name: Photo(name, picture.convert("RGB"), origins.get(name, f"images[{name!r}]"))
             for name, picture in zip(read.names, pictures, strict=True)
         }
+        self.unit_patches = UnitPatches(
+            self.model, self.subject.preprocess, self.photos, ranked, patch_images
+        )
         first, _ = what_it_says.output_for(self.model, read.inputs[:1])
         self.kind, self.classes = what_it_says.kind_of(first)
         self.subject = self.subject.of_outputs(self.classes)
@@ -245,26 +248,19 @@ class ExplorerSession:
             )
         return Reconstruction(found.attributions[0, 0], remark)
 
-    def patches(self, unit: Unit) -> list[Patch]:
-        """The patches that excite a unit most, strongest first; none without a result for it.
+    def patches(self, unit: Unit, rule: str = "guided") -> list[Patch]:
+        """The patches that excite a unit most, strongest first, with the pixels that drive it.
 
         Raises:
-            ArgumentError: the images that were ranked are not where they were.
+            ArgumentError: no such rule; the images that were ranked are not where they were.
         """
-        found = self.top_patches.get(unit.layer)
-        if found is None or self.patch_images is None or unit.channel not in found.channels:
-            return []
-        row = found.row(unit.channel)
-        try:
-            (cut,) = found.patches(self.patch_images, unit.channel, self.subject.preprocess)
-        except OSError as error:
-            raise ArgumentError(f"top patches: an image cannot be read ({error})") from error
-        values, numbers = found.values[row].tolist(), found.images[row].tolist()
-        kept = [(v, n) for v, n in zip(values, numbers, strict=True) if n >= 0]
-        return [
-            Patch(picture, value, found.names.get(number, f"image {number}"))
-            for picture, (value, number) in zip(cut, kept, strict=True)
-        ]
+        call = self.reconstruction_call(unit, choose("rule", rule, RULES), "max")
+
+        def back(inputs: Tensor) -> Tensor:
+            pictures: Tensor = evaluate(call, model=self.model, x=inputs).attributions[:, 0]
+            return pictures
+
+        return self.unit_patches.of(self.layer(unit.layer), unit.channel, back)
 
     def explain(
         self,
