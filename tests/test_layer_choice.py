@@ -5,7 +5,9 @@ import pytest
 import torch
 from snapshots import nothing_left_behind
 from torch import nn
+from torchvision.models import VisionTransformer
 
+from captum_cnn_ext import explain
 from captum_cnn_ext.attr import LayerHiResCam, suggest_layers
 
 EXPECTED = {
@@ -42,10 +44,73 @@ def test_what_users_choose(name):
     assert all("earlier stage" in layer.reason for layer in found[1:])
 
 
-@pytest.mark.parametrize("name", ["vit_b_16", "swin_t"])
-def test_transformers_have_no_convolution_stage(name):
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("vit_b_16", [("encoder.layers.encoder_layer_11.ln_1", (1, 768, 14, 14))]),
+        (
+            "swin_t",
+            [
+                ("features.7.1.norm1", (1, 768, 7, 7)),
+                ("features.5.5.norm1", (1, 384, 14, 14)),
+                ("features.3.1.norm1", (1, 192, 28, 28)),
+                ("features.1.1.norm1", (1, 96, 56, 56)),
+            ],
+        ),
+    ],
+)
+def test_of_transformers_the_last_block_s_first_normalisation(name, expected):
+    found = suggest_layers(network(name), 224)
+    assert [(layer.name, layer.shape) for layer in found] == expected
+    assert "first normalisation of the last block" in found[0].reason
+
+
+def small_transformer(**options):
+    torch.manual_seed(0)
+    return VisionTransformer(
+        image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=24, mlp_dim=32,
+        num_classes=5, **options,
+    ).eval()  # fmt: skip
+
+
+def test_a_transformer_is_explained_without_naming_a_layer():
+    net, x = small_transformer(), torch.rand(1, 3, 32, 32)
+    found = explain(net, x, target=2)
+    assert found.layer == "encoder.layers.encoder_layer_1.ln_1"
+    kept = []  # literal HiResCAM of the tokens that are patches
+    hook = net.get_submodule(found.layer).register_forward_hook(lambda *a: kept.append(a[2]))
+    score = net(x)[0, 2]
+    hook.remove()
+    (slope,) = torch.autograd.grad(score, kept)
+    expected = (kept[0] * slope)[:, 1:].sum(2).reshape(1, 1, 4, 4)
+    torch.testing.assert_close(found.attributions, expected.detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_tokens_that_may_be_channels_are_asked_about():
+    net = small_transformer()
+    # a second token that is no patch, as one of distillation
+    net.class_token = nn.Parameter(torch.zeros(1, 2, 24))
+    net.encoder.pos_embedding = nn.Parameter(torch.zeros(1, 18, 24))
+    with pytest.raises(ValueError, match=r"encoder_layer_1\.ln_1.*tokens_to_map\(height"):
+        suggest_layers(net, 32)
+
+
+def test_attention_without_blocks_is_told_what_to_name():
+    class Attends(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patches = nn.Conv2d(3, 8, 8, stride=8)
+            self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(6))
+            self.head = nn.Linear(8, 2)
+
+        def forward(self, x):
+            tokens = self.patches(x).flatten(2).transpose(1, 2)
+            for layer in self.layers:
+                tokens = layer(tokens)
+            return self.head(tokens.mean(1))
+
     with pytest.raises(ValueError, match=r"before most of the network.*tokens_to_map"):
-        suggest_layers(network(name), 224)
+        suggest_layers(Attends().eval(), 32)
 
 
 def test_small_networks():

@@ -52,7 +52,7 @@ def default_layers(model: nn.Module, image: Tensor) -> tuple[list[ChosenLayer], 
         the layers, and the reason in words.
 
     Raises:
-        ArgumentError: none can be suggested, as in vision transformers.
+        ArgumentError: none can be suggested.
     """
     try:
         found = suggest_layers(model, image)[: EARLIER_STAGES + 1]

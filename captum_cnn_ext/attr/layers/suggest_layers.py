@@ -12,6 +12,7 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError, root_module
 from captum_cnn_ext._engine.judging.input_sizes import input_shape
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.trace.trace_recorder import trace_of
+from captum_cnn_ext.attr.layers.reshape_transform import channel_transform
 
 _INERT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity)
 
@@ -55,7 +56,9 @@ def suggest_layers(
 
     Of a detector or a segmentation network these are the stages of its backbone, which every box
     and every pixel's class depend on. A network without one that holds most convolutions, such as
-    a U-Net, gets the end of its decoder first, then its coarsest stage and those before it.
+    a U-Net, gets the end of its decoder first, then its coarsest stage and those before it. Of a
+    vision transformer it is the first normalisation of the last block at each resolution, as in
+    the literature on CAMs of transformers; the classes of ``attr`` read its tokens as a map.
 
     Cost: none where the model runs on the meta device (shapes only), else one forward pass.
 
@@ -69,8 +72,8 @@ def suggest_layers(
 
     Raises:
         TypeError: ``model`` is no module.
-        ArgumentError: ``inputs`` are neither tensors nor a size; or there is no convolution stage,
-            as in vision transformers.
+        ArgumentError: ``inputs`` are neither tensors nor a size; or there is no convolution stage
+            and no transformer's block whose tokens are certain to be a map.
 
     Example::
 
@@ -99,7 +102,8 @@ def suggest_layers(
             "*positions) with several positions; pass the layer by name, and "
             "reshape_transform=tokens_to_map(...) where it gives tokens"
         )
-    _refuse_transformers(root, outputs, convolutions[-1])
+    if _is_transformer(outputs, convolutions[-1]):
+        return _of_blocks(root, outputs[convolutions[-1] :], example)
     return _of_dense(outputs, list(convolutions)) or _stage_ends(outputs, convolutions)
 
 
@@ -132,17 +136,38 @@ def _is_classifier(outputs: Sequence[_Output], index: int) -> bool:
     return pointwise and not linear and len(last) == 2 and last[1] == outputs[index].shape[1]
 
 
-def _refuse_transformers(root: nn.Module, outputs: Sequence[_Output], last: int) -> None:
-    """A convolution that cuts patches for attention is no convolution stage."""
+def _is_transformer(outputs: Sequence[_Output], last: int) -> bool:
+    """Whether the last convolution cuts patches, and most of the network comes after it."""
     leaves = [i for i, out in enumerate(outputs) if not list(out.module.children())]
-    later = [i for i in leaves if i > last and len(outputs[i].shape) > 2]
-    if len(later) > len(leaves) / 2:
+    return len([i for i in leaves if i > last and len(outputs[i].shape) > 2]) > len(leaves) / 2
+
+
+def _of_blocks(
+    root: nn.Module, outputs: Sequence[_Output], example: tuple[Tensor, ...]
+) -> list[LayerSuggestion]:
+    """The first normalisation of the last transformer block, and of the last at finer grids."""
+    norms: dict[str, list[_Output]] = {}
+    for out in outputs:
+        if type(out.module).__name__.endswith("Norm") and len(out.shape) > 2:
+            norms.setdefault(out.name.rpartition(".")[0], []).append(out)
+    blocks = [found[0] for found in norms.values() if len(found) > 1]
+    if not blocks:
         raise ArgumentError(
-            f"model: the last convolution of {type(root).__name__}, {outputs[last].name!r}, comes "
-            "before most of the network, as in a vision transformer. Pass a late block's first "
-            "normalisation by name, with reshape_transform=tokens_to_map(...) or "
-            "channels_last_to_map where its layout is not recognised."
+            f"model: the last convolution of {type(root).__name__}, {outputs[0].name!r}, comes "
+            "before most of the network, as in a vision transformer, and no block with two "
+            "normalisations follows. Pass a late block's first normalisation by name, with "
+            "reshape_transform=tokens_to_map(...) or channels_last_to_map where its layout is not "
+            "recognised."
         )
+    found: dict[tuple[int, ...], LayerSuggestion] = {}
+    for block in reversed(blocks):
+        tokens = torch.empty(block.shape, device="meta")
+        shape = tuple(channel_transform(tokens, example, block.name, None)(tokens).shape)
+        grid = " x ".join(map(str, shape[2:]))
+        reason = f"the first normalisation of {{}} block: {shape[1]} channels on {grid} positions"
+        which = "the last" if not found else "an earlier stage's last"
+        found.setdefault(shape[2:], LayerSuggestion(block.name, shape, reason.format(which)))
+    return list(found.values())
 
 
 def _of_dense(outputs: Sequence[_Output], convolutions: list[int]) -> list[LayerSuggestion]:
