@@ -241,6 +241,22 @@ def test_no_gradient_of_a_weight_is_computed(net):
     assert all(p.requires_grad and p.grad is None for p in net.parameters())
 
 
+def test_two_networks_at_once(net):
+    net, other = net.float(), models.build(models.Net).float()
+    with torch.no_grad():
+        for weight in other.parameters():
+            weight.mul_(0.5).add_(0.01)
+
+    def both(x):
+        return (net(x) + other(x)) / 2
+
+    with nothing_left_behind(net), nothing_left_behind(other):
+        found = small(both, Target(1))
+    value = (net(found.images) + other(found.images))[:, 1].detach() / 2
+    assert torch.allclose(found.values, value)
+    assert not torch.allclose(found.images, small(net, Target(1)).images, atol=1e-4)
+
+
 @pytest.mark.parametrize("error", [ArithmeticError, KeyboardInterrupt])
 @pytest.mark.parametrize("where", ["model", "callback", "objective", "transform"])
 def test_an_interrupted_ascent_leaves_the_model_as_it_was(net, error, where):

@@ -32,6 +32,7 @@ from captum_cnn_ext.synthesis.objectives.units import (
     Target,
 )
 from captum_cnn_ext.synthesis.recipe import Recipe
+from captum_cnn_ext.synthesis.trust import Trust, check
 
 __all__ = [
     "ActivationDifference",
@@ -63,6 +64,8 @@ __all__ = [
     "Style",
     "Synthesis",
     "Target",
+    "Trust",
+    "check",
     "deep_dream",
     "filter_atlas",
     "maximize",

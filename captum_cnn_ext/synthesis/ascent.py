@@ -91,7 +91,8 @@ def maximize(
     name theirs.
 
     Args:
-        forward_func: the model, or any function of the images that runs it.
+        forward_func: the model, or any function of the images that runs it. For what several
+            networks agree on, ``lambda x: (one(x) + two(x)) / 2``.
         objective: what to maximise, such as ``Channel("layer4", 3)`` or ``Target(285)``.
         image: a size to begin with noise: 224, (224, 224), (3, 224, 224) or (1, 3, 224, 224); a
             tensor (C, H, W) or (N, C, H, W) in [0, 1] to begin with; or an :class:`ImageParam`,
