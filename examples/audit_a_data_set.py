@@ -1,6 +1,6 @@
 """Audit a labelled data set: how good is the network, where does it look, which shortcuts has it?
 
-Here with a network that has learnt a planted shortcut; takes a minute. Writes audit.html,
+The network here has learnt a planted shortcut; this takes a minute. Writes audit.html,
 audit.findings.json, audit.npz, audit.manifest.json and audit.tables.
 """
 

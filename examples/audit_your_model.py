@@ -1,4 +1,4 @@
-"""Audit a network of your own: one HTML file to share, and the numbers beside it.
+"""Audit your own network: one HTML file to share, with the numbers beside it.
 
 Writes audit.html, audit.npz, audit.manifest.json and audit.tables.
 """

@@ -1,7 +1,7 @@
 """What activates each channel? The strongest channels of a layer, projected back to pixels.
 
-Above, the guided reconstruction cropped to the pixels that hold its energy; below, the same crop of
-the photo: channels for eyes, channels for the nose. Writes deconvnet.png.
+Above, the guided reconstruction, cropped to the part that holds its energy; below, the same crop of
+the photo: some channels respond to eyes, others to the nose. Writes deconvnet.png.
 """
 
 from captum_cnn_ext.attr import DeconvNet

@@ -1,4 +1,7 @@
-"""DeepDream: what layers of a network see in a photo, more of it. Writes deep_dream.png."""
+"""DeepDream: a photo in which layers see more of what they already see.
+
+Writes deep_dream.png.
+"""
 
 import numpy as np
 import torch

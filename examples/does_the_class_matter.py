@@ -1,6 +1,6 @@
-"""Does the class matter to the picture? Guided backpropagation draws the same for any class.
+"""Does the picture depend on the class? That of guided backpropagation hardly does.
 
-Above the most likely class, below the least likely one: the guided picture hardly changes, the
+Above, the most likely class; below, the least likely one. The guided picture hardly changes, the
 gradient and the guided CAM do. Writes does_the_class_matter.png.
 """
 
@@ -32,6 +32,7 @@ for name, method in methods.items():
 figure, _ = show_attributions(
     x.expand(2, -1, -1, -1),
     columns,
+    method="heat_map",
     mean=demo.mean,
     std=demo.std,
     row_titles=[demo.class_names[t] for t in targets],

@@ -1,4 +1,4 @@
-"""You use Captum already: its tunnels, metrics and upsampling take our classes as they are.
+"""Already using Captum? Its noise tunnels, metrics and upsampling take these classes as they are.
 
 Writes drop_in.png: a map, and the same map averaged over noisy copies of the photo.
 """
@@ -34,7 +34,7 @@ wrong = infidelity(
 print("infidelity ", wrong)
 print("sensitivity", sensitivity_max(cam.attribute, x, target=target, n_perturb_samples=2))
 
-maps = {"LayerHiResCam": plain, "NoiseTunnel around it": smooth}
+maps = {"LayerHiResCam": plain, "NoiseTunnel(LayerHiResCam)": smooth}
 figure, _ = show_attributions(
     x, maps, mean=demo.mean, std=demo.std, row_titles=[demo.class_names[target]]
 )

@@ -1,20 +1,22 @@
-"""What do the layers see? Filters of the first layer, feature maps of two others, in one pass.
+"""What do the layers see? Feature maps of an early and of a late layer, from one pass.
 
-Writes filters.png, feature_maps_early.png and feature_maps_late.png.
+Early channels draw edges and colours at the photo's own resolution; late ones, here over the photo,
+answer to larger parts. Writes feature_maps_early.png and feature_maps_late.png.
 """
 
 from captum_cnn_ext.attr import LayerFeatureMaps
 from captum_cnn_ext.models import load_model
 from captum_cnn_ext.photos import demo_photos
-from captum_cnn_ext.render import show_feature_maps, show_filters
+from captum_cnn_ext.render import show_attributions, show_feature_maps
 
 demo = load_model("demo")
 x = demo.preprocess(demo_photos()["astronaut"]).unsqueeze(0)
+early, late = LayerFeatureMaps(demo.model, ["_blocks.0", "_swish"]).attribute(x)
 
-figure, _ = show_filters(demo.model._conv_stem.weight, title="First layer, 32 filters as RGB")
-figure.savefig("filters.png", dpi=80)
+figure, _ = show_feature_maps(early, sort="max", title="_blocks.0, strongest first")
+figure.savefig("feature_maps_early.png", dpi=80)
 
-early, late = LayerFeatureMaps(demo.model, ["_blocks.0", "_blocks.10"]).attribute(x)
-for name, maps in (("early", early), ("late", late)):
-    figure, _ = show_feature_maps(maps, first=32, sort="max", title=f"{name}, strongest first")
-    figure.savefig(f"feature_maps_{name}.png", dpi=80)
+strongest = late[0].flatten(1).amax(1).topk(6).indices.tolist()
+over_photo = {f"channel {channel}": late[:, [channel]] for channel in strongest}
+figure, _ = show_attributions(x, over_photo, mean=demo.mean, std=demo.std)
+figure.savefig("feature_maps_late.png", dpi=80)

@@ -1,8 +1,8 @@
 """Chollet's gallery: what the channels of a layer look for, the most excited first.
 
 An early layer of a trained network looks for stripes and colours, a middle one for textures. His
-own recipe (bare pixels) is `recipe="chollet"`, his network
-`torchvision.models.vgg16(weights="DEFAULT")`, which downloads. Writes filter_gallery.png.
+own recipe is `recipe="chollet"`, his network `torchvision.models.vgg16(weights="DEFAULT")`, which
+is downloaded. Writes filter_gallery.png.
 """
 
 from matplotlib.figure import Figure

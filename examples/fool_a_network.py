@@ -1,7 +1,7 @@
-"""Fooling: a photo of a cup that the network takes for a school bus with a probability over 0.99.
+"""Fooling: change a photo of a cup until the network is over 99 % sure that it is a school bus.
 
-Bare pixels, begun at the photo: the change is hardly to be seen, and no other network shares the
-opinion. Writes fool_a_network.png.
+It starts at the photo and changes bare pixels, so that the change can hardly be seen. Writes
+fool_a_network.png.
 """
 
 import functools

@@ -59,7 +59,8 @@ def page() -> str:
     ]
     for path in EXAMPLES:
         asked, about = question(path)
-        lines += ["", f"## [{path.stem}]({path.name})", "", f"**{asked}** {about}"]
+        said = " ".join(filter(None, (f"**{asked}**", about, f"[{path.name}]({path.name})")))
+        lines += ["", f"## {path.stem}", "", said]
         for picture in pictures_of(path):
             lines += ["", f"![{asked}](pictures/{picture.name})"]
     return "\n".join(lines) + "\n"

@@ -1,7 +1,7 @@
-"""Is the map true? The score while the places that a map ranks highest are put in or taken out.
+"""Is the map faithful? The score as the places that it ranks highest are added or taken away.
 
-A blob in the centre knows nothing of the network, and is what a map must beat: here on 16 parts of
-photos, where the object is not always in the centre. Writes is_the_map_true.png.
+A blob in the centre does not use the network, and a map has to beat it: here on 16 crops of photos,
+in which the object is not always in the centre. Writes is_the_map_true.png.
 """
 
 import torch

@@ -1,6 +1,7 @@
-"""Which box does a map mark? The heat and its boxes on the whole photo, not on the model's crop.
+"""Which box does a map mark? The map and its boxes on the whole photo, not on the model's crop.
 
-Beyond the crop the photo keeps its colours: there the network did not look. Writes map_to_box.png.
+Outside the crop the photo keeps its colours, because the network did not see that part. Writes
+map_to_box.png.
 """
 
 from PIL import ImageDraw

@@ -1,4 +1,4 @@
-"""A network and a method of your own, as the command line takes them; both go into one file.
+"""A network and a method of your own, in one file, as the command line takes them.
 
 `captum-cnn-ext audit --model examples/my_own.py:build --images examples/photos` and
 `captum-cnn-ext bench --adapters examples/my_own.py --methods mine,LayerHiResCam`.

@@ -1,6 +1,7 @@
-"""What if a part of the photo were blank? Captum's Occlusion, window by window, and ours.
+"""What if part of the photo were blank? Captum's Occlusion, window by window, and ours.
 
-The same values: ours computes of each layer only what the window can change. Writes occlusion.png.
+The values are the same, but ours recomputes in each layer only what the window can change. Writes
+occlusion.png.
 """
 
 import time

@@ -1,7 +1,8 @@
-"""keras-vis, `visualize_activation`: what does the network see as class 385, an Indian elephant?
+"""keras-vis's `visualize_activation`: what does the network see as class 385, an Indian elephant?
 
-keras-vis drew it for VGG16; the same lines do so with `torchvision.models.vgg16(weights="DEFAULT")`
-(which downloads) and its ImageNet mean and deviation. Writes one_class.png.
+keras-vis drew it for VGG16; the same lines do so with
+`torchvision.models.vgg16(weights="DEFAULT")`, which is downloaded, and its ImageNet mean and
+deviation. Writes one_class.png.
 """
 
 from captum_cnn_ext.attr import ActivationMaximization

@@ -1,4 +1,4 @@
-"""Where is the evidence for a class? Captum's Grad-CAM beside ours, at three layers.
+"""Where is the evidence for a class? Captum's Grad-CAM, HiResCAM and LayerCAM at three layers.
 
 Writes quickstart.png.
 """

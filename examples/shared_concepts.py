@@ -1,6 +1,7 @@
-"""What is in the activations? A layer's maps as a few parts that the photos share.
+"""What do these photos share? The activations of a layer, split into a few common parts.
 
-Writes shared_concepts.png: one column a part; needs the extra `decomposition`.
+Here part 1 marks eyes and badges, part 2 rims and edges. Writes shared_concepts.png, with a column
+for each part; needs the extra `decomposition`.
 """
 
 import torch

@@ -1,7 +1,7 @@
-"""Which part of a signal decides? A network of recordings with three channels.
+"""Which part of a signal decides? A small network for recordings with three channels.
 
-Two classes differ by a short burst in channel 1. HiResCAM, which has one map for all channels, says
-when; Occlusion, channel by channel, says where as well. Writes signals.png.
+The two classes differ by a short burst in channel 1. HiResCAM has one map for all channels and
+shows when; Occlusion, channel by channel, also shows where. Writes signals.png.
 """
 
 import torch

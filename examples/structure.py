@@ -1,4 +1,4 @@
-"""What is the network made of? One row a layer: configuration, shapes, parameters, cost."""
+"""What is the network made of? A row for each layer: configuration, shapes, parameters, cost."""
 
 from torchvision.models import resnet18
 

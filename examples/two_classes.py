@@ -1,6 +1,7 @@
 """Why this class and not that one? Many classes explained with one forward pass.
 
-The second row subtracts what similar classes have in common. Writes two_classes.png.
+The second row subtracts what similar classes have in common. Where nothing is positive, nothing in
+the photo speaks more for this class than for those like it. Writes two_classes.png.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""What does a channel look for, and what has it found in a photo? Eight channels, two answers.
+"""What does a channel look for, and what did it find in a photo? Eight channels, two answers.
 
 Above, an image made from noise to activate the channel; below, the pixels of a photo that did
 (guided backpropagation), and the same part of the photo. Writes two_views_of_a_channel.png.

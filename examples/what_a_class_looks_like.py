@@ -1,7 +1,7 @@
-"""What does a network look for in a class? Four classes, from noise; and how they came about.
+"""What does a network look for in a class? Four classes from noise; and how they came about.
 
-Writes what_a_class_looks_like.png and what_a_class_looks_like.gif. With 256 steps, the default, and
-224 pixels they become still clearer.
+Writes what_a_class_looks_like.png and what_a_class_looks_like.gif. With 256 steps, the
+default, and 224 pixels they become clearer still.
 """
 
 from captum_cnn_ext.models import load_model

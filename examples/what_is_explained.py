@@ -1,8 +1,8 @@
 """Explain a box, an area, a difference, several labels or a pair of images, not only a class.
 
 A detector and a segmentation network made by hand find red and blue balls: each map keeps to its
-own ball. Below them a cat as a tabby rather than a lynx, as either, and what makes it and its
-mirrored half alike to the network. Writes boxes_and_areas.png and classes_and_pairs.png.
+own ball. Below them a cat: as a tabby rather than a lynx, as either of the two, and what makes it
+resemble its own mirror image. Writes boxes_and_areas.png and classes_and_pairs.png.
 """
 
 import torch
@@ -73,6 +73,7 @@ tabby, lynx = demo.class_names.index("tabby"), demo.class_names.index("lynx")
 of_cat, _ = targets.Similarity.pair(demo.model, cat, mirrored)
 asked = [targets.Difference(tabby, lynx), targets.Several([tabby, lynx]), of_cat]
 cam = LayerHiResCam(demo.model, "_conv_head")
-columns = {str(target): cam.attribute(cat, target) for target in asked}
+named = ["tabby rather than lynx", "tabby or lynx", "like its mirror image"]
+columns = {name: cam.attribute(cat, target) for name, target in zip(named, asked, strict=True)}
 figure, _ = show_attributions(cat, columns, mean=demo.mean, std=demo.std)
 figure.savefig("classes_and_pairs.png", dpi=80)

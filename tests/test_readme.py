@@ -1,5 +1,6 @@
 """The README is true: its Python runs from top to bottom, its commands are commands."""
 
+import ast
 import os
 import re
 import shlex
@@ -104,11 +105,13 @@ def test_every_command_works_as_it_is_written(command, clone):
             done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stdout
         elif words[0] == "sphinx-build":
-            assert (clone / words[1] / "conf.py").exists()
+            assert words[1:] == ["-c", "docs", ".", "build/docs"]
+            assert (clone / "docs" / "conf.py").exists()
         else:
             assert words in (
                 ["python", "-m", "venv", ".venv"],
                 ["source", ".venv/bin/activate"],
+                ["python", "-m", "webbrowser", "-t", "build/docs/index.html"],
             )
 
 
@@ -136,6 +139,17 @@ def test_commands_are_understood(arguments):
 def test_files_that_are_linked_exist(page):
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_every_guide_is_in_the_navigation_of_the_built_pages():
+    assigned = {
+        node.targets[0].id: node.value
+        for node in ast.parse((ROOT / "docs" / "conf.py").read_text()).body
+        if isinstance(node, ast.Assign)
+    }
+    guides = {f"{guide}.md" for guide in ast.literal_eval(assigned["GUIDES"])}
+    written = {page.relative_to(ROOT).as_posix() for page in ROOT.glob("examples/*.md")}
+    assert guides == written | {"benchmarks/README.md"}
 
 
 def test_every_public_class_is_in_the_table():

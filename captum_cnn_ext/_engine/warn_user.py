@@ -5,17 +5,18 @@ import sys
 import warnings
 from pathlib import Path
 
-_OURS = str(Path(__file__).parents[1])
-_BETWEEN = (contextlib.__file__,)  # generators of ours, and decorators, run in there
+import captum
+import torch
+
+_OURS = Path(__file__).parents[1]
+_BETWEEN = (Path(captum.__file__).parent, Path(torch.__file__).parent)  # they call us, decorated
+_SKIPPED = (*(f"{folder}/" for folder in (_OURS, *_BETWEEN)), contextlib.__file__)
 
 
 def warn_user(message: str) -> None:
-    """A ``UserWarning`` at the first line on the way up that is not this package's."""
+    """A ``UserWarning`` at the first line on the way up that is not this package's,
+    Captum's or PyTorch's."""
     level, frame = 2, sys._getframe(1)
-    while frame.f_back is not None and _is_ours(frame.f_code.co_filename):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_SKIPPED):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, stacklevel=level)
-
-
-def _is_ours(file: str) -> bool:
-    return file.startswith(_OURS) or file in _BETWEEN
