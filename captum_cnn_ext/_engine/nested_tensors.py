@@ -10,13 +10,15 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
     """The tensors in nested tuples, lists and dictionaries, in their order."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from tensors_in(item)
-    elif isinstance(value, dict):
-        yield from tensors_in(list(value.values()))
+    todo = [value]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, Tensor):
+            yield item
+        elif isinstance(item, (tuple, list)):
+            todo += item[::-1]
+        elif isinstance(item, dict):
+            todo += list(item.values())[::-1]
 
 
 def mapped(value: Any, replace: Callable[[Any], Any]) -> Any:
@@ -35,20 +37,24 @@ def mapped(value: Any, replace: Callable[[Any], Any]) -> Any:
 
 def leaves_in(value: Any) -> Iterator[Any]:
     """What ``mapped`` replaces, in its order."""
-    if isinstance(value, (tuple, list)):
-        for item in value:
-            yield from leaves_in(item)
-    elif isinstance(value, dict):
-        yield from leaves_in(list(value.values()))
-    else:
-        yield value
+    todo = [value]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, (tuple, list)):
+            todo += item[::-1]
+        elif isinstance(item, dict):
+            todo += list(item.values())[::-1]
+        else:
+            yield item
 
 
 def tensors_of_output(value: Any) -> list[Tensor]:
     """The same, and those in the attributes of objects: everything that a model's output holds."""
-    leaves = tree_leaves(value)
-    inside = [vars(leaf) for leaf in leaves if hasattr(leaf, "__dict__")]
-    return [leaf for leaf in [*leaves, *tree_leaves(inside)] if isinstance(leaf, Tensor)]
+    leaves = [value] if isinstance(value, Tensor) else tree_leaves(value)
+    inside = [vars(leaf) for leaf in leaves if getattr(leaf, "__dict__", None)]
+    if inside:
+        leaves = [*leaves, *tree_leaves(inside)]
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
 
 def joined_rows(parts: Sequence[Any]) -> Any:
@@ -75,6 +81,8 @@ def joined_rows(parts: Sequence[Any]) -> Any:
 
 def with_tensors(value: Any, replace: Callable[[list[Tensor]], list[Tensor]]) -> Any:
     """The value with other tensors in it; itself where ``replace`` gives back what it got."""
+    if isinstance(value, Tensor):
+        return replace([value])[0]
     leaves, tree = tree_flatten(value)
     places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
     given = [leaves[i] for i in places]

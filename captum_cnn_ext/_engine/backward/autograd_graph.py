@@ -1,6 +1,6 @@
 """What autograd recorded between two places of a forward pass."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -31,19 +31,26 @@ def operations_between(starts: Sequence[Tensor], end: Tensor) -> list[str]:
 
 
 def nodes_before(
-    ends: Iterable[Tensor], stop: Callable[[Any], bool] = lambda _: False
-) -> Iterator[Any]:
-    """The autograd nodes behind ``ends``, each once; without those at which to ``stop``."""
+    ends: Iterable[Tensor], stops: Iterable[Any] = (), without: Sequence[str] = ()
+) -> list[Any]:
+    """The autograd nodes behind ``ends``, each once.
+
+    The nodes ``stops`` and those of the names ``without`` are left out, and what is behind them.
+    """
     # All are held while their ids are compared: Python's view of a node dies with its last
     # reference, and its id may then be another's.
     nodes: dict[int, Any] = {}
+    stopping = {id(node): node for node in stops}
     todo = [end.grad_fn for end in ends]
     while todo:
         node = todo.pop()
-        if node is not None and id(node) not in nodes and not stop(node):
-            nodes[id(node)] = node
-            yield node
-            todo.extend(parent for parent, _ in node.next_functions)
+        if node is None or id(node) in nodes or id(node) in stopping:
+            continue
+        if without and node.name() in without:
+            continue
+        nodes[id(node)] = node
+        todo += [parent for parent, _ in node.next_functions]
+    return list(nodes.values())
 
 
 def nodes_between(starts: Sequence[Tensor], end: Tensor, without: Sequence[str] = ()) -> list[Any]:
@@ -54,14 +61,13 @@ def nodes_between(starts: Sequence[Tensor], end: Tensor, without: Sequence[str] 
     """
     # Of a leaf, the node is the one that would accumulate its gradient.
     first = [torch.autograd.graph.get_gradient_edge(tensor).node for tensor in starts]
-    first_ids = {id(node) for node in first}
-    nodes = list(nodes_before([end], lambda node: id(node) in first_ids or node.name() in without))
+    nodes = nodes_before([end], first, without)
     users: dict[int, list[Any]] = {}
     for node in nodes:
         for parent, _ in node.next_functions:
             users.setdefault(id(parent), []).append(node)
     on_path: set[int] = set()
-    todo = [user for identity in first_ids for user in users.get(identity, [])]
+    todo = [user for begin in first for user in users.get(id(begin), [])]
     while todo:
         node = todo.pop()
         if id(node) not in on_path:

@@ -6,8 +6,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
+
+from captum_cnn_ext._engine.backward.autograd_graph import nodes_before
+from captum_cnn_ext._engine.module_walk import modules_in
 
 _NORMS = (F.batch_norm, torch.batch_norm, F.instance_norm, torch.instance_norm)
 
@@ -40,10 +44,27 @@ def one_image_norms(
 
     ``gradients`` says whether they are wanted; None asks whether they are on.
     """
-    given = [t for t in tensors if isinstance(t, Tensor) and t.ndim > 2]
-    concerned = any(len(t) == 1 and t.device.type == "cpu" for t in given)
     wanted = torch.is_grad_enabled() if gradients is None else gradients
-    return OneImageNorms() if concerned and wanted else nullcontext()
+    return OneImageNorms() if wanted and _one_image(tensors) else nullcontext()
+
+
+def perhaps_without_norms(model: nn.Module | None, tensors: Iterable[Any]) -> bool:
+    """Whether `OneImageNorms`, which looks at every operation, may be done without.
+
+    No layer of the model is such a norm; its code may call one, which `passed_norms` tells later.
+    """
+    own = model is None or any([isinstance(module, _NormBase) for module in modules_in(model)])
+    return not own and _one_image(tensors)
+
+
+def passed_norms(ends: Iterable[Tensor]) -> bool:
+    """Whether there is such a norm in the graph of ``ends``."""
+    return any(["BatchNorm" in node.name() for node in nodes_before(ends)])
+
+
+def _one_image(tensors: Iterable[Any]) -> bool:
+    given = [t for t in tensors if isinstance(t, Tensor) and t.ndim > 2]
+    return any(len(t) == 1 and t.device.type == "cpu" for t in given)
 
 
 def _first(args: tuple[Any, ...], kwargs: Any) -> Tensor:

@@ -118,19 +118,19 @@ def audit(inputs: Sequence[Tensor], output: Tensor) -> tuple[list[tuple[Any, str
     starts = [torch.autograd.graph.get_gradient_edge(tensor).node for tensor in inputs]
     on_path = {id(node) for node in (*nodes, *starts)}
     rectifiers: list[tuple[Any, str]] = []
+    hidden = False
     counts: dict[str, Counter[str]] = {
         name: Counter() for name in ("switch", "gate", "plain", "unknown")
     }
     for node in nodes:
         name = kind(node)
-        if any(part in node.name() for part in _OPAQUE):
+        if any([part in name for part in _OPAQUE]):
             raise ArgumentError(
                 f"forward_func: {node.name()} hides the rectifiers of a compiled or scripted part "
                 "of the model; pass the original torch.nn.Module"
             )
-        factors = sum(
-            parent is not None and id(parent) in on_path for parent, _ in node.next_functions
-        )
+        factors = [id(parent) in on_path for parent, _ in node.next_functions].count(True)
+        hidden = hidden or name == "CopySlices"
         sort = _sort(node, name, factors)
         if sort == "rectifier":
             rectifiers.append((node, "x * sigmoid(x)" if name == "Mul" else name))
@@ -143,7 +143,7 @@ def audit(inputs: Sequence[Tensor], output: Tensor) -> tuple[list[tuple[Any, str
             counts["switch"].total(),
             *(dict(counts[name]) for name in ("gate", "plain", "unknown")),
         ),
-        any(kind(node) == "CopySlices" for node in nodes),
+        hidden,
     )
 
 

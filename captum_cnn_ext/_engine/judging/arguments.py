@@ -8,6 +8,7 @@ from torch import nn
 
 from captum_cnn_ext._engine.judging.output_targets import ScoredModel
 from captum_cnn_ext._engine.judging.wrapped_module import wrapped_modules
+from captum_cnn_ext._engine.module_walk import name_in
 from captum_cnn_ext._engine.running.graph_nodes import NodeLayer, node_layer
 from captum_cnn_ext.errors import ArgumentError as ArgumentError
 from captum_cnn_ext.errors import TargetError as TargetError
@@ -89,8 +90,8 @@ def find_layer(
             "Python; pass the original torch.nn.Module."
         )
     root = observed_module(forward_func)
-    name = next((n for n, m in root.named_modules() if m is layer), "") if root else ""
-    return (node_layer(root, name) if root and name else None) or layer
+    name = name_in(root, layer)
+    return (node_layer(root, name) if root is not None and name else None) or layer
 
 
 def _why_unnamed(forward_func: Callable[..., Any]) -> str:
@@ -126,5 +127,4 @@ def layer_name(forward_func: Callable[..., Any] | None, module: nn.Module) -> st
     if isinstance(module, NodeLayer):
         return module.label
     root = None if forward_func is None else observed_module(forward_func)
-    names = [n for n, m in root.named_modules() if m is module] if root is not None else []
-    return names[0] if names and names[0] else type(module).__name__
+    return name_in(root, module) or type(module).__name__

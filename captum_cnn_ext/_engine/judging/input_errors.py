@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, layer_name
 from captum_cnn_ext._engine.judging.outputs import OutputError, output_tensor
+from captum_cnn_ext._engine.module_walk import modules_in
 
 _TYPES = re.compile(r"dtype|scalar type|[Ii]nput type|for '\w+'|result type")
 _SMALL = re.compile(r"too small|greater than actual input size")
@@ -167,7 +168,7 @@ def _perhaps_one_image(root: nn.Module | None, given: Tensor) -> bool:
     """Whether (C, H, W) is given to a network with two-dimensional convolutions only."""
     if root is None or given.ndim != 3:
         return False
-    convolutions = [m for m in root.modules() if isinstance(m, _ConvNd)]
+    convolutions = [m for m in modules_in(root) if isinstance(m, _ConvNd)]
     return bool(convolutions) and all(len(m.kernel_size) == 2 for m in convolutions)
 
 

@@ -1,15 +1,15 @@
 """Judge the tensors that a model is given."""
 
 from collections.abc import Sequence
-from itertools import chain
 from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
+from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.module_walk import modules_in
 
 
 def as_tensors(inputs: Any, parameter: str = "inputs") -> tuple[Tensor, ...]:
@@ -97,13 +97,8 @@ def check_devices(root: nn.Module | None, tensors: Sequence[Tensor]) -> None:
     """
     if root is None or not tensors:
         return
-    device, others = tensors[0].device, []
-    check_initialised(root)
-    for tensor in chain(root.parameters(), root.buffers()):  # mostly the first is there
-        if tensor.device == device:
-            return
-        others.append(tensor.device)
-    if others and not isinstance(root, nn.DataParallel):
+    device, others = tensors[0].device, check_initialised(root)
+    if others and device not in others and not isinstance(root, nn.DataParallel):
         what = " (meta tensors have shapes and no values)" if "meta" in map(str, others) else ""
         what = " (meta tensors have shapes and no values)" if device.type == "meta" else what
         raise ArgumentError(
@@ -112,17 +107,25 @@ def check_devices(root: nn.Module | None, tensors: Sequence[Tensor]) -> None:
         )
 
 
-def check_initialised(model: nn.Module) -> None:
+def check_initialised(model: nn.Module) -> list[torch.device]:
     """Refuse a model with lazy layers: its first forward pass would change it.
+
+    Returns:
+        the devices of its parameters and buffers.
 
     Raises:
         ArgumentError: a parameter or buffer has no shape yet.
     """
-    for name, module in model.named_modules():
-        own = (*module._parameters.values(), *module._buffers.values())
-        if any(tensor is not None and is_lazy(tensor) for tensor in own):
-            raise ArgumentError(
-                f"model: {type(model).__name__} is not initialised, {name or 'it'!r} "
-                f"({type(module).__name__}) takes its shape from the first input; run it once, "
-                "model(inputs), before it is explained"
-            )
+    devices: dict[torch.device, None] = {}
+    for module in modules_in(model):
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            if isinstance(tensor, UninitializedTensorMixin):
+                name = next(name for name, each in model.named_modules() if each is module)
+                raise ArgumentError(
+                    f"model: {type(model).__name__} is not initialised, {name or 'it'!r} "
+                    f"({type(module).__name__}) takes its shape from the first input; run it once, "
+                    "model(inputs), before it is explained"
+                )
+            if tensor is not None:
+                devices[tensor.device] = None
+    return list(devices)

@@ -1,6 +1,7 @@
 """Which recorded example each row of a replayed batch belongs to."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -41,11 +42,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.index)
 
-    @property
+    @cached_property
     def is_identity(self) -> bool:
         return self.index == tuple(range(self.length))
 
-    @property
+    @cached_property
     def single(self) -> bool:
         """All rows belong to one example: its tensors are expanded, not copied."""
         return len(set(self.index)) == 1 and not self.is_identity

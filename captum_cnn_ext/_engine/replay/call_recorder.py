@@ -13,10 +13,15 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten
 
+from captum_cnn_ext._engine.module_walk import holders_of, tensors_held
 from captum_cnn_ext._engine.nested_tensors import tensors_in
 from captum_cnn_ext._engine.running.layer_sites import Site
-from captum_cnn_ext._engine.trace.operation_follower import Reads, memory_of
-from captum_cnn_ext._engine.trace.side_effects import Footprint
+from captum_cnn_ext._engine.trace.operation_follower import (
+    Reads,
+    memory_of,
+    other_random_state,
+)
+from captum_cnn_ext._engine.trace.side_effects import Footprint, is_pytorchs
 
 Action = Literal["enter", "answer", "rerun", "layer"]
 
@@ -70,6 +75,7 @@ class Call:
     leaves: list[Any] = field(default_factory=list)  # the flattened output, slots for its tensors
     slots: list[Slot] = field(default_factory=list)  # those among the leaves
     tree: TreeSpec | None = None
+    pytorchs: bool = False  # it ran the code of one of PyTorch's own layers
     rerun: bool = False
     effects: list[tuple[Slot, Tensor]] = field(default_factory=list)
 
@@ -109,11 +115,10 @@ class CallRecorder:
         self._stack = [self._top]
         self._inside_whole = False
         self._reads = Reads(self._note_read) if notice_reads else nullcontext()
+        self._numbers = other_random_state()
         self._read = False  # a value was taken out of a tensor
-        self._constants = {id(t) for t in (*root.parameters(), *root.buffers())}
-        self._holders = {
-            id(m) for m in root.modules() if any(child is site.module for child in m.modules())
-        } - {id(site.module)}
+        self._constants = {id(tensor) for tensor in tensors_held(root)}
+        self._holders = holders_of(site.module, root)
 
     def around(self, module: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Run ``module``'s forward and note it."""
@@ -133,13 +138,14 @@ class CallRecorder:
             if self.site.call in (None, self.calls):
                 self.chosen = call
             self.calls += 1
-        holds_layer = id(module) in self._holders
+        holds_layer = module in self._holders
         if holds_layer:
             self._stack.append(call)
         self._inside_whole, self._read = not holds_layer, False
-        before = None if holds_layer else Footprint(module, forward)
+        call.pytorchs = is_pytorchs(module, forward)
+        before = None if holds_layer else Footprint(module, call.pytorchs)
         try:
-            with nullcontext() if holds_layer else self._reads:
+            with nullcontext() if holds_layer or call.pytorchs else self._reads:
                 output = forward(*args, **kwargs)
         finally:
             self._inside_whole = False
@@ -209,6 +215,9 @@ class CallRecorder:
             for action, call in steps
             if action == "answer" or (action == "layer" and not self.site.at_input)
         ]
+        if other_random_state() != self._numbers:  # somebody drew; who did is not known
+            for call in whole:
+                call.rerun = call.rerun or not call.pytorchs
         _mark_reruns(whole, length)
         slots = [*self.inputs, *(slot for call in whole for slot in call.slots)]
         for slot in slots:

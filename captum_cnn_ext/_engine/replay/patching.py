@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_cnn_ext._engine.module_walk import modules_in
 from captum_cnn_ext._engine.nested_tensors import with_tensors
 from captum_cnn_ext._engine.running.hooks import hook_site
 from captum_cnn_ext._engine.running.layer_sites import Site
@@ -23,7 +24,7 @@ def unfollowable(root: nn.Module | None) -> str:
         return "forward_func is not a module"
     if isinstance(root, (torch.jit.ScriptModule, nn.DataParallel)):
         return f"{type(root).__name__} does not call its modules from Python, in this thread"
-    if any(hasattr(module, "_orig_mod") for module in root.modules()):
+    if any(["_orig_mod" in module._modules for module in modules_in(root)]):
         return "a part of it is compiled"
     return ""
 
@@ -46,9 +47,8 @@ def patched(root: nn.Module, around: Around) -> Iterator[None]:
 
     undo = Undo()
     with _PATCHING, undo, undo:
-        for module in root.modules():
-            if not isinstance(module, torch.jit.ScriptModule):
-                undo.replace_forward(module, stand_in(module, module.forward))
+        modules = [m for m in modules_in(root) if not isinstance(m, torch.jit.ScriptModule)]
+        undo.replace_forwards(modules, stand_in)
         yield
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
+from torch import nn
 
+from captum_cnn_ext._engine.nested_tensors import tensors_of_output
 from captum_cnn_ext._engine.replay.patching import Around
 
 
@@ -25,9 +25,9 @@ class Widest:
 
         def look(module: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
             output = around(module, forward, args, kwargs)
-            for leaf in tree_flatten(output)[0]:
-                if isinstance(leaf, Tensor) and leaf.layout == torch.strided:
-                    size = leaf.numel() * leaf.element_size()
+            for tensor in tensors_of_output(output):
+                if tensor.layout == torch.strided:
+                    size = tensor.numel() * tensor.element_size()
                     self.whole, self.since = max(self.whole, size), max(self.since, size)
             return output
 

@@ -23,6 +23,7 @@ from captum_cnn_ext._engine.judging.arguments import (
     ArgumentError,
 )
 from captum_cnn_ext._engine.judging.input_errors import check_rows, explained
+from captum_cnn_ext._engine.module_walk import modules_in
 from captum_cnn_ext._engine.nested_tensors import tensors_in
 from captum_cnn_ext._engine.replay.batch_rows import Rows
 from captum_cnn_ext._engine.replay.call_player import CallPlayer, ChangedOrderError
@@ -144,7 +145,7 @@ class Replay(RecordedLayers):
         with torch.inference_mode(False), torch.no_grad(), state_as_found(self._root, self._args):
             args = copies(self._args)
             # in a function mode attention would not take its fused kernel
-            attention = any(isinstance(m, nn.MultiheadAttention) for m in self._root.modules())
+            attention = any([isinstance(m, nn.MultiheadAttention) for m in modules_in(self._root)])
             recorder = CallRecorder(self._root, self._site, tensors_in(args), not attention)
             around = self._widest.watching(recorder.around)
             with patched(self._root, around), layer_hook(self._site, replace):

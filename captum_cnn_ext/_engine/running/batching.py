@@ -13,7 +13,7 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.captum_compat import TargetType, format_additional_forward_args
 from captum_cnn_ext._engine.judging.inputs import as_tensors
 from captum_cnn_ext._engine.nested_tensors import joined_rows
-from captum_cnn_ext._engine.progress import tqdm
+from captum_cnn_ext._engine.progress import progress_bar
 from captum_cnn_ext._numbers import as_count_or_none
 
 T = TypeVar("T")
@@ -100,7 +100,7 @@ def chunk_by_chunk(
     """
     chunk = as_count_or_none("internal_batch_size", chunk)
     size, start = min(chunk or length, length), 0
-    with tqdm(total=length, desc=description, disable=not show_progress) as bar:
+    with progress_bar(length, description, show_progress) as bar:
         while start < length or not start:
 
             def part(size: int, start: int = start) -> T:

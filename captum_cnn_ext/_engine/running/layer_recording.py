@@ -21,7 +21,11 @@ from captum_cnn_ext._engine.backward.autograd_graph import (
     nodes_between,
     operations_between,
 )
-from captum_cnn_ext._engine.backward.batch_norm_of_one_image import one_image_norms
+from captum_cnn_ext._engine.backward.batch_norm_of_one_image import (
+    one_image_norms,
+    passed_norms,
+    perhaps_without_norms,
+)
 from captum_cnn_ext._engine.backward.lost_gradient import (
     LostGradient,
     watching,
@@ -62,7 +66,6 @@ _NOT_TWICE = (
     "method needs ({why}); choose a later layer, or a method of first derivatives such as "
     "LayerHiResCam"
 )
-
 
 Around = Callable[["Recording"], AbstractContextManager[Any]]
 
@@ -170,8 +173,8 @@ class Recording:
 
     def ends(self) -> list[Tensor]:
         """The tensors that the pass ended with: the model's output and what was recorded."""
-        parts = [self.starts(index) for index in range(len(self._probes))]
-        return tensors_of_output((self.output, parts))
+        recorded = [t for index in range(len(self._probes)) for t in self.starts(index)]
+        return [*tensors_of_output(self.output), *recorded]
 
     def calls(self, index: int) -> int:
         """How often the layer of site ``index`` was called."""
@@ -228,6 +231,7 @@ def record(
     graph = gradients or from_inputs
     # DataParallel gathers its replicas' outputs in this thread: the graph must be on here.
     on = from_inputs or in_graph or (gradients and parallel)
+    normless = graph and perhaps_without_norms(model, inputs)
 
     def run(stack: ExitStack, around: Around, *, from_start: bool = False) -> Recording:
         stack.enter_context(torch.inference_mode(False) if graph else nullcontext())
@@ -243,10 +247,9 @@ def record(
         recording.recorder = recorder = Recorder(leaves[:1]) if follow else None
         if differentiable_twice:
             stack.enter_context(TwiceDifferentiable())
-        norms = one_image_norms(args, gradients=graph)
         with (
             mode,
-            norms,
+            one_image_norms(args, gradients=graph and not normless),
             recorder.following() if recorder is not None else nullcontext(),
             around(recording),
         ):
@@ -271,12 +274,16 @@ def record(
         refused, recording = False, None
         try:
             recording = run(stack, lambda _: nullcontext())
+            if normless and passed_norms(recording.ends()):
+                normless = False
+                stack.close()
+                recording = run(stack, lambda _: nullcontext())
         except RuntimeError as error:
             refused = graph and refuses_a_write(error)
             if not refused:
                 raise
         if recording is None or (graph and written_into(recording.ends())):
-            recording = None
+            recording, normless = None, False
             stack.close()
             # into a view from before the layer: autograd has to know that part as well
             recording = run(stack, lambda _: writes_allowed(), from_start=refused)

@@ -22,6 +22,7 @@ from captum_cnn_ext._engine.backward.saved_tensors import (
 from captum_cnn_ext._engine.judging.arguments import observed_module, root_module
 from captum_cnn_ext._engine.judging.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.judging.inputs import check_devices
+from captum_cnn_ext._engine.module_walk import modules_in
 from captum_cnn_ext._engine.nested_tensors import tensors_of_output
 from captum_cnn_ext._engine.running.batching import rows_at_once
 from captum_cnn_ext._engine.running.forward import copies
@@ -130,7 +131,7 @@ def _copy(images: Tensor, pixels: float) -> Tensor:
 
 
 def _sorted_weights(root: nn.Module | None) -> int:
-    convolutions = [m for m in root.modules() if isinstance(m, nn.Conv2d)] if root else []
+    convolutions = [m for m in modules_in(root) if isinstance(m, nn.Conv2d)]
     wide = [m for m in convolutions if max(m.kernel_size) > 1]
     return sum(m.weight.numel() for m in wide)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from captum_cnn_ext._engine.module_walk import modules_in
 from captum_cnn_ext._engine.running.undo import Undo
 from captum_cnn_ext._engine.warn_user import warn_user
 
@@ -43,7 +44,7 @@ def state_as_found(
     undo.later(partial(torch.set_grad_enabled, torch.is_grad_enabled()))
     undo.later(partial(torch.set_rng_state, torch.get_rng_state()))
     warned = _warned.get()
-    for module in model.modules() if model is not None else ():
+    for module in modules_in(model):
         if eager and vars(module).get("_compiled_call_impl") is not None:
             # compiled code calls no hooks that come later: the module's own code runs meanwhile
             undo.later(partial(vars(module).update, _compiled_call_impl=module._compiled_call_impl))

@@ -1,7 +1,7 @@
 """Take back what was done to a model, also when Ctrl-C comes in the middle of taking it back."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -37,9 +37,20 @@ class Undo:
 
     def replace_forward(self, module: nn.Module, forward: Callable[..., Any]) -> None:
         """Put ``forward`` in the place of the module's own."""
-        attributes = vars(module)
-        self.later(partial(_put_back, attributes, attributes.get("forward")))
-        attributes["forward"] = forward
+        self.replace_forwards([module], lambda *_: forward)
+
+    def replace_forwards(
+        self,
+        modules: Iterable[nn.Module],
+        stand_in: Callable[[nn.Module, Callable[..., Any]], Callable[..., Any]],
+    ) -> None:
+        """Put ``stand_in(module, its own forward)`` in the place of each one's own."""
+        before: list[tuple[dict[str, Any], Callable[..., Any] | None]] = []
+        self.later(partial(_put_all_back, before))
+        for module in modules:
+            attributes, forward = vars(module), module.forward
+            before.append((attributes, attributes.get("forward")))
+            attributes["forward"] = stand_in(module, forward)
 
     def _have_called(self, layer: NodeLayer) -> None:
         """Let a graph module call the layer that stands for its nodes; one thread at a time."""
@@ -73,11 +84,12 @@ class _Lock:
             self._lock.pop().release()
 
 
-def _put_back(attributes: dict[str, Any], forward: Callable[..., Any] | None) -> None:
-    if forward is None:
-        attributes.pop("forward", None)
-    else:
-        attributes["forward"] = forward
+def _put_all_back(before: list[tuple[dict[str, Any], Callable[..., Any] | None]]) -> None:
+    for attributes, forward in before:
+        if forward is None:
+            attributes.pop("forward", None)
+        else:
+            attributes["forward"] = forward
 
 
 def _unhook(module: nn.Module, hook: Callable[..., Any]) -> None:

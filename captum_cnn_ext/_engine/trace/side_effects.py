@@ -1,55 +1,65 @@
 """What a module's call leaves behind beside its output: its state, and random numbers drawn."""
 
 from collections.abc import Callable
+from operator import is_
 from typing import Any
 
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.trace.operation_follower import random_state, torch_random_state
+from captum_cnn_ext._engine.module_walk import modules_in
+from captum_cnn_ext._engine.trace.operation_follower import torch_random_state
 
 _HOOKS = {name for name in vars(nn.Module()) if "_hooks" in name}
+
+
+def is_pytorchs(module: nn.Module, forward: Callable[..., Any]) -> bool:
+    """Whether a call runs the code of one of PyTorch's own layers, and no other.
+
+    Such code leaves nothing of what it reads anywhere, writes into the layer's parameters and
+    buffers at most, and draws from torch's random numbers only.
+    """
+    kind = type(module)
+    known = kind.__module__.startswith("torch.nn.modules.") and not module._modules
+    return known and getattr(forward, "__func__", None) is kind.forward
 
 
 class Footprint:
     """Taken before a call; ``changed`` after it says whether the output was not all.
 
     The state is what the modules' attributes hold: other objects, other items in lists and
-    dictionaries, or tensors that were written into.
+    dictionaries, or tensors that were written into; and where torch's random numbers are. Those
+    of Python and NumPy take longer to look at than most calls, and are their caller's concern.
 
     Args:
         module: the one that is called.
-        forward: its own ``forward``.
+        pytorchs: whether it is one of PyTorch's own.
     """
 
-    def __init__(self, module: nn.Module, forward: Callable[..., Any]) -> None:
-        self._module = module
-        self._held = _held(module)
-        self._versions = _versions(self._held)
-        self._drawn = _drawn_by(module, forward)
-        self._numbers = self._drawn()
+    def __init__(self, module: nn.Module, pytorchs: bool) -> None:
+        self._find, self._module = _tensors_of if pytorchs else _held, module
+        self._before = self._find(module)
+        self._tensors = [v for v in self._before if isinstance(v, Tensor) and not v.is_inference()]
+        self._versions = [tensor._version for tensor in self._tensors]
+        self._numbers = torch_random_state()
 
     @property
     def changed(self) -> bool:
-        now = _held(self._module)
+        now = self._find(self._module)
         return (
-            len(now) != len(self._held)
-            or any(one is not other for one, other in zip(self._held, now, strict=True))
-            or _versions(now) != self._versions
-            or self._drawn() != self._numbers
+            len(now) != len(self._before)
+            or not all(map(is_, self._before, now))
+            or [tensor._version for tensor in self._tensors] != self._versions
+            or torch_random_state() != self._numbers
         )
 
 
-def _drawn_by(module: nn.Module, forward: Callable[..., Any]) -> Callable[[], tuple[Any, ...]]:
-    """Where the random numbers are that its call may draw: PyTorch's own layers take torch's."""
-    kind = type(module)
-    own = kind.__module__.startswith("torch.nn.modules.") and not module._modules
-    own = own and getattr(forward, "__func__", None) is kind.forward
-    return torch_random_state if own else random_state
+def _tensors_of(module: nn.Module) -> list[Any]:
+    return [*module._parameters.values(), *module._buffers.values()]
 
 
 def _held(module: nn.Module) -> list[Any]:
     found: list[Any] = []
-    for part in module.modules():
+    for part in modules_in(module):
         for name, value in vars(part).items():
             if name not in _HOOKS:
                 found.append(value)
@@ -58,7 +68,3 @@ def _held(module: nn.Module) -> list[Any]:
                 elif isinstance(value, (list, tuple, set)):
                     found.extend(value)
     return found
-
-
-def _versions(held: list[Any]) -> list[int]:
-    return [v._version for v in held if isinstance(v, Tensor) and not v.is_inference()]

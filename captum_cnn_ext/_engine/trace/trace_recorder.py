@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.weak import WeakIdKeyDictionary
 
 from captum_cnn_ext._engine.nested_tensors import mapped, tensors_in
 from captum_cnn_ext._engine.running.state import state_as_found
@@ -36,6 +35,7 @@ from captum_cnn_ext._engine.trace.operation_follower import (
     only_shaped_alike,
     written_by,
 )
+from captum_cnn_ext._engine.trace.tensor_table import TensorTable
 
 
 def trace_of(model: nn.Module, inputs: Sequence[Tensor]) -> Trace:
@@ -101,9 +101,9 @@ class Recorder(Follower):
         self._thread = threading.get_ident()
         self.trace = Trace()
         self.running: list[ModuleCall] = []
-        self.constants: Any = WeakIdKeyDictionary()  # values of tensors that no input has a part in
+        self.constants = TensorTable()  # values of tensors that no input has a part in
         self._calls: dict[str, int] = {}
-        self._stale: Any = WeakIdKeyDictionary()  # who wrote behind a tensor's back
+        self._stale = TensorTable()  # who wrote behind a tensor's back
         # and, by its memory, behind the backs of those that are not known
         self._writers: dict[int | None, tuple[Operation, ...]] = {}
         for tensor in inputs:
