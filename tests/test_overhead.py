@@ -47,7 +47,7 @@ METHODS = {
 MOST = {
     "LayerHiResCam": (300, 0),
     "LayerEigenCam": (255, 7),
-    "LayerScoreCam": (305, 0),
+    "LayerScoreCam": (380, 0),
     "LayerAblationCam": (1480, 50),
     "LayerIntegratedGradients": (1020, 45),
     "GuidedBackprop": (360, 41),
