@@ -1,11 +1,12 @@
 """Explanations for convolutional networks, as Captum attributions.
 
-Subpackages: ``attr`` (attribution classes), ``synthesis`` (images a network wants to see),
-``metrics`` (how good an attribution is), ``bench`` (methods compared), ``evidence`` (what weights
-and data say), ``render`` (tensors to figures), ``insights`` (the audit report), ``models`` (model
-specs).
+Subpackages: ``attr`` (attribution classes), ``targets`` (what is explained, beside classes),
+``synthesis`` (images a network wants to see), ``metrics`` (how good an attribution is), ``bench``
+(methods compared), ``evidence`` (what weights and data say), ``render`` (tensors to figures),
+``insights`` (the audit report), ``models`` (model specs), ``photos`` (pictures from folders).
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,9 +16,16 @@ __version__ = "0.1.0"
 
 __all__ = ["__version__", "explain"]
 
+_SUBPACKAGES = (
+    *("attr", "bench", "errors", "evidence", "insights", "methods", "metrics", "models", "photos"),
+    *("render", "synthesis", "targets", "testing"),
+)
+
 
 def __getattr__(name: str) -> Any:
-    """``explain``, loaded when it is first asked for: importing the package loads nothing."""
+    """``explain`` and subpackages, loaded when first asked for: the import itself loads nothing."""
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")
     if name == "explain":
         from captum_cnn_ext.insights import explain
 

@@ -1,5 +1,6 @@
 """The benchmark command: resumable, shared out over processes, honest about failures."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -134,6 +135,21 @@ def test_the_verdict_is_by_the_interval_of_the_difference():
     assert table.verdict(rows["LayerHiResCam"]["road_over_gaussian"]) == "better"
     assert table.verdict(rows["random"]["road_over_gaussian"]) == "worse"
     assert "road_over_gaussian" not in rows["gaussian"]
+
+
+@pytest.mark.parametrize("costs", [(1.02, 1.02), (1.02, 1.31), (80.0, 81.0), (1.0, 900.0)])
+def test_costs_that_hardly_differ_are_drawn_close_and_their_labels_apart(costs):
+    quality = {"judge": {"a": (0.1, 0.0, 0.2), "b": (0.2, 0.1, 0.3)}}
+    figure, axes = show_cost_quality(dict(zip("ab", costs, strict=True)), quality)
+    (axis,) = axes.flat
+    low, high = axis.get_xlim()
+    assert low < min(costs) <= max(costs) < high
+    assert high / low >= 9
+    figure.canvas.draw()
+    shown = [label for label in axis.get_xticklabels() if low <= label.get_position()[0] <= high]
+    boxes = sorted((label.get_window_extent() for label in shown), key=lambda box: box.x0)
+    assert len(boxes) >= 2
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
 def test_the_picture_refuses_what_has_no_cost():

@@ -9,6 +9,7 @@ from PIL import Image
 from snapshots import nothing_left_behind
 from test_cli import NET
 from torch import nn
+from torchvision.transforms.functional import pil_to_tensor
 
 from captum_cnn_ext import attr
 from captum_cnn_ext.cli import main
@@ -86,6 +87,23 @@ def test_the_suggested_layer_and_the_strongest_class_are_taken(model, images):
 def test_a_method_that_does_not_fit_is_named(model, images):
     with pytest.raises(ValueError, match=r"methods: LayerCam at 1: .*CAM needs global average"):
         compare(model, images[:1], ["LayerCam"], layers="1")
+
+
+def test_files_are_read(model, tmp_path):
+    pictures = {}
+    for name, color in (("a", "red"), ("b", "blue")):
+        pictures[name] = Image.new("RGB", (16, 12), color)
+        pictures[name].save(tmp_path / f"{name}.png")
+    asked = {"methods": ["LayerHiResCam"], "layers": "4", "preprocess": pil_to_tensor_float}
+    expected = compare(model, pictures, **asked)
+    found = compare(model, [tmp_path / "a.png", str(tmp_path / "b.png")], **asked)
+    assert found.labels == expected.labels
+    for name, maps in expected.attributions.items():
+        assert torch.equal(found.attributions[name], maps)
+
+
+def pil_to_tensor_float(picture):
+    return pil_to_tensor(picture).float() / 255
 
 
 def test_an_audit_of_chosen_methods(model, images):

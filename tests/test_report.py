@@ -462,8 +462,10 @@ def test_images_that_cannot_be_used_are_refused(model, images, message):
 
 
 def test_things_of_a_wrong_type_are_refused(model, images):
-    with pytest.raises(TypeError, match=r"expected PIL images, got str for 'a'"):
-        quick(model, {"a": "cat.jpg"})
+    with pytest.raises(TypeError, match=r"expected PIL images or files, got int for 'a'"):
+        quick(model, {"a": 3})
+    with pytest.raises(FileNotFoundError, match=r"nowhere.jpg"):
+        quick(model, {"a": "nowhere.jpg"})
     with pytest.raises(TypeError, match=r"images: expected a dict"):
         quick(model, "cat.jpg")
     with pytest.raises(TypeError, match=r"model: expected a torch.nn.Module"):

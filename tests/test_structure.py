@@ -446,4 +446,4 @@ def test_long_names_are_kept_whole_and_columns_give_way():
         text = str(layer_table(torchvision.models.densenet121(), (3, 224, 224)))
     assert "features.denseblock4.denselayer16.norm1" in text
     assert max(map(len, text.splitlines())) <= 120
-    assert "Left out for want of room: input" in text
+    assert "Too wide for the page: input" in text

@@ -120,7 +120,7 @@ def compare(
         model: a network that returns class scores (N, classes), in evaluation mode, or what
             `captum_cnn_ext.models.load_model` returns; with targets of `captum_cnn_ext.targets`
             any that these can read, such as a detector.
-        images: a dict of names and PIL images, a list of PIL images, or preprocessed images
+        images: a dict of names and PIL images or files, a list of these, or preprocessed images
             (N, C, H, W).
         methods: names as in `known_methods`; ``"gradcam++"`` is understood too.
         layers: for the methods that explain a layer: modules or dotted names; None takes the
@@ -134,6 +134,7 @@ def compare(
         show_progress: draw a progress bar over the methods.
 
     Raises:
+        OSError: a file cannot be read.
         ArgumentError: an unknown method, a layer, target or images that do not fit, a method that
             does not fit the layer; a ``ValueError``.
         TypeError: arguments of a wrong type.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from PIL import Image
@@ -14,9 +15,10 @@ from torch import Tensor, nn
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.input_sizes import input_axes, input_channels
 from captum_cnn_ext._engine.one_line_repr import brief
-from captum_cnn_ext.photos import PhotoFiles
+from captum_cnn_ext.photos import PhotoFiles, read_picture
 
-Images = Mapping[str, Image.Image] | Sequence[Image.Image] | Tensor
+Photo = Image.Image | str | os.PathLike[str]
+Images = Mapping[str, Photo] | Sequence[Photo] | Tensor
 Preprocess = Callable[[Image.Image], Tensor]
 
 
@@ -87,21 +89,24 @@ def read_photos(images: Images, preprocess: Preprocess | None, model: nn.Module)
     return Photos(batch, tuple(pictures), tuple(sizes), skipped, tuple(shown))
 
 
-def _pictures(images: Mapping[str, Image.Image] | Sequence[Image.Image]) -> dict[str, Image.Image]:
+def _pictures(images: Mapping[str, Photo] | Sequence[Photo]) -> dict[str, Image.Image]:
     if isinstance(images, Mapping):
-        pictures = {str(name): picture for name, picture in images.items()}
+        given = {str(name): picture for name, picture in images.items()}
     elif isinstance(images, Sequence) and not isinstance(images, (str, bytes)):
-        pictures = dict(zip(_names(images), images, strict=True))
+        given = dict(zip(_names(images), images, strict=True))
     else:
         raise TypeError(
-            f"images: expected a dict of names and PIL images, a list of PIL images or a tensor "
-            f"(N, C, H, W), got {type(images).__name__}"
+            f"images: expected a dict of names and PIL images, a list of PIL images or of files, "
+            f"or a tensor (N, C, H, W), got {type(images).__name__}"
         )
-    for name, picture in pictures.items():
+    pictures = dict[str, Image.Image]()
+    for name, picture in given.items():
+        picture = read_picture(Path(picture)) if _is_file(picture) else picture
         if not isinstance(picture, Image.Image):
             raise TypeError(
-                f"images: expected PIL images, got {type(picture).__name__} for {name!r}"
+                f"images: expected PIL images or files, got {type(picture).__name__} for {name!r}"
             )
+        pictures[name] = picture
     if not pictures:
         raise ArgumentError("images: got none, expected at least one")
     return pictures
@@ -109,9 +114,14 @@ def _pictures(images: Mapping[str, Image.Image] | Sequence[Image.Image]) -> dict
 
 def _names(images: Sequence[Any]) -> list[str]:
     """File names where the images have them, each name once, else numbers."""
-    names = [Path(getattr(image, "filename", "") or "").stem for image in images]
+    files = [image if _is_file(image) else getattr(image, "filename", "") for image in images]
+    names = [Path(file or "").stem for file in files]
     unique = len(set(names)) == len(names) and all(names)
     return names if unique else _numbered(len(images))
+
+
+def _is_file(image: Any) -> TypeGuard[str | os.PathLike[str]]:
+    return isinstance(image, (str, os.PathLike))
 
 
 def _numbered(count: int) -> list[str]:

@@ -209,7 +209,8 @@ def show_attributions(
     between panels), with "column" the panels of a method share one, with "figure" all do.
 
     Args:
-        images: (N, C, H, W) or (C, H, W); `to_rgb` says how they become colour.
+        images: (N, C, H, W) or (C, H, W); `to_rgb` says how they become colour. Or PIL images or
+            NumPy arrays, one or a list of one size, which may be (H, W, C) and of bytes.
         attributions: name of the method -> (N, C, h, w) of any resolution.
         mean, std: what the preprocessing subtracted and divided by, per channel.
         titles: column titles instead of the names in `attributions`.
@@ -246,6 +247,7 @@ def show_attributions(
     """
     style = PanelStyle(method, sign, outlier_perc, interpolate_mode, alpha_overlay, cmap)
     choose("scale", scale, tuple(SCALE_WORDS))
+    images = judging.array_pictures(images)
     if isinstance(images, Tensor) and images.dim() in (3, 5):
         alike = images.dim() == 3 and len(images) in judging.CHANNEL_COUNTS  # one picture
         if not alike:
@@ -264,7 +266,8 @@ def show_attributions(
     outlines = judging.box_lists("boxes", boxes, count)
     heats = []
     for key, value in attributions.items():
-        maps = judging.map_batch(f"attributions[{key!r}]", value, pictures)
+        given = judging.array_tensor(value)
+        maps = judging.map_batch(f"attributions[{key!r}]", given, pictures)
         heats.append(heat_of(maps, (height, width), sign, interpolate_mode))
     scales = shared_scales(heats, scale, outlier_perc)
     photos = to_rgb(images, mean=mean, std=std).reshape(count, height, width, 3)

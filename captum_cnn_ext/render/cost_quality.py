@@ -18,6 +18,7 @@ Interval = tuple[float, float, float]  # mean, low, high
 PANEL = (4.6, 4.4)
 LEGEND_INCHES = 2.7
 MARKERS = "osD^v"
+LEAST_SPAN = 3.0  # of costs, to either side: small differences stay small
 
 
 def show_cost_quality(
@@ -95,6 +96,8 @@ def show_cost_quality(
         axis.set_xscale("log")
         drawn = [cost[method] for method in methods] or [1.0]
         decades = np.log10(max(drawn) / min(drawn))
+        middle, half = (max(drawn) * min(drawn)) ** 0.5, max(10 ** (decades / 2) * 1.3, LEAST_SPAN)
+        axis.set_xlim(middle / half, middle * half)
         marked = (1.0, 2.0, 5.0) if decades < 2 else (1.0,)
         axis.xaxis.set_major_locator(LogLocator(subs=marked, numticks=20))
         axis.xaxis.set_major_formatter("{x:g}")

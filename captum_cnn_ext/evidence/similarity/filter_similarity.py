@@ -76,7 +76,8 @@ class FilterSimilarity:
             return f"{float(values.mean()):.2f}" if len(values) else "none"
 
         return (
-            f"{len(self.scores)} filters, {len(self.families)} families at {self.threshold:.2f} "
+            f"{len(self.scores)} filters, {len(self.families)} "
+            f"{'family' if len(self.families) == 1 else 'families'} at {self.threshold:.2f} "
             f"or better; best turned partner {mean(self.turned)} on average, of shuffled filters "
             f"{mean(self.shuffled)}, best unturned partner {mean(self.duplicate)}; copies: "
             f"{self.explained:.0%} of the filters, unturned ones alone "

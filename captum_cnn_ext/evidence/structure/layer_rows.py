@@ -156,7 +156,8 @@ class LayerTable:
         if self.note:
             lines.append(f"Note: {self.note}.")
         if left_out:
-            lines.append(f"Left out for want of room: {', '.join(left_out)}; CSV has all columns.")
+            names = ", ".join(left_out)
+            lines.append(f"Too wide for the page: {names}. CSV (--format csv) has all columns.")
         return "\n".join(lines)
 
     def _totals(self) -> str:

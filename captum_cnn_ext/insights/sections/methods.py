@@ -104,7 +104,7 @@ def _words(photos: int, of_classes: bool) -> list[str]:
         "(a larger area under the curve). Deletion takes them out of the photo: the sooner the "
         f"{short} falls, the better (a smaller area). The number here is insertion minus "
         "deletion.",
-        "Two baselines know nothing of the network: a blob in the centre, and random numbers. A "
+        "Two baselines do not use the network: a blob in the centre, and random numbers. A "
         "useful map beats both. Beating the blob is hard where the object is in the centre, as in "
         "most photos; a map that looks much like the blob may only say so.",
         f"{STEPS} steps on {which}, for maps of the input and of the deepest layer. The verdict "

@@ -54,6 +54,15 @@ def array_picture(value: Any) -> Any:
     return found.float() / 255 if value.dtype == np.uint8 else found
 
 
+def array_pictures(value: Any) -> Any:
+    """The same of one or of a list, which is stacked where all have one shape."""
+    if not isinstance(value, (list, tuple)):
+        return array_picture(value)
+    found = [array_picture(one) for one in value]
+    tensors = all(isinstance(one, Tensor) for one in found)
+    return torch.stack(found) if tensors and len({one.shape for one in found}) == 1 else value
+
+
 def real_tensor(name: str, value: Any) -> Tensor:
     """Return a detached floating tensor on the same device, at least of single precision."""
     if not isinstance(value, Tensor):

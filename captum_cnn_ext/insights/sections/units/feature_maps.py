@@ -38,7 +38,7 @@ def build(audited: Audited, report: Report, work: Work) -> SectionContent:
         Text(
             f"What each layer computes from {which}, before any explanation: one picture a "
             f"channel, bright where it responds, for up to {MAPS} channels, the strongest first. "
-            "Above each stand the channel's number and its largest value."
+            "Above each map: its channel's number and its largest value."
         ),
         Text(audited.layer_reason),
     ]
@@ -55,7 +55,7 @@ def build(audited: Audited, report: Report, work: Work) -> SectionContent:
 
 def _drawn(audited: Audited, layer: str, maps: Tensor, photos: int) -> Panels | Text:
     if maps.ndim != 4:
-        return Text(f"Not drawn: shape {tuple(maps.shape[1:])} is no stack of maps.", "note")
+        return Text(f"Not drawn: shape {tuple(maps.shape[1:])} is not a stack of maps.", "note")
     pictures = [_picture(audited, layer, maps, photo) for photo in range(photos)]
     return Panels("", pictures, large=True)
 

@@ -49,7 +49,9 @@ def _families(audited: Audited, name: str, conv: nn.Conv2d) -> list[Block]:
     try:
         names = script.run(model=audited.model)
     except ImportError as error:
-        return [Text(f"Turned copies among the filters were not sought: {error}", "note")]
+        return [
+            Text(f"Rotated copies among the filters could not be searched for: {error}", "note")
+        ]
     found = names["found"]
     words = Text(
         f"Are filters of {name} rotated copies of one another? {found}. Small kernels look rotated "

@@ -35,7 +35,7 @@ def build(audited: Audited, report: Report, work: Work) -> SectionContent:
         Text(
             "A layer has channels, each of which responds to one kind of pattern. Shown are the "
             f"{UNITS} channels of each layer that respond most in {which}. The picture projects "
-            "the channel's strongest response back to the pixels that caused it; above it stand "
+            "the channel's strongest response back to the pixels that caused it; above it are "
             "the channel's number and that response, below it the matching part of the photo. "
             "These pictures show what a channel responds to, not what the network decides by. (A "
             "crop holds 95 % of the picture's energy; the channel may see more.)"
