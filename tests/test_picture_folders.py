@@ -67,7 +67,7 @@ def test_nothing_that_can_be_read_says_what_was_found(folder):
         load_photos(folder / "dogs" / "text.jpg", on_error="skip")
     for name in GOOD + BROKEN:
         (folder / name).unlink()
-    with pytest.raises(ValueError, match=r"got none in .*photos \(files there: 1 \.txt\)"):
+    with pytest.raises(ValueError, match=r"no pictures in .*photos \(it holds 1 \.txt\)"):
         load_photos(folder, on_error="skip")
     with pytest.raises(ValueError, match="on_error='ignore': expected 'raise' or 'skip'"):
         load_photos(folder, on_error="ignore")

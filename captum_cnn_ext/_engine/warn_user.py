@@ -3,14 +3,13 @@
 import contextlib
 import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
-import captum
-import torch
-
 _OURS = Path(__file__).parents[1]
-_BETWEEN = (Path(captum.__file__).parent, Path(torch.__file__).parent)  # they call us, decorated
-_SKIPPED = (*(f"{folder}/" for folder in (_OURS, *_BETWEEN)), contextlib.__file__)
+_BETWEEN = [find_spec(name) for name in ("captum", "torch")]  # they call us, or decorate our calls
+_FOLDERS = (_OURS, *(Path(found.origin).parent for found in _BETWEEN if found and found.origin))
+_SKIPPED = (*(f"{folder}/" for folder in _FOLDERS), contextlib.__file__)
 
 
 def warn_user(message: str) -> None:

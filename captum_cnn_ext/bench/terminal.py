@@ -43,11 +43,11 @@ def text(results: Results) -> str:
         aligned(rows, 3),
         "",
         "passes: median time of a map, in forward passes. Of both scores, more is better. The",
-        "Gaussian is a blob in the centre, which does not use the network; two words where the two",
-        "scores disagree.",
+        "Gaussian is a blob in the centre, which does not use the network; where the two scores",
+        "disagree about it, insertion - deletion is named first.",
     ]
     if len(photos) < 10:
-        lines.append(f"{_count(photos, 'photo')}: too few for a verdict; use --images.")
+        lines.append(f"{_count(photos, 'photo')} can mislead: give ten or more with --images.")
     lines += [
         f"{method} failed on {_count(range(row['failed']), 'image')}: {row['error'][0]}"
         for method, row in summary.items()

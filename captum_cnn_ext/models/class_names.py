@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -68,7 +69,9 @@ def class_index(name: str, names: Sequence[str] | Mapping[int, str] | None) -> i
     if found:
         return found[0]
     with_it = [text for text in known.values() if wanted and wanted in text.lower()]
-    listed = ", ".join(map(repr, sorted(with_it, key=len)[:MOST_NAMED]))
+    whole_words = re.compile(rf"\b{re.escape(wanted)}\b")  # "tiger cat" before "polecat"
+    with_it.sort(key=lambda text: (whole_words.search(text.lower()) is None, len(text)))
+    listed = ", ".join(map(repr, with_it[:MOST_NAMED]))
     lower = {text.lower(): text for text in known.values()}
     near = f"; nearest: {listed}" if with_it else nearest(wanted, lower)
     raise ArgumentError(f"{asked}: no class of {len(known)} has this name{near}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from captum_cnn_ext._numbers import as_count_or_none
-from captum_cnn_ext.errors import install
+from captum_cnn_ext.errors import install, nearest
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -97,7 +97,7 @@ def load_photos(
         >>> from captum_cnn_ext.photos import load_photos
         >>> load_photos([])
         Traceback (most recent call last):
-        ValueError: photos: expected picture files or a folder of them, got none
+        ValueError: photos: got none; expected picture files, or folders of them
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error={on_error!r}: expected 'raise' or 'skip'")
@@ -107,15 +107,14 @@ def load_photos(
     files: list[tuple[str, Path]] = []
     for path in paths:
         if not path.exists():
-            raise FileNotFoundError(f"photos: there is no file or folder {path}")
+            raise FileNotFoundError(f"photos: there is no file or folder {path}{_near(path)}")
         inside = picture_files(path, recursive=True) if path.is_dir() else []
         files += [(file.relative_to(path).as_posix(), file) for file in inside]
         files += [] if path.is_dir() else [(path.name, path)]
     if not files:
-        raise ValueError(
-            "photos: expected picture files or a folder of them, got none"
-            + "".join(f" in {path} ({_what_is_there(path)})" for path in paths)
-        )
+        empty = " or ".join(f"{path} ({_what_is_there(path)})" for path in paths)
+        found = f"no pictures in {empty}" if paths else "got none"
+        raise ValueError(f"photos: {found}; expected picture files, or folders of them")
     photos = PhotoFiles(found=len(files))
     for name, file in _named_once(files):
         if len(photos) == most:
@@ -145,7 +144,13 @@ def _named_once(files: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, Path]]
 def _what_is_there(folder: Path) -> str:
     endings = Counter(file.suffix or file.name for file in folder.rglob("*") if file.is_file())
     words = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(3))
-    return f"files there: {words}" if words else "no files there"
+    return f"it holds {words}" if words else "it holds no files"
+
+
+def _near(path: Path) -> str:
+    """Names like this one, beside it."""
+    beside = path.parent.iterdir() if path.parent.is_dir() else ()
+    return nearest(path.name, [other.name for other in beside if other.name[:1] != "."])
 
 
 def picture_files(folder: Path, *, recursive: bool = False) -> list[Path]:
