@@ -105,8 +105,8 @@ def test_every_command_works_as_it_is_written(command, clone):
             done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stdout
         elif words[0] == "sphinx-build":
-            assert words[1:] == ["-c", "docs", ".", "build/docs"]
-            assert (clone / "docs" / "conf.py").exists()
+            assert words[1:] == ["-c", "examples/pages", ".", "build/docs"]
+            assert (clone / "examples" / "pages" / "conf.py").exists()
         else:
             assert words in (
                 ["python", "-m", "venv", ".venv"],
@@ -144,7 +144,7 @@ def test_files_that_are_linked_exist(page):
 def test_every_guide_is_in_the_navigation_of_the_built_pages():
     assigned = {
         node.targets[0].id: node.value
-        for node in ast.parse((ROOT / "docs" / "conf.py").read_text()).body
+        for node in ast.parse((ROOT / "examples" / "pages" / "conf.py").read_text()).body
         if isinstance(node, ast.Assign)
     }
     guides = {f"{guide}.md" for guide in ast.literal_eval(assigned["GUIDES"])}

@@ -1,7 +1,8 @@
 """The pages: guides and API, from README, examples, benchmarks and docstrings.
 
 Built from the repository's folder, so that its links and pictures hold:
-``sphinx-build -c docs . build/docs``. They ask for nothing elsewhere: formulas are MathML.
+``sphinx-build -c examples/pages . build/docs``. They ask for nothing elsewhere: formulas are
+MathML.
 """
 
 import re
@@ -25,17 +26,12 @@ GUIDES = [
     "examples/changes",
 ]
 API = [
-    "attr",
-    "targets",
-    "synthesis",
-    "evidence",
-    "methods",
-    "metrics",
-    "render",
-    "insights",
-    "bench",
+    f"examples/pages/{page}"
+    for page in (
+        *("attr", "targets", "synthesis", "evidence", "methods", "metrics", "render", "insights"),
+        *("bench", "testing", "models", "photos"),
+    )
 ]
-API += ["testing", "models", "photos"]
 
 project = "captum_cnn_ext"
 release = __version__
@@ -51,7 +47,7 @@ include_patterns = [
     "examples/*.md",
     "benchmarks/**.md",
     "captum_cnn_ext/README.md",
-    "docs/*.rst",
+    "examples/pages/*.rst",
 ]
 exclude_patterns = [".*", "build", "tests"]
 suppress_warnings = ["myst.header", "myst.xref_missing", "toc.not_included"]
@@ -69,7 +65,10 @@ default_role = "py:obj"
 def navigation(app, name, source):
     """What stands at the left, after the README, which GitHub shows as well."""
     if name == root_doc:
-        for caption, pages in (("Guides", GUIDES), ("API", [f"docs/{page}" for page in API])):
+        for caption, pages in (
+            ("Guides", GUIDES),
+            ("API", API),
+        ):
             listed = "\n".join(pages)
             source[0] += f"\n\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{listed}\n```\n"
 
