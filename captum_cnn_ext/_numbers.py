@@ -5,7 +5,7 @@ NumPy's numbers and tensors of no dimension are numbers too; ``True``, text and 
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from captum_cnn_ext.errors import ArgumentError
@@ -70,6 +70,14 @@ def as_indices(parameter: str, values: Any) -> list[int]:
     if not found or None in found:
         raise ArgumentError(f"{parameter}={values!r}: expected an index, or a list of indices")
     return [index for index in found if index is not None]
+
+
+def as_size(value: int | Sequence[int]) -> tuple[int, int]:
+    """(H, W): the last two of any spelling of ``size``."""
+    listed = tuple(value)[-2:] if isinstance(value, Sequence) else (value, value)
+    if len(listed) != 2:
+        raise ArgumentError(f"size={value!r}: expected (H, W)")
+    return as_count("size", listed[0]), as_count("size", listed[1])
 
 
 def as_seed(parameter: str, value: Any) -> int:

@@ -15,7 +15,7 @@ from captum_cnn_ext._engine.connected_components import bounds, connected_compon
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
 from captum_cnn_ext._engine.judging.inputs import as_tensors
 from captum_cnn_ext._engine.one_line_repr import brief
-from captum_cnn_ext._numbers import as_count, as_count_or_none, as_number
+from captum_cnn_ext._numbers import as_count_or_none, as_number, as_size
 from captum_cnn_ext.photos import PhotoGeometry
 
 LEVELS = {"otsu": None, "energy": 0.5, "percentile": 90.0, "maximum": 0.2}
@@ -148,11 +148,8 @@ def _level(threshold: str, level: float | None) -> float:
 def _upsampled(heat: Tensor, size: int | Sequence[int] | None) -> Tensor:
     if size is None:
         return heat
-    listed = tuple(size)[-2:] if isinstance(size, Sequence) else (size, size)
-    if len(listed) != 2:
-        raise ArgumentError(f"size={size!r}: expected (H, W)")
-    shape = [as_count("size", side) for side in listed]
-    if list(heat.shape) == shape:
+    shape = as_size(size)
+    if heat.shape == shape:
         return heat
     return F.interpolate(heat[None, None], shape, mode="bilinear", align_corners=False)[0, 0]
 

@@ -33,9 +33,15 @@ def rank_correlation(one: Tensor, two: Tensor) -> Tensor:
     """
     if one.shape != two.shape:
         raise ArgumentError(f"maps: expected one shape, got {tuple(one.shape)}, {tuple(two.shape)}")
-    first, second = (_centred_ranks(maps.flatten(1)) for maps in (one, two))
-    scale = first.square().sum(1).sqrt() * second.square().sum(1).sqrt()
-    return torch.where(scale > 0, (first * second).sum(1) / scale, 0).to(torch.float32)
+    return pearson(*(_centred_ranks(maps.flatten(1)) for maps in (one, two)))
+
+
+def pearson(one: Tensor, two: Tensor) -> Tensor:
+    """(N,) the correlation of what is in each row, 0 where that is constant."""
+    a, b = (values.flatten(1).double() for values in (one, two))
+    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
+    scale = a.square().sum(1).sqrt() * b.square().sum(1).sqrt()
+    return torch.where(scale > 0, (a * b).sum(1) / scale, 0).to(torch.float32)
 
 
 def _centred_ranks(values: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext.metrics.agreement import pearson
 from captum_cnn_ext.metrics.maps import as_image, as_maps, unit_range
 from captum_cnn_ext.metrics.road import road
 
@@ -95,13 +96,5 @@ def arcc(
         additional_forward_args=additional_forward_args,
         internal_batch_size=internal_batch_size,
     )
-    coherency = (1 + _pearson(maps, again)) / 2
+    coherency = (1 + pearson(maps, again)) / 2
     return Arcc(coherency, maps.mean((1, 2)), (2 * removed.score).clamp(0, 1))
-
-
-def _pearson(one: Tensor, two: Tensor) -> Tensor:
-    """(N,) the correlation of pixels, 0 where a map is constant."""
-    a, b = (maps.flatten(1).double() for maps in (one, two))
-    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
-    scale = a.square().sum(1).sqrt() * b.square().sum(1).sqrt()
-    return torch.where(scale > 0, (a * b).sum(1) / scale, 0).to(torch.float32)

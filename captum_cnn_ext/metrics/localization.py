@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
-from captum_cnn_ext._numbers import as_count, as_number
+from captum_cnn_ext._numbers import as_number, as_size
 from captum_cnn_ext.metrics.maps import as_image, as_maps
 
 
@@ -28,19 +28,11 @@ def box_masks(boxes: Any, size: int | Sequence[int]) -> Tensor:
     given = torch.as_tensor(boxes)
     if given.ndim != 2 or given.shape[1] != 4:
         raise ArgumentError(f"boxes: expected shape (N, 4), got {tuple(given.shape)}")
-    height, width = _size(size)
+    height, width = as_size(size)
     left, top, right, bottom = (given[:, i, None, None] for i in range(4))
     y = torch.arange(height, device=given.device)[:, None]
     x = torch.arange(width, device=given.device)
     return (y >= top) & (y < bottom) & (x >= left) & (x < right)
-
-
-def _size(size: int | Sequence[int]) -> tuple[int, int]:
-    """(H, W): the last two of any spelling of a size."""
-    listed = tuple(size)[-2:] if isinstance(size, Sequence) else (size, size)
-    if len(listed) != 2:
-        raise ArgumentError(f"size={size!r}: expected (H, W)")
-    return as_count("size", listed[0]), as_count("size", listed[1])
 
 
 def object_masks(masks: Tensor, maps: Tensor) -> Tensor:

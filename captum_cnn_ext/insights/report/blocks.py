@@ -59,6 +59,11 @@ class Column:
 
     __repr__ = brief
 
+    @staticmethod
+    def numbers(*titles: str) -> list[Column]:
+        """Columns of numbers under these titles."""
+        return [Column(title, number=True) for title in titles]
+
 
 @dataclass(frozen=True)
 class Table:

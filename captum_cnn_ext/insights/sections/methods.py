@@ -121,9 +121,8 @@ def _columns() -> list[Column]:
     tones: dict[str, Tone] = {BETTER: "fine", WORSE: "warning"}
     columns = [Column("method"), Column("verdict", tones=tones), Column("at")]
     columns += [Column("passes", number=True, shown=False)]
-    columns += [Column("insertion ↑", number=True), Column("deletion ↓", number=True)]
-    columns += [Column("score ↑", number=True), Column("above the blob", number=True)]
-    return [*columns, Column("likeness to the blob", number=True)]
+    titles = ["insertion ↑", "deletion ↓", "score ↑", "above the blob", "likeness to the blob"]
+    return [*columns, *Column.numbers(*titles)]
 
 
 def _judged(quality: dict[tuple[str, str], Tensor], where: str, name: str) -> str:

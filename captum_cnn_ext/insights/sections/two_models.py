@@ -154,8 +154,7 @@ def _weights(audited: Audited, report: Report, rival: Rival) -> list[Block]:
     else:
         text = "All weights are the same: these are one model, and the comparison says nothing."
         report.find("unsure", text, KEY, "Check that the right file was given.", **numbers)
-    columns = [Column("tensor"), Column("values", number=True)]
-    columns += [Column("relative change", number=True), Column("largest change", number=True)]
+    columns = [Column("tensor"), *Column.numbers("values", "relative change", "largest change")]
     words = (
         "Relative change is the length of the difference over the length of the tensor in "
         f"{HERE}: 0 is the same, 1 as far as zero is, √2 what two unrelated tensors of one size "

@@ -132,10 +132,8 @@ def _chance(
 
 
 def _classes(context: DatasetContext, scores: list[ClassScore]) -> list[Block]:
-    columns = [Column("class"), Column("images", number=True), Column("found", number=True)]
-    columns += [Column("found: from", number=True), Column("to", number=True)]
-    columns += [Column("right when named", number=True), Column("right: from", number=True)]
-    columns += [Column("to", number=True)]
+    titles = ["images", "found", "found: from", "to", "right when named", "right: from", "to"]
+    columns = [Column("class"), *Column.numbers(*titles)]
     rows: list[list[Cell]] = [
         [
             context.name(s.index), s.images,
@@ -296,6 +294,5 @@ def _groups(context: DatasetContext, right: np.ndarray) -> list[Block]:
         text = f"None of {len(names)} groups is worse than the others beyond chance."
         numbers = {"groups": float(len(names))}
         context.find("fine", "groups-alike", text, KEY, numbers=numbers)
-    columns = [Column("group"), Column("images", number=True), Column("right", number=True)]
-    columns += [Column("from", number=True), Column("to", number=True)]
+    columns = [Column("group"), *Column.numbers("images", "right", "from", "to")]
     return [context.tabulate("groups", "", columns, rows)]

@@ -46,10 +46,8 @@ def build(context: DatasetContext) -> SectionContent:
     odd = _stand_out(context, named, rows)
     order = sorted(np.flatnonzero(counts).tolist(), key=lambda c: (c not in odd, -counts[c], c))
     blocks += [Group("Mean maps", _maps(context, named, counts, order))]
-    columns = [Column("predicted class"), Column("images", number=True)]
-    columns += [Column("in the border", number=True), Column("half the evidence in", number=True)]
-    columns += [Column("centre, across", number=True), Column("centre, down", number=True)]
-    columns += [Column("moves across", number=True), Column("moves down", number=True)]
+    titles = ["images", "in the border", "half the evidence in", "centre, across", "centre, down"]
+    columns = [Column("predicted class"), *Column.numbers(*titles, "moves across", "moves down")]
     caption = (
         f"In the border: the share of the evidence in the outer eighth on each side; an even map "
         f"has {border_area():.3f} there. Half the evidence in: the smallest share of the image "
@@ -171,10 +169,8 @@ def _objects(context: DatasetContext) -> list[Block]:
     known = np.isfinite(columns["object_share"])
     right = np.array(records.correct) & known
     names = ["object_share", "energy_inside", "pointing_game", "rank_accuracy"]
-    heads = [Column("class"), Column("images", number=True), Column("object covers", number=True)]
-    heads += [Column("energy inside", number=True), Column("from", number=True)]
-    heads += [Column("to", number=True), Column("pointing game", number=True)]
-    heads += [Column("rank accuracy", number=True)]
+    titles = ["images", "object covers", "energy inside", "from", "to"]
+    heads = [Column("class"), *Column.numbers(*titles, "pointing game", "rank accuracy")]
     labels = np.array(records.labels)
     present = np.unique(labels[right]).tolist()
     tested = [c for c in present if ((labels == c) & right).sum() >= FEW]

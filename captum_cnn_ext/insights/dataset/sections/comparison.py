@@ -138,9 +138,8 @@ def _classes(context: DatasetContext, pair: Both) -> tuple[Block, list[int]]:
                 KEY, subject=context.name(c), interval=change, evidence=("against.csv",),
                 next_step="Look at the images that it lost.", numbers={"difference": change.mean},
             )  # fmt: skip
-    columns = [Column("class"), Column("images", number=True), Column("right now", number=True)]
-    columns += [Column("before", number=True), Column("difference", number=True)]
-    columns += [Column("from", number=True), Column("to", number=True)]
+    titles = ["images", "right now", "before", "difference", "from", "to"]
+    columns = [Column("class"), *Column.numbers(*titles)]
     return context.tabulate("against", "Intervals hold for all classes together.", columns, rows), (
         equal
     )

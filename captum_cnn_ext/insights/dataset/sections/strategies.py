@@ -78,10 +78,8 @@ def build(context: DatasetContext) -> SectionContent:
 
 
 def _table(context: DatasetContext, found: Strategies) -> Block:
-    columns = [Column("predicted class"), Column("strategy", number=True)]
-    columns += [Column("images", number=True), Column("right", number=True)]
-    columns += [Column("evidence across", number=True), Column("evidence down", number=True)]
-    columns += [Column("fit", number=True), Column("fit by chance", number=True)]
+    titles = ["strategy", "images", "right", "evidence across", "evidence down"]
+    columns = [Column("predicted class"), *Column.numbers(*titles, "fit", "fit by chance")]
     rows: list[list[Cell]] = []
     for label in sorted({one.label for one in found.found}):
         for number, one in enumerate(found.of(label), 1):
