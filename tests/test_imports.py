@@ -132,8 +132,8 @@ def test_faces_and_families_load_extras_only_when_used(module):
         assert "matplotlib.pyplot" not in loaded
 
 
-# a file a metric, a command, a family of methods: lists in which a reader looks up a name
-CATALOGUES = {"metrics", "cli", "attr/cams", "attr/pixels"}
+# a file a command, a family of methods: lists in which a reader looks up a name
+CATALOGUES = {"cli", "attr/cams", "attr/pixels"}
 FOLDERS = sorted({path.parent for path in FILES if path.parent != PACKAGE})
 
 

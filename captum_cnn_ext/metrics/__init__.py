@@ -2,34 +2,39 @@
 
 from captum.metrics import infidelity, sensitivity_max
 
-from captum_cnn_ext.metrics.agreement import agreement, rank_correlation
-from captum_cnn_ext.metrics.arcc import Arcc, arcc
-from captum_cnn_ext.metrics.box_accuracy import (
-    BoxAccuracy,
-    box_hit,
-    box_iou,
-    max_box_acc,
-)
-from captum_cnn_ext.metrics.confidence import (
+from captum_cnn_ext.metrics.faithfulness.arcc import Arcc, arcc
+from captum_cnn_ext.metrics.faithfulness.confidence import (
     Confidence,
     average_drop,
     confidence,
     increase_in_confidence,
 )
-from captum_cnn_ext.metrics.control_maps import gaussian_map, random_map
-from captum_cnn_ext.metrics.curves import Curve, deletion, insertion, insertion_and_deletion
-from captum_cnn_ext.metrics.localization import box_masks, energy_in_box, pointing_game
+from captum_cnn_ext.metrics.faithfulness.curves import (
+    Curve,
+    deletion,
+    insertion,
+    insertion_and_deletion,
+)
+from captum_cnn_ext.metrics.faithfulness.road import Road, impute, road
+from captum_cnn_ext.metrics.faithfulness.single_deletion import patch_drops, single_deletion
 from captum_cnn_ext.metrics.maps import as_maps
-from captum_cnn_ext.metrics.random_logit import random_logit
-from captum_cnn_ext.metrics.randomization import Randomization, parameter_randomization
-from captum_cnn_ext.metrics.relevance import (
+from captum_cnn_ext.metrics.objects.box_accuracy import (
+    BoxAccuracy,
+    box_hit,
+    box_iou,
+    max_box_acc,
+)
+from captum_cnn_ext.metrics.objects.localization import box_masks, energy_in_box, pointing_game
+from captum_cnn_ext.metrics.objects.relevance import (
     earth_movers_distance,
     mask_iou,
     relevance_mass_accuracy,
     relevance_rank_accuracy,
 )
-from captum_cnn_ext.metrics.road import Road, impute, road
-from captum_cnn_ext.metrics.single_deletion import patch_drops, single_deletion
+from captum_cnn_ext.metrics.sanity.agreement import agreement, rank_correlation
+from captum_cnn_ext.metrics.sanity.control_maps import gaussian_map, random_map
+from captum_cnn_ext.metrics.sanity.random_logit import random_logit
+from captum_cnn_ext.metrics.sanity.randomization import Randomization, parameter_randomization
 from captum_cnn_ext.metrics.sparseness import sparseness
 from captum_cnn_ext.metrics.statistics import (
     Interval,

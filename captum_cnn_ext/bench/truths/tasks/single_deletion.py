@@ -15,7 +15,7 @@ from captum_cnn_ext.bench.truths.drawing import normalized
 from captum_cnn_ext.bench.truths.networks import Training, small_cnn
 from captum_cnn_ext.bench.truths.task import Explain, Scores, Task, Trial, sure
 from captum_cnn_ext.bench.truths.tasks import triggers
-from captum_cnn_ext.metrics.single_deletion import patch_sums
+from captum_cnn_ext.metrics.faithfulness.single_deletion import patch_sums
 
 GRID = 4
 CELL = triggers.SIZE // GRID

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_cnn_ext._numbers import as_count
-from captum_cnn_ext.metrics.agreement import rank_correlation
-from captum_cnn_ext.metrics.curves import Blank, blank_images
+from captum_cnn_ext.metrics.faithfulness.curves import Blank, blank_images
+from captum_cnn_ext.metrics.faithfulness.scoring import Scoring
 from captum_cnn_ext.metrics.maps import as_image, as_maps
-from captum_cnn_ext.metrics.scoring import Scoring
+from captum_cnn_ext.metrics.sanity.agreement import rank_correlation
 
 
 def patch_drops(

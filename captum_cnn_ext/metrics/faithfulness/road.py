@@ -13,8 +13,8 @@ from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.batching import fitting, rows_at_once
 from captum_cnn_ext._engine.to_device import to_device
 from captum_cnn_ext._numbers import as_count, as_number, as_numbers, as_seed
+from captum_cnn_ext.metrics.faithfulness.scoring import Scoring
 from captum_cnn_ext.metrics.maps import as_image, as_maps, pixel_ranks
-from captum_cnn_ext.metrics.scoring import Scoring
 
 _SOLVERS_TENSORS = 12  # as large as the images, at a time
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.one_line_repr import brief
-from captum_cnn_ext.metrics.agreement import pearson
+from captum_cnn_ext.metrics.faithfulness.road import road
 from captum_cnn_ext.metrics.maps import as_image, as_maps, unit_range
-from captum_cnn_ext.metrics.road import road
+from captum_cnn_ext.metrics.sanity.agreement import pearson
 
 
 @dataclass(frozen=True)

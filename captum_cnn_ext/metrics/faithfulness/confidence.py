@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.one_line_repr import brief
-from captum_cnn_ext.metrics.curves import Blank, blank_images
+from captum_cnn_ext.metrics.faithfulness.curves import Blank, blank_images
+from captum_cnn_ext.metrics.faithfulness.scoring import Scoring
 from captum_cnn_ext.metrics.maps import as_image, as_maps, unit_range
-from captum_cnn_ext.metrics.scoring import Scoring
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose, find
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.progress import tqdm
 from captum_cnn_ext._numbers import as_seed
-from captum_cnn_ext.metrics.agreement import rank_correlation
 from captum_cnn_ext.metrics.maps import as_image, as_maps, unit_range
+from captum_cnn_ext.metrics.sanity.agreement import rank_correlation
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.errors import ArgumentError, choose, needing
-from captum_cnn_ext.metrics.localization import object_masks
 from captum_cnn_ext.metrics.maps import as_image, as_maps, unit_range
+from captum_cnn_ext.metrics.objects.localization import object_masks
 
 SIGNS = ("signed", "absolute")
 
