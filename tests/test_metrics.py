@@ -11,7 +11,9 @@ from torch import nn
 
 from captum_cnn_ext import metrics
 from captum_cnn_ext.attr import LayerHiResCam
-from captum_cnn_ext.metrics import curves, maps, randomization
+from captum_cnn_ext.metrics import maps
+from captum_cnn_ext.metrics.faithfulness import curves
+from captum_cnn_ext.metrics.sanity import randomization
 
 SIDE = 12
 

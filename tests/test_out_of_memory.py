@@ -16,7 +16,7 @@ from captum_cnn_ext import attr, evidence, metrics, synthesis
 from captum_cnn_ext._engine.replay import replay
 from captum_cnn_ext._engine.running import batching
 from captum_cnn_ext.attr.pixels import masked_input_base, window_losses
-from captum_cnn_ext.metrics import scoring
+from captum_cnn_ext.metrics.faithfulness import scoring
 
 # as in Captum, the batch is the caller's to divide
 WHOLE_BATCH = {
