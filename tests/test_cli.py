@@ -109,6 +109,14 @@ def test_more_photos_than_allowed_are_left_out_and_it_is_said(folder, capsys):
     assert "the first 2 of 3 pictures were used" in (folder / "audit.html").read_text()
 
 
+def test_the_report_is_opened_where_asked(folder, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    assert main([*QUICK, "--open", "--out", "my.html"]) == 0
+    assert opened == [(folder / "my.html").as_uri()]
+    assert "--open" not in (folder / "my.html").read_text()
+
+
 def test_quick_writes_a_short_report(folder, capsys):
     assert main([*QUICK[:-2], "--quick"]) == 0
     out, _ = capsys.readouterr()

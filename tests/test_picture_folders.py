@@ -128,3 +128,11 @@ def test_the_page_says_which_pictures_were_not_checked(folder):
     saved = done.save("a.html")
     assert "cats/2.jpg" in saved.report.read_text()
     assert text in json.loads(saved.manifest.read_text())["not_checked"]
+
+
+def test_numbers_in_names_are_sorted_as_numbers(tmp_path):
+    names = ["p1.png", "p2.png", "p10.png", "p10b.png", "q.png"]
+    for name in reversed(names):
+        Image.new("RGB", (2, 2)).save(tmp_path / name)
+    assert list(load_photos(tmp_path)) == names
+    assert list(load_photos(tmp_path, max_images=3)) == names[:3]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -59,7 +60,7 @@ def add_command(commands: Any, name: str, *, help: str, description: str, epilog
     return commands.add_parser(
         name,
         help=help,
-        description=description,
+        description=textwrap.fill(description, 80),
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -111,7 +112,7 @@ def add_loader_arguments(add: Callable[..., Any]) -> None:
         type=integer(0),
         default=0,
         metavar="N",
-        help="processes that read ahead (default: 0)",
+        help="processes that load images ahead (default: 0)",
     )
 
 
@@ -257,6 +258,8 @@ def print_notes(loaded: LoadedModel) -> None:
 def load(options: argparse.Namespace, class_names: str | None = None) -> LoadedModel:
     from captum_cnn_ext.models import load_model
 
+    if sys.stderr.isatty():  # importing PyTorch and building a model take seconds
+        print(f"loading {options.model} ...", file=sys.stderr)
     with usage_errors(ImportError, OSError, TypeError, RuntimeError):
         return load_model(
             options.model, weights=options.weights, class_names=class_names, device=options.device

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import traceback
+import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,6 +99,7 @@ def add(commands: Any) -> None:
     )
     add("--title", help="title of the report")
     add("--out", default="audit.html", metavar="FILE", help="report to write (default: audit.html)")
+    add("--open", action="store_true", help="open the report in the browser")
     add_seed_argument(add)
     add("--no-progress", action="store_true", help="no progress bar")
     add_old_spelling(audit, "--layers", "--layer")
@@ -154,6 +156,8 @@ def _audit(options: argparse.Namespace) -> int:
     except OSError as error:
         raise UsageError(f"--out {options.out}: cannot be written ({one_line(error)})") from error
     _print_files(saved)
+    if options.open:
+        webbrowser.open(saved.report.resolve().as_uri())
     drawn = write_overlays(done, options.overlays)
     print(done.overview.headline)
     print(f"{_photos(len(photos))} in {time.perf_counter() - begin:.0f} s", end="")
@@ -245,7 +249,11 @@ def _command(options: argparse.Namespace) -> str:
     """The command line again, without what is as by default and without folders."""
     words = [PROGRAM, "audit"]
     for name, value in vars(options).items():
-        if value in (None, False) or name in ("run", "no_progress") or value == DEFAULTS.get(name):
+        if (
+            value in (None, False)
+            or name in ("run", "no_progress", "open")
+            or value == DEFAULTS.get(name)
+        ):
             continue
         values = value if isinstance(value, list) else [value]
         words.append(f"--{name.replace('_', '-')}")

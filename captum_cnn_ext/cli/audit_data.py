@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
+import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -43,12 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--labels",
         metavar="CSV",
-        help="a table with columns path,label[,group], instead of class folders",
+        help="a table with the columns path,label[,group], instead of class folders",
     )
     add(
         "--masks",
         metavar="FOLDER",
-        help="pictures with the photos' names, 0 where the object is not",
+        help="masks of the objects: pictures with the photos' names, 0 outside the object",
     )
     add(
         "--boxes",
@@ -58,8 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--twin",
         metavar="FILE",
-        help="weights of a second training run of the same model, with --against: how much changes "
-        "by chance",
+        help="weights of a second training run of the same model, which tells with --against how "
+        "much changes by chance alone",
     )
     add_loader_arguments(add)
     add("--no-tests", action="store_true", help="leave out the search for shortcuts and its tests")
@@ -92,6 +93,8 @@ def audit_data(options: argparse.Namespace) -> int:
         if not first:
             return DONE
         saved = done.save(options.out)
+        if options.open:
+            webbrowser.open(saved.report.resolve().as_uri())
         return _said(done, saved, loaded)
 
 

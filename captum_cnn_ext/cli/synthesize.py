@@ -33,7 +33,6 @@ EXAMPLES = f"""examples:
   {PROGRAM} synthesize --layer _blocks.4 --channels 3,14,15 --recipe lucid --film channels.gif
   {PROGRAM} synthesize --layer _blocks.2 --best 64 --size 96 --steps 64 --out gallery.png
 """
-RECIPES = ("transferable", "lucid", "chollet", "yosinski", "maco")
 
 
 def add(commands: Any) -> None:
@@ -69,8 +68,9 @@ def add(commands: Any) -> None:
         metavar="N",
         help="side of the images in pixels (default: the model's input; in a gallery 128)",
     )
-    add("--recipe", choices=RECIPES, help="how the images are kept natural (default: transferable, "
-        "whose images other networks recognise most often; in a gallery lucid)")  # fmt: skip
+    add("--recipe", metavar="NAME", help="how the images are kept natural: transferable (the "
+        "default; other networks recognise its images most often), lucid (the default of a "
+        "gallery), chollet, yosinski or maco")  # fmt: skip
     add(
         "--steps",
         type=integer(1),
@@ -164,7 +164,11 @@ def _targets(text: str | None, class_names: Sequence[str] | None) -> list[Any] |
 
     if text is None:
         return None
-    parts = [text] if ":" in text or text in (class_names or ()) else split(text) or [""]
+    parts = [text] if ":" in text or text in (class_names or ()) else split(text)
+    if not parts:
+        raise UsageError(
+            f"--target {text!r}: expected classes by their numbers or names: zebra,espresso"
+        )
     with usage_errors():
         target, *more = (explained_target(part, class_names) for part in parts)
     if ":" not in text:

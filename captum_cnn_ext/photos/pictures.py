@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -78,10 +79,10 @@ def load_photos(
 ) -> PhotoFiles:
     """Read the pictures of a folder and of the folders in it, or the files given, by name.
 
-    They are upright RGB pictures, sorted by name: the file's, in an inner folder with the way to
-    it (``cats/001.jpg``). EXIF orientation is applied, transparency becomes white, 16-bit grey is
-    scaled to 8 bits, an animation gives its first frame. In a folder, files that are no pictures
-    by their ending and hidden files are passed over.
+    They are upright RGB pictures, sorted by name, 2.jpg before 10.jpg: the file's, in an inner
+    folder with the way to it (``cats/001.jpg``). EXIF orientation is applied, transparency becomes
+    white, 16-bit grey is scaled to 8 bits, an animation gives its first frame. In a folder, files
+    that are no pictures by their ending and hidden files are passed over.
 
     Args:
         source: a folder, a file, or several of them.
@@ -132,13 +133,18 @@ def load_photos(
 def _named_once(files: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
     """Sorted, and numbered where two folders have the same name."""
     taken: set[str] = set()
-    for given, file in sorted(files):
+    for given, file in sorted(files, key=lambda named: _natural(named[0])):
         name, copies = given, 1
         while name in taken:
             copies += 1
             name = f"{given.removesuffix(file.suffix)} ({copies}){file.suffix}"
         taken.add(name)
         yield name, file
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """What sorts 2.jpg before 10.jpg."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _what_is_there(folder: Path) -> str:
