@@ -113,8 +113,14 @@ def test_dream(folder, capsys):  # noqa: F811
         (["synthesize"], "expected either --target with classes, such as zebra,espresso"),
         (["synthesize", "--target", "1", "--layer", "0"], "expected either --target with classes"),
         (["synthesize", "--target", "1", "--channels", "0"], "--channels: expected --layer"),
-        (["synthesize", "--target", "one"], "--target 'one': the names of the classes are not known"),
-        (["synthesize", "--target", ","], "--target ',': expected classes by their numbers or names"),
+        (
+            ["synthesize", "--target", "one"],
+            "--target 'one': the names of the classes are not known",
+        ),
+        (
+            ["synthesize", "--target", ","],
+            "--target ',': expected classes by their numbers or names",
+        ),
         (["synthesize", "--target", "7", "--steps", "1", "--size", "16"], "--target 7: the model"),
         (["synthesize", "--layer", "9"], "--layer '9': Sequential has no such layer"),
         (["synthesize", "--layer", "0", "--film", "f.gif"], "a gallery has no film"),
