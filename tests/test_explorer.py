@@ -490,6 +490,13 @@ def test_a_grid_has_pages_and_marks_the_unit(views, session, one):
     assert views.pages("second") == 2
 
 
+def test_a_gradient_that_only_one_unit_has_is_explained(views, one):
+    alone = views.grid(one, "first", GridChoice(), 0, Unit("pool", 1))
+    spread = views.grid(one, "pool", GridChoice(), 0, Unit("second", 9))
+    assert "in one unit only" in alone
+    assert "in one unit only" not in spread
+
+
 def test_a_units_link_leads_back_to_it(views, one):
     html = views.unit_facts(one, Unit("second", 3))
     assert 'href="?image=one&amp;layer=second&amp;unit=3"' in html

@@ -127,7 +127,7 @@ class Layout:
                 self.grid = gr.HTML(
                     js_on_load=asset("explorer.js"), elem_id="grid", elem_classes="grid"
                 )
-                gr.Markdown(KEYS, elem_classes="note")
+                gr.Markdown(KEYS, elem_classes="note keys")
                 self.grid_code = self._code("code-grid")
             with gr.Column(scale=4, min_width=330):
                 self._unit()

@@ -128,6 +128,8 @@ class Views:
         what = escape(layer)
         if origin is not None and frozen:
             what = f"gradient of unit {origin.channel} of {escape(origin.layer)} (frozen) at {what}"
+            if int((maps.flatten(1).abs().amax(1) > 0).sum()) == 1:
+                what += " (in one unit only: what lies between works on each unit alone; press U)"
         last = min(first + PER_PAGE, len(order))
         sorts = {"max": "strongest first", "index": "by number"}
         colors = "blue below 0, red above" if signed else "dark is 0, yellow most"
