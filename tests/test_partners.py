@@ -126,7 +126,8 @@ def test_mlflow(found, audited, mlflow, tmp_path):
     files = Path(client.download_artifacts(run.info.run_id, "", str(tmp_path)))
     assert (files / "validation.html").read_text(encoding="utf-8") == audited.to_html()
     assert str(found) == (files / "Explanation" / "7.md").read_text(encoding="utf-8")
-    image = min(files.glob("images/Explanation*.png"))
+    image, later = sorted(files.glob("images/Explanation*.png"))
+    assert [one.name[:18] for one in (image, later)] == ["Explanation+step+7", "Explanation+step+8"]
     assert np.array_equal(np.asarray(Image.open(image).convert("RGB")), picture(found))
 
 
@@ -138,6 +139,7 @@ def test_wandb_offline(found, audited, tmp_path):
         log_to(run, audited, step=8, tag="validation")
         run.log({}, step=9)  # a step is written when the next one begins
         summary, files = dict(run.summary), Path(run.dir)
+    assert summary["_step"] == 8
     assert summary["Explanation/probability"] == found.probability
     assert summary["validation/accuracy"] == audited.records.correct.mean()
     image = Image.open(files / summary["Explanation"]["path"])
@@ -190,7 +192,7 @@ def lit(pl):
             self.log("loss", self.training_step(batch, 0))
 
         def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), 20.0)
+            return torch.optim.SGD(self.parameters(), 0.5)
 
     return Lit()
 
@@ -240,7 +242,7 @@ def test_lightning(tmp_path, mlflow):
     read = EventAccumulator(str(tmp_path / "tb")).Reload()
     logged = [one.value for one in read.Scalars("attention_drift")]
     assert logged == pytest.approx([float(value) for value in expected], abs=1e-6)
-    assert max(logged) > 0.01
+    assert 0.001 < max(logged) < 0.999  # it moves, and is not gone
     assert [image.step for image in read.Images("attention")] == [2, 4, 6]
     client = mlflow.MlflowClient()
     files = client.list_artifacts(trainer.loggers[2].run_id, "images")

@@ -1,7 +1,5 @@
 """A data set's audit as FiftyOne's labels: what was predicted, and the map on the whole photo."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,8 +25,7 @@ def image_labels(
     Cost: no pass of the model; with ``preprocess`` nine calls of it for each size of photo.
 
     Args:
-        audit: of a data set of files.
-        folder: where they are; the audit has their names in it.
+        audit, folder: of a data set of files, and where they are; the audit has their names.
         preprocess: from a PIL image to the network's input, as it was audited with.
 
     Raises:
@@ -53,14 +50,11 @@ def image_labels(
                 if photo.size not in geometries:
                     geometries[photo.size] = photo_geometry(preprocess, photo)
                 found = geometries[photo.size].to_photo(found)
+        label, predicted = (str(table[key][row]) for key in ("label_name", "prediction_name"))
         confidence = float(table["confidence"][row])
-        yield (
-            str(path),
-            {
-                "ground_truth": fo.Classification(label=str(table["label_name"][row])),
-                "prediction": fo.Classification(
-                    label=str(table["prediction_name"][row]), confidence=confidence
-                ),
-                "attention": fo.Heatmap(map=found.numpy(), range=[-1, 1]),
-            },
-        )
+        labels = {
+            "ground_truth": fo.Classification(label=label),
+            "prediction": fo.Classification(label=predicted, confidence=confidence),
+            "attention": fo.Heatmap(map=found.numpy(), range=[-1, 1]),
+        }
+        yield str(path), labels
