@@ -486,6 +486,26 @@ def test_masks_of_another_size_are_listed_and_lose_no_image():
     assert done.page.tables["objects"].rows
 
 
+def test_a_folder_is_its_labelled_photos(tmp_path):
+    for name, colour in (("ant", 20), ("zebra", 200)):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            picture = Image.new("RGB", (8, 8), (colour + number,) * 3)
+            picture.save(tmp_path / name / f"{number}.png")
+    model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 2)).eval()
+    options = {"layer": "1", "preprocess": pil_to_tensor, "class_names": {1: "ant", 0: "zebra"}}
+    with pytest.raises(ArgumentError, match="data: there is no folder 'nowhere'"):
+        audit_dataset(model, "nowhere", **options)
+    done = audited(str(tmp_path), model, **options)
+    labels = dict(zip(done.table["path"], done.table["label"].tolist(), strict=True))
+    assert labels == {f"{c}/{n}.png": int(c == "ant") for c in ("ant", "zebra") for n in range(4)}
+    assert list(done.table["label_name"]) == ["ant"] * 4 + ["zebra"] * 4
+
+
+def pil_to_tensor(picture):
+    return torch.tensor(np.asarray(picture)).movedim(-1, 0) / 255
+
+
 def test_every_section_fails_alone(monkeypatch):
     from captum_cnn_ext.insights.dataset.sections import attention as section
 

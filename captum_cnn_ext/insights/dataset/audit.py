@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from captum_cnn_ext.insights.layers import default_layers
 from captum_cnn_ext.insights.report.figure_code import model_code
 from captum_cnn_ext.insights.report.page import require_jinja
 from captum_cnn_ext.models import LoadedModel
+from captum_cnn_ext.photos import labelled_photos
 
 Model = nn.Module | LoadedModel
 
@@ -69,8 +70,9 @@ def audit_dataset(
     Args:
         model: a network that returns class scores (N, classes), in evaluation mode, or what
             `captum_cnn_ext.models.load_model` returns.
-        dataset: a map-style Dataset or DataLoader of (image, label) or (image, label, mask), such
-            as `captum_cnn_ext.photos.labelled_photos` makes of a folder.
+        dataset: a folder with a folder of photos for each class, or a map-style Dataset or
+            DataLoader of (image, label) or (image, label, mask);
+            `captum_cnn_ext.photos.labelled_photos` makes one of a folder with masks or a table.
         layer: the layer of the maps; None takes the first of `captum_cnn_ext.attr.suggest_layers`.
         against: an older model of the same classes, to compare with.
         twin: ``model`` trained again from another seed: how much of a difference to ``against``
@@ -113,6 +115,10 @@ def audit_dataset(
     started = time.perf_counter()
     require_jinja()
     seed = as_seed("seed", seed)
+    if isinstance(dataset, (str, os.PathLike)):
+        own = class_names or getattr(model, "class_names", None) or ()
+        own = _names(own, max(own) + 1) if isinstance(own, Mapping) else own
+        dataset = labelled_photos(dataset, class_names=own)
     source = images_of(dataset, preprocess).dataset
     first = _first(source)
     tensors = bool(first) and isinstance(first[0], Tensor)
@@ -210,9 +216,9 @@ def _layer(subject: AuditedModel, images: LabelledImages) -> str:
 
 
 def _names(names: ClassNames, classes: int) -> list[str]:
-    if isinstance(names, dict):
+    if isinstance(names, Mapping):
         return [str(names.get(c, f"class {c}")) for c in range(classes)]
-    listed = [str(name) for name in names][:classes]  # type: ignore[union-attr]
+    listed = [str(name) for name in names][:classes]
     return [*listed, *(f"class {c}" for c in range(len(listed), classes))]
 
 
