@@ -10,6 +10,15 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 if DEVICE := os.environ.get("TEST_DEVICE"):  # where tensors and modules are made, such as "cuda"
+    if DEVICE == "pretend":
+        import atexit
+
+        import pretend_device
+
+        (pretending := pretend_device.pretend()).__enter__()
+        atexit.register(pretending.__exit__, None, None, None)
+        torch.__future__.set_overwrite_module_params_on_conversion(True)
+        DEVICE = pretend_device.DEVICE
     torch.set_default_device(DEVICE)
 
 

@@ -26,4 +26,6 @@ def calibrated_resnet18():
 
 
 def pictures(n=2):
-    return torch.randn(n, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(5))
+    generator = torch.Generator().manual_seed(5)
+    drawn = torch.randn(n, 3, SIZE, SIZE, generator=generator, device="cpu")
+    return drawn.to(torch.get_default_device())

@@ -191,14 +191,17 @@ def build(cls, seed=0):
     generator = torch.Generator().manual_seed(seed)
     model = cls().double().eval()
     for parameter in model.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator).double() * 0.3
+        drawn = torch.randn(parameter.shape, generator=generator, device="cpu").double() * 0.3
+        parameter.data.copy_(drawn)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(generator=generator)
-            module.running_var.uniform_(0.5, 2, generator=generator)
+            module.running_mean.copy_(module.running_mean.to("cpu").normal_(generator=generator))
+            drawn = module.running_var.to("cpu").uniform_(0.5, 2, generator=generator)
+            module.running_var.copy_(drawn)
     return model
 
 
 def images(count=2, size=(23, 21), seed=1):
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, 3, *size, generator=generator).double()
+    drawn = torch.randn(count, 3, *size, generator=generator, device="cpu").double()
+    return drawn.to(torch.get_default_device())

@@ -96,10 +96,10 @@ class DeviceTensor(torch.Tensor):
 
 
 def _listed(index):
-    """An index with its lists as tensors of the host, which are sent as any other."""
+    """An index with its lists as tensors, which are sent as any other."""
     if isinstance(index, tuple):
         return tuple(_listed(part) for part in index)
-    return torch.tensor(index) if isinstance(index, list) else index
+    return torch.tensor(list(index)) if isinstance(index, (list, range)) else index
 
 
 class _Generator(torch.Generator):
@@ -193,6 +193,7 @@ def _from_data(function):
     """``torch.tensor`` and its kind fill their result without a dispatched operation."""
 
     def make(data, *args, device=None, **kwargs):
+        device = device or torch.get_default_device()
         if not _is_ours(device) or isinstance(data, DeviceTensor):
             return function(data, *args, device=device, **kwargs)
         _waited("to the device")

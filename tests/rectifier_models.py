@@ -130,4 +130,5 @@ def stack(name):
 
 def photos(n=2, size=67):
     generator = torch.Generator().manual_seed(5)
-    return torch.randn(n, 3, size, size, generator=generator).double()
+    drawn = torch.randn(n, 3, size, size, generator=generator, device="cpu").double()
+    return drawn.to(torch.get_default_device())

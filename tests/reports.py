@@ -35,7 +35,7 @@ def small(seed=3, classes=3):
 
 def small_images(count=2):
     generator = torch.Generator().manual_seed(5)
-    return torch.rand(count, 3, 16, 20, generator=generator) - 0.3
+    return torch.rand(count, 3, 16, 20, generator=generator, device="cpu") - 0.3
 
 
 def content(done, key):

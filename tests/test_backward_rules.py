@@ -114,9 +114,10 @@ HARD = {
 
 def two_sided(seed=1):
     generator = torch.Generator().manual_seed(seed)
-    x = 3 * torch.randn(2, 3, 4, 5, generator=generator).double()
-    g = torch.randn(2, 3, 4, 5, generator=generator).double()
-    return x.requires_grad_(), g
+    x = 3 * torch.randn(2, 3, 4, 5, generator=generator, device="cpu").double()
+    g = torch.randn(2, 3, 4, 5, generator=generator, device="cpu").double()
+    home = torch.get_default_device()
+    return x.to(home).requires_grad_(), g.to(home)
 
 
 def passed(f, rule, smooth="gate", seed=1):

@@ -57,23 +57,26 @@ def numbers(result):
 def same_on_both(call, model, x, on_host=False, rtol=1e-9, atol=1e-11):
     """``call(model, x)`` gives on the device what it gives on the CPU, and gives it there.
 
+    So it does where the device is torch's default one, for which no ``device=`` is needed.
+
     Tensors of ``on_host`` are numbers for people: they belong on the CPU.
     """
     expected = numbers(call(copy.deepcopy(model), x.clone()))
     assert any(isinstance(leaf, (torch.Tensor, np.ndarray, float)) for leaf in expected)
-    there = to_device(copy.deepcopy(model))
-    with pretend():
-        found = numbers(call(there, on_device(x.clone())))
-        for ours, right in zip(found, expected, strict=True):
-            if isinstance(right, torch.Tensor):
-                assert isinstance(ours, DeviceTensor) is not on_host, f"it is on {ours.device}"
-                ours = ours if on_host else ours.held
-            if isinstance(right, np.ndarray):
-                ours, right = ours.tolist(), right.tolist()
-            if isinstance(right, (torch.Tensor, float)):
-                torch.testing.assert_close(ours, right, rtol=rtol, atol=atol, equal_nan=True)
-            else:
-                assert ours == right
+    for default in (torch.device("cpu"), DEVICE):  # what torch.set_default_device was told
+        there = to_device(copy.deepcopy(model))
+        with pretend(), default:
+            found = numbers(call(there, on_device(x.clone())))
+            for ours, right in zip(found, expected, strict=True):
+                if isinstance(right, torch.Tensor):
+                    assert isinstance(ours, DeviceTensor) is not on_host, f"it is on {ours.device}"
+                    ours = ours if on_host else ours.held
+                if isinstance(right, np.ndarray):
+                    ours, right = ours.tolist(), right.tolist()
+                if isinstance(right, (torch.Tensor, float)):
+                    torch.testing.assert_close(ours, right, rtol=rtol, atol=atol, equal_nan=True)
+                else:
+                    assert ours == right
 
 
 # --- the pretend device itself ---------------------------------------------------------------
@@ -456,6 +459,7 @@ def _tensorboard(model, x):
         return float(evidence.tensorboard_graph(model, x, folder).stat().st_size > 0)
 
 
+@functools.cache
 def labelled():
     return [(photo, int(network()(photo[None]).argmax())) for photo in photos(6)]
 

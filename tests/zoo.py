@@ -32,7 +32,7 @@ def changed(tensors, seed=0):
     """Other values for a layer's tensors, on the same scale."""
     generator = torch.Generator().manual_seed(seed)
     return [
-        t + 0.3 * t.std() * torch.randn(t.shape, generator=generator).to(t.dtype)
+        t + 0.3 * t.std() * torch.randn(t.shape, generator=generator, device="cpu").to(t)
         if t.is_floating_point()
         else t
         for t in tensors

@@ -68,16 +68,16 @@ def bootstrap(
     confidence = as_number("confidence", confidence, above=0, below=1)
     resamples, seed = as_count("resamples", resamples), as_seed("seed", seed)
     places = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    index = torch.tensor([places[name] for name in names])
-    sums = torch.zeros(len(places), dtype=torch.float64).index_add_(0, index, given)
+    index = torch.tensor([places[name] for name in names], device="cpu")
+    sums = given.new_zeros(len(places)).index_add_(0, index, given)
     sizes = torch.bincount(index).double()
     if len(places) == 1 and len(given) > 1:
         return Interval(float(given.mean()), math.nan, math.nan)
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(len(places), (resamples, len(places)), generator=generator)
+    drawn = torch.randint(len(places), (resamples, len(places)), generator=generator, device="cpu")
     means = sums[drawn].sum(1) / sizes[drawn].sum(1)
     tail = (1 - confidence) / 2
-    low, high = torch.quantile(means, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
+    low, high = torch.quantile(means, means.new_tensor([tail, 1 - tail])).tolist()
     return Interval(float(given.mean()), low, high)
 
 

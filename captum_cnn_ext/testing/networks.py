@@ -152,16 +152,21 @@ def seeded(module: nn.Module) -> nn.Module:
     module = module.double()
     with torch.no_grad():
         for parameter in module.parameters():
-            parameter.copy_(0.6 * torch.randn(parameter.shape, generator=generator).double())
+            parameter.copy_(
+                0.6 * torch.randn(parameter.shape, generator=generator, device="cpu").double()
+            )
         for name, buffer in module.named_buffers():
             if name.endswith("running_var"):
-                buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator).double())
+                buffer.copy_(
+                    0.5 + torch.rand(buffer.shape, generator=generator, device="cpu").double()
+                )
             elif name.endswith("running_mean"):
-                buffer.copy_(torch.randn(buffer.shape, generator=generator).double())
+                buffer.copy_(torch.randn(buffer.shape, generator=generator, device="cpu").double())
     return module
 
 
 def image_batch(n: int = 3) -> Tensor:
-    """The first n of the inputs, (n, 2, 5, 6)."""
+    """The first n of the inputs, (n, 2, 5, 6), where tensors are made."""
     generator = torch.Generator().manual_seed(3)
-    return torch.randn(n, 2, 5, 6, generator=generator).double()
+    drawn = torch.randn(n, 2, 5, 6, generator=generator, device="cpu").double()
+    return drawn.to(torch.get_default_device())

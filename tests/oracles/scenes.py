@@ -36,11 +36,14 @@ def pyramid():
 
 
 def pictures(factor=1.0):
-    return factor * torch.rand(3, 2, 12, 16, generator=torch.Generator().manual_seed(7)).double()
+    generator = torch.Generator().manual_seed(7)
+    drawn = factor * torch.rand(3, 2, 12, 16, generator=generator, device="cpu").double()
+    return drawn.to(torch.get_default_device())
 
 
 def signal(*shape):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(8)).double()
+    drawn = torch.randn(shape, generator=torch.Generator().manual_seed(8), device="cpu").double()
+    return drawn.to(torch.get_default_device())
 
 
 def scene(kind, layer, call=None):

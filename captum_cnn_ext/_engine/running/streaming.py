@@ -15,6 +15,7 @@ from captum_cnn_ext._engine.running.hooks import Probe, check_reached, probes_fo
 from captum_cnn_ext._engine.running.layer_recording import record
 from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext._engine.running.state import state_as_found
+from captum_cnn_ext._engine.to_device import to_device
 
 
 def home_of(model: nn.Module) -> tuple[torch.device, torch.dtype]:
@@ -54,7 +55,7 @@ def streamed(
     counts: list[int | None] = []
 
     def run(images: Tensor) -> Tensor:
-        images = images.to(device, dtype, non_blocking=True)
+        images = to_device(images, device, dtype)
         if not counts:
             counts.extend(
                 p.expected_calls for p in probes_for(model, [site], (images,), count=True)
@@ -96,7 +97,7 @@ def streamed_gradients(
 
     def run(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         nonlocal site
-        images = images.to(device, dtype, non_blocking=True)
+        images = to_device(images, device, dtype)
         mixed: Any = torch.autocast(device.type, autocast) if autocast else nullcontext()
         if site.call is None:  # else the graph would begin at the first call, to be sure
             with mixed, record(model, [site], (images[:1],), need_output=True) as recording:

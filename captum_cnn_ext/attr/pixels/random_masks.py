@@ -63,9 +63,9 @@ class RandomMasks:
                 f"cells={cells!r}: expected an integer, or one for each axis of {size}"
             )
         grid = [as_count("cells", s, 1, most) for s, most in zip(given, size, strict=True)]
-        bits = torch.rand(count, *grid, generator=generator) < probability
+        bits = torch.rand(count, *grid, generator=generator, device="cpu") < probability
         shifts = [
-            torch.randint(math.ceil(length / s), (count,), generator=generator)
+            torch.randint(math.ceil(length / s), (count,), generator=generator, device="cpu")
             for length, s in zip(size, grid, strict=True)
         ]
         placed = to_device(torch.stack(shifts, 1), like.device)

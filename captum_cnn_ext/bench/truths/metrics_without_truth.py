@@ -72,7 +72,7 @@ def _randomized(model: nn.Module) -> nn.Module:
     with torch.no_grad():
         for parameter in changed.parameters():
             spread = parameter.std() if parameter.numel() > 1 else parameter.abs().mean()
-            drawn = torch.randn(parameter.shape, generator=generator).to(parameter)
+            drawn = torch.randn(parameter.shape, generator=generator, device="cpu").to(parameter)
             parameter.copy_(parameter.mean() + spread * drawn)
     return changed
 
@@ -104,7 +104,11 @@ def _sensitivity(explain: Explain, x: Tensor, maps: Tensor, target: Tensor) -> T
     size = maps.flatten(1).norm(dim=1).clamp(min=1e-12)
     worst = torch.zeros(len(x))
     for _ in range(COPIES):
-        noise = NOISE * (x.amax() - x.amin()) * (torch.rand(x.shape, generator=generator) - 0.5)
+        noise = (
+            NOISE
+            * (x.amax() - x.amin())
+            * (torch.rand(x.shape, generator=generator, device="cpu") - 0.5)
+        )
         change = (explain(x + noise, target) - maps).flatten(1).norm(dim=1) / size
         worst = torch.maximum(worst, change)
     return worst

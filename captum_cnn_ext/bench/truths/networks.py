@@ -100,7 +100,9 @@ def fit(
     with torch.enable_grad():
         for _ in range(steps):
             if len(order) < batch:
-                order = torch.cat([order, torch.randperm(len(images), generator=generator)])
+                order = torch.cat(
+                    [order, torch.randperm(len(images), generator=generator, device="cpu")]
+                )
             now, order = order[:batch], order[batch:]
             optimizer.zero_grad()
             loss = nn.functional.cross_entropy(model(images[now]), labels[now])

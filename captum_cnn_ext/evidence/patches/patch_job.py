@@ -153,7 +153,7 @@ class PatchJob(StreamJob):
             self.settings["layer"],
             ranking.unit,
             ranking.k,
-            torch.arange(len(values)) if chosen is None else torch.tensor(chosen),
+            torch.tensor(range(len(values)) if chosen is None else chosen, device="cpu"),
             values,
             images,
             places[..., :2].contiguous(),
@@ -190,4 +190,5 @@ class PatchJob(StreamJob):
             beyond.append([list(s) for s in known.box(row, column, clip=measured)])
         words = next((str(f) for f in used), "whole maps have no field")
         shape = (*places.shape[:2], 2, 2)
-        return torch.tensor(inside).reshape(shape), torch.tensor(beyond).reshape(shape), words
+        boxes = torch.tensor([inside, beyond], device="cpu").reshape(2, *shape)
+        return boxes[0], boxes[1], words

@@ -69,7 +69,7 @@ def rechecked(
                 found = found.flatten(1).mean(1)
             elif found.ndim > 1:
                 row, column = top.positions[rows, places].T
-                found = found[torch.arange(len(rows)), row, column]
+                found = found[torch.arange(len(rows), device=row.device), row, column]
             differences += (found - top.values[rows, places]).abs().tolist()
     return Recheck(
         len(differences),

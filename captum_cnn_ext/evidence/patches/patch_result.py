@@ -183,7 +183,7 @@ class TopPatches:
         }
         rank = joined["values"] * (-1 if first.unit == "min" else 1)
         rank = rank.masked_fill(joined["images"] < 0, -torch.inf)
-        order = torch.arange(rank.shape[1]).expand_as(rank)
+        order = torch.arange(rank.shape[1], device=rank.device).expand_as(rank)
         images = joined["images"].masked_fill(joined["images"] < 0, NOBODY)
         places = torch.cat([joined["positions"], order[..., None], order[..., None]], 2)
         _, _, chosen = strongest(rank, images, places, first.k)

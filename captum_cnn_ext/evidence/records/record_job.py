@@ -108,7 +108,7 @@ class RecordJob(StreamJob):
                 good = self._good(ids, beside, outputs)
                 if not good:
                     continue
-                chosen = torch.tensor(good)
+                chosen = torch.tensor(good, device=images.device)
                 where = chosen.to(outputs.device)
                 rows = self.entries(
                     images[chosen],
@@ -120,7 +120,7 @@ class RecordJob(StreamJob):
                 rows["images"] = np.array([ids[i] for i in good])
                 found.append(rows)
                 small = adaptive_avg_pool2d(images[chosen].double(), THUMBNAIL) * FIXED
-                values = small.round().to(torch.int64).numpy()
+                values = small.round().to("cpu", torch.int64).numpy()
                 pixels += [(beside[i][0], values[row]) for row, i in enumerate(good)]
         remarks = [(n, why) for n, (_, _, why) in sorted(batch.beside.items()) if why]
         self._append(found, pixels, remarks)
@@ -150,7 +150,7 @@ class RecordJob(StreamJob):
     ) -> dict[str, Array]:
         """The rows of some images: what is said of each, and its map."""
         maps, shares = contributions(activation, gradient, self.reshape, self.settings["layer"])
-        labels = torch.tensor([label for label, _, _ in beside])
+        labels = torch.tensor([label for label, _, _ in beside], device="cpu")
         shares_of = probabilities(outputs, self.settings["sigmoid"]).cpu()
         predictions = shares_of.argmax(1)
         height, width = self.layout["maps"][1]

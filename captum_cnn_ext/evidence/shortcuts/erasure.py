@@ -35,7 +35,10 @@ class Eraser:
         for row, (top, left, bottom, right) in zip(rows, boxes, strict=True):
             size = (bottom - top, right - left)
             starts = torch.cat(
-                [torch.tensor([[top, left]]), _others((top, left), size, self.sample.size)]
+                [
+                    torch.tensor([[top, left]], device="cpu"),
+                    _others((top, left), size, self.sample.size),
+                ]
             )
             image, label = self.sample.images[row : row + 1], self.sample.labels[row]
             left_it = self.classes(self.windows.outputs(image, starts, size)) != label
@@ -49,8 +52,8 @@ class Eraser:
 def _others(start: tuple[int, int], size: Sequence[int], whole: Sequence[int]) -> Tensor:
     """Beginnings (n, 2) of windows edge to edge with the one at ``start``, without itself."""
     axes = [
-        torch.arange(first % length, side - length + 1, length)
+        torch.arange(first % length, side - length + 1, length, device="cpu")
         for first, length, side in zip(start, size, whole, strict=True)
     ]
     found = torch.cartesian_prod(*axes)
-    return found[(found != torch.tensor(start)).any(1)]
+    return found[(found != found.new_tensor(start)).any(1)]

@@ -43,7 +43,11 @@ def permutation_p(
     the labelling that was found counts as one of them.
     """
     generator = torch.Generator().manual_seed(seed)
-    order = torch.rand(permutations, len(own), generator=generator).argsort(1).to(own.device)
+    order = (
+        torch.rand(permutations, len(own), generator=generator, device="cpu")
+        .argsort(1)
+        .to(own.device)
+    )
     observed = difference(first, second, own)
     drawn = difference(first, second, own[order])
     return (int((drawn >= observed - 1e-9).sum()) + 1) / (permutations + 1)
@@ -70,8 +74,12 @@ def interval(
     """
     donors, images = flips.shape
     generator = torch.Generator().manual_seed(seed)
-    rows = torch.randint(donors, (resamples, donors), generator=generator).to(flips.device)
-    columns = torch.randint(images, (resamples, images), generator=generator).to(flips.device)
+    rows = torch.randint(donors, (resamples, donors), generator=generator, device="cpu").to(
+        flips.device
+    )
+    columns = torch.randint(images, (resamples, images), generator=generator, device="cpu").to(
+        flips.device
+    )
     means = flips.float()[rows[:, :, None], columns[:, None, :]].mean((1, 2))
     tail = (1 - confidence) / 2
     ends = torch.quantile(means, torch.tensor([tail, 1 - tail]).to(means)).tolist()

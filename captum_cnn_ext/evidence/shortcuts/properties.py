@@ -253,4 +253,4 @@ def _fall(rate: Tensor, squared: Tensor) -> Tensor:
 def _white(images: Tensor) -> Tensor:
     """White noise of the images' shape, always the same."""
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(images.shape, generator=generator).to(images)
+    return torch.randn(images.shape, generator=generator, device="cpu").to(images)

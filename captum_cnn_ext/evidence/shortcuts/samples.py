@@ -85,7 +85,7 @@ def sample_of(
     usual = max(set(sizes), key=sizes.count)
     found = [item for item in found if item[0].shape == usual]
     device, dtype = home_of(model)
-    kept = torch.tensor([row for _, row, _ in found])
+    kept = torch.tensor([row for _, row, _ in found], device="cpu")
     masks = [mask for _, _, mask in found]
     return Sample(
         torch.stack([image for image, _, _ in found]).to(device, dtype),

@@ -131,7 +131,7 @@ def find_shortcuts(
     seed, most_tests = as_seed("seed", seed), as_count("most_tests", most_tests)
     rows = as_count("internal_batch_size", internal_batch_size)
     wanted = _classes(records, classes, as_count("most_classes", most_classes))
-    strategies = None if groups is None else torch.as_tensor(np.asarray(groups))
+    strategies = None if groups is None else torch.as_tensor(np.asarray(groups), device="cpu")
     if strategies is not None and strategies.shape != (len(records),):
         raise ArgumentError(
             f"groups: has shape {tuple(strategies.shape)}, expected one number for each of the "

@@ -146,7 +146,7 @@ def _grouped(
     """Each image's group and its distance from the middle of it; silhouette; that of the nulls."""
     generator = torch.Generator().manual_seed(seed)
     flat = shares.flatten(1)
-    chosen = torch.randperm(len(flat), generator=generator)[:FITTED]
+    chosen = torch.randperm(len(flat), generator=generator, device="cpu")[:FITTED]
     features = _features(channels, flat)
     given = [features[chosen]]
     for _ in range(NULLS):
@@ -173,14 +173,18 @@ def k_means(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """
     sets, points, _ = features.shape
     repeated = features.repeat_interleave(STARTS, 0)
-    first = torch.rand(sets * STARTS, points, generator=generator).argsort(1)[:, :count]
+    first = torch.rand(sets * STARTS, points, generator=generator, device="cpu").argsort(1)[
+        :, :count
+    ]
     middles = repeated.gather(1, first[:, :, None].expand(-1, -1, features.shape[2]))
     for _ in range(ROUNDS):
         member = one_hot(torch.cdist(repeated, middles).argmin(2), count).to(features)
         sizes = member.sum(1)[:, :, None]
         middles = torch.where(sizes > 0, member.mT @ repeated / sizes.clamp_min(1), middles)
     spread = torch.cdist(repeated, middles).amin(2).square().sum(1).view(sets, STARTS)
-    return middles.view(sets, STARTS, count, -1)[torch.arange(sets), spread.argmin(1)]
+    return middles.view(sets, STARTS, count, -1)[
+        torch.arange(sets, device=spread.device), spread.argmin(1)
+    ]
 
 
 def silhouettes(features: Tensor, groups: Tensor, count: int) -> Tensor:
@@ -208,12 +212,12 @@ def _features(channels: Tensor, shares: Tensor) -> Tensor:
 
 def _shuffled(values: Tensor, generator: torch.Generator) -> Tensor:
     """Every column in an order of its own."""
-    return values.gather(0, torch.rand(values.shape, generator=generator).argsort(0))
+    return values.gather(0, torch.rand(values.shape, generator=generator, device="cpu").argsort(0))
 
 
 def _centre(shares: Tensor) -> tuple[float, float]:
     mean = shares.mean(0) / shares.mean(0).sum().clamp_min(1e-12)
-    at = (torch.arange(len(mean)) + 1) / (len(mean) + 1)
+    at = (torch.arange(len(mean), device=mean.device) + 1) / (len(mean) + 1)
     return float((mean.sum(1) * at).sum()), float((mean.sum(0) * at).sum())
 
 

@@ -128,10 +128,13 @@ class Trial:
         """Where a patch or a border is (H, W)."""
         if self.candidate.place is not None:
             return self.candidate.place.mask
-        mask, (_, box) = torch.zeros(self.size, dtype=torch.bool), self.where()
+        mask, (_, box) = (
+            torch.zeros(self.size, dtype=torch.bool, device=self.givers.device),
+            self.where(),
+        )
         if box is not None:
             mask[box[0] : box[2], box[1] : box[3]] = True
-        return mask.to(self.givers.device)
+        return mask
 
     def specific(self) -> tuple[int, float]:
         """What sorts first says more: a property before a place, few pixels before many."""
@@ -144,7 +147,7 @@ def split(sample: Sample, label: int, seed: int) -> Split | None:
     generator = torch.Generator().manual_seed(seed)
     own = (sample.labels == label).nonzero()[:, 0]
     others = (sample.labels != label).nonzero()[:, 0]
-    own = own[torch.randperm(len(own), generator=generator).to(own.device)]
+    own = own[torch.randperm(len(own), generator=generator, device="cpu").to(own.device)]
     others = _by_turns(sample.labels[others].tolist(), others, generator)
     donors = min(DONORS, len(own) // 2)
     needed = donors + CHOOSING + 4
@@ -255,7 +258,7 @@ def _outside(sample: Sample, candidate: Candidate, givers: Tensor) -> float | No
 
 def _by_turns(labels: list[int], numbers: Tensor, generator: torch.Generator) -> Tensor:
     """The numbers in random order, such that classes take turns."""
-    order = torch.randperm(len(labels), generator=generator).tolist()
+    order = torch.randperm(len(labels), generator=generator, device="cpu").tolist()
     seen: dict[int, int] = {}
     turn = []
     for position in order:

@@ -185,7 +185,11 @@ def filter_similarity(
 def shuffle_pixels(weight: Tensor, generator: torch.Generator) -> Tensor:
     """Each filter with its pixels in another order, the same for all its channels."""
     count, channels, height, width = weight.shape
-    order = torch.rand(count, height * width, generator=generator).argsort(1).to(weight.device)
+    order = (
+        torch.rand(count, height * width, generator=generator, device="cpu")
+        .argsort(1)
+        .to(weight.device)
+    )
     index = order[:, None].expand(-1, channels, -1)
     return weight.flatten(2).gather(2, index).reshape(weight.shape)
 

@@ -50,7 +50,10 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """What the loader calls so that copies to an accelerator need not wait."""
-        groups = [(ids, images.pin_memory()) for ids, images in self.groups]
+        groups = [
+            (ids, images.pin_memory() if images.device.type == "cpu" else images)
+            for ids, images in self.groups
+        ]
         return Batch(self.number, groups, self.failed, self.beside)
 
 
@@ -165,7 +168,8 @@ def batches(
         num_workers=workers,
         collate_fn=_grouped,
         pin_memory=pin_memory,
-        generator=torch.Generator(),  # the loader draws a seed; not from the user's
+        # the loader draws a seed where tensors are made; not from the user's numbers
+        generator=torch.Generator(torch.get_default_device()),
     )
     for number, batch in zip(numbers, loader, strict=True):
         yield dataclasses.replace(batch, number=number)

@@ -106,11 +106,13 @@ def object_columns(
     Reference: Arras, Osman, Samek, *CLEVR-XAI: A benchmark dataset for the ground truth evaluation
     of neural network explanations*, 2022, arXiv:2003.07258 (mass and rank accuracy).
     """
-    found = {name: torch.full((len(images),), torch.nan) for name in OBJECT_COLUMNS}
+    found = {
+        name: torch.full((len(images),), torch.nan, device=images.device) for name in OBJECT_COLUMNS
+    }
     rows = [i for i, mask in enumerate(masks) if mask is not None and bool(mask.any())]
     if not rows:
         return found
-    chosen = torch.tensor(rows)
+    chosen = torch.tensor(rows, device=images.device)
     inside = torch.stack([mask for mask in masks if mask is not None and bool(mask.any())])
     inputs = images[chosen].float()
     full = as_maps(maps[chosen], inputs)[:, None]

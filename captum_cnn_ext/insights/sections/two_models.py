@@ -236,7 +236,7 @@ def _examples(one: Tensor, two: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         maps = maps if maps.shape[2:] == size else F.adaptive_avg_pool2d(maps, size)
         parts.append(maps.permute(0, 2, 3, 1).flatten(0, 2))
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(parts[0]), generator=generator)[:POSITIONS]
+    chosen = torch.randperm(len(parts[0]), generator=generator, device="cpu")[:POSITIONS]
     first, second = (part[chosen.to(part.device)] for part in parts)
     return first, second.to(first.device)
 

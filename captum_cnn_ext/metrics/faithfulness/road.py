@@ -235,7 +235,9 @@ def road(
             ready.update(enumerate(zip(*found, strict=True), n))
         removed, filled = (tensor[part] for tensor in ready[n])
         generator = torch.Generator().manual_seed(seed + n)
-        each = torch.randn(2 * len(counts), *image.shape[1:], generator=generator)[part]
+        each = torch.randn(2 * len(counts), *image.shape[1:], generator=generator, device="cpu")[
+            part
+        ]
         each = to_device(each, image.device, image.dtype)
         return torch.where(removed[:, None], filled + noise * each, filled)
 

@@ -179,7 +179,7 @@ def _overlap(mask: np.ndarray[Any, Any], truth: Tensor, every_part: bool) -> flo
         return 0.0
     parts = parts if every_part else [max(parts, key=lambda part: part.area)]
     found = [(left, top, right, bottom) for top, left, bottom, right in (p.bbox for p in parts)]
-    return float(_iou(torch.tensor(found, dtype=truth.dtype), truth).max())
+    return float(_iou(truth.new_tensor(found), truth).max())
 
 
 def as_boxes(parameter: str, given: Any) -> Tensor:

@@ -176,8 +176,8 @@ def earth_movers_distance(
         F.adaptive_avg_pool2d(values.double().unsqueeze(1), grid).flatten(1).cpu()
         for values in (maps.relu(), objects)
     ]
-    row, column = torch.arange(grid).repeat_interleave(grid), torch.arange(grid).repeat(grid)
-    places = torch.stack([row, column], 1).double()
+    along = torch.arange(grid, dtype=torch.float64, device="cpu")
+    places = torch.cartesian_prod(along, along)
     distances = torch.cdist(places, places) / (2**0.5 * (grid - 1))
     found = [_carried(v, o, distances) for v, o in zip(*sums, strict=True)]
     return torch.tensor(found, device=maps.device)

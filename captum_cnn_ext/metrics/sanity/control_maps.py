@@ -28,7 +28,7 @@ def random_map(inputs: Any, seed: int = 0) -> Tensor:
     maps = []
     for n in range(len(image)):
         generator = torch.Generator().manual_seed(seed + n)
-        maps.append(torch.rand(1, *image.shape[2:], generator=generator))
+        maps.append(torch.rand(1, *image.shape[2:], generator=generator, device="cpu"))
     return torch.stack(maps).to(image)
 
 

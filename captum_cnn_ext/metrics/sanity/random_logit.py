@@ -58,7 +58,9 @@ def random_logit(
             "one for all"
         )
     generator = torch.Generator().manual_seed(as_seed("seed", seed))
-    step = torch.randint(1, classes, (len(image),), generator=generator).to(asked.device)
+    step = torch.randint(1, classes, (len(image),), generator=generator, device="cpu").to(
+        asked.device
+    )
     one, two = (
         unit_range(as_maps(explain(image, of), image).abs())
         for of in (asked, (asked + step) % classes)

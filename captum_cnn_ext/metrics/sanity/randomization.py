@@ -102,7 +102,9 @@ def parameter_randomization(
             changed = copy.deepcopy(model)
         with torch.no_grad():
             for parameter in _parameters(changed, group):
-                drawn = torch.randn(parameter.shape, generator=generator).to(parameter)
+                drawn = torch.randn(parameter.shape, generator=generator, device="cpu").to(
+                    parameter
+                )
                 spread = parameter.std() if parameter.numel() > 1 else parameter.abs().mean()
                 parameter.copy_(parameter.mean() + spread * drawn)
         after = as_maps(explain(changed, image), image).abs()

@@ -70,7 +70,7 @@ def unimportant(model: nn.Module, images: Tensor, masks: Tensor, steps: int = 60
     region = masks[:, None].to(images)
     wanted = scores(model, images)
     generator = torch.Generator().manual_seed(0)
-    patch = torch.randn(images.shape, generator=generator).requires_grad_()
+    patch = torch.randn(images.shape, generator=generator, device="cpu").requires_grad_()
     optimizer = torch.optim.Adam([patch], 0.05)
     with torch.enable_grad():
         for _ in range(steps):
