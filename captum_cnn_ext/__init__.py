@@ -9,6 +9,9 @@ Subpackages: ``attr`` (attribution classes), ``targets`` (what is explained, bes
 import importlib
 from typing import TYPE_CHECKING, Any
 
+# before Captum imports tqdm, which warns in a notebook without widgets
+import captum_cnn_ext._engine.progress  # noqa: F401
+
 if TYPE_CHECKING:
     from captum_cnn_ext.insights import explain as explain
 
@@ -23,7 +26,7 @@ _SUBPACKAGES = (
 
 
 def __getattr__(name: str) -> Any:
-    """``explain`` and subpackages, loaded when first asked for: the import itself loads nothing."""
+    """``explain`` and subpackages, loaded when first asked for: the import loads no torch."""
     if name in _SUBPACKAGES:
         return importlib.import_module(f"{__name__}.{name}")
     if name == "explain":

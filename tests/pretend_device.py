@@ -193,7 +193,7 @@ def _from_data(function):
     """``torch.tensor`` and its kind fill their result without a dispatched operation."""
 
     def make(data, *args, device=None, **kwargs):
-        device = device or torch.get_default_device()
+        device = device or torch.utils._device.CURRENT_DEVICE
         if not _is_ours(device) or isinstance(data, DeviceTensor):
             return function(data, *args, device=device, **kwargs)
         _waited("to the device")

@@ -437,6 +437,14 @@ def _with_batch_norm(model, x):
 
 OTHER_SYNTHESIS = {
     "BatchNormStatistics": _with_batch_norm,
+    "check": lambda m, x: synthesis.check(
+        m,
+        synthesis.Channel("block.0", 1),
+        x.clamp(0, 1),
+        torch.cat([x.clamp(0, 1) * n / 16 for n in range(1, 17)]),
+        "block",
+        views=2,
+    ),
     "deep_dream": lambda m, x: synthesis.deep_dream(m, x, "block", octaves=2, steps=2, jitter=2),
     "filter_atlas": lambda m, x: synthesis.filter_atlas(m, "block.0", best=3, size=12, steps=2),
     "maximize": lambda m, x: synthesis.maximize(
