@@ -39,7 +39,7 @@ class BlankedWindows:
         if math.prod(image.shape[2:]) < SMALLEST:
             return
         side = [max(1, length // 4) for length in image.shape[2:]]
-        corner, other = torch.zeros(1, 2, dtype=torch.long), faint(image, blank)
+        corner, other = torch.zeros(1, 2, dtype=torch.long, device="cpu"), faint(image, blank)
         window = blanked(image, blank, corner, side)
         try:
             tape = Incremental(model, [image], [torch.cat([window, other])], tuple)

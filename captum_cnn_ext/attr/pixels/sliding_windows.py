@@ -63,7 +63,7 @@ class Grid:
         starts = self.starts(numbers)
         masks = torch.ones(len(numbers), *[1] * len(self.shape), dtype=torch.bool, device=device)
         for d, (size, length) in enumerate(zip(self.shape, self.window, strict=True)):
-            place = torch.arange(size)
+            place = torch.arange(size, device=starts.device)
             first = starts[:, d, None]
             inside = (place >= first) & (place < first + length)
             form = [len(numbers), *[1] * len(self.shape)]
@@ -102,10 +102,10 @@ class Grid:
             The numbers of those windows, and for each dimension a matrix (coarse, all) of linear
             interpolation.
         """
-        numbers, matrices = torch.zeros(1, dtype=torch.long), []
+        numbers, matrices = torch.zeros(1, dtype=torch.long, device="cpu"), []
         for count in self.counts:
             kept = sorted({*range(0, count, 2), count - 1})
-            matrix = torch.zeros(len(kept), count, dtype=torch.float64)
+            matrix = torch.zeros(len(kept), count, dtype=torch.float64, device="cpu")
             for place in range(count):
                 right = next(i for i, k in enumerate(kept) if k >= place)
                 left = max(right - (kept[right] != place), 0)
@@ -113,7 +113,7 @@ class Grid:
                 share = (place - kept[left]) / gap if gap else 1.0
                 matrix[left, place] += 1 - share
                 matrix[right, place] += share
-            numbers = (numbers[:, None] * count + torch.tensor(kept)).reshape(-1)
+            numbers = (numbers[:, None] * count + numbers.new_tensor(kept)).reshape(-1)
             matrices.append(matrix)
         return numbers, matrices
 

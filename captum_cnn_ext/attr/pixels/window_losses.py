@@ -121,7 +121,7 @@ class WindowLosses:
             place = maps[0]
             image, blank = self.tensors[place][n : n + 1], self.blanks[place][n : n + 1]
             grid, example = windows[place], self.example(n)
-            middle, other = torch.tensor([len(grid) // 2]), faint(image, blank)
+            middle, other = torch.tensor([len(grid) // 2], device="cpu"), faint(image, blank)
             replaced = torch.where(grid.masks(middle, image.device), blank, image)
             model = incremental_model(example, place, torch.cat([replaced, other]))
             recorded = model.recorded(example.rows())
@@ -135,7 +135,7 @@ class WindowLosses:
     def losses(self, place: int, n: int, grid: Grid, clean: Tensor, share: float | None) -> Tensor:
         """f(x) - f(x without the window) for every window of one example."""
         if share is None or share == 1:
-            return self._losses(place, n, grid, torch.arange(len(grid)), clean)
+            return self._losses(place, n, grid, torch.arange(len(grid), device="cpu"), clean)
         numbers, matrices = grid.coarse()
         coarse = self._losses(place, n, grid, numbers, clean)
         losses = coarse.reshape(*(len(matrix) for matrix in matrices), 1)
@@ -162,7 +162,7 @@ class WindowLosses:
         else:
             on_cpu = _between(WHOLE_ROWS, WHOLE_POSITIONS // math.prod(grid.shape[1:]), MOST_WHOLE)
             size = images_at_once(image, image.device, on_cpu)
-            recorded, order = None, torch.arange(len(numbers))
+            recorded, order = None, torch.arange(len(numbers), device=numbers.device)
         ordered = numbers[order]
 
         def scores(part: slice) -> Tensor:
