@@ -89,7 +89,8 @@ def main() -> None:
         "|---|---:|---:|---:|---:|",
     ]
     for name, build in NETWORKS.items():
-        head = build().eval().to(given.device)
+        # frozen, as a compiled backward pass computes the gradients of all that has one
+        head = build().eval().requires_grad_(False).to(given.device)
         x = torch.rand(given.batch, 3, given.size, given.size, device=given.device)
         for what, made in {"step": step, f"batch of {given.batch}": stream}.items():
             torch.compiler.reset()

@@ -9,6 +9,7 @@ left does not allow, or that fails, is written down as such. The suites of their
 """
 
 import argparse
+import copy
 import json
 import time
 import traceback
@@ -123,20 +124,26 @@ def synthesis_step(model: nn.Module, x: Tensor) -> Runs:
 
 
 def compiled_step(model: nn.Module, x: Tensor) -> Runs:
-    """Whether compiling what a step runs pays: what it costs once stands in the name."""
-    head = nn.Sequential(*list(model.children())[:7])
+    """Whether compiling what a step runs pays: what it costs once stands in the name.
+
+    Parameters are frozen: compiled and captured backward passes would compute their gradients too.
+    """
+
+    def frozen() -> nn.Module:  # one for each run: capturing replaces its module's forward
+        return copy.deepcopy(nn.Sequential(*list(model.children())[:7])).requires_grad_(False)
+
     leaf = x[:1].clone().requires_grad_()
 
     def step(run: Callable[[Tensor], Tensor]) -> Callable[[], Any]:
         return lambda: torch.autograd.grad(run(leaf)[:, 3].mean(), leaf)
 
-    fast, begun = torch.compile(head), time.perf_counter()
+    fast, begun = torch.compile(frozen()), time.perf_counter()
     step(fast)()
     once = time.perf_counter() - begun
-    runs = {"step": step(head), f"step, compiled once in {once:.0f} s": step(fast)}
+    runs = {"step": step(frozen()), f"step, compiled once in {once:.0f} s": step(fast)}
     if x.is_cuda:
         sample = x[:1].clone().requires_grad_()
-        runs["step as a CUDA graph"] = step(torch.cuda.make_graphed_callables(head, (sample,)))
+        runs["step as a CUDA graph"] = step(torch.cuda.make_graphed_callables(frozen(), (sample,)))
     return runs
 
 

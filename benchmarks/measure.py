@@ -87,12 +87,12 @@ def machine(device: str) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             return None
 
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-    ).stdout.strip()
+    git = ["git", "rev-parse", "--short", "HEAD"]
+    try:
+        said = subprocess.run(git, capture_output=True, text=True, cwd=Path(__file__).parent)
+        commit = said.stdout.strip()
+    except FileNotFoundError:  # a bare machine has no git
+        commit = ""
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "threads": torch.get_num_threads(),

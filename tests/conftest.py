@@ -9,6 +9,9 @@ if SIDE_BY_SIDE:  # before torch is imported, and for the commands that tests st
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+# on CUDA: beside the CPU's values and across batch sizes, so without TF32 and with the same kernels
+torch.backends.cudnn.allow_tf32 = False
+torch.backends.cudnn.deterministic = True
 if DEVICE := os.environ.get("TEST_DEVICE"):  # where tensors and modules are made, such as "cuda"
     if DEVICE == "pretend":
         import atexit

@@ -110,7 +110,7 @@ def test_out_of_memory_halves_the_chunk():
     expected = cam.attribute(x, 5)
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(0).total_memory
-    free_for_us = torch.cuda.memory_allocated() + 400 * 2**20
+    free_for_us = torch.cuda.memory_reserved() + 400 * 2**20
     torch.cuda.set_per_process_memory_fraction(free_for_us / total)
     try:
         with nothing_left_behind(model):

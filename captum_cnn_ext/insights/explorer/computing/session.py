@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose, nearest
+from captum_cnn_ext._engine.running.streaming import home_of
 from captum_cnn_ext.attr import suggest_layers
 from captum_cnn_ext.attr.layers.reshape_transform import channel_maps
 from captum_cnn_ext.evidence import TopPatches
@@ -257,7 +258,8 @@ class ExplorerSession:
         call = self.reconstruction_call(unit, choose("rule", rule, RULES), "max")
 
         def back(inputs: Tensor) -> Tensor:
-            pictures: Tensor = evaluate(call, model=self.model, x=inputs).attributions[:, 0]
+            x = inputs.to(*home_of(self.model))
+            pictures: Tensor = evaluate(call, model=self.model, x=x).attributions[:, 0]
             return pictures
 
         return self.unit_patches.of(self.layer(unit.layer), unit.channel, back)

@@ -67,8 +67,8 @@ class UnitPatches:
             return []
         row = found.row(channel)
         try:
-            (cut,) = found.patches(images, channel, self.preprocess)
-            inputs = found.inputs(images, channel, self.preprocess)
+            (cut,) = found.patches(images, channel, self._prepared)
+            inputs = found.inputs(images, channel, self._prepared)
         except OSError as error:
             raise ArgumentError(f"top patches: an image cannot be read ({error})") from error
         driving: Sequence[Tensor | None] = [None] * len(cut)
@@ -80,6 +80,11 @@ class UnitPatches:
             Patch(picture, value, names.get(number, f"image {number}"), pixels)
             for picture, pixels, (value, number) in zip(cut, driving, kept, strict=True)
         ]
+
+    def _prepared(self, image: Any) -> Tensor:
+        """What the network was given: a data set may hold tensors beside the page's pictures."""
+        given: Tensor = image if isinstance(image, Tensor) else self.preprocess(image)
+        return given
 
     def _found(self, layer: ExploredLayer) -> tuple[TopPatches, Any, dict[int, str]]:
         """The ranking of a layer, the images that it is of, and their names."""
