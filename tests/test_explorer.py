@@ -440,6 +440,19 @@ def test_tiles_have_the_colours_of_the_ends():
     assert large.shape == (2, 96, 48, 3)
 
 
+def test_a_reconstruction_is_cut_to_its_energy():
+    picture = torch.zeros(3, 100, 80)
+    picture[:, 40:70, 50:60] = torch.rand(3, 30, 10) + 1
+    picture[0, 2, 3] = 0.1
+    part = drawing.energetic(picture)
+    height, width = picture[part].shape[1:]
+    assert 28 <= height == width <= 30
+    kept = picture[part].square().sum() / picture.square().sum()
+    assert 0.9 < kept < 1
+    assert picture[:, :20, :20][drawing.energetic(picture[:, :20, :20])].shape == (3, 20, 20)
+    assert picture[drawing.energetic(torch.zeros(3, 100, 80))].shape == (3, 24, 24)
+
+
 def test_looks_of_a_reconstruction():
     picture = torch.zeros(3, 8, 8)
     picture[0, 2, 2], picture[1, 5, 5] = 2.0, -2.0

@@ -26,6 +26,8 @@ SCALES = ("map", "layer")
 LOOKS = ("color", "grey", "norm", "blurred norm")
 OUTSIDE = 0.005  # of a reconstruction's values, beyond full black or white
 DPI = 100
+OUTER = 0.025  # of a reconstruction's energy, beyond either side of its crop
+SMALLEST = 24  # pixels of a crop's side
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -97,6 +99,21 @@ def reconstruction_picture(picture: Tensor, look: str = "color") -> Image.Image:
         shown = values / values.max().clamp_min(1e-30)
     shown = shown.expand(3, -1, -1) if len(shown) == 1 else shown
     return enlarged(_as_image(to_rgb(shown)))
+
+
+def energetic(picture: Tensor) -> tuple[slice, slice, slice]:
+    """The square part of a reconstruction (C, H, W) that holds nearly all of its energy."""
+    values = torch.where(picture.isfinite(), picture, torch.zeros_like(picture)).double()
+    energy, ends = values.square().sum(0), []
+    for axis in (1, 0):
+        share = energy.sum(axis).cumsum(0) / energy.sum().clamp_min(1e-300)
+        ends.append((int((share < OUTER).sum()), int((share <= 1 - OUTER).sum()) + 1))
+    side = max(SMALLEST, *(end - begin for begin, end in ends))
+    windows = []
+    for (begin, end), extent in zip(ends, picture.shape[1:], strict=True):
+        start = min(max((begin + end - side) // 2, 0), max(extent - side, 0))
+        windows.append(slice(start, start + side))
+    return (slice(None), *windows)  # type: ignore[return-value]
 
 
 def photo_panel(image: Tensor, **scale: Any) -> Image.Image:

@@ -182,14 +182,18 @@ class Views:
         return drawing.reconstruction_picture(found.picture, look), escape(found.remark)
 
     def patches(self, unit: Unit, rule: str) -> list[tuple[Image.Image, str]]:
-        """The unit's top patches with their values; after each the pixels that drive the unit."""
+        """The unit's top patches with their values; after each the pixels that drive the unit.
+
+        Both are cut to where these pixels are: late units see far more than what drives them.
+        """
         subject = self.session.subject
         shown = []
         for patch in self.session.patches(unit, rule):
-            picture = drawing.photo_panel(patch.picture, mean=subject.mean, std=subject.std)
+            part = ... if patch.driving is None else drawing.energetic(patch.driving)
+            picture = drawing.photo_panel(patch.picture[part], mean=subject.mean, std=subject.std)
             shown.append((picture, f"{number(patch.value, 3)} {patch.name}"))
             if patch.driving is not None:
-                shown.append((drawing.reconstruction_picture(patch.driving), rule))
+                shown.append((drawing.reconstruction_picture(patch.driving[part]), rule))
         return shown
 
     def explained(self, photos: Sequence[Photo]) -> list[tuple[Image.Image, str]]:
