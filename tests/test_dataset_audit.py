@@ -4,17 +4,20 @@ import csv
 import gc
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from digits import mnist, trained
 from PIL import Image
+from reports import content
 from torch import nn
 
 from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.insights import audit_dataset
 from captum_cnn_ext.insights.dataset import attention, scores
+from captum_cnn_ext.insights.report.blocks import Facts
 from captum_cnn_ext.metrics import share_difference, wilson
 
 
@@ -286,6 +289,43 @@ def test_a_planted_shortcut_is_tested_and_named(tmp_path):
     assert any("gives" in words for words in done.table["flags"])
 
 
+def test_the_page_says_which_class_how_sure_and_how_often_this_is_wrong():
+    model, samples = tagged(2)
+    done = audited(samples, model, layer="1", test_shortcuts=True)
+    labels = sorted({one.label for one in done.shortcuts.shortcuts})
+    names = ", ".join(f"“class {label}”" for label in labels)
+    first = done.page.overview.headline
+    assert f"and it relies on a shortcut for {names}; " in first
+    others = [f for f in done.findings if f.verdict != "fine" and not f.id.startswith("shortcut-")]
+    assert first.endswith(f"; {len(others)} other findings need a look.")
+    facts = dict(next(b for b in content(done.page, "shortcuts") if isinstance(b, Facts)).pairs)
+    assert facts["A shortcut was found for"] == ", ".join(f"class {label}" for label in labels)
+    assert facts["Tried"].startswith(f"{done.shortcuts.candidates} things; ")
+    unchecked = " ".join(done.page.overview.unchecked)
+    for kind in ("brightness", "saturation", "hue", "texture", "noise"):
+        assert kind.replace("saturation", "strength of colour") in unchecked
+
+
+def test_how_often_the_tests_are_wrong_is_what_the_benchmark_reports():
+    from captum_cnn_ext.insights.dataset.sections.shortcuts import HOW_OFTEN
+
+    results = Path(__file__).parents[1] / "benchmarks" / "results" / "shortcut_truth--report.md"
+    row = next(line for line in results.read_text().splitlines() if "`find_shortcuts`" in line)
+    found, false = re.findall(r"(\d+ of \d+) \([\d.]+ \[([\d.]+), ([\d.]+)\]\)", row)
+    assert f"found {found[0]} planted shortcuts" in HOW_OFTEN
+    assert f"at least {float(found[1]):.0%} with" in HOW_OFTEN
+    assert f"named one in {false[0]} networks without any (at most {float(false[2]):.0%})" in (
+        HOW_OFTEN
+    )
+
+
+def test_where_evidence_lies_is_not_called_reliance():
+    model, samples = tagged(2)
+    texts = [f.text for f in audited(samples, model, layer="1").findings]
+    assert any("strongest evidence lies on the object in only" in text for text in texts)
+    assert not any("relies" in text for text in texts)
+
+
 def test_strategies_are_those_of_the_evidence(tmp_path):
     # a model that names class 2 by the corner in half of its images, by a bright middle in others
     model, samples = tagged(2)
@@ -398,7 +438,7 @@ def test_what_cannot_be_read_is_listed(tmp_path):
 
     done = audited(labelled_photos(tmp_path), preprocess=preprocess)
     html = done.to_html()
-    assert "1 images were left out" in html
+    assert "1 image was left out" in html
     assert "a/0.png: UnidentifiedImageError" in html
     assert "Classes without a photo: &#39;empty&#39;" in html
     assert done.table["path"].tolist() == ["a/1.png", "a/2.png", "b/1.png"]

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from captum_cnn_ext.insights import audit
+from captum_cnn_ext.insights import audit, audit_dataset
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -352,4 +352,25 @@ def test_images_beside_the_page_are_shown(browser, hostile):
         source.startswith("100%25%20%231.images/")
         for source in page.evaluate("[...document.images].map(i => i.getAttribute('src'))")
     )
+    page.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_pictures_that_belong_together_stand_in_one_row(browser, tmp_path, width):
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model, other = (nn.Sequential(*layers, nn.Linear(8, 2)).eval() for _ in range(2))
+    samples = [(torch.rand(3, 16, 16), n % 2) for n in range(40)]
+    options = {"layer": "1", "test_shortcuts": False, "show_progress": False}
+    done = audit_dataset(model, samples, against=other, **options)
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto(done.save(tmp_path / "audit.html").report.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    tops = page.evaluate(
+        "[...document.querySelectorAll('.set')].map(set => [...set.querySelectorAll('img')]"
+        ".map(image => Math.round(image.getBoundingClientRect().top)))"
+    )
+    assert len(tops) > 1
+    assert all(len(pair) == 2 and pair[0] == pair[1] for pair in tops)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.close()

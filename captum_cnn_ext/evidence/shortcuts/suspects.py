@@ -181,14 +181,20 @@ def _many(share: float) -> str:
 
 def _because(suspect: Suspect) -> str:
     if suspect.kind in ("patch", "border", "picture"):
+        reasons = []
         if suspect.outside is not None and suspect.outside > 0.9:
-            return f"{suspect.outside:.0%} of it lies outside of the objects."
-        return (
-            "It is the same picture in the images that give it: they differ there "
-            f"{suspect.sameness:.2f} times as much as images of other classes do."
-        )
+            reasons.append(f"{suspect.outside:.0%} of it lies outside of the objects.")
+        if suspect.sameness is not None and (not reasons or suspect.sameness <= 0.2):
+            reasons.append(
+                "It is the same picture in the images that give it: they differ there "
+                f"{suspect.sameness:.2f} times as much as images of other classes do."
+            )
+        return " ".join(reasons)
     if suspect.kind == "padding":
         return "They are the same in the images that give them."
     if suspect.kind == "background":
         return "It lies outside of the objects."
-    return "It is a property of the whole image and not of an object."
+    return (
+        "It is a property of the whole image. Where objects fill their images it can be the "
+        "objects' own: look at the images that give it."
+    )

@@ -26,9 +26,10 @@ from captum_cnn_ext.insights.report.findings import Overview, Problem
 from captum_cnn_ext.insights.report.manifest import plain, software, system_words
 from captum_cnn_ext.insights.report.result import Audit
 from captum_cnn_ext.insights.report.section import Section
-from captum_cnn_ext.insights.wording import percent
+from captum_cnn_ext.insights.wording import listed, percent
 
 FORMAT = "captum-cnn-ext data set audit 1"
+CLASSES = 3  # named in the first sentence
 LARGEST_ARRAY = 64_000_000  # bytes of an array that is saved beside the report
 ONE_FOR_EACH = (
     *("images", "labels", "predictions", "confidences", "label_probabilities", "probabilities"),
@@ -97,12 +98,6 @@ def _overview(context: DatasetContext, problems: list[Problem]) -> Overview:
     records = context.records
     right = float(np.mean(records.correct))
     images = "1 image" if len(records) == 1 else f"{len(records):,} images"
-    doubts = sum(finding.verdict != "fine" for finding in context.findings)
-    words = (
-        "nothing found needs a look"
-        if not doubts
-        else ("1 finding needs a look" if doubts == 1 else f"{doubts} findings need a look")
-    )
     saw = [
         f"{len(records):,} images of {len(set(records.labels.tolist()))} classes; the model tells "
         f"{records.classes} apart.",
@@ -110,7 +105,8 @@ def _overview(context: DatasetContext, problems: list[Problem]) -> Overview:
         f"{records.maps.shape[2]} positions.",
     ]
     if records.skipped:
-        saw.append(f"{len(records.skipped):,} images could not be used; see the last section.")
+        left = "1 image" if len(records.skipped) == 1 else f"{len(records.skipped):,} images"
+        saw.append(f"{left} could not be used; see the last section.")
     saw += context.notes
     failed = [f"This report is not complete: {problem}" for problem in problems]
     return Overview(
@@ -120,8 +116,23 @@ def _overview(context: DatasetContext, problems: list[Problem]) -> Overview:
         saw_title="What was audited",
         wrong_title="To be settled before anything else",
         unsure_title="To look at",
-        first_sentence=f"The model is right on {percent(right)} of {images}, and {words}.",
+        first_sentence=f"The model is right on {percent(right)} of {images}{_rest(context)}.",
     )
+
+
+def _rest(context: DatasetContext) -> str:
+    """What the first sentence says of findings: shortcuts by their class, the others counted."""
+    doubts = [finding for finding in context.findings if finding.verdict != "fine"]
+    found = context.shortcuts.shortcuts if context.shortcuts is not None else ()
+    names = [context.short(label) for label in sorted({one.label for one in found})]
+    said = f", and it relies on a shortcut for {listed(names, CLASSES)}" if names else ""
+    if names:
+        doubts = [finding for finding in doubts if not finding.id.startswith("shortcut-")]
+    if not doubts:
+        return said or ", and nothing found needs a look"
+    words = "1 {}finding needs" if len(doubts) == 1 else f"{len(doubts)} {{}}findings need"
+    begin = f"{said}; " if said else ", and "
+    return f"{begin}{words.format('other ' if said else '')} a look"
 
 
 def _table(context: DatasetContext) -> dict[str, np.ndarray]:

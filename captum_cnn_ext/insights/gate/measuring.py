@@ -141,7 +141,7 @@ def _on_objects(audit: DatasetAudit, least: Any) -> Measured:
         found = _starting(audit, "evidence-off-object-")
         if found:
             return _worst(found, "pointing_game", CLASSES, least=True)
-        text = f"no class relies on what is beside the object; the least is “{_name(audit, worst)}”"
+        text = f"no class has its evidence beside the object; the least is “{_name(audit, worst)}”"
         text += f" with the strongest evidence on it in {shown(shares[worst])} of its images"
         return Measured(True, text, shares[worst].mean, (shares[worst].low, shares[worst].high))
     words = f"right answers of “{_name(audit, worst)}” have their strongest evidence on the object"

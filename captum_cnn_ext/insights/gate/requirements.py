@@ -54,7 +54,7 @@ KINDS = {
     ),
     "evidence-on-objects": Kind(
         "true or share",
-        "true: no class relies on what is beside the object; or the share of each class's right "
+        "true: no class has its evidence beside the object; or the share of each class's right "
         "answers whose strongest evidence is on it, at least",
         "true",
         "masks",

@@ -139,13 +139,17 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Panels:
-    """Pictures side by side, as many in a row as the screen holds; large ones two."""
+    """Pictures side by side, as many in a row as the screen holds; large ones two.
+
+    ``together`` pictures in turn, such as now and before, are never parted by the end of a row.
+    """
 
     kind: ClassVar[str] = "panels"
     title: str
     pictures: Sequence[Picture]
     large: bool = False
     medium: bool = False
+    together: int = 1
 
     __repr__ = brief
 

@@ -68,7 +68,7 @@ def blocks(audited: Audited, report: Report, work: Work, rival: Rival) -> list[B
         "nothing in common. Maps are signed and enlarged to the input's size."
     )
     pictures = [
-        Panels(name, _pictures(audited, rival, found, photo))
+        Panels(name, _pictures(audited, rival, found, photo), together=2)
         for photo, name in enumerate(audited.photos.names)
     ]
     return [Text(words), table, *pictures]

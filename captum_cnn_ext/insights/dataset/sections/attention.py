@@ -220,14 +220,21 @@ def _objects(context: DatasetContext) -> list[Block]:
 def _off_object(
     context: DatasetContext, c: int, peaks: Interval, energy: Interval, cover: float
 ) -> None:
-    name = context.short(c)
+    name, share = context.short(c), percent(cover)
+    few = peaks.high < 0.5
+    text = (
+        f"Where the model is right about {name}, its strongest evidence lies on the object in "
+        f"only {shown(peaks)} of the images, and {percent(energy.mean)} of all evidence does (the "
+        f"object covers {share})."
+        if few
+        else f"Where the model is right about {name}, only {shown(energy)} of the evidence lies on "
+        f"the object, less than if it were spread evenly (the object covers {share})."
+    )
     context.find(
-        "unsure", f"evidence-off-object-{c}",
-        f"For {name} the model relies on what is beside the object: even where it is right, its "
-        f"strongest evidence lies on the object in only {shown(peaks)} of the images, and "
-        f"{percent(energy.mean)} of all evidence does (the object covers {percent(cover)}).",
+        "unsure", f"evidence-off-object-{c}", text,
         KEY, subject=context.name(c), interval=peaks, evidence=("objects.csv",),
-        next_step="Look at the mean map, and at what such images share beside the object.",
+        next_step="Look at its mean map, and at what such images share beside the object"
+        + ("; whether the model relies on that is tested below." if context.testing else "."),
         numbers={
             "pointing_game": peaks.mean, "energy_inside": energy.mean, "object_share": cover,
         },

@@ -13,7 +13,8 @@ ALWAYS = (
     "Images unlike these: every number holds for the data set that was given, and no further.",
     "Whether the labels are right: where the model is sure and the label disagrees, look.",
     "What the model ignores: a map shows what speaks for the answer, not what was overlooked.",
-    "Several properties that matter only together.",
+    "Why it does so: maps and groups of images show where and what, only tests by changed images "
+    "say what an answer hangs on.",
 )
 
 
@@ -26,7 +27,8 @@ def build(context: DatasetContext) -> SectionContent:
     if records.skipped:
         items = [f"{context.images.name(n) or f'image {n}'}: {why}" for n, why in records.skipped]
         more = [f"and {len(items) - 10} more"] if len(items) > 10 else []
-        title = f"{len(items):,} images were left out"
+        one = len(items) == 1
+        title = "1 image was left out" if one else f"{len(items):,} images were left out"
         blocks.append(Listing(title, [*items[:10], *more], "warning"))
     if records.remarks:
         items = [f"{context.images.name(n) or f'image {n}'}: {why}" for n, why in records.remarks]

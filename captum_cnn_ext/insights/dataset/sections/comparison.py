@@ -169,7 +169,8 @@ def _changed(context: DatasetContext, pair: Both) -> list[Block]:
         pictures.append(context.picture(int(pair.here[i]), f"evidence now: {caption}"))
         pictures.append(context.picture_of(pair.old, int(pair.there[i]), "evidence before"))
     if pictures:
-        blocks.append(Panels("Lost, the surest, with the evidence now and before", pictures))
+        title = "Lost, the surest, with the evidence now and before"
+        blocks.append(Panels(title, pictures, together=2))
     return blocks
 
 
@@ -242,7 +243,8 @@ def _attention(context: DatasetContext, pair: Both, equal: list[int]) -> list[Bl
         + (", or what the retrained twin does to any class if that is more." if twin else ".")
     )
     table = context.tabulate("moved", caption, [*columns, Column("elsewhere")], rows)
-    return [table, *([Panels("Mean evidence now and before", pictures)] if pictures else [])]
+    shown = [Panels("Mean evidence now and before", pictures, together=2)] if pictures else []
+    return [table, *shown]
 
 
 def _split(rows: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from captum_cnn_ext.errors import ArgumentError
-from captum_cnn_ext.evidence import Suspect, find_shortcuts
+from captum_cnn_ext.evidence import Shortcuts, Suspect, find_shortcuts
+from captum_cnn_ext.evidence.shortcuts.search import LEAST_FLIPS, LEAST_FLIPS_OF_PROPERTY
 from captum_cnn_ext.evidence.shortcuts.suspects import claim
 from captum_cnn_ext.insights.dataset.context import DatasetContext, rounded
 from captum_cnn_ext.insights.dataset.pictures import boxed_picture
@@ -11,6 +14,7 @@ from captum_cnn_ext.insights.report.blocks import (
     Block,
     Cell,
     Column,
+    Facts,
     Group,
     Panels,
     SectionContent,
@@ -21,6 +25,7 @@ from captum_cnn_ext.insights.wording import percent
 from captum_cnn_ext.metrics import Interval
 
 KEY, TITLE = "shortcuts", "Shortcuts, tested"
+NAMES = 8  # of classes in one line
 GIVERS = 5  # pictures of images that have it
 SHOWN = 8  # suspects with pictures
 IN_THE_FILE = ("from", "to", "lost", "lost by chance", "blanked", "blanked elsewhere",
@@ -28,6 +33,13 @@ IN_THE_FILE = ("from", "to", "lost", "lost by chance", "blanked", "blanked elsew
 NEXT = (
     "Collect images of this class without it and of others with it, or remove it from the training "
     "images; train again, and audit the new model --against this one."
+)
+
+HOW_OFTEN = (
+    "How often is this wrong? On 80 small networks whose truth is known it found 36 of 36 planted "
+    "shortcuts that they had learnt (at least 90% with 95% confidence), and named one in 1 of 40 "
+    "networks without any (at most 13%), all without masks. Larger networks and other photos can "
+    "differ."
 )
 
 
@@ -56,21 +68,10 @@ def build(context: DatasetContext) -> SectionContent:
             "fine", "no-shortcut",
             f"No shortcut was found in {len(found.classes)} classes: of {found.candidates:,} "
             f"things that images of a class have, {found.tests} turned enough images of other "
-            "classes to be tested, and none of them is beyond what objects are.",
+            "classes to be tested, and none of them came out as a shortcut.",
             KEY, numbers={"candidates": float(found.candidates), "tests": float(found.tests)},
         )  # fmt: skip
-    context.unchecked.append(
-        "Shortcuts of other kinds than those tested: a patch at its place, a small picture at any "
-        "place, a border, bars at the edges, the background with masks, brightness, contrast, "
-        "colour, hue, sharpness, noise, compression and fine texture."
-    )
-    if found.untested:
-        names = ", ".join(context.name(c) for c in found.untested[:6])
-        more = f" and {len(found.untested) - 6} more" if len(found.untested) > 6 else ""
-        context.unchecked.append(
-            f"Shortcuts of {names}{more}: too few images that the model names rightly, or not "
-            "among the classes whose evidence stands out."
-        )
+    _say_what_was_not_tested(context, found)
     text = (
         "A thing that images of a class have is given to images of other classes that the model "
         "names rightly. Where they turn into the class, and the same from other classes does not "
@@ -78,13 +79,55 @@ def build(context: DatasetContext) -> SectionContent:
         "object itself could be: the same in all images, outside of the mask, or a property of the "
         "whole image. Else it is called a strategy."
     )
-    blocks: list[Block] = [Text(text)]
+    blocks: list[Block] = [Text(text), _tested(context, found), Text(HOW_OFTEN)]
     if not found.suspects:
         return SectionContent([*blocks, Text("Nothing was found.", "note")])
     blocks.append(_table(context, found.suspects))
     for suspect in found.suspects[:SHOWN]:
         blocks.append(_pictures(context, suspect))
     return SectionContent(blocks)
+
+
+def _tested(context: DatasetContext, found: Shortcuts) -> Block:
+    """Which classes have a shortcut, which have none, and how much was tried."""
+    named = {one.label for one in found.shortcuts}
+    open_ = {one.label for one in found.suspects if one.verdict == "not decided"} - named
+    clear = [label for label in found.classes if label not in named | open_]
+    facts = [
+        ("A shortcut was found for", _classes(context, sorted(named)) or "no class"),
+        ("None was found for", _classes(context, clear) or "no other class"),
+        (
+            "Tried",
+            f"{found.candidates:,} things; {found.tests} turned enough images at a first look to "
+            "be tested on others",
+        ),
+    ]
+    for title, labels in (("Not tested", found.untested), ("Not decided for", sorted(open_))):
+        if labels:
+            facts.insert(2, (title, _classes(context, labels)))
+    return Facts(facts)
+
+
+def _classes(context: DatasetContext, labels: Sequence[int]) -> str:
+    more = f" and {len(labels) - NAMES} more" if len(labels) > NAMES else ""
+    return ", ".join(context.name(label) for label in labels[:NAMES]) + more
+
+
+def _say_what_was_not_tested(context: DatasetContext, found: Shortcuts) -> None:
+    context.unchecked += [
+        "Shortcuts of any other kind. Tested are a patch at its place, a small picture at any "
+        "place, a border, bars at the edges, with masks the background, and of the whole image "
+        "brightness, contrast, cast and strength of colour, hue, sharpness, noise, compression and "
+        "fine texture; each alone, not several that matter only together.",
+        f"Weak shortcuts: what turns fewer than {LEAST_FLIPS:.0%} of other images (a property "
+        f"of the whole image {LEAST_FLIPS_OF_PROPERTY:.0%}) is not called one, nor what few "
+        "images of the class have; and what a class needs but what turns no other image by itself.",
+    ]
+    if found.untested:
+        context.unchecked.append(
+            f"Shortcuts of {_classes(context, found.untested)}: too few images that the model "
+            "names rightly, or not among the classes whose evidence stands out."
+        )
 
 
 def _find(context: DatasetContext, suspect: Suspect, tests: int) -> None:

@@ -29,7 +29,7 @@ from captum_cnn_ext.synthesis import Channel, maximize
 KEY, TITLE = "strategies", "Which strategies does it use?"
 CLASSES = 8  # with pictures: those with several groups
 SHEET = 5  # images of a group
-UNITS, PATCHES, SEARCHED = 2, 2, 200  # units of a group, patches of each, images searched for them
+UNITS, PATCHES, SEARCHED = 2, 2, 64  # units of a group, patches of each, images searched for them
 MADE, STEPS = 8, 24  # units of the report that are drawn from noise, steps of ascent
 
 
@@ -136,20 +136,23 @@ def _sheet(
     words += "them most there, and what they look for: " + ", ".join(
         f"{unit} ({apart:+.1f} standard deviations)" for unit, apart in one.units if unit in units
     )
-    return [
-        Panels(title, pictures),
-        Panels(f"{words}.", [*_patches(context, one, units), *_synthesised(context, units, made)]),
+    _synthesise(context, units, made)
+    of_units = [
+        [*patches, *([made[unit]] if unit in made else [])]
+        for unit, patches in zip(units, _patches(context, one, units), strict=True)
     ]
+    alike = len({len(some) for some in of_units}) == 1
+    together = len(of_units[0]) if alike else 1
+    every = [picture for some in of_units for picture in some]
+    return [Panels(title, pictures), Panels(f"{words}.", every, together=together)]
 
 
-def _synthesised(
-    context: DatasetContext, units: list[int], made: dict[int, Picture]
-) -> list[Picture]:
+def _synthesise(context: DatasetContext, units: list[int], made: dict[int, Picture]) -> None:
     """What each unit looks for, drawn from noise, for the first units of the report."""
     mean, std = context.subject.mean, context.subject.std
     image = context.input(0)
     if mean is None or std is None or len(image) not in (1, 3):
-        return []
+        return
     for unit in units:
         if unit in made or len(made) >= MADE:
             continue
@@ -164,7 +167,6 @@ def _synthesised(
             continue
         title = f"channel {unit}, synthesised"
         made[unit] = patch_picture(found.images[0], [0.0], [1.0], title)
-    return [made[unit] for unit in units if unit in made]
 
 
 class _Rows(Dataset[torch.Tensor]):
@@ -180,18 +182,18 @@ class _Rows(Dataset[torch.Tensor]):
         return self.context.input(self.rows[index])
 
 
-def _patches(context: DatasetContext, one: Strategy, units: list[int]) -> list[Picture]:
+def _patches(context: DatasetContext, one: Strategy, units: list[int]) -> list[list[Picture]]:
     """What excites each unit most among the group's most typical images."""
     images = _Rows(context, one.rows[:SEARCHED])
     settings = context.records.settings
-    with state_as_found(context.subject.model, []):
+    with warnings.catch_warnings(), state_as_found(context.subject.model, []):
+        warnings.filterwarnings("ignore", r"layer .* is called \d+ times")
         top = top_patches(
             context.subject.model, context.records.layer, images, PATCHES, units,
             call=settings["call"], on_error="skip",
         )  # fmt: skip
-    pictures = []
-    for unit, patches in zip(units, top.patches(images, units), strict=True):
-        for patch in patches:
-            title = f"channel {unit}"
-            pictures.append(patch_picture(patch, context.subject.mean, context.subject.std, title))
-    return pictures
+    mean, std = context.subject.mean, context.subject.std
+    return [
+        [patch_picture(patch, mean, std, f"channel {unit}") for patch in patches]
+        for unit, patches in zip(units, top.patches(images, units), strict=True)
+    ]
