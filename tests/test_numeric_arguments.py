@@ -27,7 +27,7 @@ ELSEWHERE = {"target", "targets", "neuron_selector", "device_ids", "baselines", 
              "layers", "start_point", "end_point", "scores", "chance", "best"}  # fmt: skip
 # what the functions give back
 RESULTS = {"LayerSuggestion", "Reconstructions", "Results", "Subject", "Atlas", "Dream", "Step",
-           "Synthesis", "ImageParam", "TailForward"}  # fmt: skip
+           "Synthesis", "ImageParam", "TailForward", "Trust"}  # fmt: skip
 RESULTS |= {n for m in (evidence, insights, metrics) for n in m.__all__
             if inspect.isclass(getattr(m, n)) and n != "Turn"}  # fmt: skip
 # integers below 1 that mean something; of other numbers the test only asks that they are judged
@@ -37,6 +37,7 @@ MEANS = {
     "jitter": {0}, "num_workers": {0}, "batch": {0}, "position": {0, -1}, "h": {0}, "w": {0},
     "hits": {0}, "other_hits": {0}, "label": {0}, "inline_limit": {0}, "insights.log_to step": {0},
     "slices": {0}, "synthesis.Snapshots steps": {0},
+    "synthesis.Trust.doubts index": {0},
 }  # fmt: skip
 
 
@@ -59,6 +60,11 @@ FEW = {"LayerOptiCam": {"steps": 1}, "LayerIntegratedGradients": {"n_steps": 2},
 def detected(row):
     boxes = torch.tensor([[0.0, 0, 4, 4], [2, 2, 8, 8]])
     return {"boxes": boxes, "labels": torch.tensor([0, 1]), "scores": row[:2].sigmoid()}
+
+
+def checked(**changed):
+    photos = torch.rand(32, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    return synthesis.check(model(), synthesis.Target(1), X, photos, "0", **{"views": 1, **changed})
 
 
 def construct(name, **changed):
@@ -290,6 +296,8 @@ CALLS = {
     "synthesis.Atlas.stitched": lambda **changed: synthesis.Atlas(
         X, torch.arange(2), torch.zeros(2), "0", []
     ).stitched(**changed),
+    "synthesis.Trust.doubts": lambda **changed: checked().doubts(**changed),
+    "synthesis.check": lambda **changed: checked(**changed),
     "synthesis.deep_dream": plain(
         synthesis.deep_dream, model(), X[0], layers="0", octaves=1, steps=1, jitter=0
     ),

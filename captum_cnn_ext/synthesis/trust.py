@@ -57,6 +57,7 @@ class Trust:
     def doubts(self, index: int = 0) -> list[str]:
         """What speaks against an image, in words: it excites the unit more than fewer than 85 % of
         the photos do, or its path in the last of the layers is below 0.55."""
+        index = as_count("index", index, 0, len(self.values) - 1)
         shares = {
             "": float(_exceeded(self.values, self.photo_values)[index]),
             " in other views": float(self.in_views[index]),
