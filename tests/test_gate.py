@@ -253,6 +253,28 @@ def test_junit_and_sarif_say_the_same_as_the_lines(plain, tmp_path):
     assert "<td><b>failed</b></td><td>class-accuracy</td>" in found._repr_html_()
 
 
+def test_code_scanning_finds_the_file_in_the_checkout(plain, tmp_path, monkeypatch):
+    (tmp_path / "checks").mkdir()
+    file = tmp_path / "checks" / "my requirements.toml"
+    file.write_text("\naccuracy = 0.99\n", encoding="utf-8")
+    for folder, uri in (
+        (tmp_path, "checks/my%20requirements.toml"),
+        (tmp_path / "checks", "my%20requirements.toml"),
+        (tmp_path.parent, f"{tmp_path.name}/checks/my%20requirements.toml"),
+        (tmp_path / "checks" / "..", "checks/my%20requirements.toml"),
+    ):
+        monkeypatch.chdir(folder)
+        (run,) = json.loads(check(plain, file).sarif())["runs"]
+        (place,) = run["results"][0]["locations"]
+        assert place["physicalLocation"]["artifactLocation"]["uri"] == uri
+        assert place["physicalLocation"]["region"]["startLine"] == 2
+    (tmp_path / "else").mkdir()
+    monkeypatch.chdir(tmp_path / "else")
+    (run,) = json.loads(check(plain, file).sarif())["runs"]
+    (place,) = run["results"][0]["locations"]
+    assert place["physicalLocation"]["artifactLocation"]["uri"] == file.as_uri()
+
+
 def test_the_command_passes_fails_and_refuses(tmp_path, monkeypatch, capsys):
     from PIL import Image
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from captum_cnn_ext import __version__
 from captum_cnn_ext._engine.one_line_repr import brief
@@ -127,7 +128,7 @@ class Check:
                 "locations": [
                     {
                         "physicalLocation": {
-                            "artifactLocation": {"uri": Path(self.file).as_posix()},
+                            "artifactLocation": {"uri": _uri(Path(self.file))},
                             "region": {"startLine": one.line or 1},
                         }
                     }
@@ -161,6 +162,13 @@ class Check:
         if sarif is not None:
             files[Path(sarif)] = self.sarif().encode()
         write_together(files)
+
+
+def _uri(file: Path) -> str:
+    """Relative to where the check runs, as code scanning wants it, where the file is below."""
+    if file.is_absolute() and not file.is_relative_to(Path.cwd()):
+        return file.as_uri()
+    return quote((file.relative_to(Path.cwd()) if file.is_absolute() else file).as_posix())
 
 
 def _printable(text: str) -> str:
