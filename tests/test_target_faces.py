@@ -117,7 +117,7 @@ def test_the_command_line_says_what_a_target_is(target, capsys):
 
 @pytest.mark.parametrize(
     ("asked", "meant"),
-    [("dog", 1), (" Dog", 1), ("2", 2), ("class:hot dog", "class:2"),
+    [("dog", "class:1"), (" Dog", "class:1"), ("2", 2), ("class:hot dog", "class:2"),
      ("class:dog@3,4", "class:1@3,4"), ("box:2", "box:2")],
 )  # fmt: skip
 def test_a_target_by_name_is_the_one_by_number(asked, meant):
@@ -125,6 +125,37 @@ def test_a_target_by_name_is_the_one_by_number(asked, meant):
 
     found = explained_target(_target_text(asked), ["cat", "dog", "hot dog", "crane", "crane"])
     assert repr(found) == repr(targets.target_from_text(str(meant)))
+
+
+@pytest.mark.parametrize("network", ["classifier", "detector"])
+def test_a_class_by_its_name_on_the_command_line(network, tmp_path, monkeypatch, capsys):
+    """The same as by its number; of a detector its boxes."""
+    (tmp_path / "net.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(models.__file__).rsplit('/', 1)[0]!r})\n"
+        "import torch, detectors\nfrom torch import nn\n"
+        "from captum_cnn_ext.models import LoadedModel\n"
+        "from torchvision.transforms.functional import pil_to_tensor\n"
+        "def classifier():\n"
+        "    torch.manual_seed(0)\n"
+        "    return nn.Sequential(nn.Conv2d(3, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+        "def detector():\n"
+        "    torch.manual_seed(0)\n"
+        "    return detectors.Spots(channels=3, threshold=0.3).eval()\n"
+        "def build():\n"
+        f"    return LoadedModel({network}(), lambda p: pil_to_tensor(p).float() / 255,\n"
+        "                       ['ground', 'dog', 'cat', 'owl', 'elk'], (0.,) * 3, (1.,) * 3)\n"
+    )
+    Image.new("RGB", (16, 16), "red").save(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    layer = {"classifier": "0", "detector": "block"}[network]
+    said = []
+    for target in ("dog", "1" if network == "classifier" else "class:1"):
+        arguments = ["--image", "a.png", "--layer", layer, "--methods", "LayerHiResCam"]
+        command = ["cam", "--model", "net.py:build", *arguments, "--target", target]
+        assert cli.main([*command, "--no-progress"]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    assert "dog" in said[0]
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ def _target_text(text: str) -> str:
 def explained_target(text: str | None, class_names: Sequence[str] | None) -> Any:
     """What ``--target`` means for a model with these classes."""
     from captum_cnn_ext.models.class_names import class_index
-    from captum_cnn_ext.targets import target_from_text
+    from captum_cnn_ext.targets import AnyClass, target_from_text
 
     if text is None:
         return None
@@ -182,7 +182,8 @@ def explained_target(text: str | None, class_names: Sequence[str] | None) -> Any
             raise
     begin, name, point = named.groups(default="")
     with usage_errors():
-        return target_from_text(f"{begin}{class_index(name, class_names)}{point}")
+        label = class_index(name, class_names)
+    return target_from_text(f"{begin}{label}{point}") if point else AnyClass(label)
 
 
 def add_old_spelling(parser: argparse.ArgumentParser, old: str, new: str) -> None:

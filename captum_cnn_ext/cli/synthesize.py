@@ -172,7 +172,7 @@ def _targets(text: str | None, class_names: Sequence[str] | None) -> list[Any] |
     with usage_errors():
         target, *more = (explained_target(part, class_names) for part in parts)
     if ":" not in text:
-        return [target, *more]
+        return [one.label if isinstance(one, AnyClass) else one for one in (target, *more)]
     if not isinstance(target, AnyClass):
         raise UsageError(f"--target {text}: expected a class, because no image has this box yet")
     return [replace(target, on_photo=False)]  # the image that is made is the model's input
