@@ -172,6 +172,6 @@ def test_importing_the_package_alone_stays_light():
 
 def test_a_map_that_is_0_everywhere_is_no_map(model, image):
     found = explain(model, image, check=False)
-    empty = dataclasses.replace(found, attributions=torch.zeros_like(found.attributions))
-    assert f"the score does not depend on layer {found.layer}" in empty.check
-    assert "depend on the image" in dataclasses.replace(empty, layer="input").check
+    why = "because the score does not depend on layer a. Try layer='b'"
+    empty = dataclasses.replace(found, faithfulness=dict.fromkeys("abc", 0.0), why_empty=why)
+    assert empty.check == f"No map: it is 0 everywhere, {why}."

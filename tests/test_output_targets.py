@@ -204,7 +204,7 @@ def test_d_rise_takes_one_box():
     found = rise.attribute(x, target=targets.Boxes(1, label=2), **options)
     numbers = [int(row) for row in targets.Boxes(1, label=2).numbers(model(x))]
     assert torch.equal(found, rise.attribute(x, target=numbers, **options))
-    with pytest.raises(TargetError, match="objects in example 0; D-RISE explains one"):
+    with pytest.raises(TargetError, match="objects in image 0; D-RISE explains one"):
         rise.attribute(x, target=targets.Boxes(label=2), **options)
 
 
@@ -307,8 +307,11 @@ def test_one_dictionary_for_all_examples():
         (lambda: targets.Boxes(0, at=3), r"at=3: expected a point"),
         (lambda: targets.Boxes(overlapping=(4, 0, 0, 4)), r"expected \(left, top, right, bottom"),
         (lambda: targets.Boxes(0, reduction="avg"), "reduction='avg': expected one of"),
-        (lambda: targets.Boxes(9)(FOUND), "finds 4 such object.* from 0 to 3"),
-        (lambda: targets.Boxes(0, label=5)(FOUND), "finds 0 such object"),
+        (
+            lambda: targets.Boxes(9)(FOUND),
+            "finds 4 such object.* from 0 to 3.*roi_heads.score_thresh",
+        ),
+        (lambda: targets.Boxes(0, label=5)(FOUND), "finds no such object in image 0, but"),
         (lambda: targets.Boxes(0)(torch.rand(2, 5)), "a list with a dictionary for each example"),
         (lambda: targets.Segment(1)(torch.rand(2, 5)), r"\(N, classes, \*positions\)"),
         (lambda: targets.Segment(5)(torch.rand(2, 5, 3, 3)), "expected a label from 0 to 4"),
@@ -322,7 +325,7 @@ def test_one_dictionary_for_all_examples():
         ),
         (
             lambda: targets.Segment(1)(torch.tensor([[[[1.0]], [[0.0]]]])),
-            r"class 1 is predicted nowhere in example 0; predicted are \[0\]",
+            r"class 1 is predicted nowhere in image 0; predicted are \[0\]",
         ),
     ],
 )

@@ -201,7 +201,7 @@ def test_torchvisions_detectors(name):
     ("call", "message"),
     [
         (lambda d: few(d, target=3),
-         "target=3: the detector finds 3 object.s. in example 0; expected a number from 0 to 2"),
+         "target=3: the detector finds 3 object.s. in image 0; expected a number from 0 to 2"),
         (lambda d: few(d, target="cat"), "number of a detection"),
         (lambda d: few(d, target=[0]), "one for each of 2"),
         (lambda d: few(d, target={"boxes": (0, 0, 1, 1)}), "dictionary with boxes"),

@@ -307,8 +307,8 @@ def test_the_explorer_explains_it(kind):
     code = Snippets(session).explanation([one], ["LayerHiResCam"], "block", target)
     exec(code, names)
     torch.testing.assert_close(names["found"].attributions["LayerHiResCam"], expected)
-    ((picture, _),) = views.explanations("LayerHiResCam", found, "block")
-    bare = views.explanations("LayerHiResCam", replace(found, boxes=None), "block")[0][0]
+    ((picture, _),) = views.explanations("LayerHiResCam", found)
+    bare = views.explanations("LayerHiResCam", replace(found, boxes=None))[0][0]
     assert (np.asarray(picture) != np.asarray(bare)).any() == (kind is detectors.Spots)
 
 

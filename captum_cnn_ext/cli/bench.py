@@ -139,7 +139,7 @@ def _run(
     methods = _methods(options)
     images = _images(options, loaded)
     device = torch.device(options.device or "cpu")
-    layer = _layer(options, loaded, device)
+    layer = _layer(options, loaded, device, images, target)
     settings = bench.Settings(
         loaded.name,
         loaded.weights,
@@ -282,16 +282,26 @@ def _images(options: argparse.Namespace, loaded: LoadedModel) -> dict[str, Any]:
     return {name: lambda p=p: loaded.preprocess(p) for name, p in pictures.items()}
 
 
-def _layer(options: argparse.Namespace, loaded: LoadedModel, device: Any) -> str:
+def _layer(
+    options: argparse.Namespace,
+    loaded: LoadedModel,
+    device: Any,
+    images: dict[str, Any],
+    target: Any,
+) -> str:
     import torch
 
     from captum_cnn_ext._engine.judging.arguments import find_layer
     from captum_cnn_ext.attr import suggest_layers
+    from captum_cnn_ext.insights.layers import default_layers
 
     with usage_errors():
         if options.layer is not None:
             find_layer(loaded.model, options.layer)
             return str(options.layer)
+        if target is not None:  # the first image tells where such a box is found
+            image = next(iter(images.values()))()[None].to(device)
+            return default_layers(loaded.model, image, [target])[0][-1].name
         like = torch.zeros(1, len(loaded.mean), *loaded.input_size, device=device)
         return suggest_layers(loaded.model, like)[0].name
 

@@ -124,8 +124,8 @@ def compare(
             (N, C, H, W).
         methods: names as in `known_methods`; ``"gradcam++"`` is understood too.
         layers: for the methods that explain a layer: modules or dotted names; None takes the
-            first of `captum_cnn_ext.attr.suggest_layers`, and three of them for methods that join
-            layers.
+            first of `captum_cnn_ext.attr.suggest_layers` for this target, and three of them for
+            methods that join layers.
         target: the class to explain, or a target of `captum_cnn_ext.targets` such as ``Boxes(0)``,
             for all photos or one for each; None is the strongest class.
         preprocess: from a PIL image to a tensor (C, H, W); None takes the loaded model's.
@@ -180,7 +180,7 @@ def compared(
             meant, prediction = explained_photos(subject, photos, target)
         if prediction is not None:
             subject = subject.of_outputs(prediction.outputs.shape[1])
-        names, joined = _layer_names(subject.model, layers, photos.inputs[:1], chosen)
+        names, joined = _layer_names(subject.model, layers, photos, chosen, meant.targets)
         places = calls_at(subject.model, photos.inputs, names, joined, chosen, seed)
         runs = [(place, method) for place, found in places.items() for method in found]
         several = sum(place != INPUT for place in places) > 1
@@ -204,14 +204,18 @@ def compared(
 
 
 def _layer_names(
-    model: nn.Module, layers: Any, image: Tensor, chosen: Sequence[KnownMethod]
+    model: nn.Module,
+    layers: Any,
+    photos: Photos,
+    chosen: Sequence[KnownMethod],
+    targets: Sequence[Any],
 ) -> tuple[list[str], list[str]]:
     """The layers for methods that take one, and for those that join several."""
     if all(method.at == INPUT for method in chosen):
         return [], []
     if layers is not None:
         given = [layers] if isinstance(layers, (str, nn.Module)) else list(layers)
-        names = [layer.name for layer in named_layers(model, given, image)]
+        names = [layer.name for layer in named_layers(model, given, photos.inputs[:1])]
         return names, names
-    names = [layer.name for layer in default_layers(model, image)[0]]
+    names = [layer.name for layer in default_layers(model, photos.inputs, targets)[0]]
     return names[-1:], names

@@ -20,6 +20,7 @@ from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._engine.whole_files import PICTURES, writable_path, write_figure
 from captum_cnn_ext._numbers import as_seed
+from captum_cnn_ext.attr import suggest_layers
 from captum_cnn_ext.insights.audited_model import (
     DONE_BEFORE,
     AuditedModel,
@@ -30,7 +31,7 @@ from captum_cnn_ext.insights.comparison import Comparison, compared
 from captum_cnn_ext.insights.inputs import Images, Preprocess, read_photos
 from captum_cnn_ext.insights.predictions import Explained
 from captum_cnn_ext.insights.report.figure_code import model_code
-from captum_cnn_ext.methods import INPUT, Call, find_methods
+from captum_cnn_ext.methods import INPUT, Call, KnownMethod, find_methods
 from captum_cnn_ext.models import LoadedModel
 from captum_cnn_ext.models.class_names import class_index
 from captum_cnn_ext.photos import read_picture
@@ -63,6 +64,7 @@ class Explanation:
         notes: what one has to know of the model to believe this: random weights, and which
             preprocessing was assumed.
         comparison: the same as `compare` gives it.
+        why_empty: where the map is 0 everywhere: why, and what to try.
     """
 
     prediction: str
@@ -75,6 +77,7 @@ class Explanation:
     code: str
     comparison: Comparison
     notes: tuple[str, ...] = ()
+    why_empty: str = ""
 
     __repr__ = brief
 
@@ -92,12 +95,8 @@ class Explanation:
     @property
     def check(self) -> str:
         """In words, what this photo says about the map, and what to do next."""
-        if not self.attributions.count_nonzero():
-            where = "the image" if self.layer == "input" else f"layer {self.layer}"
-            return (
-                f"No map: it is 0 everywhere, because the score does not depend on {where}. "
-                "attr.suggest_layers names other layers to try."
-            )
+        if self.why_empty:
+            return f"No map: it is 0 everywhere, {self.why_empty}."
         if not self.faithfulness:
             return ""
         own, moved, blob = self.faithfulness.values()
@@ -117,9 +116,15 @@ class Explanation:
         return (
             "Check undecided: the score depends on the marked places (insertion minus deletion "
             f"{own:.2f}; the same map moved elsewhere {moved:.2f}), but a plain blob in the "
-            f"centre does {how} ({blob:.2f}), so this photo cannot tell. Try photos with the "
-            "object off-centre."
+            f"centre does {how} ({blob:.2f}), so this photo cannot tell. Try {self._other}."
         )
+
+    @property
+    def _other(self) -> str:
+        """What a blob in the centre would not be right about by chance."""
+        if self.comparison.boxes is not None:
+            return "a box that is not in the centre of its photo"
+        return "photos where what is explained is not in the centre"
 
     def figure(self, sign: str = "positive") -> Figure:
         """The photo, and the map over it; see `render.show_attributions`."""
@@ -209,6 +214,7 @@ def explain(
         done, explained, prediction, (call,) = compared(subject, read, [known], layer, target, seed)
         ((name, maps),) = done.attributions.items()
         faithfulness = _faithfulness(subject.model, done, maps) if check else {}
+        why_empty = "" if maps.any() else _why_empty(done, known, done.places[name])
     said, number = explained.names[0], explained.scores[0]
     if prediction is not None:
         best = int(prediction.probabilities[0].argmax())
@@ -224,7 +230,25 @@ def explain(
         code=_code(model, call, explained),
         comparison=done,
         notes=_notes(subject),
+        why_empty=why_empty,
     )
+
+
+def _why_empty(done: Comparison, method: KnownMethod, place: str) -> str:
+    """Why a map is 0 everywhere, and what to try."""
+    try:
+        found = suggest_layers(done.subject.model, done.inputs, done.targets)
+    except ArgumentError:
+        return (
+            "and the score has no gradient at any layer: it is 0 or 1 to within rounding, or was "
+            "computed without gradients. Try method='Occlusion' or 'Rise', which need none"
+        )
+    names = [layer.name for layer in found]
+    if method.at == INPUT or place in names:
+        return (
+            f"though the score has a gradient: {method.name} shows none of it. Try another method"
+        )
+    return f"because the score does not depend on layer {place}. Try layer={names[0]!r}"
 
 
 def _notes(subject: AuditedModel) -> tuple[str, ...]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layer, layer_name
+from captum_cnn_ext._engine.judging.output_targets import is_function
 from captum_cnn_ext.attr import LayerFeatureMaps, LayerSuggestion, suggest_layers
 
 EARLIER_STAGES = 2
@@ -45,8 +48,13 @@ def named_layers(model: nn.Module, layers: Sequence[Layer], image: Tensor) -> li
     return chosen
 
 
-def default_layers(model: nn.Module, image: Tensor) -> tuple[list[ChosenLayer], str]:
+def default_layers(
+    model: nn.Module, images: Tensor, targets: Sequence[Any] | None = None
+) -> tuple[list[ChosenLayer], str]:
     """The end of the last convolution stage and of up to two before it, first stage first.
+
+    With the target of each image they are layers that its score depends on, where it has a
+    gradient; of classes the first image tells.
 
     Returns:
         the layers, and the reason in words.
@@ -55,11 +63,21 @@ def default_layers(model: nn.Module, image: Tensor) -> tuple[list[ChosenLayer], 
         ArgumentError: none can be suggested.
     """
     try:
-        found = suggest_layers(model, image)[: EARLIER_STAGES + 1]
+        found = _suggested(model, images, targets)[: EARLIER_STAGES + 1]
     except ArgumentError as error:
         raise ArgumentError(f"layers: none can be chosen, name them ({error})") from error
     chosen = [ChosenLayer(layer.name, layer.shape[1:]) for layer in reversed(found)]
     return chosen, _reason(found)
+
+
+def _suggested(
+    model: nn.Module, images: Tensor, targets: Sequence[Any] | None
+) -> list[LayerSuggestion]:
+    rows = slice(None) if is_function(targets) else slice(0, 1)
+    with suppress(ArgumentError):  # without a gradient a method of changed maps may serve still
+        if targets is not None:
+            return suggest_layers(model, images[rows], list(targets)[rows])
+    return suggest_layers(model, images[:1])
 
 
 def _reason(chosen: list[LayerSuggestion]) -> str:

@@ -191,7 +191,7 @@ def _explained_functions(
             output = model(inputs[rows])
             own = choices_of(as_target(target), rows, len(inputs))
             if isinstance(own, AnyClass):
-                own = own.meant_by(output)
+                own = own.meant_by(output, inputs.shape[2:])
                 if isinstance(own, int):
                     return own
             found = fixed_target(own, output)

@@ -50,7 +50,7 @@ def rival_of(
                 names = [layer.name for layer in layers]
                 found = named_layers(subject.model, names, photos.inputs[:1])
             except ArgumentError:
-                found, _ = default_layers(subject.model, photos.inputs[:1])
+                found, _ = default_layers(subject.model, photos.inputs, explained.targets)
     return Rival(subject, model_code(model), photos, prediction, explained, found)
 
 

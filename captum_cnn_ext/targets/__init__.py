@@ -8,6 +8,7 @@ of your own that gives (N,) will do as well.
 from captum_cnn_ext.targets.any_class import AnyClass, target_from_text
 from captum_cnn_ext.targets.base import Target, target_code
 from captum_cnn_ext.targets.boxes import Boxes
+from captum_cnn_ext.targets.detr_boxes import DetrBoxes
 from captum_cnn_ext.targets.raw_boxes import RawBoxes
 from captum_cnn_ext.targets.regression import Regression
 from captum_cnn_ext.targets.segment import Segment
@@ -17,6 +18,7 @@ from captum_cnn_ext.targets.similarity import Similarity
 __all__ = [
     "AnyClass",
     "Boxes",
+    "DetrBoxes",
     "Difference",
     "RawBoxes",
     "Regression",

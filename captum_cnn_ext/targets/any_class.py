@@ -1,14 +1,15 @@
 """A class of whatever the model gives, and targets as they are written on a command line."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, TargetError
-from captum_cnn_ext._engine.judging.detections import as_detections
+from captum_cnn_ext._engine.judging.detections import as_detections, holds_queries
+from captum_cnn_ext._engine.judging.output_targets import parts_of
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.targets import select_score
 from captum_cnn_ext.targets.base import Target
@@ -16,6 +17,10 @@ from captum_cnn_ext.targets.boxes import Boxes
 from captum_cnn_ext.targets.segment import Segment
 
 FORMS = "a class as 3, box:3, class:3 or class:7@120,80"
+_RAW = (
+    "; of the raw head of a detector it is Boxes(label=..., "
+    "read=captum_cnn_ext.targets.RawBoxes(...)) that means a class"
+)
 _BOX, _CLASS = re.compile(r"box:(\d+)"), re.compile(r"(?:class:)?(\d+)(?:@(\d+),(\d+))?")
 
 
@@ -61,34 +66,53 @@ class AnyClass(Target):
             return meant.fixed(output)
         return [meant] * len(output_tensor(output))
 
+    def parts(self, output: Any) -> list[Any]:
+        """Those of what it means for this kind of model."""
+        return parts_of(self.meant_by(output), output)
+
     def __call__(self, output: Any) -> Tensor:
         """The score of each example, (N,)."""
         return select_score(output, self.meant_by(output))
 
-    def meant_by(self, output: Any) -> int | Target:
-        """What it is for a model with such an output: a class index, boxes or an area."""
+    def meant_by(self, output: Any, size: Sequence[int] | None = None) -> int | Target:
+        """What it is for a model with such an output: a class index, boxes or an area.
+
+        ``size`` is that of the input, (H, W): maps may be smaller, as a fourth of it.
+        """
         if self.on_photo and self.at is not None:
             raise TargetError(
                 f"target={self!r}: the point is one of a photo, and none is known here; expected a "
                 "point of the model's input (`captum_cnn_ext.photos.photo_geometry` tells it), or "
                 "compare, explain or audit with pictures"
             )
+        if holds_queries(output):
+            as_detections(output, f"target={self!r}")
         try:
             maps = None if _is_detector(output) else output_tensor(output)
         except ArgumentError as error:
-            raise TargetError(f"target={self!r}: {error}") from error
+            note = _RAW if isinstance(output, (tuple, list)) else ""
+            raise TargetError(f"target={self!r}: {error}{note}") from error
         if maps is None:
             if self.at is None:
                 return Boxes(label=self.label)
             return Boxes(0, label=self.label, at=self.at)
+        if size is not None and maps.ndim not in (2, 2 + len(size)):
+            as_detections(output, f"target={self!r}")
         if maps.ndim > 2:
-            return Segment(self.label, at=self.at)
+            return Segment(self.label, at=self._in_maps(maps, size))
         if self.at is not None:
             raise TargetError(
                 f"target={self!r}: the model is a classifier, whose output {tuple(maps.shape)} has "
                 "no positions; expected a class without a point"
             )
         return self.label
+
+    def _in_maps(self, maps: Tensor, size: Sequence[int] | None) -> tuple[float, ...] | None:
+        """The point in the output's pixels."""
+        if self.at is None or size is None or maps.shape[2:] == tuple(size):
+            return self.at
+        axes = zip(self.at, reversed(maps.shape[2:]), reversed(size), strict=False)
+        return tuple(int((at + 0.5) * there / here) for at, there, here in axes)
 
     def said(self, class_name: Callable[[int], str]) -> str:
         """In words."""

@@ -8,9 +8,15 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, TargetError, choose
-from captum_cnn_ext._engine.judging.detections import Detections, as_detections, box_iou
+from captum_cnn_ext._engine.judging.detections import (
+    LOWER_THRESHOLD,
+    Detections,
+    as_detections,
+    box_iou,
+)
 from captum_cnn_ext._numbers import as_number, as_numbers, whole
 from captum_cnn_ext.targets.base import Target, one_point
+from captum_cnn_ext.targets.raw_boxes import RawBoxes
 
 Box = tuple[float, float, float, float]
 REDUCTIONS = ("sum", "mean", "max")
@@ -110,6 +116,12 @@ class Boxes(Target):
             return [self] * len(examples)
         return [self._as_place(found, n) for n, found in enumerate(examples)]
 
+    def parts(self, output: Any) -> list[Any]:
+        """Each of its boxes, in the output for one example."""
+        if self.index is not None:
+            return [self]
+        return [replace(self, index=n) for n in range(len(self.numbers(output)[0]))]
+
     def numbers(self, output: Any) -> list[Tensor]:
         """Which detections of each example are meant, (K,): their places in the output."""
         return [self._chosen(found, n) for n, found in enumerate(self._detections(output))]
@@ -166,11 +178,23 @@ class Boxes(Target):
         if self.index is None:
             return numbers
         if self.index >= len(numbers) and self.overlapping is None:
-            raise TargetError(
-                f"target={self!r}: the detector finds {len(numbers)} such object(s) in example {n}"
-                f"{f'; expected an index from 0 to {len(numbers) - 1}' if len(numbers) else ''}"
-            )
+            raise self._missing(found, len(numbers), n)
         return numbers[self.index : self.index + 1]
+
+    def _missing(self, found: Detections, count: int, n: int) -> TargetError:
+        """Why there is no such box, and what to do."""
+        hidden = LOWER_THRESHOLD
+        if isinstance(self.read, RawBoxes):
+            hidden = f"RawBoxes hides what scores below score_above={self.read.score_above:g}"
+        what = f"finds {count} such object(s) in image {n}; expected an index from 0 to {count - 1}"
+        if not len(found):
+            what = f"finds nothing in image {n}"
+        elif not count:
+            labels = sorted(set(found.labels.tolist()))
+            what = (
+                f"finds no such object in image {n}, but {len(found)} others, of classes {labels}"
+            )
+        return TargetError(f"target={self!r}: the detector {what}. To see weaker ones: {hidden}")
 
     def _as_place(self, found: Detections, n: int) -> "Boxes":
         (number,) = self._chosen(found, n).tolist()

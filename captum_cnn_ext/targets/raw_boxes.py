@@ -9,6 +9,7 @@ from torch import Tensor
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
 from captum_cnn_ext._engine.judging.detections import box_iou
 from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext._engine.warn_user import warn_user
 from captum_cnn_ext._numbers import as_count, as_number
 
 
@@ -20,6 +21,10 @@ class RawBoxes:
     a score for each class, in YOLOv5 and v7 with an objectness before them that multiplies these.
     Which anchors are kept is decided as in detectors, by a threshold and by suppressing weaker
     boxes of the same class; the scores keep their gradient. Boxes are not clipped to the image.
+
+    YOLOv10's and YOLO26's end-to-end heads give chosen boxes, (N, 300, 6) with score and class in
+    the last two numbers. Those need no adapter but a function:
+    ``read=lambda y: {"boxes": y[0][..., :4], "scores": y[0][..., 4], "labels": y[0][..., 5]}``.
 
     Args:
         columns: the dimension with the numbers of an anchor: 1 for (N, 4 + classes, anchors), as
@@ -78,6 +83,12 @@ class RawBoxes:
             raise ArgumentError(
                 f"RawBoxes: expected a tensor with three dimensions and more than {first} numbers "
                 f"in dimension {self.columns}, got {got}"
+            )
+        numbers, anchors = output.shape[self.columns], output.shape[3 - self.columns]
+        if numbers > 10 * anchors and anchors > first:
+            warn_user(
+                f"RawBoxes: columns={self.columns} reads {tuple(output.shape)} as {anchors} "
+                f"anchors of {numbers} numbers; the other way round: columns={3 - self.columns}"
             )
         rows = output.transpose(1, 2) if self.columns == 1 else output
         return [self._example(each, first) for each in rows]

@@ -165,7 +165,7 @@ class Segment(Target):
             n = int(empty.nonzero()[0])
             there = [] if maps.shape[1] == 1 else sorted(set(maps[n].argmax(0).flatten().tolist()))
             raise TargetError(
-                f"target={self!r}: class {label} is predicted nowhere in example {n}; predicted "
+                f"target={self!r}: class {label} is predicted nowhere in image {n}; predicted "
                 f"are {there}. Give a pixel, at=(x, y), or a mask"
             )
         return area

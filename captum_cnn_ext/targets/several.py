@@ -8,7 +8,12 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, TargetError, choose
-from captum_cnn_ext._engine.judging.output_targets import fixed_target, is_linear, needs_fixing
+from captum_cnn_ext._engine.judging.output_targets import (
+    fixed_target,
+    is_linear,
+    needs_fixing,
+    parts_of,
+)
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.targets import as_target, select_score
 from captum_cnn_ext._numbers import as_number, as_numbers
@@ -61,6 +66,10 @@ class Difference(Target):
         """The differences of what the two mean in this output."""
         pairs = zip(*(_fixed(t, output) for t in (self.a, self.b)), strict=True)
         return [Difference(a, b) for a, b in pairs]
+
+    def parts(self, output: Any) -> list[Any]:
+        """The parts of both, in the output for one example."""
+        return [*parts_of(self.a, output), *parts_of(self.b, output)]
 
     def __call__(self, output: Any) -> Tensor:
         """The difference for each example, (N,)."""
@@ -140,6 +149,12 @@ class Several(Target):
             each = zip(*(_fixed(t, output) for t in self.targets), strict=True)
             rows = [list(row) for row in each]
         return [replace(self, targets=row) for row in rows]
+
+    def parts(self, output: Any) -> list[Any]:
+        """The parts of each, in the output for one example."""
+        if self.targets is None:
+            return [self]
+        return [part for target in self.targets for part in parts_of(target, output)]
 
     def __call__(self, output: Any) -> Tensor:
         """The sum for each example, (N,)."""

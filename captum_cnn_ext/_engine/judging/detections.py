@@ -13,8 +13,12 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError
 
 _EXPECTED = (
     "expected a detector's output in torchvision's form, a list with a dictionary for each "
-    "example: boxes (K, 4) as left, top, right, bottom in pixels, labels (K,) and scores (K,). "
-    "Wrap another detector in a function that gives this"
+    "example: boxes (K, 4) as left, top, right, bottom in pixels, labels (K,) and scores (K,)"
+)
+
+LOWER_THRESHOLD = (
+    "a detector hides what it scores below a threshold: of torchvision's Faster, Mask and Keypoint "
+    "R-CNN that is model.roi_heads.score_thresh, of RetinaNet, FCOS and SSD model.score_thresh"
 )
 
 
@@ -39,16 +43,50 @@ class Detections:
 
 
 def as_detections(output: Any, parameter: str = "forward_func") -> list[Detections]:
-    """A detector's output, in torchvision's form, example by example.
+    """A detector's output, in torchvision's form or ultralytics' results, example by example.
 
     Raises:
         ArgumentError: it has another form.
     """
     if isinstance(output, Mapping):
         output = _by_example(output)
-    if not isinstance(output, Sequence) or not all(isinstance(each, Mapping) for each in output):
-        raise ArgumentError(f"{parameter}: {_EXPECTED}; got {type(output).__name__}")
+    if isinstance(output, Sequence):
+        output = [_of_results(each) for each in output]
+    if not isinstance(output, list) or not all(isinstance(each, Mapping) for each in output):
+        raise ArgumentError(f"{parameter}: {_EXPECTED}; got {_of_another_form(output)}")
     return [_detections(each, parameter) for each in output]
+
+
+def _of_results(each: Any) -> Any:
+    """One of ultralytics' ``Results`` as a dictionary; anything else as it is."""
+    boxes: Any = getattr(each, "boxes", None)
+    if not all(hasattr(boxes, name) for name in ("xyxy", "cls", "conf")):
+        return each
+    return {"boxes": boxes.xyxy, "labels": boxes.cls.long(), "scores": boxes.conf}
+
+
+def _of_another_form(output: Any) -> str:
+    """What was given instead, and what reads it."""
+    while isinstance(output, (tuple, list)) and output:
+        output = output[0]  # raw heads give what training needs after it
+    if holds_queries(output):
+        return (
+            f"{type(output).__name__} with pred_boxes, as DETR's: Boxes(..., "
+            "read=captum_cnn_ext.targets.DetrBoxes((height, width))) reads it"
+        )
+    if isinstance(output, Tensor) and output.ndim == 3:
+        columns = 1 if output.shape[1] < output.shape[2] else 2
+        return (
+            f"a tensor {tuple(output.shape)}, as the raw heads of YOLO-like detectors give: "
+            f"Boxes(..., read=captum_cnn_ext.targets.RawBoxes(columns={columns})) reads it"
+        )
+    got = f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+    return f"{got}. Wrap this detector in a function that gives them, or pass one as read="
+
+
+def holds_queries(output: Any) -> bool:
+    """Whether an output is that of a DETR-like detector."""
+    return "pred_boxes" in output if isinstance(output, Mapping) else hasattr(output, "pred_boxes")
 
 
 def _by_example(output: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -62,6 +100,8 @@ def _by_example(output: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _detections(found: Mapping[str, Any], parameter: str) -> Detections:
     missing = [name for name in ("boxes", "labels", "scores") if name not in found]
+    if missing and holds_queries(found):
+        raise ArgumentError(f"{parameter}: {_EXPECTED}; got {_of_another_form(found)}")
     if missing:
         raise ArgumentError(
             f"{parameter}: {_EXPECTED}; got one without {', '.join(missing)}, with "

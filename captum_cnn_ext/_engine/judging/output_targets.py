@@ -41,6 +41,13 @@ class OutputTarget(ABC):
         """
         return [self] * len(self(output))
 
+    def parts(self, output: Any) -> list[Any]:
+        """The targets that its score is made of, in the output for one example: each of its boxes.
+
+        They may lie on different layers of a network that finds large and small objects apart.
+        """
+        return [self]
+
 
 class ScoredModel(nn.Module):
     """A model that returns the scores of targets: (N,) of one target, (N, T) of several.
@@ -74,6 +81,13 @@ def is_function(target: Any) -> TypeGuard[Callable[[Any], Tensor] | list[Any]]:
 def is_linear(target: Any) -> bool:
     """Whether a target is a class, or a sum of class scores with fixed weights."""
     return target.is_linear if isinstance(target, OutputTarget) else not callable(target)
+
+
+def parts_of(target: Any, output: Any) -> list[Any]:
+    """The targets that a target's score is made of, in the output for one example."""
+    if isinstance(target, list) and len(target) == 1:
+        (target,) = target
+    return target.parts(output) if isinstance(target, OutputTarget) else [target]
 
 
 def needs_fixing(target: Any) -> bool:

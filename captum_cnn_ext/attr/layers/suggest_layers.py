@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from captum_cnn_ext._engine.backward.dependence import dependence
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, root_module
 from captum_cnn_ext._engine.judging.input_sizes import input_shape
 from captum_cnn_ext._engine.one_line_repr import brief
@@ -44,7 +45,9 @@ class _Output:
 
 
 def suggest_layers(
-    model: nn.Module, inputs: Tensor | tuple[Tensor, ...] | int | Sequence[int]
+    model: nn.Module,
+    inputs: Tensor | tuple[Tensor, ...] | int | Sequence[int],
+    target: Any = None,
 ) -> list[LayerSuggestion]:
     """The layers whose maps are worth looking at, the usual choice first.
 
@@ -54,26 +57,37 @@ def suggest_layers(
     come the ends of the earlier stages, each with a finer map and simpler features, for methods
     that hold there too (LayerCAM, HiResCAM, ``fuse``, RefineCAM).
 
-    Of a detector or a segmentation network these are the stages of its backbone, which every box
-    and every pixel's class depend on. A network without one that holds most convolutions, such as
-    a U-Net, gets the end of its decoder first, then its coarsest stage and those before it. Of a
-    vision transformer it is the first normalisation of the last block at each resolution, as in
-    the literature on CAMs of transformers; the classes of ``attr`` read its tokens as a map.
+    Of a detector or a segmentation network these are the stages of its backbone. A network without
+    one that holds most convolutions, such as a U-Net, gets the end of its decoder first, then its
+    coarsest stage and those before it. Of a vision transformer it is the first normalisation of the
+    last block at each resolution, as in the literature on CAMs of transformers; the classes of
+    ``attr`` read its tokens as a map.
 
-    Cost: none where the model runs on the meta device (shapes only), else one forward pass.
+    With a ``target`` only those layers are suggested that its score depends on in these very
+    inputs: a detector reads small and large boxes off different maps, and in SSD a small box knows
+    nothing of the last stage, whose map would be 0 everywhere. The map that a detector reads the
+    box off comes first. Where the inputs or the boxes of the score differ in that, those layers
+    come that all of them depend on.
+
+    Cost: none where the model runs on the meta device (shapes only), else one forward pass. With a
+    target one more for each input, and a backward pass for each input and box (ten boxes at most).
 
     Args:
         model: a ``torch.nn.Module`` with convolutions, in evaluation mode.
         inputs: example inputs, or a size: 224, (224, 224), (3, 224, 224) or (1, 3, 224, 224); for
             1-D and 3-D networks with as many positions as they have.
+        target: what will be explained, as ``attribute`` takes it, such as a class or
+            ``captum_cnn_ext.targets.Boxes(0)``; then ``inputs`` are the images themselves.
 
     Returns:
         Suggestions from the last stage to the first.
 
     Raises:
         TypeError: ``model`` is no module.
-        ArgumentError: ``inputs`` are neither tensors nor a size; or there is no convolution stage
-            and no transformer's block whose tokens are certain to be a map.
+        ArgumentError: ``inputs`` are neither tensors nor a size; there is no convolution stage and
+            no transformer's block whose tokens are certain to be a map; or the score has no
+            gradient at any of the layers.
+        TargetError: the output has no such target.
 
     Example::
 
@@ -103,8 +117,65 @@ def suggest_layers(
             "reshape_transform=tokens_to_map(...) where it gives tokens"
         )
     if _is_transformer(outputs, convolutions[-1]):
-        return _of_blocks(root, outputs[convolutions[-1] :], example)
-    return _of_dense(outputs, list(convolutions)) or _stage_ends(outputs, convolutions)
+        found = _of_blocks(root, outputs[convolutions[-1] :], example)
+        return found if target is None else _of_target(root, example, target, found, [])
+    ahead = _before_the_head(outputs, example[0].ndim)
+    trunk = ahead or outputs
+    before = [i for i in convolutions if i < len(trunk)]
+    found = _of_dense(outputs, list(convolutions)) or _stage_ends(trunk, before)
+    return found if target is None else _of_target(root, example, target, found, ahead)
+
+
+def _before_the_head(outputs: Sequence[_Output], dimensions: int) -> Sequence[_Output]:
+    """What a detector computes before the part that makes boxes of it; empty for other models."""
+    if outputs[-1].name or len(outputs[-1].shape) in (2, dimensions):
+        return []
+    last = max(i for i, out in enumerate(outputs) if isinstance(out.module, _ConvNd))
+    kinds = (nn.Linear, nn.MultiheadAttention)
+    start = next((i for i in range(last, len(outputs)) if isinstance(outputs[i].module, kinds)), 0)
+    if not start:  # convolutions make the boxes: the outermost part with the last of them
+        names = [out.name for out in outputs if isinstance(out.module, _ConvNd)]
+        parts = names[-1].split(".")
+        around = [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
+        head = next(
+            (m for m in around if sum(n == m or _holds(m, n) for n in names) <= len(names) / 2), ""
+        )
+        inside = [i for i, o in enumerate(outputs) if o.name == head or _holds(head, o.name)]
+        start = inside[0] if head else 0
+    ahead = outputs[:start]
+    return ahead if any(_is_map(out, _ConvNd) for out in ahead) else []
+
+
+def _of_target(
+    root: nn.Module,
+    inputs: tuple[Tensor, ...],
+    target: Any,
+    found: list[LayerSuggestion],
+    ahead: Sequence[_Output],
+) -> list[LayerSuggestion]:
+    """The suggestions that a score depends on; first the last of the maps before the head."""
+    maps = {o.name: o for o in ahead if o.name and _is_map(o) and not isinstance(o.module, _INERT)}
+    names = [*maps, *(layer.name for layer in found if layer.name not in maps)]
+    rows = dependence(root, [root.get_submodule(name) for name in names], inputs, target)
+    counts = {name: sum(row[n] for row in rows) for n, name in enumerate(names)}
+    kept = [layer for layer in found if rows and counts[layer.name] == len(rows)]
+    last = {max((n for n in range(len(maps)) if row[n]), default=-1) for row in rows}
+    everywhere = [name for name in maps if counts[name] == len(rows)]
+    if everywhere and (len(last) == 1 or not kept):
+        read = maps[everywhere[-1]]
+        grid = " x ".join(map(str, read.shape[2:]))
+        what = f"{read.shape[1]} channels on {grid} positions"
+        reason = f"is the last map before the head that the score depends on: {what}"
+        first = LayerSuggestion(read.name, read.shape, reason)
+        kept = [first, *(layer for layer in kept if layer.name != read.name)]
+    if not kept:
+        raise ArgumentError(
+            f"target={target!r}: its score has no gradient at any of {', '.join(names[:8])}, or "
+            "boxes of it have none in common. A score that is 0 or 1 to within rounding has none, "
+            "nor has one that is computed under torch.no_grad() or outside of PyTorch; Occlusion, "
+            "Rise and DRise need none"
+        )
+    return kept
 
 
 def _example(root: nn.Module, inputs: Any) -> tuple[Tensor, ...]:

@@ -1,6 +1,7 @@
 """D-RISE: which parts of the input a detector needs to find an object."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,7 +9,12 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, TargetError
 from captum_cnn_ext._engine.judging.captum_compat import log_usage
-from captum_cnn_ext._engine.judging.detections import Detections, as_detections, similarities
+from captum_cnn_ext._engine.judging.detections import (
+    LOWER_THRESHOLD,
+    Detections,
+    as_detections,
+    similarities,
+)
 from captum_cnn_ext._engine.judging.targets import TargetColumns, target_columns
 from captum_cnn_ext._engine.running.batching import in_chunks, rows_of, tuples_for_tuples
 from captum_cnn_ext._engine.running.forward import copies, run_model
@@ -142,9 +148,17 @@ class DRise(RandomlyMasked):
     ) -> list[Scorer]:
         length = len(inputs[0])
 
+        own = targets.own.tolist() if isinstance(targets.own, Tensor) else targets.own
+        given = (targets.shared or []) if own is None else [one for row in own for one in row]
+        reads = [one.read for one in given if callable(getattr(one, "read", None))]
+
+        def detections(arguments: tuple[Any, ...]) -> list[Detections]:
+            output = run_model(self.forward_func, arguments)
+            return as_detections(reads[0](output) if reads else output)
+
         def run(rows: slice) -> list[Detections]:
             values = (rows_of(value, rows, length) for value in (*inputs, *extra))
-            return as_detections(run_model(self.forward_func, copies(values)))
+            return detections(copies(values))
 
         plain = [one for part in in_chunks(run, length) for one in part]
         if len(plain) != length:
@@ -152,7 +166,6 @@ class DRise(RandomlyMasked):
                 f"forward_func: gave detections of {len(plain)} images for {length}; expected a "
                 "dictionary for each"
             )
-        own = targets.own.tolist() if isinstance(targets.own, Tensor) else targets.own
         if own is not None and len(own) != length:
             raise TargetError(f"target: a list of {len(own)}; expected one for each of {length}")
 
@@ -161,7 +174,7 @@ class DRise(RandomlyMasked):
             wanted = _joined([_object(target, plain[n], n, inputs[0]) for target in each])
 
             def score(arguments: tuple[Any, ...]) -> Tensor:
-                return similarities(wanted, as_detections(run_model(self.forward_func, arguments)))
+                return similarities(wanted, detections(arguments))
 
             return score
 
@@ -176,10 +189,10 @@ def _object(target: Any, found: Detections, n: int, like: Tensor) -> Detections:
             return Detections(box[None], label[None], torch.ones_like(label[None]))
     if callable(getattr(target, "numbers", None)):  # Boxes of captum_cnn_ext.targets
         every = {"boxes": found.boxes, "labels": found.labels, "scores": found.scores}
-        numbers = target.numbers([every])[0].tolist()
+        numbers = replace(target, read=None).numbers([every])[0].tolist()  # it has been read
         if len(numbers) != 1:
             raise TargetError(
-                f"target={target!r}: means {len(numbers)} objects in example {n}; D-RISE explains "
+                f"target={target!r}: means {len(numbers)} objects in image {n}; D-RISE explains "
                 "one, as Boxes(0) is"
             )
         (target,) = numbers
@@ -191,8 +204,9 @@ def _object(target: Any, found: Detections, n: int, like: Tensor) -> Detections:
         )
     if not -len(found) <= number < len(found):
         raise TargetError(
-            f"target={number}: the detector finds {len(found)} object(s) in example {n}"
-            f"{f'; expected a number from 0 to {len(found) - 1}' if len(found) else ''}"
+            f"target={number}: the detector finds {len(found)} object(s) in image {n}"
+            f"{f'; expected a number from 0 to {len(found) - 1}' if len(found) else ''}. To see "
+            f"weaker ones: {LOWER_THRESHOLD}"
         )
     number %= len(found)
     one = slice(number, number + 1)

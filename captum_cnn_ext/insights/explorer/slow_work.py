@@ -109,7 +109,7 @@ class SlowWork:
             for count, (name, one) in enumerate(found, 1):
                 if isinstance(one, ArgumentError):
                     failed.append(" ".join(str(one).split()))
-                done.extend(self.views.explanations(name, one, where or self.session.suggested[0]))
+                done.extend(self.views.explanations(name, one))
                 job.tell(count / len(methods), methods[min(count, len(methods) - 1)])
 
         code = self.snippets.explanation(photos, methods, where, explained)

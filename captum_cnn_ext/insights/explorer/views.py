@@ -205,14 +205,14 @@ class Views:
         ]
 
     def explanations(
-        self, name: str, found: Comparison | ArgumentError, layer: str = ""
+        self, name: str, found: Comparison | ArgumentError
     ) -> list[tuple[Image.Image, str]]:
         """The maps of one method, one for each image; nothing for a method that does not fit."""
         if isinstance(found, ArgumentError):
             return []
         subject = self.session.subject
-        (maps,) = found.attributions.values()
-        at = f" at {layer}" if layer and known_methods()[name].at == LAYER else ""
+        ((run, maps),) = found.attributions.items()
+        at = f" at {found.places[run]}" if known_methods()[name].at == LAYER else ""
         shown = []
         boxes = found.boxes or [None] * len(found.labels)
         for image, own, label, box in zip(found.inputs, maps, found.labels, boxes, strict=True):

@@ -153,7 +153,9 @@ def audit(
                 subject = subject.of_outputs(said[1].outputs.shape[1])
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they come again where the layers are used
-                found, reason = _chosen_layers(subject.model, layers, photos.inputs[:1])
+                found, reason = _chosen_layers(
+                    subject.model, layers, photos.inputs, said[0].targets
+                )
             found = found[-1:] if quick and layers is None else found
             audited = Audited(
                 subject=subject,
@@ -214,14 +216,17 @@ def _begun(audited: Audited) -> Report:
 
 
 def _chosen_layers(
-    model: nn.Module, layers: Layer | Iterable[Layer] | None, image: Tensor
+    model: nn.Module,
+    layers: Layer | Iterable[Layer] | None,
+    images: Tensor,
+    targets: Sequence[Any],
 ) -> tuple[list[ChosenLayer], str]:
     if layers is None:
-        return default_layers(model, image)
+        return default_layers(model, images, targets)
     given = [layers] if isinstance(layers, (str, nn.Module)) else list(layers)
     if not given:
         raise ArgumentError("layers=[]: expected at least one layer, or None for a choice")
-    return named_layers(model, given, image), "The layers are those that were asked for."
+    return named_layers(model, given, images[:1]), "The layers are those that were asked for."
 
 
 def _built(section: Section, context: AuditContext) -> SectionContent | Problem:
