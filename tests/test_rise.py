@@ -205,7 +205,7 @@ def test_torchvisions_detectors(name):
         (lambda d: few(d, target="cat"), "number of a detection"),
         (lambda d: few(d, target=[0]), "one for each of 2"),
         (lambda d: few(d, target={"boxes": (0, 0, 1, 1)}), "dictionary with boxes"),
-        (lambda d: few(lambda x: x), "got Tensor"),
+        (lambda d: few(lambda x: x), "got a tensor"),
         (lambda d: few(lambda x: d(x)[:1]), "detections of 1 images for 2"),
         (lambda d: few(lambda x: [{"boxes": 1}]), "without labels, scores"),
     ],

@@ -90,7 +90,7 @@ def build():
     [
         ("Spots", "box:0", "the box of class"),
         ("Spots", "class:2@8,8", "the box of class 2 over"),
-        ("Areas", "class:1", "class 1 in a mask"),
+        ("Areas", "class:1", "class 1 in its own area"),
         ("Areas", "class:2@3,4", "class 2 at 3, 4"),
     ],
 )

@@ -42,7 +42,7 @@ class DetrBoxes:
         >>> output = {"logits": logits, "pred_boxes": torch.tensor([[[0.5, 0.5, 0.2, 0.4]] * 2])}
         >>> found = targets.Boxes(0, read=targets.DetrBoxes((100, 200)))
         >>> found(output), found.boxes(output)[0]
-        (tensor([0.9647]), tensor([[ 80.,  30., 120.,  70.]]))
+        (tensor([0.9647]), tensor([[ 80.0000,  30.0000, 120.0000,  70.0000]]))
     """
 
     size: Sequence[float]

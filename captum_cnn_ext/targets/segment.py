@@ -59,6 +59,7 @@ class Segment(Target):
     mask: Tensor | None = field(default=None, kw_only=True)
     reduction: str = field(default="mean", kw_only=True)
     score: str = field(default="logit", kw_only=True)
+    _is_own = False  # whether the mask is the area that the network predicted
 
     def __post_init__(self) -> None:
         if whole(self.label) is None:
@@ -89,7 +90,10 @@ class Segment(Target):
         if self.is_fixed:
             return [self] * len(maps)
         area = self._area(maps)
-        return [replace(self, mask=one[None]) for one in area.expand(len(maps), *area.shape[1:])]
+        found = [replace(self, mask=one[None]) for one in area.expand(len(maps), *area.shape[1:])]
+        for one in found if self.mask is None else []:
+            object.__setattr__(one, "_is_own", True)
+        return found
 
     def area(self, output: Any) -> Tensor:
         """The area that is meant in each example of an output, (N, H, W), for pictures."""
@@ -114,7 +118,7 @@ class Segment(Target):
         """In words."""
         if self.at is not None:
             return f"{class_name(self.label)} at {', '.join(f'{v:g}' for v in self.at)}"
-        where = "its own area" if self.mask is None else "a mask"
+        where = "its own area" if self.mask is None or self._is_own else "a mask"
         return f"{class_name(self.label)} in {where}"
 
     def _maps(self, output: Any) -> Tensor:
