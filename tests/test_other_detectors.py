@@ -180,3 +180,17 @@ def test_a_point_of_the_image_in_smaller_maps():
     expected = attr.LayerHiResCam(model, "body").attribute(X, targets.Segment(1, at=(5, 12)))
     torch.testing.assert_close(found.attributions["LayerHiResCam"], expected)
     assert expected.count_nonzero() == 2
+
+
+def test_compare_and_explain_take_d_rise_by_name_for_boxes():
+    model = _seeded(detectors.Spots(3)).float().eval()
+    model.threshold, x = 0.5, torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    target = targets.Boxes(1)
+    found = compare(model, x, ["drise", "hirescam"], target=target, layers="block", seed=3)
+    (box,) = target.fixed(model(x))
+    expected = attr.DRise(model).attribute(x, target=box, n_samples=500, seed=3)
+    assert expected.std() > 0
+    torch.testing.assert_close(found.attributions["DRise"], expected)
+    assert explain(model, x, target, method="DRise", check=False).layer == "input"
+    with pytest.raises(ArgumentError, match=r"DRise at input: .*expected a detector's output"):
+        compare(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 4)), x, ["DRise"])

@@ -33,9 +33,10 @@ from captum_cnn_ext.attr.layers.captum_drop_ins import (
     LayerIntegratedGradients,
 )
 from captum_cnn_ext.attr.layers.feature_maps import LayerFeatureMaps
+from captum_cnn_ext.attr.layers.layer_outputs import LayerSuggestion
 from captum_cnn_ext.attr.layers.path_drop_ins import InternalInfluence, LayerConductance
 from captum_cnn_ext.attr.layers.reshape_transform import channels_last_to_map, tokens_to_map
-from captum_cnn_ext.attr.layers.suggest_layers import LayerSuggestion, suggest_layers
+from captum_cnn_ext.attr.layers.suggest_layers import suggest_layers
 from captum_cnn_ext.attr.layers.tail_forward import TailForward
 from captum_cnn_ext.attr.layers.with_map import WithMap
 from captum_cnn_ext.attr.pixels.activation_maximization import ActivationMaximization

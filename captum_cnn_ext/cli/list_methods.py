@@ -76,6 +76,7 @@ def _text(method: KnownMethod) -> str:
         "layers": "one map of several layers, for `cam`",
         "no map": "in Python",
     }
+    gives = "a map of the input for a box, for `cam`" if method.of_boxes else where[method.at]
     lines = [
         f"{method.name} ({method.origin})",
         f"question  {method.question}",
@@ -84,7 +85,7 @@ def _text(method: KnownMethod) -> str:
         f"rank      {'' if method.mean_rank is None else f'{method.mean_rank:.0f}'}",
         f"cost      {method.cost}",
         f"paper     {method.paper.replace('*', '')}",
-        f"gives     {where[method.at]}",
+        f"gives     {gives}",
     ]
     wrapped = [lines[0], *(f"  {line}" for line in lines[1:] if line.split(maxsplit=1)[1:])]
     return "\n".join(

@@ -7,7 +7,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class KnownMethod:
             and target, where that is not the default.
         advice: when to take it and when not, by the league of `bench.truths`.
         mean_rank: of that league over its tasks, at the better layer; 1 is best, None took no part.
+        of_boxes: whether it gives a map of the input for a box of a detector.
     """
 
     name: str
@@ -59,6 +60,7 @@ class KnownMethod:
     settings: str = ""
     advice: str = ""
     mean_rank: float | None = None
+    of_boxes: bool = False
 
     __repr__ = brief
 
@@ -96,6 +98,8 @@ def find_methods(names: Iterable[str]) -> list[KnownMethod]:
             raise ArgumentError(
                 f"methods: {name!r} is not a known method{nearest(name, list(known))}"
             )
+        if method.of_boxes:
+            method = replace(method, at=INPUT)
         if method.at == NO_MAP:
             raise ArgumentError(
                 f"methods: {method.name} gives no map for a class; `captum-cnn-ext list-methods` "

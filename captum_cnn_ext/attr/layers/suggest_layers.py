@@ -1,47 +1,26 @@
 """Which layer to look at: the last convolution stage before global pooling, and earlier ones."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from captum_cnn_ext._engine.backward.dependence import dependence
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, root_module
 from captum_cnn_ext._engine.judging.input_sizes import input_shape
-from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.trace.trace_recorder import trace_of
+from captum_cnn_ext.attr.layers.layer_outputs import (
+    INERT,
+    LayerOutput,
+    LayerSuggestion,
+    holds,
+    is_in,
+    is_map,
+    size_of,
+)
+from captum_cnn_ext.attr.layers.layers_of_target import before_the_head, of_target
 from captum_cnn_ext.attr.layers.reshape_transform import channel_transform
-
-_INERT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity)
-
-
-@dataclass(frozen=True)
-class LayerSuggestion:
-    """A layer worth looking at.
-
-    Attributes:
-        name: its dotted name, as every class of ``captum_cnn_ext.attr`` takes it.
-        shape: of its output, ``(N, C, *positions)``.
-        reason: why it is suggested, in words.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    reason: str
-
-    __repr__ = brief
-
-
-@dataclass(frozen=True)
-class _Output:
-    """A call of a module, and the shape of what it gave."""
-
-    name: str
-    module: nn.Module
-    shape: tuple[int, ...]
 
 
 def suggest_layers(
@@ -100,10 +79,10 @@ def suggest_layers(
     if root is None:
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     example = _example(root, inputs)
-    calls = [_Output(c.path, c.module, c.shape) for c in trace_of(root, example).finished]
+    calls = [LayerOutput(c.path, c.module, c.shape) for c in trace_of(root, example).finished]
     last = {out.name: index for index, out in enumerate(calls)}  # the call that methods look at
     outputs = [out for index, out in enumerate(calls) if last[out.name] == index]
-    convolutions = [i for i, out in enumerate(outputs) if out.name and _is_map(out, _ConvNd)]
+    convolutions = [i for i, out in enumerate(outputs) if out.name and is_map(out, _ConvNd)]
     # a convolution along channels (as ECA's attention has) gives another number of dimensions
     like_input = [i for i in convolutions if len(outputs[i].shape) == example[0].ndim]
     convolutions = like_input or convolutions
@@ -118,64 +97,12 @@ def suggest_layers(
         )
     if _is_transformer(outputs, convolutions[-1]):
         found = _of_blocks(root, outputs[convolutions[-1] :], example)
-        return found if target is None else _of_target(root, example, target, found, [])
-    ahead = _before_the_head(outputs, example[0].ndim)
+        return found if target is None else of_target(root, example, target, found, [])
+    ahead = before_the_head(outputs, example[0].ndim)
     trunk = ahead or outputs
     before = [i for i in convolutions if i < len(trunk)]
     found = _of_dense(outputs, list(convolutions)) or _stage_ends(trunk, before)
-    return found if target is None else _of_target(root, example, target, found, ahead)
-
-
-def _before_the_head(outputs: Sequence[_Output], dimensions: int) -> Sequence[_Output]:
-    """What a detector computes before the part that makes boxes of it; empty for other models."""
-    if outputs[-1].name or len(outputs[-1].shape) in (2, dimensions):
-        return []
-    last = max(i for i, out in enumerate(outputs) if isinstance(out.module, _ConvNd))
-    kinds = (nn.Linear, nn.MultiheadAttention)
-    start = next((i for i in range(last, len(outputs)) if isinstance(outputs[i].module, kinds)), 0)
-    if not start:  # convolutions make the boxes: the outermost part with the last of them
-        names = [out.name for out in outputs if isinstance(out.module, _ConvNd)]
-        parts = names[-1].split(".")
-        around = [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
-        head = next(
-            (m for m in around if sum(n == m or _holds(m, n) for n in names) <= len(names) / 2), ""
-        )
-        inside = [i for i, o in enumerate(outputs) if o.name == head or _holds(head, o.name)]
-        start = inside[0] if head else 0
-    ahead = outputs[:start]
-    return ahead if any(_is_map(out, _ConvNd) for out in ahead) else []
-
-
-def _of_target(
-    root: nn.Module,
-    inputs: tuple[Tensor, ...],
-    target: Any,
-    found: list[LayerSuggestion],
-    ahead: Sequence[_Output],
-) -> list[LayerSuggestion]:
-    """The suggestions that a score depends on; first the last of the maps before the head."""
-    maps = {o.name: o for o in ahead if o.name and _is_map(o) and not isinstance(o.module, _INERT)}
-    names = [*maps, *(layer.name for layer in found if layer.name not in maps)]
-    rows = dependence(root, [root.get_submodule(name) for name in names], inputs, target)
-    counts = {name: sum(row[n] for row in rows) for n, name in enumerate(names)}
-    kept = [layer for layer in found if rows and counts[layer.name] == len(rows)]
-    last = {max((n for n in range(len(maps)) if row[n]), default=-1) for row in rows}
-    everywhere = [name for name in maps if counts[name] == len(rows)]
-    if everywhere and (len(last) == 1 or not kept):
-        read = maps[everywhere[-1]]
-        grid = " x ".join(map(str, read.shape[2:]))
-        what = f"{read.shape[1]} channels on {grid} positions"
-        reason = f"is the last map before the head that the score depends on: {what}"
-        first = LayerSuggestion(read.name, read.shape, reason)
-        kept = [first, *(layer for layer in kept if layer.name != read.name)]
-    if not kept:
-        raise ArgumentError(
-            f"target={target!r}: its score has no gradient at any of {', '.join(names[:8])}, or "
-            "boxes of it have none in common. A score that is 0 or 1 to within rounding has none, "
-            "nor has one that is computed under torch.no_grad() or outside of PyTorch; Occlusion, "
-            "Rise and DRise need none"
-        )
-    return kept
+    return found if target is None else of_target(root, example, target, found, ahead)
 
 
 def _example(root: nn.Module, inputs: Any) -> tuple[Tensor, ...]:
@@ -190,16 +117,7 @@ def _example(root: nn.Module, inputs: Any) -> tuple[Tensor, ...]:
     return (torch.zeros(shape, device=first.weight.device, dtype=first.weight.dtype),)
 
 
-def _is_map(output: _Output, kind: type = nn.Module) -> bool:
-    """Whether the output is ``(N, C, *positions)`` with several positions, from such a module."""
-    return isinstance(output.module, kind) and len(output.shape) > 2 and _size(output) > 1
-
-
-def _size(output: _Output) -> int:
-    return int(torch.Size(output.shape[2:]).numel())
-
-
-def _is_classifier(outputs: Sequence[_Output], index: int) -> bool:
+def _is_classifier(outputs: Sequence[LayerOutput], index: int) -> bool:
     """Whether this convolution gives a map for each class, which pooling turns into the scores."""
     module, last = outputs[index].module, outputs[-1].shape
     pointwise = all(n == 1 for n in getattr(module, "kernel_size", ()))
@@ -207,17 +125,17 @@ def _is_classifier(outputs: Sequence[_Output], index: int) -> bool:
     return pointwise and not linear and len(last) == 2 and last[1] == outputs[index].shape[1]
 
 
-def _is_transformer(outputs: Sequence[_Output], last: int) -> bool:
+def _is_transformer(outputs: Sequence[LayerOutput], last: int) -> bool:
     """Whether the last convolution cuts patches, and most of the network comes after it."""
     leaves = [i for i, out in enumerate(outputs) if not list(out.module.children())]
     return len([i for i in leaves if i > last and len(outputs[i].shape) > 2]) > len(leaves) / 2
 
 
 def _of_blocks(
-    root: nn.Module, outputs: Sequence[_Output], example: tuple[Tensor, ...]
+    root: nn.Module, outputs: Sequence[LayerOutput], example: tuple[Tensor, ...]
 ) -> list[LayerSuggestion]:
     """The first normalisation of the last transformer block, and of the last at finer grids."""
-    norms: dict[str, list[_Output]] = {}
+    norms: dict[str, list[LayerOutput]] = {}
     for out in outputs:
         if type(out.module).__name__.endswith("Norm") and len(out.shape) > 2:
             norms.setdefault(out.name.rpartition(".")[0], []).append(out)
@@ -241,7 +159,7 @@ def _of_blocks(
     return list(found.values())
 
 
-def _of_dense(outputs: Sequence[_Output], convolutions: list[int]) -> list[LayerSuggestion]:
+def _of_dense(outputs: Sequence[LayerOutput], convolutions: list[int]) -> list[LayerSuggestion]:
     """Where the model gives boxes or a map for each class: the stages of its backbone.
 
     Without one the end of the decoder, and the stages before it. Empty for other models.
@@ -253,36 +171,36 @@ def _of_dense(outputs: Sequence[_Output], convolutions: list[int]) -> list[Layer
     gives_classes = pointwise and len(whole.shape) > 2 and whole.shape[1] == last.shape[1]
     trunk = _backbone(outputs, convolutions) if gives_classes or not whole.shape else ""
     if trunk:
-        inside = [o for o in outputs if o.name == trunk or _holds(trunk, o.name)]
-        kept = [i for i, out in enumerate(inside) if _is_map(out, _ConvNd)]
+        inside = [o for o in outputs if is_in(trunk, o.name)]
+        kept = [i for i, out in enumerate(inside) if is_map(out, _ConvNd)]
         return _stage_ends(inside, kept, f"of the backbone {trunk!r}")
     if not gives_classes or len(convolutions) < 2:
         return []
     outputs = outputs[: convolutions.pop()]  # what gives classes speaks of no features
     decoder = _stage_ends(outputs, convolutions, "before the map of classes")[:1]
-    coarsest = min(_size(outputs[i]) for i in convolutions)
-    end = max(i for i in convolutions if _size(outputs[i]) == coarsest)
-    finer = [i for i in range(end, len(outputs)) if _size(outputs[i]) > coarsest]
+    coarsest = min(size_of(outputs[i]) for i in convolutions)
+    end = max(i for i in convolutions if size_of(outputs[i]) == coarsest)
+    finer = [i for i in range(end, len(outputs)) if size_of(outputs[i]) > coarsest]
     before = outputs[: finer[0] if finer else len(outputs)]
     stages = _stage_ends(before, [i for i in convolutions if i <= end], "of the coarsest map")
     return [*decoder, *(stage for stage in stages if stage.name != decoder[0].name)]
 
 
-def _backbone(outputs: Sequence[_Output], convolutions: Sequence[int]) -> str:
+def _backbone(outputs: Sequence[LayerOutput], convolutions: Sequence[int]) -> str:
     """The innermost module with most convolutions and without the last; empty: there is none."""
     names = [outputs[i].name for i in convolutions]
     around = {name.rsplit(".", n)[0] for name in names for n in range(1, name.count(".") + 1)}
     found = [
         module
         for module in around
-        if sum(_holds(module, name) for name in names) > len(names) / 2
-        and not _holds(module, names[-1])
+        if sum(holds(module, name) for name in names) > len(names) / 2
+        and not holds(module, names[-1])
     ]
     return max(found, key=len, default="")
 
 
 def _stage_ends(
-    outputs: Sequence[_Output],
+    outputs: Sequence[LayerOutput],
     convolutions: Sequence[int],
     which: str = "",
 ) -> list[LayerSuggestion]:
@@ -291,7 +209,7 @@ def _stage_ends(
     end = len(outputs)
     for index in reversed(convolutions):
         positions = outputs[index].shape[2:]
-        if found and _size(outputs[index]) <= torch.Size(found[-1].shape[2:]).numel():
+        if found and size_of(outputs[index]) <= torch.Size(found[-1].shape[2:]).numel():
             continue  # the same stage, or a shortcut that ran after the next one began
         start = next(i for i in convolutions if outputs[i].shape[2:] == positions)
         stage = _stage_end(outputs, convolutions, positions, range(start, end), bool(found))
@@ -311,16 +229,16 @@ def _stage_ends(
 
 
 def _stage_end(
-    outputs: Sequence[_Output],
+    outputs: Sequence[LayerOutput],
     convolutions: Sequence[int],
     positions: tuple[int, ...],
     calls: range,
     earlier: bool,
-) -> _Output:
+) -> LayerOutput:
     """The outermost module, but not most of the network, that gives the stage's last map."""
 
     def part(name: str) -> bool:
-        inside = sum(_holds(name, outputs[i].name) or outputs[i].name == name for i in convolutions)
+        inside = sum(is_in(name, outputs[i].name) for i in convolutions)
         return inside <= len(convolutions) / 2
 
     # modules that give another resolution: what is in them belongs to the step to the next stage
@@ -330,15 +248,11 @@ def _stage_end(
         for i in calls
         if outputs[i].shape[2:] == positions
         and outputs[i].name
-        and not isinstance(outputs[i].module, _INERT)
+        and not isinstance(outputs[i].module, INERT)
     ]
-    outside = [o for o in same if not any(_holds(step, o.name) for step in steps)]
+    outside = [o for o in same if not any(holds(step, o.name) for step in steps)]
     last = (outside if earlier and outside else same)[-1]
-    around = [o for o in same if o.name == last.name or _holds(o.name, last.name)]
-    inside = [o for o in same if _holds(last.name, o.name) and o.shape == last.shape]
+    around = [o for o in same if o.name == last.name or holds(o.name, last.name)]
+    inside = [o for o in same if holds(last.name, o.name) and o.shape == last.shape]
     candidates = [*reversed(around), *reversed(inside)]
     return next((o for o in candidates if part(o.name)), candidates[-1])
-
-
-def _holds(outer: str, inner: str) -> bool:
-    return inner.startswith(f"{outer}.")
