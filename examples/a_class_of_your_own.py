@@ -1,6 +1,7 @@
 """An attribution class of your own, held to Captum's contract, and its map beside ours.
 
-How much is said of each place, for or against the class together? Writes a_class_of_your_own.png.
+Its map adds up what each channel says for or against the class, without the signs. Writes
+a_class_of_your_own.png.
 """
 
 from captum.log import log_usage

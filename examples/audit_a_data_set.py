@@ -1,4 +1,4 @@
-"""Audit a labelled data set: how good is the network, where does it look, which shortcuts has it?
+"""Audit a labelled data set: is the network right, where does it look, does it use shortcuts?
 
 The network here has learnt a planted shortcut; this takes a minute. Writes audit.html,
 audit.findings.json, audit.npz, audit.manifest.json and audit.tables.
