@@ -62,14 +62,14 @@ def candidates(sample: Sample, label: int, groups: Tensor | None = None) -> list
     channels = sample.images.shape[1]
     without = set() if channels == 3 else {"hue"} if channels > 1 else OF_COLOURS
     found = [
-        Candidate(label, kind, _property(sample, kind, transplant))
+        Candidate(label, kind, _property(sample, transplant))
         for kind, transplant in PROPERTIES.items()
         if kind not in without
     ]
     if often(sample.images[own]) or often(sample.images[others]):
-        found.append(Candidate(label, "padding", _property(sample, "padding", padding)))
+        found.append(Candidate(label, "padding", _property(sample, padding)))
     texture = texture_of(sample.images[others])
-    found.append(Candidate(label, "texture", _property(sample, "texture", texture)))
+    found.append(Candidate(label, "texture", _property(sample, texture)))
     if sample.masks is not None:
         found.append(Candidate(label, "background", _background(sample)))
     shares = evidence(sample.maps)
@@ -102,7 +102,7 @@ def peaks(shares: Tensor, size: tuple[int, int]) -> Tensor:
     return (parts[0][:, :, None] & parts[1][:, None, :])[:, None]
 
 
-def _property(sample: Sample, kind: str, transplant: Callable[[Tensor, Tensor], Tensor]) -> Give:
+def _property(sample: Sample, transplant: Callable[[Tensor, Tensor], Tensor]) -> Give:
     def give(images: Tensor, donors: Tensor) -> Tensor:
         return sample.bounded(transplant(sample.images[images], sample.images[donors]))
 

@@ -154,7 +154,7 @@ def find_shortcuts(
         with tqdm(total=len(every), desc="first look", disable=not show_progress) as bar:
             looks = []
             for one in every:
-                looks.append(first_look(predict, sample, usable[one.label], one))
+                looks.append(first_look(predict, usable[one.label], one))
                 bar.update()
         chosen = _worth_a_test(every, looks, most_tests)
         trials = [

@@ -170,7 +170,7 @@ def split(sample: Sample, label: int, seed: int) -> Split | None:
     )
 
 
-def first_look(predict: Predict, sample: Sample, parts: Split, candidate: Candidate) -> float:
+def first_look(predict: Predict, parts: Split, candidate: Candidate) -> float:
     """The share of a few images that turn into the class."""
     donors, images = parts.looked
     return float(_into(predict, candidate, images, donors).float().mean())
