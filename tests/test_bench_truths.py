@@ -326,6 +326,7 @@ def mine(tmp_path, monkeypatch):
     return ["bench", "--truth", "quick", "--no-progress", "--adapters", "mine.py"]
 
 
+@pytest.mark.slow
 def test_a_third_party_adds_a_task_and_methods(mine, tmp_path, capsys):
     asked = [*mine, "--tasks", "mine,built", "--methods", "light,dark,gradcam,LayerLayerCam"]
     assert cli.main(asked) == 0

@@ -241,6 +241,7 @@ def test_help_loads_nothing_heavy():
     assert run.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_python_dash_m_is_the_same_program(tmp_path):
     command = [sys.executable, "-m", "captum_cnn_ext", "audit", "--sections", "nothing"]
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)

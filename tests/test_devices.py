@@ -563,6 +563,7 @@ def _seen(picture):
     return torch.from_numpy(data).permute(2, 0, 1) - 0.5
 
 
+@pytest.mark.slow
 def test_the_explorers_session():
     pixels = np.random.default_rng(0).integers(0, 256, (2, 16, 20, 3), dtype=np.uint8)
     pictures = {name: Image.fromarray(p) for name, p in zip("ab", pixels, strict=True)}

@@ -68,6 +68,7 @@ def test_boxes_of_a_raw_head():
     )
 
 
+@pytest.mark.slow
 def test_the_league():
     """Every contender on a network and images that are there, and the judges of its maps."""
 

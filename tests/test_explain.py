@@ -154,6 +154,7 @@ def test_what_it_refuses(model, image):
         explain(model, image, layer="layr")
 
 
+@pytest.mark.slow
 def test_subpackages_are_there_without_an_import_of_their_own():
     code = (
         "import captum_cnn_ext as c; print(c.bench.run.__name__, c.attr.LayerHiResCam.__name__)\n"
@@ -164,6 +165,7 @@ def test_subpackages_are_there_without_an_import_of_their_own():
     assert run.stdout == said
 
 
+@pytest.mark.slow
 def test_importing_the_package_alone_stays_light():
     code = "import sys, captum_cnn_ext; print('torch' in sys.modules); captum_cnn_ext.explain"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

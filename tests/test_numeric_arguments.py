@@ -324,7 +324,9 @@ CALLS = {
     },
     # judged before anything is served, drawn or written
     "insights.explore": plain(insights.explore, model(), {"a": Image.new("RGB", (8, 8))}),
-    "insights.audit": plain(insights.audit, model(), X, layers="1", show_progress=False),
+    "insights.audit": plain(
+        insights.audit, model(), X, layers="1", sections=["structure"], show_progress=False
+    ),
     "insights.Audit.save": saved,
     "insights.log_to": logged,
     "insights.compare": plain(insights.compare, model(), X, ["Saliency"]),

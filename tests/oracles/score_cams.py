@@ -26,7 +26,7 @@ CHANNELS = (
     lambda right: lambda self, maps, weights: right(self, maps, weights.softmax(1)),
 )
 SIGN = sign(PerturbationCam, "_parts")
-NO_SOFTMAX = replaced(SCORE.MaskedInputCam, "_scale", lambda self, output: output)
+NO_SOFTMAX = replaced(SCORE, "class_probabilities", lambda scores, given: scores)
 NOT_STRETCHED = replaced(
     SCORE, "unit_range", lambda maps: maps / maps.flatten(2).amax(2)[..., None, None]
 )
