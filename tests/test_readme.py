@@ -201,7 +201,7 @@ def test_the_page_about_detectors_runs_as_written(tmp_path, monkeypatch):
     demo_photos()["coffee"].resize((96, 64)).save("street.jpg")
     page = (ROOT / "examples" / "explain_a_detector.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     names = {}
     for block in blocks:
         layer = block.replace('"backbone.body.layer4"', '"backbone.body.13"')
@@ -212,6 +212,7 @@ def test_the_page_about_detectors_runs_as_written(tmp_path, monkeypatch):
     assert names["found"].prediction.startswith("the box of ")
     assert names["box"].shape == (1, 4)
     assert names["heat"].shape == (1, 1, 10, 10)
+    assert names["torch"].equal(names["same"], names["heat"])
     assert len(box) == 4
     for line in re.findall(r"```bash\n(.*?)```", page, re.DOTALL)[0].strip().splitlines():
         cli._parser().parse_args(shlex.split(line)[1:])

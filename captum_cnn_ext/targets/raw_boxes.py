@@ -23,7 +23,7 @@ class RawBoxes:
     boxes of the same class; the scores keep their gradient. Boxes are not clipped to the image.
 
     YOLOv10's and YOLO26's end-to-end heads give chosen boxes, (N, 300, 6) with score and class in
-    the last two numbers. Those need no adapter but a function:
+    the last two numbers, and cut their gradients: take Occlusion or D-RISE. They need a function,
     ``read=lambda y: {"boxes": y[0][..., :4], "scores": y[0][..., 4], "labels": y[0][..., 5]}``.
 
     Args:
