@@ -155,6 +155,25 @@ def test_the_layers_of_a_backbone_are_suggested(name):
     assert all(one.name.startswith("backbone.") for one in found)
 
 
+@pytest.mark.parametrize("name", each(DETECTORS))
+def test_the_suggested_layers_of_a_box_are_those_that_it_depends_on(name):
+    sizes = {} if name.startswith("ssd") else {"min_size": 64, "max_size": 64}
+    model = small(detection, name, **DETECTORS[name][1], **sizes)
+    x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    for target in (targets.Boxes(0), targets.Boxes(9)):
+        found = attr.suggest_layers(model, x, target)
+        names = [one.name for one in found]
+        if not name.startswith("ssd"):  # the output of one level of the pyramid
+            assert names[0].startswith(("backbone.fpn.layer_blocks.", "backbone.fpn.extra_blocks."))
+        maps = attr.LayerHiResCam(model, names).attribute(x, target)
+        assert all(one.any() for one in maps)
+        plain = [one.name for one in attr.suggest_layers(model, x)]
+        left_out = [one for one in plain if one not in names]
+        assert not any(
+            attr.LayerHiResCam(model, one).attribute(x, target).any() for one in left_out
+        )
+
+
 def test_the_layers_of_a_unet_are_suggested():
     found = attr.suggest_layers(drawn_shapes.UNet().eval(), 32)
     assert [one.name for one in found] == ["up1", "bottom", "down2", "down1"]
