@@ -269,6 +269,17 @@ def test_wrong_arguments_are_named(tagged):
         find_shortcuts(copy.deepcopy(model).train(), data, records)
 
 
+def test_classes_are_chosen_among_those_that_can_be_tested(tagged):
+    model, data, records = tagged
+    right = np.array(records.correct)
+    rows = {label: np.flatnonzero(right & (records.labels == label)) for label in range(3)}
+    few = np.sort(np.concatenate([rows[0], rows[1][:7], rows[2]]))
+    some = [data[int(records.images[row])] for row in few]
+    records = image_records(model, "0", some)
+    # the class with the tag looks more elsewhere than another, but has too few images
+    assert find_shortcuts(model, some, records, most_classes=2, most_tests=1).classes == (0, 2)
+
+
 def test_few_images_are_said_and_not_tested(tagged):
     model = tagged[0]
     data = blobs(count=3)

@@ -28,6 +28,7 @@ from captum_cnn_ext.evidence.shortcuts.samples import (
 from captum_cnn_ext.evidence.shortcuts.suspects import Shortcuts, Suspect, sentence
 from captum_cnn_ext.evidence.shortcuts.transplants import (
     DONORS,
+    LEAST_DONORS,
     SCREENED,
     Trial,
     first_look,
@@ -105,7 +106,7 @@ def find_shortcuts(
         groups: (N,) the strategy of each row of the records, -1 for none; places where a strategy
             looks are candidates too.
         classes: indices of classes to test; None takes those whose evidence lies most elsewhere
-            than that of others.
+            than that of others, of those with enough images that are right.
         most_classes, most_tests: bounds of the cost.
         class_names: for the sentences.
         seed: of the draws.
@@ -187,16 +188,19 @@ def _classes(records: ImageRecords, given: Any, most: int) -> list[int]:
         if wrong:
             raise ArgumentError(f"classes={wrong}: the model has {records.classes} classes")
         return wanted
-    present = np.unique(records.labels[records.correct])
+    present, images = np.unique(records.labels[records.correct], return_counts=True)
+    enough = present[images >= 2 * LEAST_DONORS]  # else they could not be split
+    if len(present) > most and len(enough):
+        present = enough
     if len(present) <= most:
         return [int(label) for label in present]
     shares = torch.cat(
         [
-            evidence(torch.from_numpy(np.asarray(records.maps[start : start + 1024])))
+            evidence(torch.from_numpy(np.array(records.maps[start : start + 1024])))
             for start in range(0, len(records), 1024)
         ]
     )
-    labels, usual = torch.from_numpy(np.asarray(records.predictions)).long(), shares.mean(0)
+    labels, usual = torch.from_numpy(np.array(records.predictions)).long(), shares.mean(0)
     apart = [float((shares[labels == int(label)].mean(0) - usual).amax()) for label in present]
     return sorted(int(present[k]) for k in np.argsort(apart)[::-1][:most])
 

@@ -24,6 +24,7 @@ FUTILE = 0.25  # flips by the best donors, as chosen, under which the test ends
 TIGHT = 0.25  # pixels that are less alike than this are none of a patch's own
 SCREENED = 16  # pairs of a donor and an image in the first look
 DONORS = 12  # of the class, and as many of other classes
+LEAST_DONORS = 4
 CHOOSING, COUNTED = 6, 18  # images on which donors are chosen, and on which flips are counted
 
 
@@ -151,7 +152,7 @@ def split(sample: Sample, label: int, seed: int) -> Split | None:
     others = _by_turns(sample.labels[others].tolist(), others, generator)
     donors = min(DONORS, len(own) // 2)
     needed = donors + CHOOSING + 4
-    if donors < 4 or len(others) < needed:
+    if donors < LEAST_DONORS or len(others) < needed:
         return None
     counted = min(COUNTED, len(others) - donors - CHOOSING)
     controls, choosing, counts, rest = torch.split(
