@@ -7,10 +7,13 @@ after how many steps, or batches, that cost is earned back.
 """
 
 import argparse
+import os
 import resource
 import statistics
 from collections.abc import Callable
 from typing import Any
+
+os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # what compiling costs the first time
 
 import torch
 from measure import RESULTS, machine

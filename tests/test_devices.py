@@ -54,7 +54,10 @@ def numbers(result):
     return []  # None, functions, recipes
 
 
-def same_on_both(call, model, x, on_host=False, rtol=1e-9, atol=1e-11):
+CPU = torch.device("cpu")
+
+
+def same_on_both(call, model, x, on_host=False, rtol=1e-9, atol=1e-11, defaults=(CPU, DEVICE)):
     """``call(model, x)`` gives on the device what it gives on the CPU, and gives it there.
 
     So it does where the device is torch's default one, for which no ``device=`` is needed.
@@ -63,7 +66,7 @@ def same_on_both(call, model, x, on_host=False, rtol=1e-9, atol=1e-11):
     """
     expected = numbers(call(copy.deepcopy(model), x.clone()))
     assert any(isinstance(leaf, (torch.Tensor, np.ndarray, float)) for leaf in expected)
-    for default in (torch.device("cpu"), DEVICE):  # what torch.set_default_device was told
+    for default in defaults:  # what torch.set_default_device was told
         there = to_device(copy.deepcopy(model))
         with pretend(), default:
             found = numbers(call(there, on_device(x.clone())))
