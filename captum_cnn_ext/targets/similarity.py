@@ -22,7 +22,8 @@ class Similarity(Target):
     For networks whose output is an embedding: face verification, metric learning, retrieval. A map
     shows the parts of x that bring its embedding towards the other's, e', which is held fixed.
     :meth:`pair` gives the targets for both sides, so that two maps show which parts of both images
-    make them alike.
+    make them alike. A CAM counts whatever the features have in common, an equal background too;
+    ``Occlusion`` shows what is no longer alike when it is covered.
 
     Reference: Stylianou, Souvenir, Pless, *Visualizing Deep Similarity Networks*, 2019,
     arXiv:1901.00536, for maps of both images of a pair.
