@@ -87,6 +87,7 @@ def main() -> None:
         "",
         f"{given.size} px, {about['threads']} CPU threads, torch {about['versions']['torch']}, "
         f"commit {about['commit']}. Medians of {given.rounds} rounds in turn.",
+        "Parameters are frozen, as a compiled backward pass would compute their gradients too.",
         "",
         "| | eager ms | compiled ms | compiling s | earned back after |",
         "|---|---:|---:|---:|---:|",
