@@ -649,10 +649,19 @@ def test_code_reads_files_of_the_command_line(run, tmp_path, one):
     torch.testing.assert_close(got["x"][0], preprocess(noise(5)))
 
 
+def test_files_are_explored_as_their_pictures(tmp_path):
+    noise(5).save(tmp_path / "five.png")
+    session = ExplorerSession(Net().eval(), [str(tmp_path / "five.png")], preprocess=preprocess)
+    (photo,) = session.photos.values()
+    np.testing.assert_array_equal(np.asarray(photo.picture), np.asarray(noise(5)))
+
+
 def test_what_cannot_be_explored():
     with pytest.raises(ArgumentError, match="images"):
         ExplorerSession(Net().eval(), [], preprocess=preprocess)
     with pytest.raises(TypeError, match="PIL"):
+        ExplorerSession(Net().eval(), [5], preprocess=preprocess)
+    with pytest.raises(FileNotFoundError, match=r"a\.png"):
         ExplorerSession(Net().eval(), ["a.png"], preprocess=preprocess)
     rows = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(2))
     with pytest.raises(ArgumentError, match="classes"):

@@ -212,7 +212,8 @@ class Views:
             return []
         subject = self.session.subject
         ((run, maps),) = found.attributions.items()
-        at = f" at {found.places[run]}" if known_methods()[name].at == LAYER else ""
+        known = known_methods().get(name)
+        at = f" at {found.places[run]}" if known is not None and known.at == LAYER else ""
         shown = []
         boxes = found.boxes or [None] * len(found.labels)
         for image, own, label, box in zip(found.inputs, maps, found.labels, boxes, strict=True):

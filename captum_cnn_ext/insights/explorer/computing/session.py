@@ -93,11 +93,10 @@ class ExplorerSession:
         self._kept = AnswerCache(KEPT)
         ranked = [top_patches] if isinstance(top_patches, TopPatches) else list(top_patches)
         read = read_photos(images, self.subject.preprocess, self.model)  # judges them
-        pictures = images.values() if isinstance(images, Mapping) else images
         origins = sources or {}
         self.photos = {
             name: Photo(name, picture.convert("RGB"), origins.get(name, f"images[{name!r}]"))
-            for name, picture in zip(read.names, pictures, strict=True)
+            for name, picture in zip(read.names, read.pictures, strict=True)
         }
         self.unit_patches = UnitPatches(
             self.model, self.subject.preprocess, self.photos, ranked, patch_images
