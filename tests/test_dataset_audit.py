@@ -300,7 +300,14 @@ def test_the_page_says_which_class_how_sure_and_how_often_this_is_wrong():
     assert first.endswith(f"; {len(others)} other findings need a look.")
     facts = dict(next(b for b in content(done.page, "shortcuts") if isinstance(b, Facts)).pairs)
     assert facts["A shortcut was found for"] == ", ".join(f"class {label}" for label in labels)
-    assert facts["Tried"].startswith(f"{done.shortcuts.candidates} things; ")
+    assert facts["Tried"].startswith(f"{done.shortcuts.candidates} features; ")
+    table, often = content(done.page, "by_class")  # the first section: a row a class, worst first
+    assert done.page.sections[0][0].key == "by_class"
+    assert [row[1] for row in table.rows[: len(labels)]] == ["shortcut"] * len(labels)
+    assert len(table.rows) == len(set(done.records.labels.tolist()))
+    assert {row[1] for row in table.rows} <= {"shortcut", "not decided", "none found", "not tested"}
+    assert "put into other images it turns" in table.rows[0][4]
+    assert often.text.startswith("How often is this wrong?")
     unchecked = " ".join(done.page.overview.unchecked)
     for kind in ("brightness", "saturation", "hue", "texture", "noise"):
         assert kind.replace("saturation", "strength of colour") in unchecked

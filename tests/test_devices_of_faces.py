@@ -39,7 +39,7 @@ TARGETS = {
 
 
 def test_every_target_is_here():
-    beside = {"Target", "target_code", "target_from_text", "RawBoxes"}
+    beside = {"Target", "target_code", "target_from_text", "RawBoxes", "DetrBoxes"}
     assert set(TARGETS) | beside == set(targets.__all__)
 
 
@@ -66,6 +66,17 @@ def test_boxes_of_a_raw_head():
     same_on_both(
         lambda m, x: [read(x)[0]["boxes"], targets.Boxes(0, read=read)(x)], network(), head
     )
+
+
+def test_boxes_of_queries():
+    queries = torch.tensor([[[4.0, 0, 0], [0, 3, 1]]]).double()
+    read = targets.DetrBoxes((16, 20))
+
+    def call(model, x):
+        output = {"logits": x, "pred_boxes": x.sigmoid().repeat_interleave(2, 2)[..., :4]}
+        return [read(output)[0]["boxes"], targets.Boxes(0, read=read)(output)]
+
+    same_on_both(call, network(), queries)
 
 
 @pytest.mark.slow

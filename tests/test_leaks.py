@@ -113,7 +113,7 @@ class Broken(nn.Module):
         self.inner, self.calls = inner, 0
     def forward(self, x):
         self.calls += 1
-        if self.calls > 6:
+        if self.calls > 9:  # what comes before the sections
             raise RuntimeError(f"cannot open {__file__}")
         return self.inner(x)
 """

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import nn
 
 from captum_cnn_ext.models import LoadedModel, load_model, read_class_names
+from captum_cnn_ext.models.untrained import UNTRAINED
 from captum_cnn_ext.photos import demo_photos, load_photos
 
 FACTORIES = """
@@ -180,6 +181,7 @@ def test_factories(folder):
     assert (loaded.name, loaded.weights) == ("nets.py:net", "as the factory returned them")
     assert loaded.notes == (
         "no preprocessing came with this model; ImageNet's (224 × 224 pixels) was assumed",
+        UNTRAINED,
     )
     assert loaded.preprocess(Image.new("RGB", (300, 400))).shape == (3, 224, 224)
     assert not loaded.model.training
@@ -192,7 +194,7 @@ def test_factories(folder):
 def test_the_normalisation_of_any_preprocessing_is_found(folder):
     loaded = load_model("nets.py:with_preprocessing")  # value = 2 * pixel - 1
     assert (loaded.mean, loaded.std, loaded.input_size) == ((0.5,), (0.5,), (20, 30))
-    assert loaded.notes == ()
+    assert loaded.notes == (UNTRAINED,)
     odd = load_model("nets.py:per_picture_standardised")
     assert (odd.mean, odd.std, odd.input_size) == ((0.0,) * 3, (1.0,) * 3, (224, 224))
     assert ["no fixed normalisation" in odd.notes[0], "depends" in odd.notes[1]] == [True, True]
@@ -531,3 +533,29 @@ def test_demo_photos_come_from_the_installed_package(monkeypatch):
         "rocket": (640, 427),
         "astronaut": (512, 512),
     }
+
+
+def test_a_model_whose_batch_norms_have_seen_nothing_is_untrained(tmp_path, monkeypatch):
+    from captum_cnn_ext import explain
+    from captum_cnn_ext.insights import audit
+
+    def build():
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(), nn.Linear(4, 3),
+        )  # fmt: skip
+
+    x, fresh = torch.rand(2, 3, 12, 12), build().eval()
+    assert any(note.startswith("RANDOM WEIGHTS") for note in explain(fresh, x[0]).notes)
+    found = audit(fresh, x, quick=True, show_progress=False)
+    assert any("weights are random" in finding.text for finding in found.overview.findings)
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n\n\ndef build():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten())\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert load_model("net.py:build").notes[-1].startswith("RANDOM WEIGHTS")
+
+    trained = build().train()
+    trained(x)  # the norms have seen two images
+    assert not any("RANDOM" in note for note in explain(trained.eval(), x[0]).notes)

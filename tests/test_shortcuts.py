@@ -91,12 +91,18 @@ def test_a_tag_in_a_part_of_a_class_is_found_at_its_place(tagged):
     assert all(number % 3 == 1 and number // 3 < 28 for number in first.images)
     assert {s.label for s in found.shortcuts} == {1}
     assert first.sentence.startswith("The model relies on the patch at the top right corner")
-    assert "to recognise b: given this, all images" in first.sentence
+    assert (
+        "to recognise b: put into correctly classified images of other classes, it turns all of"
+        in first.sentence
+    )
     assert "same picture" in first.sentence
     assert first.boxes == (first.box,) * len(first.images)
     # its own bar is still there, and enough
     assert (first.erased, first.lost) == (0.0, 0.0)
-    assert "none leave b when they get that of other classes (0%), and none" in first.sentence
+    assert (
+        "none are no longer called b when they get that of other classes (0%), and none"
+        in first.sentence
+    )
     assert ": it is enough but not needed." in first.sentence
 
 
@@ -230,7 +236,7 @@ def test_masks_tell_what_is_outside(tagged):
     patches = [s for s in found.suspects if s.kind == "patch" and s.label == 1]
     assert patches
     assert patches[0].outside == 1.0
-    assert "outside of the objects" in patches[0].sentence
+    assert "outside the objects" in patches[0].sentence
 
 
 def test_seeds_repeat_and_nothing_is_left_behind(tagged):

@@ -16,6 +16,7 @@ from captum_cnn_ext._numbers import as_numbers
 from captum_cnn_ext.insights.inputs import Preprocess, normalisation
 from captum_cnn_ext.models import LoadedModel
 from captum_cnn_ext.models.loaded import ASSUMED, assumed
+from captum_cnn_ext.models.untrained import UNTRAINED, is_untrained
 
 DONE_BEFORE = "done before the audit"
 ClassNames = Sequence[str] | Mapping[int, str]
@@ -36,6 +37,11 @@ class AuditedModel:
     preprocessing: str
 
     __repr__ = brief
+
+    @property
+    def untrained(self) -> bool:
+        """Whether its weights are certain to be random."""
+        return UNTRAINED in self.notes
 
     @contextmanager
     def first_pass(self) -> Iterator[None]:
@@ -108,6 +114,7 @@ def audited_model(
     found = normalisation(preprocess) or (None, None)
     plain = runnable(model)  # compiled code does not call the hooks that Captum's methods need
     assert isinstance(plain, nn.Module)
+    notes = (UNTRAINED, *notes) if is_untrained(plain) else notes
     return AuditedModel(
         plain,
         type(plain).__name__,

@@ -15,11 +15,11 @@ from captum_cnn_ext.models.loaded import (
     imagenet_transform,
     measured,
 )
+from captum_cnn_ext.models.untrained import UNTRAINED
 from captum_cnn_ext.models.weights import build_to_fit, load_into, read_tensors, weights_file
 
 # EfficientNet-Lite was trained on (pixel - 127) / 128
 LITE_MEAN, LITE_STD = (127 / 255,) * 3, (128 / 255,) * 3
-UNTRAINED = "RANDOM WEIGHTS: the model is untrained and its explanations mean nothing"
 
 
 def demo(weights: str | None) -> LoadedModel:

@@ -25,7 +25,14 @@ from captum_cnn_ext.evidence.shortcuts.samples import (
     predictor,
     sample_of,
 )
-from captum_cnn_ext.evidence.shortcuts.suspects import Shortcuts, Suspect, sentence
+from captum_cnn_ext.evidence.shortcuts.suspects import (
+    LEAST_ABOVE_NULL,
+    LEAST_FLIPS,
+    LEAST_FLIPS_OF_PROPERTY,
+    Shortcuts,
+    Suspect,
+    sentence,
+)
 from captum_cnn_ext.evidence.shortcuts.transplants import (
     DONORS,
     LEAST_DONORS,
@@ -40,9 +47,6 @@ from captum_cnn_ext.evidence.streams.image_stream import Preprocess
 # Set on networks and artefacts of development, see benchmarks/results/shortcut_truth.md
 LEAST_LOOK = 0.12  # flips in the first look that call for the whole test
 EACH = 4  # whole tests of a class, at most
-LEAST_FLIPS = 0.3
-LEAST_FLIPS_OF_PROPERTY = 0.4
-LEAST_ABOVE_NULL = 0.25
 LEVEL = 0.05
 SAME = {"patch": 0.2, "border": 0.2, "picture": 0.15, "texture": 0.3, "padding": 0.2}
 OUTSIDE = 0.9  # of the given pixels, from where they are no part of the object

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 
 from captum_cnn_ext._engine.one_line_repr import brief
 
+# Set on networks and artefacts of development, see benchmarks/results/shortcut_truth.md
+LEAST_FLIPS = 0.3
+LEAST_FLIPS_OF_PROPERTY = 0.4  # of the whole image
+LEAST_ABOVE_NULL = 0.25
+
 THINGS = {
     "brightness": "the brightness",
     "contrast": "the contrast",
@@ -121,11 +126,7 @@ class Shortcuts:
 
 def claim(suspect: Suspect, tests: int, class_names: Sequence[str] | None = None) -> str:
     """What a suspect says to a reader who knows no statistics: words first, numbers after them."""
-    name, thing = _name(suspect, class_names), THINGS[suspect.kind]
-    if suspect.kind == "patch":
-        thing = f"the patch at {suspect.place}"
-    elif suspect.kind == "border":
-        thing = suspect.place
+    name, thing = _name(suspect, class_names), thing_of(suspect)
     says = f"The model relies on {thing} to recognise {name}"
     if suspect.verdict == "strategy":
         says = (
@@ -134,15 +135,27 @@ def claim(suspect: Suspect, tests: int, class_names: Sequence[str] | None = None
         )
     elif suspect.verdict == "not decided":
         says = f"Not decided whether the model relies on {thing} to recognise {name}"
-    sure = "very sure" if suspect.p_corrected <= 0.01 else "sure"
-    few = ", but too few turn to call it more" if suspect.verdict == "not decided" else ""
+    few = ""
+    if suspect.verdict == "not decided":
+        few = (
+            f". That is too few to call it a shortcut: {LEAST_FLIPS:.0%} are needed "
+            f"({LEAST_FLIPS_OF_PROPERTY:.0%} for a property of the whole image), and "
+            f"{100 * LEAST_ABOVE_NULL:.0f} points more than by chance"
+        )
     return (
-        f"{says}: given this, {_many(suspect.flips)} images of other classes that the model names "
-        f"rightly turn into {name} ({suspect.flips:.0%}, 95% interval {suspect.low:.0%} to "
-        f"{suspect.high:.0%}), and {_many(suspect.null)} when given that of other classes "
-        f"({suspect.null:.0%}). That difference is {sure} (p = {suspect.p_corrected:.3f}, "
-        f"corrected for {tests} tests){few}."
+        f"{says}: put into correctly classified images of other classes, it turns "
+        f"{_many(suspect.flips)} of them into {name} ({suspect.flips:.0%}, 95% interval "
+        f"{suspect.low:.0%} to {suspect.high:.0%}); the same taken from other classes turns "
+        f"{_many(suspect.null)} ({suspect.null:.0%}). That is not chance "
+        f"(p = {suspect.p_corrected:.3f}, corrected for {tests} tests){few}."
     )
+
+
+def thing_of(suspect: Suspect) -> str:
+    """What a suspect is, and where, in words."""
+    if suspect.kind == "patch":
+        return f"the patch at {suspect.place}"
+    return suspect.place if suspect.kind == "border" else THINGS[suspect.kind]
 
 
 def sentence(suspect: Suspect, tests: int, class_names: Sequence[str] | None = None) -> str:
@@ -158,8 +171,8 @@ def _name(suspect: Suspect, class_names: Sequence[str] | None) -> str:
 def _removed(suspect: Suspect, name: str) -> str:
     """What becomes of the class's images without it."""
     text = (
-        f"Of its own images {_many(suspect.lost)} leave {name} when they get that of other classes "
-        f"({suspect.lost:.0%})"
+        f"Of the class's own images {_many(suspect.lost)} are no longer called {name} when they "
+        f"get that of other classes ({suspect.lost:.0%})"
     )
     if suspect.erased is not None and suspect.erased_elsewhere is not None:
         text += (
@@ -168,6 +181,8 @@ def _removed(suspect: Suspect, name: str) -> str:
         )
     if suspect.verdict != "shortcut" or suspect.flips < 0.5:
         return f"{text}."
+    if suspect.erased is not None and suspect.erased < 0.5 <= suspect.lost:
+        return f"{text}: exchanging it changes the answer, blanking it does not."
     needed = max(suspect.lost, suspect.erased or 0.0) >= 0.5
     return f"{text}: it is {'enough and needed' if needed else 'enough but not needed'}."
 
@@ -183,18 +198,18 @@ def _because(suspect: Suspect) -> str:
     if suspect.kind in ("patch", "border", "picture"):
         reasons = []
         if suspect.outside is not None and suspect.outside > 0.9:
-            reasons.append(f"{suspect.outside:.0%} of it lies outside of the objects.")
+            reasons.append(f"{suspect.outside:.0%} of it lies outside the objects.")
         if suspect.sameness is not None and (not reasons or suspect.sameness <= 0.2):
             reasons.append(
-                "It is the same picture in the images that give it: they differ there "
-                f"{suspect.sameness:.2f} times as much as images of other classes do."
+                "It is the same picture in the images that it comes from: they differ there "
+                f"{suspect.sameness:.0%} as much as images of other classes do."
             )
         return " ".join(reasons)
     if suspect.kind == "padding":
-        return "They are the same in the images that give them."
+        return "They are the same in the images that they come from."
     if suspect.kind == "background":
-        return "It lies outside of the objects."
+        return "It lies outside the objects."
     return (
         "It is a property of the whole image. Where objects fill their images it can be the "
-        "objects' own: look at the images that give it."
+        "objects' own: look at the images that it comes from."
     )

@@ -16,6 +16,7 @@ from captum_cnn_ext.insights.dataset.result import DatasetAudit, as_json
 from captum_cnn_ext.insights.dataset.sections import (
     accuracy,
     attention,
+    by_class,
     closing,
     comparison,
     shortcuts,
@@ -57,13 +58,14 @@ def assembled(
     built: list[tuple[Section, SectionContent | Problem]] = []
     problems: list[Problem] = []
     say_what_was_left_out(context)
-    for module in _sections(context):
+    for module in [*_sections(context), by_class]:
         section = Section(module.KEY, module.TITLE, partial(module.build, context))
         try:
             built.append((section, section.build()))
         except Exception as error:  # the other sections go on
             problems.append(Problem(module.TITLE, error))
             built.append((section, problems[-1]))
+    built.insert(0, built.pop())  # what the tests said stands first
     table = _table(context)
     columns = [Column(name, number=values.dtype.kind in "fiu") for name, values in table.items()]
     rows = list(zip(*(_cells(values) for values in table.values()), strict=True))
@@ -99,8 +101,8 @@ def _overview(context: DatasetContext, problems: list[Problem]) -> Overview:
     right = float(np.mean(records.correct))
     images = "1 image" if len(records) == 1 else f"{len(records):,} images"
     saw = [
-        f"{len(records):,} images of {len(set(records.labels.tolist()))} classes; the model tells "
-        f"{records.classes} apart.",
+        f"{len(records):,} images of {len(set(records.labels.tolist()))} classes; the model "
+        f"distinguishes {records.classes}.",
         f"Maps are of the layer {records.layer}, {records.maps.shape[1]} x "
         f"{records.maps.shape[2]} positions.",
     ]
@@ -114,8 +116,8 @@ def _overview(context: DatasetContext, problems: list[Problem]) -> Overview:
         tuple(context.findings),
         tuple([*failed, *context.unchecked, *closing.ALWAYS]),
         saw_title="What was audited",
-        wrong_title="To be settled before anything else",
-        unsure_title="To look at",
+        wrong_title="Fix first",
+        unsure_title="Review",
         first_sentence=f"The model is right on {percent(right)} of {images}{_rest(context)}.",
     )
 

@@ -51,7 +51,7 @@ def build(audited: Audited, report: Report) -> SectionContent:
         )
     blocks.append(Facts(_facts(audited)))
     if audited.subject.notes:
-        untrained = audited.subject.weights.startswith("random")
+        untrained = audited.subject.untrained
         tone: Tone = "warning" if untrained else "note"
         blocks.append(Listing("Notes", audited.subject.notes, tone))
     cards = [_card(audited, photo) for photo in range(len(audited.photos))]
@@ -150,7 +150,7 @@ def _find(audited: Audited, report: Report) -> None:
         report.find("wrong", text, "summary", step)
     else:
         report.find("fine", "The model is in evaluation mode.", "summary")
-    if subject.weights.startswith("random"):
+    if subject.untrained:
         text = "The weights are random: nothing was learnt, so no map here means anything."
         report.find("wrong", text, "summary", "Load trained weights (--weights).")
     if subject.class_names is not None and classes and len(subject.class_names) != classes:

@@ -58,7 +58,7 @@ def build(audited: Audited, report: Report, work: Work) -> SectionContent:
 
 def _both(audited: Audited, report: Report, rival: Rival) -> Facts:
     subjects = audited.subject, rival.subject
-    if rival.subject.weights.startswith("random"):
+    if rival.subject.untrained:
         text = "The other model's weights are random: comparing with it says nothing."
         report.find("wrong", text, KEY, "Load trained weights.")
     report.keep("against/inputs", rival.photos.inputs, f"network inputs of {THERE}")

@@ -52,8 +52,8 @@ def build(context: DatasetContext) -> SectionContent:
     ]
     blocks: list[Block] = [
         Text(
-            "A prediction is the class with the highest score. Shares stand with the interval that "
-            "holds the true share in 95 of 100 such data sets (Wilson)."
+            "A prediction is the class with the highest score. Shares are given with their 95% "
+            "confidence interval (Wilson's)."
         ),
         Facts(facts),
     ]
@@ -145,8 +145,8 @@ def _classes(context: DatasetContext, scores: list[ClassScore]) -> list[Block]:
     _stand_out(context, scores)
     empty = [s for s in scores if not s.images]
     caption = (
-        "Found: the share of a class's images that the model names so (recall). Right when named: "
-        "the share of the images that it names so which are of that class (precision)."
+        "Found: the share of a class's images that the model assigns to it (recall). Right when "
+        "named: the share of the images assigned to it that are of that class (precision)."
     )
     blocks: list[Block] = [context.tabulate("classes", caption, columns, rows)]
     missing = context.records.classes - sum(1 for s in scores if s.images)
@@ -179,7 +179,7 @@ def _stand_out(context: DatasetContext, scores: list[ClassScore]) -> None:
         context.find(
             "unsure", f"class-found-less-{s.index}",
             f"{name} is found in {shown(s.recall)} of its {s.images:,} images, "
-            f"{-100 * difference.mean:.0f} points less than the other classes together.",
+            f"{-100 * difference.mean:.0f} points below the other classes together.",
             KEY, subject=context.name(s.index), interval=s.recall, evidence=("classes.csv",),
             next_step="See below what it is taken for, and where the model looks then.",
             numbers={"recall": s.recall.mean, "difference": difference.mean},
@@ -208,7 +208,7 @@ def _confusions(context: DatasetContext, labels: np.ndarray, named: np.ndarray) 
         mine = np.flatnonzero((labels == a) & (named == b))
         best = mine[np.argsort(-confidence[mine], kind="stable")][:EACH]
         pictures = [context.picture(row, percent(float(confidence[row]))) for row in best]
-        title = f"{context.name(a)} taken for {context.name(b)}: {n:,} images, the surest"
+        title = f"{context.name(a)} taken for {context.name(b)}: {n:,} images, the most confident"
         blocks.append(Panels(title, pictures))
     return blocks
 
@@ -219,20 +219,20 @@ def _confidence(context: DatasetContext, right: np.ndarray) -> list[Block]:
     facts = [
         ("Mean confidence", percent(float(np.mean(context.records.confidences)))),
         ("Calibration error (ECE)", f"{error.mean:.3f} ({error.low:.3f} to {error.high:.3f})"),
-        ("Of a calibrated model by chance", f"at most {found.by_chance:.3f} (19 times in 20)"),
+        ("Expected by chance if calibrated", f"at most {found.by_chance:.3f} (19 times in 20)"),
     ]
     numbers = {"calibration_error": error.mean, "by_chance": found.by_chance, "gap": found.gap}
     off = error.mean > found.by_chance and error.mean > SMALLEST_ERROR
     if off and len(right) >= FEW:
-        way = "more sure than it is right" if found.gap > 0 else "less sure than it is right"
+        way = "overconfident" if found.gap > 0 else "underconfident"
         context.find(
             "unsure", "calibration",
             f"The model is {way}: its confidence is off by {100 * error.mean:.1f} points on "
-            f"average, and one that is calibrated would be off by at most "
-            f"{100 * found.by_chance:.1f} here.",
+            f"average; a calibrated model's would be off by at most "
+            f"{100 * found.by_chance:.1f} here by chance.",
             KEY, interval=error, numbers=numbers,
             next_step="Do not read its confidence as a probability; temperature scaling on other "
-            "labelled images mends most of it.",
+            "labelled images usually removes most of it.",
         )  # fmt: skip
     elif len(right) >= FEW:
         context.find(
@@ -254,9 +254,9 @@ def _errors(context: DatasetContext, wrong: np.ndarray) -> list[Block]:
         caption = f"{context.name(named)}, {percent(float(confidence[row]))}; "
         pictures.append(context.picture(row, f"{caption}label: {context.name(label)}"))
     text = (
-        "The model is surest of these, and the label says otherwise. Either the model has learnt "
-        "something else than it should, or a label is not right: look at each. Bright is the "
-        "evidence for what the model says."
+        "The model is most confident of these, and the label says otherwise. Either it has learnt "
+        "the wrong thing, or the label is wrong: look at each. Bright is the evidence for what "
+        "the model says."
     )
     return [Text(text), Panels("", pictures)]
 

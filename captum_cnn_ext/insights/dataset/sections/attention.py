@@ -26,8 +26,8 @@ CLASSES = 24  # with pictures
 FEW = 10  # images under which a class is not compared
 MARGIN = 0.1  # of the evidence or the image: a difference below it is not worth a word
 WORDS = {
-    "border_share": ("in the border", "of its evidence in the border of the image"),
-    "half_area": ("half the evidence in", "of the image to hold half of its evidence"),
+    "border_share": ("in the border", "{} of its evidence lies in the border of the image"),
+    "half_area": ("half the evidence in", "half of its evidence is spread over {} of the image"),
 }
 
 
@@ -105,12 +105,11 @@ def _stand_out(context: DatasetContext, named: np.ndarray, rows: dict[int, list[
                 continue
             odd.add(c)
             label = context.short(c)
-            verb = "has" if name == "border_share" else "needs"
             way = "more" if more else "less"
             next_ = max(others) if more else min(others)
             context.find(
                 "unsure", f"looks-elsewhere-{name.replace('_', '-')}-{c}",
-                f"When the model says {label} it {verb} {percent(interval.mean)} {words}, {way} "
+                f"When the model says {label}, {words.format(percent(interval.mean))}, {way} "
                 f"than for any other class ({percent(next_)} at {'most' if more else 'least'}).",
                 KEY, subject=context.name(c), interval=interval,
                 evidence=("attention.csv", "images.csv"),
@@ -157,8 +156,8 @@ def _maps(
     left = f" Of {len(order)} classes, {CLASSES} are shown: those that stand out, then the largest."
     text = (
         "Behind each map is the mean image of the class by its labels. A map that is sharp where "
-        "the mean image is blurred means that the model looks at one place whatever the object "
-        "does." + (left if len(order) > CLASSES else "")
+        "the mean image is blurred means that the model looks at one place wherever the "
+        "object is." + (left if len(order) > CLASSES else "")
     )
     return [Text(text), heat_scale("no evidence", "most evidence"), Panels("", pictures)]
 
@@ -233,7 +232,7 @@ def _off_object(
     context.find(
         "unsure", f"evidence-off-object-{c}", text,
         KEY, subject=context.name(c), interval=peaks, evidence=("objects.csv",),
-        next_step="Look at its mean map, and at what such images share beside the object"
+        next_step="Look at its mean map, and at what such images share apart from the object"
         + ("; whether the model relies on that is tested below." if context.testing else "."),
         numbers={
             "pointing_game": peaks.mean, "energy_inside": energy.mean, "object_share": cover,

@@ -11,7 +11,7 @@ from captum_cnn_ext.insights.report.manifest import software, system_words
 KEY, TITLE = "not_checked", "Not checked"
 ALWAYS = (
     "Images unlike these: every number holds for the data set that was given, and no further.",
-    "Whether the labels are right: where the model is sure and the label disagrees, look.",
+    "Whether the labels are right: check the confident errors.",
     "What the model ignores: a map shows what speaks for the answer, not what was overlooked.",
     "Why it does so: maps and groups of images show where and what, only tests by changed images "
     "say what an answer hangs on.",

@@ -36,10 +36,10 @@ MADE, STEPS = 8, 24  # units of the report that are drawn from noise, steps of a
 def build(context: DatasetContext) -> SectionContent:
     """A table of all groups, then contact sheets of classes that have several."""
     text = (
-        "Images that the model gives one name are grouped by the features (channels of the layer) "
+        "Images with the same prediction are grouped by the features (channels of the layer) "
         "that speak for it and by where they lie. There is more than one group only where grouping "
-        "fits better than it does after the features were shuffled between images, so one group "
-        "is an answer: the model recognises all images of the class in the same way."
+        "fits better than it does after the features were shuffled between images. A single group "
+        "is a result too: the model recognises all images of the class in the same way."
     )
     try:
         with warnings.catch_warnings():  # images that are all the same are one group
@@ -132,8 +132,8 @@ def _sheet(
     units = [unit for unit, apart in one.units if apart > 0][:UNITS]
     if not units:
         return [Panels(title, pictures)]
-    words = "Channels that speak for it more than in the class's other images, with what excites "
-    words += "them most there, and what they look for: " + ", ".join(
+    words = "Channels that speak for it more than in the class's other images, the patches that "
+    words += "activate them most, and a synthesised image that does: " + ", ".join(
         f"{unit} ({apart:+.1f} standard deviations)" for unit, apart in one.units if unit in units
     )
     _synthesise(context, units, made)

@@ -1,0 +1,72 @@
+"""Each class in a row: how often it is found, and what the tests of shortcuts say of it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from captum_cnn_ext.evidence import Shortcuts, Suspect
+from captum_cnn_ext.evidence.shortcuts.suspects import thing_of
+from captum_cnn_ext.insights.dataset.context import DatasetContext, shown
+from captum_cnn_ext.insights.dataset.scores import ClassScore, class_scores
+from captum_cnn_ext.insights.dataset.sections.shortcuts import HOW_OFTEN
+from captum_cnn_ext.insights.report.blocks import Block, Cell, Column, SectionContent, Table, Text
+
+KEY, TITLE = "by_class", "Class by class"
+SHOWN = 20  # rows on the page
+SHORTCUT, OPEN, NONE, UNTESTED = "shortcut", "not decided", "none found", "not tested"
+WORST_FIRST = (SHORTCUT, OPEN, UNTESTED, NONE)
+COLUMNS = [
+    Column("class"),
+    Column("shortcut", tones={SHORTCUT: "error", OPEN: "warning", NONE: "fine"}),
+    Column("found (95% interval)"),
+    Column("images", number=True),
+    Column("what, and what it does"),
+]
+
+
+def build(context: DatasetContext) -> SectionContent:
+    """The table, worst first, and how often its verdicts are wrong. Built after the tests."""
+    records, tests = context.records, context.shortcuts
+    labels, predictions = np.array(records.labels), np.array(records.predictions)
+    scores = [s for s in class_scores(labels, predictions, records.classes) if s.images]
+    rows = sorted(((_verdict(tests, s.index), s) for s in scores), key=_rank)
+    cells: list[list[Cell]] = [
+        [context.name(s.index), verdict, shown(s.recall), s.images, _what(tests, s.index, verdict)]
+        for verdict, s in rows
+    ]
+    caption = "Found: the share of the class's images that the model assigns to it."
+    if len(cells) > SHOWN:
+        caption += f" The first {SHOWN} of {len(cells)} classes; by_class.csv has all."
+    context.tabulate("by_class", caption, COLUMNS, cells)
+    blocks: list[Block] = [Table(caption, COLUMNS, cells[:SHOWN])]
+    return SectionContent([*blocks, Text(HOW_OFTEN)] if tests is not None else blocks)
+
+
+def _rank(row: tuple[str, ClassScore]) -> tuple[int, float]:
+    return WORST_FIRST.index(row[0]), row[1].recall.mean
+
+
+def _verdict(tests: Shortcuts | None, label: int) -> str:
+    if tests is None or label not in tests.classes:
+        return UNTESTED
+    said = {one.verdict for one in tests.suspects if one.label == label}
+    return SHORTCUT if SHORTCUT in said else OPEN if OPEN in said else NONE
+
+
+def _what(tests: Shortcuts | None, label: int, verdict: str) -> str:
+    """The most telling thing of a class, in a line."""
+    own = [] if tests is None else [one for one in tests.suspects if one.label == label]
+    if verdict == UNTESTED:
+        return "" if tests is None else "too few images that it gets right, or not chosen"
+    if not own:
+        return "nothing that was tried turns other images into it"
+    first = own[0]
+    text = thing_of(first) + _effect(first)
+    return f"{text}; it may be the object itself" if first.verdict == "strategy" else text
+
+
+def _effect(one: Suspect) -> str:
+    return (
+        f": put into other images it turns {one.flips:.0%} of them ({one.null:.0%} by chance, "
+        f"p = {one.p_corrected:.3f})"
+    )
