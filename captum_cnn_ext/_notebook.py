@@ -18,8 +18,8 @@ Arguments = Callable[[Any], tuple[Any, ...]]
 def drawn_by(drawing: str, arguments: Arguments) -> Callable[[Any], bytes | None]:
     """A ``_repr_png_``: what the function ``drawing`` of `render` makes of the result's arguments.
 
-    None where the function cannot draw such a result (signals, pictures of five channels); the
-    notebook then shows the result in words.
+    None where the function cannot draw such a result (signals); the notebook then shows the result
+    in words.
     """
 
     def png(result: Any) -> bytes | None:
@@ -42,8 +42,8 @@ def saved_by(drawing: str, arguments: Arguments) -> Callable[[Any, str | os.Path
             path: a file that ends in .png, .jpg, .pdf, .svg or .webp.
 
         Raises:
-            ArgumentError: another ending, or its folder cannot be written to; signals, and images
-                of other than one or three channels, which have no picture.
+            ArgumentError: another ending, or its folder cannot be written to; signals, which have
+                no picture.
         """
         files = importlib.import_module("captum_cnn_ext._engine.whole_files")
         target: Path = files.writable_path(path, files.PICTURES)

@@ -74,8 +74,10 @@ def test_the_only_reading_is_taken(output):
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        ({"boxes": Y, "scores": MORE}, r"got dict with \['boxes'\] \(2, 2\) torch.float32, "
-         r"\['scores'\] \(2, 3\) .*several could be.*lambda x: model\(x\)\['boxes'\]"),
+        ({"boxes": Y, "scores": MORE}, r"boxes of a detector \(dict\).*targets\.Boxes\(0\).* "
+         r"--target box:0.*lambda x: model\(x\)\['boxes'\]"),
+        ({"a": Y, "scores": MORE}, r"got dict with \['a'\] \(2, 2\) torch.float32, "
+         r"\['scores'\] \(2, 3\) .*several could be.*lambda x: model\(x\)\['a'\]"),
         ({"out": Y, "features": MORE}, r"several could be .*\['out'\]"),
         ((Y, MORE), r"got tuple with \[0\] \(2, 2\).*model\(x\)\[0\]"),
         (Output(CLASSES, (Y, MORE)), r"got Output with \.logits \(2,\) torch.int64, "

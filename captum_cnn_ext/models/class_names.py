@@ -53,8 +53,8 @@ def class_index(name: str, names: Sequence[str] | Mapping[int, str] | None) -> i
     asked = f"target={name!r}"
     if names is None:
         raise ArgumentError(
-            f"{asked}: the names of the classes are not known; give them (class_names), or the "
-            "number of the class"
+            f"{asked}: the names of the classes are not known; give them (class_names=, "
+            "--class-names), or the number of the class"
         )
     known = {
         i: str(n) for i, n in (names.items() if isinstance(names, Mapping) else enumerate(names))

@@ -80,6 +80,12 @@ def _refusal(output: Any, found: Mapping[str, Tensor], scores: list[str]) -> str
     kind = type(output).__name__
     if not found:
         return f"expected it to return a tensor (N, ...), got {kind} without a tensor"
+    if any(at.endswith(("['boxes']", ".boxes")) for at in found):
+        return (
+            f"expected it to return a tensor (N, ...), got the boxes of a detector ({kind}); "
+            "explain one of them: target=captum_cnn_ext.targets.Boxes(0), on the command line "
+            f"--target box:0. To explain a tensor of it: lambda x: model(x){next(iter(found))}"
+        )
     listed = [f"{at} {tuple(t.shape)} {t.dtype}" for at, t in list(found.items())[:_LISTED]]
     more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
     which = "several could be" if scores else "none is"
@@ -87,10 +93,5 @@ def _refusal(output: Any, found: Mapping[str, Tensor], scores: list[str]) -> str
         f"expected it to return a tensor (N, ...), got {kind} with "
         f"{', '.join(listed)}{more}, of which {which} the scores. Wrap the model so that it "
         f"returns one tensor, e.g. lambda x: model(x){(scores or list(found))[0]}, or a "
-        "torch.nn.Module whose forward does this where a module is needed" + _for_detectors(found)
+        "torch.nn.Module whose forward does this where a module is needed"
     )
-
-
-def _for_detectors(found: Mapping[str, Tensor]) -> str:
-    boxes = any(at.endswith(("['boxes']", ".boxes")) for at in found)
-    return "; of a detector explain target=captum_cnn_ext.targets.Boxes(0)" if boxes else ""
