@@ -313,6 +313,20 @@ def test_the_page_says_which_class_how_sure_and_how_often_this_is_wrong():
         assert kind.replace("saturation", "strength of colour") in unchecked
 
 
+def test_of_two_classes_the_cause_may_be_what_one_of_them_lacks():
+    model, samples = tagged(2)
+    third = [
+        (image, 0 if n % 8 == 7 else label, *mask)
+        for n, (image, label, *mask) in enumerate(samples)
+    ]
+    for given, says in ((samples, True), (third, False)):
+        done = audited(given, model, layer="1", test_shortcuts=True)
+        assert len(set(done.records.labels.tolist())) == (2 if says else 3)
+        steps = [f.next_step for f in done.findings if f.id.startswith("shortcut-")]
+        assert steps
+        assert all(("this one lacks" in step) == says for step in steps)
+
+
 def test_how_often_the_tests_are_wrong_is_what_the_benchmark_reports():
     from captum_cnn_ext.insights.dataset.sections.shortcuts import HOW_OFTEN
 

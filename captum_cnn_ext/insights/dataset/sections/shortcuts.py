@@ -37,6 +37,10 @@ NEXT = (
     "Collect images of this class without it and of others with it, or remove it from the training "
     "images; train again, and audit the new model --against this one."
 )
+OF_TWO = (
+    " Of two classes, what decides may be what the other one has and this one lacks: look at both "
+    "classes' images."
+)
 REVIEW = "Look at its pictures; more labelled images of this class would narrow the interval."
 
 HOW_OFTEN = (
@@ -146,7 +150,7 @@ def _find(context: DatasetContext, suspect: Suspect, tests: int) -> None:
     numbers = {name: value for name, value in given.items() if value is not None}
     if suspect.verdict == "strategy":
         return
-    tested = suspect.verdict == "shortcut"
+    tested, two = suspect.verdict == "shortcut", len(set(context.records.labels.tolist())) == 2
     context.find(
         "wrong" if tested else "unsure",
         f"{'shortcut' if tested else 'perhaps-shortcut'}-{suspect.label}-{suspect.kind}",
@@ -155,7 +159,7 @@ def _find(context: DatasetContext, suspect: Suspect, tests: int) -> None:
         subject=context.name(suspect.label),
         interval=Interval(suspect.flips, suspect.low, suspect.high),
         evidence=("shortcuts.csv",),
-        next_step=NEXT if tested else REVIEW,
+        next_step=(NEXT if tested else REVIEW) + (OF_TWO if two else ""),
         numbers=numbers,
     )
     rows = {int(n): row for row, n in enumerate(context.records.images)}
