@@ -142,12 +142,13 @@ def claim(suspect: Suspect, tests: int, class_names: Sequence[str] | None = None
             f"({LEAST_FLIPS_OF_PROPERTY:.0%} for a property of the whole image), and "
             f"{100 * LEAST_ABOVE_NULL:.0f} points more than by chance"
         )
+    wide = ", but how many it turns is uncertain" if suspect.high - suspect.low > 0.5 else ""
     return (
         f"{says}: put into correctly classified images of other classes, it turns "
         f"{_many(suspect.flips)} of them into {name} ({suspect.flips:.0%}, 95% interval "
         f"{suspect.low:.0%} to {suspect.high:.0%}); the same taken from other classes turns "
         f"{_many(suspect.null)} ({suspect.null:.0%}). That is not chance "
-        f"(p = {suspect.p_corrected:.3f}, corrected for {tests} tests){few}."
+        f"(p = {suspect.p_corrected:.3f}, corrected for {tests} tests){wide}{few}."
     )
 
 
