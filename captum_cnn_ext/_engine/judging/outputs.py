@@ -83,7 +83,7 @@ def _refusal(output: Any, found: Mapping[str, Tensor], scores: list[str]) -> str
     if any(at.endswith(("['boxes']", ".boxes")) for at in found):
         return (
             f"expected it to return a tensor (N, ...), got the boxes of a detector ({kind}); "
-            "explain one of them: target=captum_cnn_ext.targets.Boxes(0), on the command line "
+            "explain target=captum_cnn_ext.targets.Boxes(0), on the command line "
             f"--target box:0. To explain a tensor of it: lambda x: model(x){next(iter(found))}"
         )
     listed = [f"{at} {tuple(t.shape)} {t.dtype}" for at, t in list(found.items())[:_LISTED]]
