@@ -534,6 +534,7 @@ def test_compare():
     same_on_both(call, network(), photos())
 
 
+@pytest.mark.slow
 def test_bench():
     def call(model, x):
         settings = bench.Settings("small", "seeded", "block", steps=2, road_shares=(0.5,))

@@ -93,6 +93,7 @@ def _picture(folder):
     return str(file)
 
 
+@pytest.mark.slow
 def test_networks_of_many_channels_are_explained_audited_and_drawn(tmp_path):
     torch.manual_seed(5)
     net = nn.Sequential(

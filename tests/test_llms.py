@@ -10,6 +10,7 @@ import captum_cnn_ext
 SUMMARY = Path(captum_cnn_ext.__file__).with_name("llms.md")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # as for a user
 def test_every_line_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

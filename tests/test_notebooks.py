@@ -75,6 +75,7 @@ def pictures(cell_outputs):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", DRAWN)
 def test_what_is_drawn_is_seen_once(outputs, cell):
     assert len(pictures(outputs[cell])) == 1

@@ -158,6 +158,7 @@ def test_what_cannot_be_logged_says_so(found):
         log_to(summary_writer(), found, step=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["lightning", "fiftyone"])
 def test_without_the_package_the_extra_is_named(package):
     code = (
@@ -169,6 +170,7 @@ def test_without_the_package_the_extra_is_named(package):
     assert f"pip install -e '.[{package}]'" in run.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_importing_insights_loads_no_partner():
     code = "import sys, captum_cnn_ext.insights; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -137,7 +137,13 @@ LAYERS = {
 IMAGE = (3, 83, 107)
 
 
-@pytest.mark.parametrize("name", [n for n in NETS if n != "convnext_tiny"])
+def quick(names):
+    """The smaller networks at once, the others in the whole suite."""
+    small = ("alexnet", "mobilenet_v2", "shufflenet_v2_x0_5")
+    return [n if n in small else pytest.param(n, marks=pytest.mark.slow) for n in names]
+
+
+@pytest.mark.parametrize("name", quick([n for n in NETS if n != "convnext_tiny"]))
 def test_boxes_are_the_support_of_the_gradient(zoo, name, monkeypatch):
     fields = receptive_fields(zoo(name), IMAGE)
     ones = all_ones(zoo(name))
@@ -151,7 +157,7 @@ def test_boxes_are_the_support_of_the_gradient(zoo, name, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", "alexnet resnet50 densenet121 googlenet shufflenet_v2_x0_5 convnext_tiny".split()
+    "name", quick("alexnet resnet50 densenet121 googlenet shufflenet_v2_x0_5 convnext_tiny".split())
 )
 def test_boxes_are_what_turns_units_nan(zoo, name):
     size = (3, 75, 97) if name == "alexnet" else (3, 61, 75)

@@ -77,6 +77,7 @@ def compare(model, layer, x, target, score):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", each(DETECTORS))
 def test_boxes_of_torchvisions_detectors(name):
     layer, options = DETECTORS[name]
@@ -95,6 +96,7 @@ def test_boxes_of_torchvisions_detectors(name):
     torch.testing.assert_close(again, first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", each(SEGMENTATION))
 def test_areas_of_torchvisions_segmentation_networks(name):
     model, layer = small(segmentation, name), SEGMENTATION[name]
@@ -112,6 +114,7 @@ def test_areas_of_torchvisions_segmentation_networks(name):
     compare(model, layer, x, at, lambda output: output["out"][0, 2, 9, 40])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["LayerScoreCam", "LayerReciproCam", "Occlusion"])
 def test_a_torchvision_detector_without_gradients(name):
     """By hand: the box is found again in every changed image, or scores 0."""
@@ -145,6 +148,7 @@ FIRST = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", each(FIRST))
 def test_the_layers_of_a_backbone_are_suggested(name):
     module = detection if name in DETECTORS else segmentation
@@ -155,6 +159,7 @@ def test_the_layers_of_a_backbone_are_suggested(name):
     assert all(one.name.startswith("backbone.") for one in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", each(DETECTORS))
 def test_the_suggested_layers_of_a_box_are_those_that_it_depends_on(name):
     sizes = {} if name.startswith("ssd") else {"min_size": 64, "max_size": 64}
