@@ -41,6 +41,7 @@ def test_every_spelling_follows_the_rule(kind, rule):
     assert_follows(kind, rule)
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize(
     ("name", "size", "count"),

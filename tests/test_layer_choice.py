@@ -32,6 +32,7 @@ def network(name):
     return getattr(zoo, name)(**slow_start).eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPECTED)
 def test_what_users_choose(name):
     found = suggest_layers(network(name), 299 if name == "inception_v3" else 224)

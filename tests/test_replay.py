@@ -151,6 +151,7 @@ def test_wrong_rows_are_seen(wrong, monkeypatch):
         test_equals_the_full_forward_at_every_layer(models.Residual)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "layers"),
     {

@@ -242,6 +242,7 @@ ZOO = {
 """Multiply-adds in billions and parameters as torchvision publishes them (with auxiliary heads)."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ZOO)
 def test_published_costs(name):
     import torchvision

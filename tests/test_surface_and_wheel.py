@@ -112,6 +112,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path):
     assert any(n.endswith(".html") or ".j2" in n for n in names), "the report's templates"
 
 
+@pytest.mark.slow
 def test_the_wheel_of_the_source_distribution_is_the_same(tmp_path):
     """Who builds from the archive, as distributions do, gets the same files."""
     wheels = pytest.importorskip("hatchling.builders.wheel").WheelBuilder

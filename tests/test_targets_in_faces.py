@@ -57,6 +57,7 @@ def audited(request):
     return done, model, target, fixed
 
 
+@pytest.mark.slow
 def test_an_audit_explains_it(audited):
     done, model, target, fixed = audited
     assert not done.problems
