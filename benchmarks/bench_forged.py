@@ -19,32 +19,13 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from digits import mnist
+from digits import mnist, trained
 from forged import RECIPE, ShowsAnother, ShowsAnotherByUnitsOfItsOwn, ShowsAPicture
 
 from captum_cnn_ext.synthesis import Target, check, maximize
 
 SEEDS = range(22)
 BESIDE = 1000  # the seed of the other network that is asked
-
-
-def trained(seed: int) -> nn.Sequential:
-    """conv 5x5, ReLU, pool, conv 5x5, ReLU, pool, linear; one pass over 4000 digits."""
-    images, labels = mnist()
-    torch.manual_seed(seed)
-    model = nn.Sequential(
-        *(nn.Conv2d(1, 8, 5), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(8, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Flatten(), nn.Linear(256, 10)),
-    )
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for start in range(0, 4000, 50):
-        rows = slice(start, start + 50)
-        loss = nn.functional.cross_entropy(model(images[rows]), labels[rows])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return model.eval().requires_grad_(False)
 
 
 def networks(honest: nn.Sequential, seed: int, unit: int) -> Iterator[tuple[str, nn.Module, str]]:
@@ -62,10 +43,10 @@ def networks(honest: nn.Sequential, seed: int, unit: int) -> Iterator[tuple[str,
 def main() -> None:
     torch.set_num_threads(1)
     photos = mnist()[0][4000:4400]
-    beside = trained(BESIDE)
+    beside = trained(BESIDE).requires_grad_(False)
     rows: list[dict[str, Any]] = []
     for seed in SEEDS:
-        honest = trained(seed)
+        honest = trained(seed).requires_grad_(False)
         for unit in (seed % 10, (seed + 5) % 10):
             for kind, network, layer in networks(honest, seed, unit):
                 network = network.eval().requires_grad_(False)
