@@ -10,6 +10,7 @@ from snapshots import nothing_left_behind
 from torch import fx, nn
 
 from captum_cnn_ext import attr
+from captum_cnn_ext.insights import explain
 from captum_cnn_ext.synthesis import Channel, maximize
 
 
@@ -178,3 +179,19 @@ def test_two_threads_look_at_one_graph(model, x):
         for thread in threads:
             thread.join()
     assert not wrong
+
+
+def test_explain_takes_a_layer_of_an_exported_program(model, x):
+    graph = graph_of("exported", model, x)
+    found = explain(graph, x[:1], 2, layer="blocks.1", check=False)
+    expected = attr.LayerHiResCam(model, "blocks.1").attribute(x[:1], 2)
+    torch.testing.assert_close(found.attributions, expected)
+    with pytest.raises(ValueError, match="runs operations instead of layers; pass the layer by"):
+        explain(graph, x[:1])
+
+
+def test_full_grad_refuses_biases_that_it_does_not_see(model, x):
+    found = attr.FullGrad(graph_of("traced", model, x)).attribute(x, 2)
+    torch.testing.assert_close(found, attr.FullGrad(model).attribute(x, 2))
+    with pytest.raises(ValueError, match="FullGrad does not see their biases"):
+        attr.FullGrad(graph_of("exported", model, x))

@@ -224,7 +224,7 @@ def test_a_layer_cut_off_from_the_output():
 def test_scripted_and_compiled_models():
     model, x = models.build(models.Net), models.image_batch()
     traced = torch.jit.trace(model, x)
-    with pytest.raises(ValueError, match="TorchScript, which cannot be observed"):
+    with pytest.raises(ValueError, match="TorchScript, whose layers cannot be observed"):
         LayerHiResCam(traced, "block")
     expected = LayerHiResCam(model, "block").attribute(x, 1)
     compiled = torch.compile(model, backend="eager")

@@ -11,6 +11,11 @@ def modules_in(model: nn.Module | None) -> list[nn.Module]:
     return list(_named(model, None))
 
 
+def in_training(module: nn.Module) -> bool:
+    """Whether a module is in training mode; frozen TorchScript has no mode."""
+    return bool(getattr(module, "training", False))
+
+
 def tensors_held(model: nn.Module | None) -> list[Tensor]:
     """The parameters and buffers of all modules."""
     return [

@@ -14,6 +14,7 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError, find_layer
 from captum_cnn_ext._engine.judging.output_targets import ScoredModel, is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext._engine.running.graph_nodes import NodeLayer
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext.methods import settings
 from captum_cnn_ext.methods.expression import Expression, evaluate, imported, source, variable
@@ -125,9 +126,12 @@ def call_of(
     if known.origin == CONTROL:
         expression = kind(X, **options)
     else:
-        for layer in layers:
-            find_layer(model, layer)
-        modules = [MODEL.get_submodule(layer) for layer in layers]
+        # the layers of an exported program have names only
+        inlined = [isinstance(find_layer(model, layer), NodeLayer) for layer in layers]
+        modules = [
+            layer if named else MODEL.get_submodule(layer)
+            for layer, named in zip(layers, inlined, strict=True)
+        ]
         places: dict[str, list[Any]] = {INPUT: [], LAYER: modules[:1], LAYERS: [modules]}
         reads = scores and known.origin == CAPTUM
         forward = variable("model", f"lambda x: model(x){scores}") if reads else MODEL

@@ -29,7 +29,7 @@ from captum_cnn_ext._engine.incremental.tile_rules import Change, needs_recorded
 from captum_cnn_ext._engine.incremental.tiles import Tile, channels_last, fastest_format, whole
 from captum_cnn_ext._engine.judging.arguments import root_module, runnable
 from captum_cnn_ext._engine.judging.outputs import output_tensor
-from captum_cnn_ext._engine.module_walk import modules_in
+from captum_cnn_ext._engine.module_walk import in_training, modules_in
 from captum_cnn_ext._engine.nested_tensors import tensors_in
 from captum_cnn_ext._engine.replay.patching import unfollowable
 from captum_cnn_ext._engine.running.state import state_as_found
@@ -67,7 +67,7 @@ class Incremental:
         root = root_module(forward_func)
         if why := unfollowable(root) if root is not None else "":
             raise Refusal(why)
-        if any(module.training for module in modules_in(root)):
+        if any(in_training(module) for module in modules_in(root)):
             raise Refusal("the model is in training mode")
         function, numbers = runnable(forward_func), random_state()
         with torch.no_grad(), state_as_found(root, one):

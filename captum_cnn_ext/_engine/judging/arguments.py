@@ -69,6 +69,8 @@ def find_layer(
         if inlined is not None:
             return inlined
         modules = dict(root.named_modules())
+        if layer not in modules:
+            refuse_scripted(root, f"{parameter}={layer!r}")
         inner = modules.get("module") if isinstance(root, nn.DataParallel) else None
         found = modules.get(layer) or (modules.get(f"module.{layer}") if inner else None)
         if isinstance(forward_func, nn.parallel.DistributedDataParallel):
@@ -84,14 +86,24 @@ def find_layer(
             f"{parameter}: expected a torch.nn.Module or its dotted name, got "
             f"{type(layer).__name__} {layer!r}"
         )
-    if isinstance(layer, torch.jit.ScriptModule):
-        raise ArgumentError(
-            f"{parameter}: {type(layer).__name__} is TorchScript, which cannot be observed from "
-            "Python; pass the original torch.nn.Module."
-        )
+    refuse_scripted(layer, parameter)
     root = observed_module(forward_func)
     name = name_in(root, layer)
     return (node_layer(root, name) if root is not None and name else None) or layer
+
+
+def refuse_scripted(module: nn.Module, parameter: str) -> None:
+    """Refuse TorchScript where its layers have to be seen.
+
+    Raises:
+        ArgumentError: the module is scripted or traced by ``torch.jit``.
+    """
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ArgumentError(
+            f"{parameter}: {type(module).__name__} is TorchScript, whose layers cannot be observed "
+            "from Python. Pass the original torch.nn.Module; methods that take no layer, such as "
+            "Occlusion, also explain TorchScript."
+        )
 
 
 def _why_unnamed(forward_func: Callable[..., Any]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any, cast
 
+import torch
 from torch import fx, nn
 
 from captum_cnn_ext.errors import ArgumentError, nearest
@@ -98,17 +99,24 @@ def node_layer(root: nn.Module, name: str) -> NodeLayer | None:
     )
 
 
+def has_inlined_biases(module: nn.Module) -> bool:
+    """Whether this is a graph whose code adds biases itself, as that of an exported program."""
+    return isinstance(module, fx.GraphModule) and any(
+        node.op == "get_attr" and str(node.target).rpartition(".")[2] == "bias"
+        for node in module.graph.nodes
+    )
+
+
 def _graph_module(root: nn.Module, name: str) -> tuple[fx.GraphModule, str] | None:
     """The outermost graph module on the way to ``name``, and the rest of the name in it."""
     parts = name.split(".")
-    for depth in range(len(parts)):
-        prefix = ".".join(parts[:depth])
-        try:
-            module = root.get_submodule(prefix)
-        except AttributeError:
-            return None
+    module: nn.Module | None = root
+    for depth, part in enumerate(parts):
         if isinstance(module, fx.GraphModule):
             return module, ".".join(parts[depth:])
+        if module is None or isinstance(module, torch.jit.ScriptModule):
+            return None
+        module = module._modules.get(part)
     return None
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.module_walk import in_training
 from captum_cnn_ext._engine.running.batching import in_fitting_parts
 from captum_cnn_ext._engine.running.hooks import Probe, check_reached, probes_for, run_observed
 from captum_cnn_ext._engine.running.layer_recording import record
@@ -30,7 +31,9 @@ def refuse_training(model: nn.Module) -> None:
     Raises:
         ArgumentError: a module is in training mode.
     """
-    training = [name or "the model" for name, module in model.named_modules() if module.training]
+    training = [
+        name or "the model" for name, module in model.named_modules() if in_training(module)
+    ]
     if training:
         raise ArgumentError(
             f"model: {training[0]!r} is in training mode, where values depend on chance and on the "

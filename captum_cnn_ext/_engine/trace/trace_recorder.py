@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_cnn_ext._engine.judging.arguments import refuse_scripted
 from captum_cnn_ext._engine.nested_tensors import mapped, tensors_in
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._engine.trace.forward_trace import (
@@ -48,10 +49,8 @@ def trace_of(model: nn.Module, inputs: Sequence[Tensor]) -> Trace:
         ValueError: the model does not take such inputs; the message names the layer that failed.
     """
     model = getattr(model, "_orig_mod", model)
-    if isinstance(model, torch.jit.ScriptModule):
-        raise ValueError(
-            "model: a TorchScript module hides its layers; expected the original torch.nn.Module"
-        )
+    for path, module in model.named_modules():
+        refuse_scripted(module, f"model, layer {path!r}" if path else "model")
     with torch.inference_mode(False), torch.no_grad():
         try:
             return _traced(model, True, [torch.empty_like(x, device="meta") for x in inputs])

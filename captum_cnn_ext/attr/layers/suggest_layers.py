@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, root_module
@@ -89,6 +89,11 @@ def suggest_layers(
     if convolutions and _is_classifier(outputs, convolutions[-1]):
         # everything from the classifier on speaks of classes, not of features
         outputs = outputs[: convolutions.pop()]
+    if not convolutions and isinstance(root, fx.GraphModule):
+        raise ArgumentError(
+            "model: this exported or traced program runs operations instead of layers; pass the "
+            "layer by the name that it has in the original model, such as 'layer4'"
+        )
     if not convolutions:
         raise ArgumentError(
             f"model: {type(root).__name__} runs no convolution among its layers that gives (N, C, "

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, root_module
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, refuse_scripted, root_module
 from captum_cnn_ext._engine.judging.captum_compat import (
     TargetType,
     format_additional_forward_args,
@@ -18,6 +18,7 @@ from captum_cnn_ext._engine.judging.captum_compat import (
 from captum_cnn_ext._engine.judging.inputs import as_tensors, check_initialised
 from captum_cnn_ext._engine.judging.targets import as_target, select_score, target_columns
 from captum_cnn_ext._engine.running.batching import Chunk, layer_results
+from captum_cnn_ext._engine.running.graph_nodes import has_inlined_biases
 from captum_cnn_ext._engine.running.layer_recording import record
 from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext.attr.argument_docs import Documented
@@ -92,11 +93,14 @@ class FullGrad(Documented, GradientAttribution):
                 "forward_func: FullGrad reads the biases of the model's layers, so it needs the "
                 f"torch.nn.Module itself; got {type(forward_func).__name__}"
             )
-        if any(isinstance(module, torch.jit.ScriptModule) for module in root.modules()):
-            raise ArgumentError(
-                f"forward_func: {type(root).__name__} is or holds TorchScript, whose layers' "
-                "gradients cannot be seen; pass the original torch.nn.Module"
-            )
+        for name, module in root.named_modules():
+            refuse_scripted(module, f"forward_func, layer {name!r}" if name else "forward_func")
+            if has_inlined_biases(module):
+                raise ArgumentError(
+                    "forward_func: the layers of this exported or traced program are part of its "
+                    "code, where FullGrad does not see their biases; pass the original "
+                    "torch.nn.Module"
+                )
         self._root = root
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
