@@ -30,7 +30,7 @@ from torch.utils.data import Dataset
 
 from captum_cnn_ext import evidence
 from captum_cnn_ext.insights import audit_dataset
-from captum_cnn_ext.insights.dataset.sections import shortcuts
+from captum_cnn_ext.insights.dataset import audited
 from captum_cnn_ext.insights.layers import default_layers
 from captum_cnn_ext.models import load_model
 from captum_cnn_ext.photos import demo_photos
@@ -89,7 +89,7 @@ def audit(count, folder, kill_at):
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
     spent = {}
     found = timed(spent, STAGE, evidence.find_shortcuts)
-    shortcuts.find_shortcuts = found
+    audited.find_shortcuts = found
     data = Pictures(count, kill_at)
     begun = time.process_time()
     done = audit_dataset(load_model("demo"), data, checkpoint=folder / f"pass-{count}",

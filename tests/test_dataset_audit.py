@@ -4,6 +4,7 @@ import csv
 import gc
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -570,16 +571,40 @@ def pil_to_tensor(picture):
 def test_every_section_fails_alone(monkeypatch):
     from captum_cnn_ext.insights.dataset.sections import attention as section
 
-    def broken(context):
+    def broken(audited, report):
         raise RuntimeError("not today")
 
-    monkeypatch.setattr(section, "build", broken)
+    monkeypatch.setattr(section, "SECTION", replace(section.SECTION, build=broken))
     done = audited(data(60))
     assert [str(problem) for problem in done.page.problems] == [
         "Where does it look?: RuntimeError: not today"
     ]
     assert "not today" in done.to_html()
     assert "accuracy" in ids(done)
+
+
+def test_facts_are_counted_once_and_a_search_that_fails_stops_no_other_section(monkeypatch):
+    from captum_cnn_ext.insights.dataset import audited as facts
+
+    calls = []
+
+    def counted(name, function):
+        return lambda *given, **options: calls.append(name) or function(*given, **options)
+
+    def fails(*given, **options):
+        raise RuntimeError("not today")
+
+    for name in ("class_scores", "map_statistics", "strategies"):
+        monkeypatch.setattr(facts, name, counted(name, getattr(facts, name)))
+    monkeypatch.setattr(facts, "find_shortcuts", counted("find_shortcuts", fails))
+    done = audited(data(60), test_shortcuts=True)
+    assert sorted(calls) == ["class_scores", "find_shortcuts", "map_statistics", "strategies"]
+    assert [str(one) for one in done.page.problems] == [
+        "Shortcuts, tested: RuntimeError: not today"
+    ]
+    assert {row[1] for row in done.page.tables["by_class"].rows} == {"not tested"}
+    assert done.shortcuts is None
+    assert "strategy" in done.table
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pytest
 import torch
@@ -181,10 +182,10 @@ def test_what_the_audit_was_not_made_for_is_an_error_and_never_a_pass(plain):
 def test_a_section_that_failed_does_not_pass(monkeypatch):
     from captum_cnn_ext.insights.dataset.sections import comparison
 
-    def fail(context):
+    def fail(audited, report):
         raise ArithmeticError("no")
 
-    monkeypatch.setattr(comparison, "build", fail)
+    monkeypatch.setattr(comparison, "SECTION", replace(comparison.SECTION, build=fail))
     broken = audited(against=Halves().eval())
     wanted = {"not-worse-than-before": True, "class-not-worse-than-before": True,
               "looks-where-it-did": True}  # fmt: skip

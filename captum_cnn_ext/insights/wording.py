@@ -1,8 +1,10 @@
-"""Names and numbers in sentences."""
+"""Names and numbers in sentences and tables."""
 
 from __future__ import annotations
 
 import math
+
+from captum_cnn_ext.metrics import Interval
 
 LONGEST = 60  # letters of a name within a sentence
 
@@ -25,3 +27,15 @@ def percent(share: float) -> str:
     if share >= 1 or share <= 0:
         return f"{share:.0%}"
     return "< 0.1%" if share < 0.0005 else "> 99.9%" if share >= 0.9995 else f"{share:.1%}"
+
+
+def shown(interval: Interval) -> str:
+    """A share with its interval in words."""
+    if math.isnan(interval.mean):
+        return "no images"
+    return f"{percent(interval.mean)} ({percent(interval.low)} to {percent(interval.high)})"
+
+
+def rounded(value: float | None, digits: int = 3) -> float | None:
+    """A number for a table; None where there is none."""
+    return None if value is None or not math.isfinite(value) else round(float(value), digits)

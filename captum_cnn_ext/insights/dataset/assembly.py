@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timezone
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from captum_cnn_ext import __version__
-from captum_cnn_ext.insights.dataset.context import DatasetContext
-from captum_cnn_ext.insights.dataset.left_out import say_what_was_left_out
+from captum_cnn_ext.evidence import ImageRecords, Shortcuts, Strategies
+from captum_cnn_ext.insights.dataset.audited import AuditedData
+from captum_cnn_ext.insights.dataset.numbering import say_what_numbers_hold_for
 from captum_cnn_ext.insights.dataset.result import DatasetAudit, as_json
 from captum_cnn_ext.insights.dataset.sections import (
     accuracy,
@@ -23,7 +23,7 @@ from captum_cnn_ext.insights.dataset.sections import (
     strategies,
 )
 from captum_cnn_ext.insights.report.blocks import Column, SectionContent
-from captum_cnn_ext.insights.report.findings import Overview, Problem
+from captum_cnn_ext.insights.report.findings import Overview, Problem, Report
 from captum_cnn_ext.insights.report.manifest import plain, software, system_words
 from captum_cnn_ext.insights.report.result import Audit
 from captum_cnn_ext.insights.report.section import Section
@@ -38,41 +38,26 @@ ONE_FOR_EACH = (
 )
 
 
-def _sections(context: DatasetContext) -> list[Any]:
-    """The modules that make sections, in the order of the page."""
-    chosen: list[Any] = [accuracy, attention]
-    if context.testing:
-        chosen += [strategies, shortcuts]
-    else:
-        context.unchecked.append("Whether the model takes shortcuts: these tests were left out.")
-    if context.rival is not None:
-        chosen.append(comparison)
-    else:
-        context.unchecked.append("What changed since an older model: none was given (--against).")
-    return [*chosen, closing]
-
-
-def assembled(
-    context: DatasetContext, title: str | None, started: float, code: str
-) -> DatasetAudit:
-    built: list[tuple[Section, SectionContent | Problem]] = []
-    problems: list[Problem] = []
-    say_what_was_left_out(context)
-    for module in [*_sections(context), by_class]:
-        section = Section(module.KEY, module.TITLE, partial(module.build, context))
-        try:
-            built.append((section, section.build()))
-        except Exception as error:  # the other sections go on
-            problems.append(Problem(module.TITLE, error))
-            built.append((section, problems[-1]))
-    built.insert(0, built.pop())  # what the tests said stands first
-    table = _table(context)
+def assembled(audited: AuditedData, title: str | None, started: float, code: str) -> DatasetAudit:
+    report, records = Report(), audited.records
+    say_what_numbers_hold_for(audited, report)
+    if not audited.testing:
+        report.unchecked.append("Whether the model takes shortcuts: these tests were left out.")
+    if audited.rival is None:
+        report.unchecked.append("What changed since an older model: none was given (--against).")
+    chosen = (
+        *(by_class, accuracy, attention),
+        *((strategies, shortcuts) if audited.testing else ()),
+        *((comparison,) if audited.rival is not None else ()),
+        closing,
+    )
+    built = tuple((one.SECTION, _built(one.SECTION, audited, report)) for one in chosen)
+    table = _table(audited, report)
     columns = [Column(name, number=values.dtype.kind in "fiu") for name, values in table.items()]
     rows = list(zip(*(_cells(values) for values in table.values()), strict=True))
-    context.tabulate("images", "", columns, rows)
-    overview = _overview(context, problems)
+    report.tabulate("images", "", columns, rows)
     seconds = time.perf_counter() - started
-    records, title = context.records, title or f"Data set audit of {context.subject.name}"
+    title = title or f"Data set audit of {audited.subject.name}"
     facts = (
         datetime.now(timezone.utc).strftime("%d %B %Y"),
         f"{len(records):,} images",
@@ -80,24 +65,39 @@ def assembled(
         f"made in {seconds:.0f} s",
         f"captum-cnn-ext {__version__}",
     )
-    findings = tuple(context.findings)
     page = Audit(
         title,
-        tuple(built),
-        _arrays(context),
-        tuple(problems),
+        built,
+        _arrays(records, report),
+        tuple(report.problems),
         seconds,
         facts,
-        context.tables,
-        overview,
-        plain(_manifest(context, title, seconds, problems)),
+        report.tables,
+        _overview(audited, report),
+        plain(_manifest(audited, report, title, seconds)),
         code,
     )
-    return DatasetAudit(page, findings, table, records, context.strategies, context.shortcuts)
+    groups, tests = audited.strategies, audited.shortcuts
+    return DatasetAudit(
+        page,
+        tuple(report.findings),
+        table,
+        records,
+        None if isinstance(groups, Exception) else groups,
+        None if isinstance(tests, Exception) else tests,
+    )
 
 
-def _overview(context: DatasetContext, problems: list[Problem]) -> Overview:
-    records = context.records
+def _built(section: Section, audited: AuditedData, report: Report) -> SectionContent | Problem:
+    try:
+        return section.build(audited, report)
+    except Exception as error:  # the other sections go on
+        report.problems.append(Problem(section.title, error))
+        return report.problems[-1]
+
+
+def _overview(audited: AuditedData, report: Report) -> Overview:
+    records, rest = audited.records, _rest(audited, report)
     right = float(np.mean(records.correct))
     images = "1 image" if len(records) == 1 else f"{len(records):,} images"
     saw = [
@@ -109,24 +109,24 @@ def _overview(context: DatasetContext, problems: list[Problem]) -> Overview:
     if records.skipped:
         left = "1 image" if len(records.skipped) == 1 else f"{len(records.skipped):,} images"
         saw.append(f"{left} could not be used; see the last section.")
-    saw += context.notes
-    failed = [f"This report is not complete: {problem}" for problem in problems]
+    saw += audited.notes
+    failed = [f"This report is not complete: {problem}" for problem in report.problems]
     return Overview(
         tuple(saw),
-        tuple(context.findings),
-        tuple([*failed, *context.unchecked, *closing.ALWAYS]),
+        tuple(report.findings),
+        tuple([*failed, *report.unchecked, *closing.ALWAYS]),
         saw_title="What was audited",
         wrong_title="Fix first",
         unsure_title="Review",
-        first_sentence=f"The model is right on {percent(right)} of {images}{_rest(context)}.",
+        first_sentence=f"The model is right on {percent(right)} of {images}{rest}.",
     )
 
 
-def _rest(context: DatasetContext) -> str:
+def _rest(audited: AuditedData, report: Report) -> str:
     """What the first sentence says of findings: shortcuts by their class, the others counted."""
-    doubts = [finding for finding in context.findings if finding.verdict != "fine"]
-    found = context.shortcuts.shortcuts if context.shortcuts is not None else ()
-    names = [context.short(label) for label in sorted({one.label for one in found})]
+    doubts = [finding for finding in report.findings if finding.verdict != "fine"]
+    found = audited.shortcuts.shortcuts if isinstance(audited.shortcuts, Shortcuts) else ()
+    names = [audited.short(label) for label in sorted({one.label for one in found})]
     said = f", and it relies on a shortcut for {listed(names, CLASSES)}" if names else ""
     if names:
         doubts = [finding for finding in doubts if not finding.id.startswith("shortcut-")]
@@ -137,26 +137,26 @@ def _rest(context: DatasetContext) -> str:
     return f"{begin}{words.format('other ' if said else '')} a look"
 
 
-def _table(context: DatasetContext) -> dict[str, np.ndarray]:
-    records, count = context.records, len(context.records)
-    names = np.array(context.classes, dtype=object)
-    flags = ["; ".join(context.flags.get(row, ())) for row in range(count)]
+def _table(audited: AuditedData, report: Report) -> dict[str, np.ndarray]:
+    records, numbers = audited.records, range(len(audited.records))
+    names = np.array(audited.classes, dtype=object)
     columns: dict[str, np.ndarray] = {
-        "path": np.array([context.path(row) for row in range(count)], dtype=object),
+        "path": np.array([audited.path(int(n)) for n in records.images], dtype=object),
         "label": np.array(records.labels),
         "label_name": names[records.labels],
         "prediction": np.array(records.predictions),
         "prediction_name": names[records.predictions],
         "confidence": np.array(records.confidences),
         "label_probability": np.array(records.label_probabilities),
-        **context.statistics,
+        **audited.statistics,
         **{name: np.array(values) for name, values in records.columns.items()},
-        **context.columns,
     }
-    if context.groups:
-        columns["group"] = np.array(context.groups, dtype=object)
-    columns["flags"] = np.array(flags, dtype=object)
-    return columns
+    if isinstance(audited.strategies, Strategies):
+        columns["strategy"] = audited.strategies.groups
+    if audited.groups:
+        columns["group"] = np.array(audited.groups, dtype=object)
+    flags = ["; ".join(report.flags.get(number, ())) for number in numbers]
+    return columns | {"flags": np.array(flags, dtype=object)}
 
 
 def _cells(values: np.ndarray) -> list[Any]:
@@ -165,33 +165,32 @@ def _cells(values: np.ndarray) -> list[Any]:
     return list(values.tolist())
 
 
-def _arrays(context: DatasetContext) -> dict[str, np.ndarray]:
-    records = context.records
+def _arrays(records: ImageRecords, report: Report) -> dict[str, np.ndarray]:
     given = [*ONE_FOR_EACH, "mean_images", "counts"]
     found = {name: getattr(records, name) for name in given}
-    found |= dict(records.columns) | context.arrays
+    found |= dict(records.columns) | report.arrays
     return {name: np.array(a) for name, a in found.items() if a.nbytes <= LARGEST_ARRAY}
 
 
-def _manifest(
-    context: DatasetContext, title: str, seconds: float, problems: list[Problem]
-) -> dict[str, Any]:
-    records, rival = context.records, context.rival_subject
+def _manifest(audited: AuditedData, report: Report, title: str, seconds: float) -> dict[str, Any]:
+    records = audited.records
+    models = [audited.subject, audited.rival[0] if audited.rival is not None else None]
+    own, rival = (one and {"name": one.name, "weights": one.weights} for one in models)
     return {
         "format": FORMAT,
         "title": title,
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "seconds": round(seconds, 1),
-        "model": {"name": context.subject.name, "weights": context.subject.weights},
-        "against": None if rival is None else {"name": rival.name, "weights": rival.weights},
+        "model": own,
+        "against": rival,
         "settings": records.settings,
-        "classes": list(context.classes),
+        "classes": list(audited.classes),
         "images": len(records),
         "skipped": [list(item) for item in records.skipped],
         "software": software(),
         "system": system_words(),
-        "seed": context.seed,
-        "findings": as_json(tuple(context.findings)),
-        "not_checked": [*context.unchecked, *closing.ALWAYS],
-        "problems": [str(problem) for problem in problems],
+        "seed": audited.seed,
+        "findings": as_json(tuple(report.findings)),
+        "not_checked": [*report.unchecked, *closing.ALWAYS],
+        "problems": [str(problem) for problem in report.problems],
     }

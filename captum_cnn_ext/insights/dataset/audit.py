@@ -20,11 +20,8 @@ from captum_cnn_ext.evidence.streams.image_stream import images_of
 from captum_cnn_ext.insights.audited_model import AuditedModel, ClassNames, audited_model
 from captum_cnn_ext.insights.dataset.assembly import assembled
 from captum_cnn_ext.insights.dataset.attention import object_columns
-from captum_cnn_ext.insights.dataset.context import DatasetContext
-from captum_cnn_ext.insights.dataset.numbering import (
-    judge_numbering,
-    say_how_classes_are_numbered,
-)
+from captum_cnn_ext.insights.dataset.audited import AuditedData
+from captum_cnn_ext.insights.dataset.numbering import judge_numbering
 from captum_cnn_ext.insights.dataset.result import DatasetAudit
 from captum_cnn_ext.insights.inputs import Preprocess
 from captum_cnn_ext.insights.layers import default_layers
@@ -151,10 +148,9 @@ def audit_dataset(
     with subject.first_pass(), torch.inference_mode(False):
         judge_numbering(subject, _input(subject, images), source, class_names)
         records = pass_over(subject, images, "")
-    others: list[tuple[AuditedModel, ImageRecords] | None] = []
+    others: dict[str, tuple[AuditedModel, ImageRecords]] = {}
     for name, other in (("against", against), ("twin", twin)):
         if other is None:
-            others.append(None)
             continue
         known = {} if isinstance(other, LoadedModel) else prepared
         second = audited_model(other, tensors=tensors, **known)
@@ -166,11 +162,11 @@ def audit_dataset(
             raise ArgumentError(
                 f"{name}: has {found.classes} classes, the audited model {records.classes}"
             )
-        others.append((second, found))
+        others[name] = second, found
     if twin is not None and against is None:
         raise ArgumentError("twin: says how much retraining changes, beside against=, which lacks")
     names = class_names or getattr(source, "classes", None) or subject.class_names or ()
-    context = DatasetContext(
+    audited = AuditedData(
         subject=subject,
         images=images,
         records=records,
@@ -178,14 +174,12 @@ def audit_dataset(
         groups=_groups(source, groups, records),
         notes=[*subject.notes, *getattr(source, "notes", ())],
         seed=seed,
+        rival=others.get("against"),
+        twin=others["twin"][1] if twin is not None else None,
         testing=test_shortcuts,
         show_progress=show_progress,
     )
-    if others[0] is not None:
-        context.rival_subject, context.rival = others[0]
-    context.twin = others[1][1] if others[1] is not None else None
-    say_how_classes_are_numbered(context, source)
-    return assembled(context, title, started, model_code(model))
+    return assembled(audited, title, started, model_code(model))
 
 
 def _first(source: Any) -> tuple[Any, ...]:

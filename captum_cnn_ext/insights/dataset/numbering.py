@@ -1,7 +1,8 @@
-"""Whether labels and names are those of the model's outputs: judged before the pass over images."""
+"""Do labels and names fit the model's outputs? Judged before the pass, said before any number."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +11,13 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.running.forward import run_forward
+from captum_cnn_ext.evidence.records.record_job import NO_CLASS
 from captum_cnn_ext.insights.audited_model import AuditedModel, ClassNames
-from captum_cnn_ext.insights.dataset.context import DatasetContext
+from captum_cnn_ext.insights.dataset.audited import AuditedData
+from captum_cnn_ext.insights.report.findings import Report
+
+LISTED = "not_checked"  # the section that lists the images left out
+KINDS = 3  # of labels without a class, in a sentence
 
 
 def judge_numbering(
@@ -50,19 +56,45 @@ def judge_numbering(
         )
 
 
-def say_how_classes_are_numbered(context: DatasetContext, source: Any) -> None:
-    """A finding where only the order of names says which output is which, and some are missing."""
+def say_what_numbers_hold_for(audited: AuditedData, report: Report) -> None:
+    """Findings where classes are numbered by a guess, and on images that no number speaks of."""
+    source, outputs = audited.images.dataset, audited.records.classes
     classes = len(getattr(source, "classes", None) or ())
     by_order = getattr(source, "by_order", hasattr(source, "class_to_idx"))  # as ImageFolder
-    outputs = context.records.classes
-    if not by_order or not 0 < classes < outputs:
-        return
-    context.find(
-        "wrong", "classes-by-order",
-        f"Only the order of their names says that the {classes} classes of this data set are the "
-        f"model's outputs 0 to {classes - 1}, of {outputs} that it has. If they are others, no "
-        "number on this page holds.",
-        "accuracy", numbers={"classes": float(classes), "outputs": float(outputs)},
-        next_step="Name all classes of the model with --class-names, in the order of its outputs; "
-        "or name folders and labels by the numbers of their outputs. Then audit again.",
-    )  # fmt: skip
+    if by_order and 0 < classes < outputs:
+        report.note(
+            "wrong",
+            f"Only the order of their names says that the {classes} classes of this data set are "
+            f"the model's outputs 0 to {classes - 1}, of {outputs} that it has. If they are "
+            "others, no number on this page holds.",
+            "accuracy",
+            "Name all classes of the model with --class-names, in the order of its outputs; or "
+            "name folders and labels by the numbers of their outputs. Then audit again.",
+            id="classes-by-order", numbers={"classes": classes, "outputs": outputs},
+        )  # fmt: skip
+    skipped, used = audited.records.skipped, len(audited.records)
+    total, only = used + len(skipped), "Every number here is of the other images only."
+    strange = Counter(why for _, why in skipped if NO_CLASS in why)
+    others = [(number, why) for number, why in skipped if NO_CLASS not in why]
+    if strange:
+        count = sum(strange.values())
+        kinds = "; ".join(why for why, _ in strange.most_common(KINDS))
+        report.note(
+            "wrong",
+            f"The labels of {count:,} of {total:,} images are no class of the model ({kinds}). "
+            f"{only}",
+            LISTED,
+            "Labels must be the indices of the model's outputs: folders that are not named as its "
+            "classes are numbered in the order of their names, empty ones too. Name the classes "
+            "with --class-names, or give a table with --labels.",
+            id="labels-without-class", numbers={"left_out": count, "used": used},
+        )  # fmt: skip
+    if others:
+        number, why = others[0]
+        report.note(
+            "unsure",
+            f"{len(others):,} of {total:,} images could not be used, such as "
+            f"{audited.path(number)} ({why}). {only}",
+            LISTED, "Mend or remove them; the last section lists the first ones.",
+            id="images-left-out", numbers={"left_out": len(others), "used": used},
+        )  # fmt: skip

@@ -121,8 +121,8 @@ def as_json(findings: tuple[Finding, ...], report: str = "audit") -> list[dict[s
             "interval": None if one.interval is None else [_number(v) for v in one.interval],
             "next_step": one.next_step or None,
             "evidence": [
-                f"{report}.html{place}" if place.startswith("#") else f"{report}.tables/{place}"
-                for place in one.evidence
+                f"{report}.html#{one.section}",
+                *(f"{report}.tables/{table}" for table in one.evidence),
             ],
         }
         for one in findings

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from captum_cnn_ext.errors import ArgumentError, nearest
-from captum_cnn_ext.insights.dataset.context import shown
 from captum_cnn_ext.insights.dataset.result import DatasetAudit
 from captum_cnn_ext.insights.report.findings import Finding
-from captum_cnn_ext.insights.wording import percent
+from captum_cnn_ext.insights.wording import percent, shown
 from captum_cnn_ext.metrics import Interval, wilson
 
 CLASSES = ("class", "classes")

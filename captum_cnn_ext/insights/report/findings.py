@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from captum_cnn_ext._engine.backward.coverage import Coverage
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext.insights.report.blocks import Cell, Column, Table
+from captum_cnn_ext.metrics import Interval
 
 Verdict = Literal["wrong", "unsure", "fine"]
 
@@ -25,7 +26,7 @@ class Finding:
 
     ``numbers`` are what the verdict was taken from, for the manifest. ``subject`` is what it is
     about, such as a class; ``interval`` that of the first number; ``next_step`` what to do now;
-    ``evidence`` where the report and the files beside it show it.
+    ``evidence`` the files of tables that show it, beside the section.
     """
 
     verdict: Verdict
@@ -83,7 +84,8 @@ class Report:
     """What the sections put into the report so far: findings, and what goes into files beside it.
 
     ``arrays`` go into the file of arrays, described by ``array_words``, ``tables`` into files of
-    their own. ``problems`` is what failed, ``unchecked`` what was not looked at.
+    their own. ``problems`` is what failed, ``unchecked`` what was not looked at, ``flags`` are
+    words on photos.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -94,6 +96,7 @@ class Report:
     array_words: dict[str, str] = field(default_factory=dict)
     parameters: list[MethodParameters] = field(default_factory=list)
     coverage: list[RuleCoverage] = field(default_factory=list)
+    flags: dict[int, list[str]] = field(default_factory=dict)
 
     __repr__ = brief
 
@@ -115,9 +118,32 @@ class Report:
 
         ``section`` is the key of where to read on.
         """
+        self.note(verdict, text, section, next_step, numbers=numbers)
+
+    def note(
+        self,
+        verdict: Verdict,
+        text: str,
+        section: str,
+        next_step: str = "",
+        *,
+        id: str = "",
+        subject: str = "",
+        interval: Interval | None = None,
+        evidence: Sequence[str] = (),
+        numbers: Mapping[str, float],
+    ) -> None:
+        """As `find`, with all that a file of findings has; see `Finding`."""
+        ends = None if interval is None else (interval.low, interval.high)
+        given = tuple((name, float(value)) for name, value in numbers.items())
         self.findings.append(
-            Finding(verdict, text, section, tuple(numbers.items()), next_step=next_step)
+            Finding(verdict, text, section, given, id, subject, ends, next_step, tuple(evidence))
         )
+
+    def flag(self, rows: Iterable[int], word: str) -> None:
+        """Put a word onto photos, by their number."""
+        for row in rows:
+            self.flags.setdefault(int(row), []).append(word)
 
     def tabulate(
         self,

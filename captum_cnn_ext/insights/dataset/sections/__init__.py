@@ -1,1 +1,1 @@
-"""What the page on a data set shows, one module a section: KEY, TITLE and build(context)."""
+"""What the page on a data set shows, one module a section: a `Section` of (audited, report)."""

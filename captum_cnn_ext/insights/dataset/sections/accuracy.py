@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from captum_cnn_ext.insights.dataset.context import DatasetContext, rounded, shown
+from captum_cnn_ext.insights.dataset.audited import AuditedData
 from captum_cnn_ext.insights.dataset.pictures import reliability_picture
 from captum_cnn_ext.insights.dataset.scores import (
-    ClassScore,
     calibration,
-    class_scores,
     confusions,
     other_order,
 )
@@ -25,10 +23,12 @@ from captum_cnn_ext.insights.report.blocks import (
     Table,
     Text,
 )
-from captum_cnn_ext.insights.wording import percent
-from captum_cnn_ext.metrics import share_difference, wilson
+from captum_cnn_ext.insights.report.findings import Report
+from captum_cnn_ext.insights.report.section import Section
+from captum_cnn_ext.insights.wording import percent, rounded, shown
+from captum_cnn_ext.metrics import Interval, share_difference, wilson
 
-KEY, TITLE = "accuracy", "How good is it?"
+KEY = "accuracy"
 ERRORS = 12  # pictures of the most confident errors
 PAIRS, EACH = 4, 4  # confused pairs with pictures
 SHOWN_PAIRS = 20
@@ -38,11 +38,9 @@ PAIR_COLUMNS = [Column("label"), Column("predicted as"), Column("images", number
                 Column("share of the label", number=True)]  # fmt: skip
 
 
-def build(context: DatasetContext) -> SectionContent:
+def build(audited: AuditedData, report: Report) -> SectionContent:
     """Accuracy with interval, then what it consists of."""
-    records = context.records
-    labels, predictions = np.array(records.labels), np.array(records.predictions)
-    right = labels == predictions
+    labels, right = audited.records.labels, np.array(audited.records.correct)
     accuracy = wilson(int(right.sum()), len(right))
     largest = int(np.bincount(labels).max())
     facts = [
@@ -57,112 +55,112 @@ def build(context: DatasetContext) -> SectionContent:
         ),
         Facts(facts),
     ]
-    context.arrays["accuracy"] = np.array([accuracy.mean, accuracy.low, accuracy.high])
-    blocks += _chance(context, accuracy.low, largest, labels, predictions)
-    scores = class_scores(labels, predictions, records.classes)
-    blocks.append(Group("Classes", _classes(context, scores)))
-    if len(right) > int(right.sum()):
-        blocks.append(Group("What is taken for what", _confusions(context, labels, predictions)))
-    blocks.append(Group("Confidence", _confidence(context, right)))
+    report.keep("accuracy", list(vars(accuracy).values()), "share right, and its interval")
+    blocks += _chance(audited, report, accuracy, largest)
+    blocks.append(Group("Classes", _classes(audited, report)))
     wrong = np.flatnonzero(~right)
     if len(wrong):
-        blocks.append(Group("The most confident errors", _errors(context, wrong)))
-    if context.groups:
-        blocks.append(Group("Groups", _groups(context, right)))
+        blocks.append(Group("What is taken for what", _confusions(audited, report)))
+    blocks.append(Group("Confidence", _confidence(audited, report)))
+    if len(wrong):
+        blocks.append(Group("The most confident errors", _errors(audited, report, wrong)))
+    if audited.groups:
+        blocks.append(Group("Groups", _groups(audited, report, right)))
     return SectionContent(blocks)
 
 
-def _chance(
-    context: DatasetContext,
-    low: float,
-    largest: int,
-    labels: np.ndarray,
-    predictions: np.ndarray,
-) -> list[Block]:
+def _chance(audited: AuditedData, report: Report, accuracy: Interval, largest: int) -> list[Block]:
     """Whether the model is better than one answer for all, and if not, whether labels are mixed."""
-    count, right = len(labels), int((labels == predictions).sum())
-    numbers = {"accuracy": right / count, "most_frequent_class": largest / count}
-    interval = wilson(right, count)
+    labels, predictions, count = (
+        audited.records.labels,
+        audited.records.predictions,
+        len(audited.records),
+    )
+    share, frequent = percent(accuracy.mean), percent(largest / count)
+    numbers = {"accuracy": accuracy.mean, "most_frequent_class": largest / count}
     if len(np.unique(labels)) == 1:
-        context.find(
-            "unsure", "accuracy-one-class",
-            f"All images are of one class, so {percent(right / count)} right says nothing of how "
-            "well the model tells classes apart.",
-            KEY, interval=interval, next_step="Add images of other classes.", numbers=numbers,
+        report.note(
+            "unsure",
+            f"All images are of one class, so {share} right says nothing of how well the model "
+            "tells classes apart.",
+            KEY, "Add images of other classes.",
+            id="accuracy-one-class", interval=accuracy, numbers=numbers,
         )  # fmt: skip
         return []
-    if low > largest / count:
-        context.find(
-            "fine", "accuracy",
-            f"{shown(interval)} of {count:,} images are right, more than always naming the most "
-            f"frequent class would give ({percent(largest / count)}).",
-            KEY, interval=interval, evidence=("images.csv",), numbers=numbers,
+    if accuracy.low > largest / count:
+        report.note(
+            "fine",
+            f"{shown(accuracy)} of {count:,} images are right, more than always naming the most "
+            f"frequent class would give ({frequent}).",
+            KEY, id="accuracy", interval=accuracy, evidence=("images.csv",), numbers=numbers,
         )  # fmt: skip
         return []
-    order = other_order(labels, predictions, context.records.classes)
+    order = other_order(labels, predictions, audited.records.classes)
     if order is None:
-        context.find(
-            "wrong" if count >= FEW else "unsure", "accuracy-at-chance",
-            f"{shown(interval)} of the images are right; always naming the most frequent class "
-            f"gives {percent(largest / count)}.",
-            KEY, interval=interval, numbers=numbers,
-            next_step="Check the weights, the preprocessing and the labels before reading on."
+        report.note(
+            "wrong" if count >= FEW else "unsure",
+            f"{shown(accuracy)} of the images are right; always naming the most frequent class "
+            f"gives {frequent}.",
+            KEY,
+            "Check the weights, the preprocessing and the labels before reading on."
             if count >= FEW
             else "So few can be wrong by chance. Check that labels are the model's outputs (the "
             "summary says how they were read), then weights and preprocessing, or add images.",
+            id="accuracy-at-chance", interval=accuracy, numbers=numbers,
         )  # fmt: skip
         return []
-    moved = [c for c in np.unique(predictions).tolist() if order.label_of[c] != c]
-    text = (
-        f"The labels seem to be in another order than the model's outputs: {percent(right / count)}"
-        f" of the images are right, but {shown(order.accuracy)} would be if what the model calls "
-        "one class were another."
-    )
-    context.find(
-        "wrong", "labels-in-another-order", text, KEY, interval=order.accuracy,
-        next_step="Give the class names in the order of the outputs (--class-names) or the labels "
-        "as indices (--labels), and audit again; nothing else on this page holds until then.",
+    report.note(
+        "wrong",
+        f"The labels seem to be in another order than the model's outputs: {share} of the images "
+        f"are right, but {shown(order.accuracy)} would be if what the model calls one class were "
+        "another.",
+        KEY,
+        "Give the class names in the order of the outputs (--class-names) or the labels as indices "
+        "(--labels), and audit again; nothing else on this page holds until then.",
+        id="labels-in-another-order", interval=order.accuracy,
         numbers={"accuracy_in_other_order": order.accuracy.mean, **numbers},
     )  # fmt: skip
     items = [
-        f"output {c} ({context.name(c)}) fits {context.name(order.label_of[c])}" for c in moved
+        f"output {c} ({audited.classes[c]}) fits {audited.classes[order.label_of[c]]}"
+        for c in np.unique(predictions).tolist()
+        if order.label_of[c] != c
     ]
     more = [f"and {len(items) - 12} more"] if len(items) > 12 else []
     return [Listing("The order that would fit", [*items[:12], *more], "warning")]
 
 
-def _classes(context: DatasetContext, scores: list[ClassScore]) -> list[Block]:
+def _classes(audited: AuditedData, report: Report) -> list[Block]:
     titles = ["images", "found", "found: from", "to", "right when named", "right: from", "to"]
     columns = [Column("class"), *Column.numbers(*titles)]
     rows: list[list[Cell]] = [
         [
-            context.name(s.index), s.images,
+            audited.classes[s.index], s.images,
             *(rounded(v) for v in (s.recall.mean, s.recall.low, s.recall.high)),
             *(rounded(v) for v in (s.precision.mean, s.precision.low, s.precision.high)),
         ]
-        for s in scores
+        for s in audited.scores
     ]  # fmt: skip
-    _stand_out(context, scores)
-    empty = [s for s in scores if not s.images]
+    _stand_out(audited, report)
+    present = [s for s in audited.scores if s.images]
     caption = (
         "Found: the share of a class's images that the model assigns to it (recall). Right when "
         "named: the share of the images assigned to it that are of that class (precision)."
     )
-    blocks: list[Block] = [context.tabulate("classes", caption, columns, rows)]
-    missing = context.records.classes - sum(1 for s in scores if s.images)
+    blocks: list[Block] = [report.tabulate("classes", caption, columns, rows)]
+    missing, empty = audited.records.classes - len(present), len(audited.scores) - len(present)
     if missing:
-        some = f", of which {len(empty)} are predicted" if empty else ""
+        some = f", of which {empty} are predicted" if empty else ""
         blocks.insert(0, Text(f"{missing} classes of the model have no image here{some}.", "note"))
-    few = [s for s in scores if 0 < s.images < FEW]
+    few = [s for s in present if s.images < FEW]
     if few:
         text = f"{len(few)} classes have fewer than {FEW} images: their intervals are wide, and "
         blocks.insert(0, Text(f"{text}nothing is concluded from them alone.", "note"))
     return blocks
 
 
-def _stand_out(context: DatasetContext, scores: list[ClassScore]) -> None:
+def _stand_out(audited: AuditedData, report: Report) -> None:
     """Classes that are found less often than the others together."""
-    tested = [s for s in scores if s.images >= FEW]
+    tested = [s for s in audited.scores if s.images >= FEW]
     images, found = sum(s.images for s in tested), sum(s.found for s in tested)
     if len(tested) < 2:
         return
@@ -175,84 +173,89 @@ def _stand_out(context: DatasetContext, scores: list[ClassScore]) -> None:
         if difference.high < 0:
             worse.append((difference, s))
     for difference, s in sorted(worse, key=lambda pair: pair[0].mean)[:5]:
-        name = context.short(s.index)
-        context.find(
-            "unsure", f"class-found-less-{s.index}",
+        name = audited.short(s.index)
+        report.note(
+            "unsure",
             f"{name} is found in {shown(s.recall)} of its {s.images:,} images, "
             f"{-100 * difference.mean:.0f} points below the other classes together.",
-            KEY, subject=context.name(s.index), interval=s.recall, evidence=("classes.csv",),
-            next_step="See below what it is taken for, and where the model looks then.",
+            KEY, "See below what it is taken for, and where the model looks then.",
+            id=f"class-found-less-{s.index}", subject=audited.classes[s.index],
+            interval=s.recall, evidence=("classes.csv",),
             numbers={"recall": s.recall.mean, "difference": difference.mean},
         )  # fmt: skip
     if not worse:
-        context.find(
-            "fine", "classes-found-alike",
+        report.note(
+            "fine",
             f"None of {len(tested)} classes is found less often than the others beyond chance.",
-            KEY, numbers={"classes": float(len(tested))},
+            KEY, id="classes-found-alike", numbers={"classes": len(tested)},
         )  # fmt: skip
 
 
-def _confusions(context: DatasetContext, labels: np.ndarray, named: np.ndarray) -> list[Block]:
+def _confusions(audited: AuditedData, report: Report) -> list[Block]:
+    labels, named = audited.records.labels, audited.records.predictions
     pairs = confusions(labels, named)
-    images = np.bincount(labels, minlength=context.records.classes)
+    images = np.bincount(labels, minlength=audited.records.classes)
     rows: list[list[Cell]] = [
-        [context.name(a), context.name(b), n, rounded(n / images[a])] for a, b, n in pairs
+        [audited.classes[a], audited.classes[b], n, rounded(n / images[a])] for a, b, n in pairs
     ]
-    context.tabulate("confusions", "", PAIR_COLUMNS, rows)
+    report.tabulate("confusions", "", PAIR_COLUMNS, rows)
     caption = ""
     if len(rows) > SHOWN_PAIRS:
         caption = f"The {SHOWN_PAIRS} most frequent of {len(rows)} pairs; confusions.csv has all."
     blocks: list[Block] = [Table(caption, PAIR_COLUMNS, rows[:SHOWN_PAIRS])]
-    confidence = np.array(context.records.confidences)
+    confidence = np.array(audited.records.confidences)
     for a, b, n in pairs[:PAIRS]:
         mine = np.flatnonzero((labels == a) & (named == b))
         best = mine[np.argsort(-confidence[mine], kind="stable")][:EACH]
-        pictures = [context.picture(row, percent(float(confidence[row]))) for row in best]
-        title = f"{context.name(a)} taken for {context.name(b)}: {n:,} images, the most confident"
-        blocks.append(Panels(title, pictures))
+        pictures = [audited.picture(row, percent(float(confidence[row]))) for row in best]
+        title = f"{audited.classes[a]} taken for {audited.classes[b]}: {n:,} images"
+        blocks.append(Panels(f"{title}, the most confident", pictures))
     return blocks
 
 
-def _confidence(context: DatasetContext, right: np.ndarray) -> list[Block]:
-    found = calibration(context.records.confidences, right, context.seed)
-    error = found.error
+def _confidence(audited: AuditedData, report: Report) -> list[Block]:
+    records = audited.records
+    found = calibration(records.confidences, records.correct, audited.seed)
+    error, gap = found.error, f"off by {100 * found.error.mean:.1f} points on average"
     facts = [
-        ("Mean confidence", percent(float(np.mean(context.records.confidences)))),
+        ("Mean confidence", percent(float(np.mean(records.confidences)))),
         ("Calibration error (ECE)", f"{error.mean:.3f} ({error.low:.3f} to {error.high:.3f})"),
         ("Expected by chance if calibrated", f"at most {found.by_chance:.3f} (19 times in 20)"),
     ]
     numbers = {"calibration_error": error.mean, "by_chance": found.by_chance, "gap": found.gap}
-    off = error.mean > found.by_chance and error.mean > SMALLEST_ERROR
-    if off and len(right) >= FEW:
+    blocks: list[Block] = [Facts(facts), reliability_picture(found)]
+    if len(records) < FEW:
+        return blocks
+    if error.mean > max(found.by_chance, SMALLEST_ERROR):
         way = "overconfident" if found.gap > 0 else "underconfident"
-        context.find(
-            "unsure", "calibration",
-            f"The model is {way}: its confidence is off by {100 * error.mean:.1f} points on "
-            f"average; a calibrated model's would be off by at most "
-            f"{100 * found.by_chance:.1f} here by chance.",
-            KEY, interval=error, numbers=numbers,
-            next_step="Do not read its confidence as a probability; temperature scaling on other "
-            "labelled images usually removes most of it.",
+        report.note(
+            "unsure",
+            f"The model is {way}: its confidence is {gap}; a calibrated model's would be off by at "
+            f"most {100 * found.by_chance:.1f} here by chance.",
+            KEY,
+            "Do not read its confidence as a probability; temperature scaling on other labelled "
+            "images usually removes most of it.",
+            id="calibration", interval=error, numbers=numbers,
         )  # fmt: skip
-    elif len(right) >= FEW:
-        context.find(
-            "fine", "calibration",
-            f"Its confidence is what it should be: off by {100 * error.mean:.1f} points on "
-            f"average, which a calibrated model can be by chance or is too little to matter.",
-            KEY, interval=error, numbers=numbers,
+    else:
+        report.note(
+            "fine",
+            f"Its confidence is what it should be: {gap}, which a calibrated model can be by "
+            "chance or is too little to matter.",
+            KEY, id="calibration", interval=error, numbers=numbers,
         )  # fmt: skip
-    return [Facts(facts), reliability_picture(found)]
+    return blocks
 
 
-def _errors(context: DatasetContext, wrong: np.ndarray) -> list[Block]:
-    confidence = np.array(context.records.confidences)
+def _errors(audited: AuditedData, report: Report, wrong: np.ndarray) -> list[Block]:
+    records, confidence = audited.records, np.array(audited.records.confidences)
     best = wrong[np.argsort(-confidence[wrong], kind="stable")][:ERRORS]
-    context.flag(best, "confident error")
+    report.flag(best, "confident error")
     pictures = []
     for row in best:
-        named, label = (int(v[row]) for v in (context.records.predictions, context.records.labels))
-        caption = f"{context.name(named)}, {percent(float(confidence[row]))}; "
-        pictures.append(context.picture(row, f"{caption}label: {context.name(label)}"))
+        named, label = (audited.classes[v[row]] for v in (records.predictions, records.labels))
+        caption = f"{named}, {percent(float(confidence[row]))}; label: {label}"
+        pictures.append(audited.picture(row, caption))
     text = (
         "The model is most confident of these, and the label says otherwise. Either it has learnt "
         "the wrong thing, or the label is wrong: look at each. Bright is the evidence for what "
@@ -261,8 +264,8 @@ def _errors(context: DatasetContext, wrong: np.ndarray) -> list[Block]:
     return [Text(text), Panels("", pictures)]
 
 
-def _groups(context: DatasetContext, right: np.ndarray) -> list[Block]:
-    groups = np.array(context.groups)
+def _groups(audited: AuditedData, report: Report, right: np.ndarray) -> list[Block]:
+    groups = np.array(audited.groups)
     names, counts = np.unique(groups, return_counts=True)
     rows: list[list[Cell]] = []
     worse = 0
@@ -281,18 +284,21 @@ def _groups(context: DatasetContext, right: np.ndarray) -> list[Block]:
         )
         if difference.high < 0:
             worse += 1
-            context.find(
-                "unsure", f"group-worse-{name}",
+            report.note(
+                "unsure",
                 f"In the group {str(name)!r} {shown(share)} are right, "
                 f"{-100 * difference.mean:.0f} points less than in the others.",
-                KEY, subject=str(name), interval=share, evidence=("groups.csv",),
-                next_step="Compare what these images have in common, and look for more of them to "
-                "train on.",
+                KEY,
+                "Compare what these images have in common, and look for more of them to train on.",
+                id=f"group-worse-{name}", subject=str(name), interval=share,
+                evidence=("groups.csv",),
                 numbers={"accuracy": share.mean, "difference": difference.mean},
             )  # fmt: skip
     if not worse and len(names) > 1:
         text = f"None of {len(names)} groups is worse than the others beyond chance."
-        numbers = {"groups": float(len(names))}
-        context.find("fine", "groups-alike", text, KEY, numbers=numbers)
+        report.note("fine", text, KEY, id="groups-alike", numbers={"groups": len(names)})
     columns = [Column("group"), *Column.numbers("images", "right", "from", "to")]
-    return [context.tabulate("groups", "", columns, rows)]
+    return [report.tabulate("groups", "", columns, rows)]
+
+
+SECTION = Section(KEY, "How good is it?", build)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from captum_cnn_ext.insights.dataset.attention import border_area, mean_map
-from captum_cnn_ext.insights.dataset.context import DatasetContext, rounded, shown
-from captum_cnn_ext.insights.dataset.pictures import mean_picture
+from captum_cnn_ext.insights.dataset.attention import OBJECT_COLUMNS, border_area, mean_map
+from captum_cnn_ext.insights.dataset.audited import AuditedData
 from captum_cnn_ext.insights.pictures import heat_scale
 from captum_cnn_ext.insights.report.blocks import (
     Block,
@@ -18,10 +17,12 @@ from captum_cnn_ext.insights.report.blocks import (
     SectionContent,
     Text,
 )
-from captum_cnn_ext.insights.wording import percent
+from captum_cnn_ext.insights.report.findings import Report
+from captum_cnn_ext.insights.report.section import Section
+from captum_cnn_ext.insights.wording import percent, rounded, shown
 from captum_cnn_ext.metrics import Interval, bootstrap, wilson
 
-KEY, TITLE = "attention", "Where does it look?"
+KEY = "attention"
 CLASSES = 24  # with pictures
 FEW = 10  # images under which a class is not compared
 MARGIN = 0.1  # of the evidence or the image: a difference below it is not worth a word
@@ -31,21 +32,21 @@ WORDS = {
 }
 
 
-def build(context: DatasetContext) -> SectionContent:
+def build(audited: AuditedData, report: Report) -> SectionContent:
     """Mean maps by predicted class, what stands out, and the objects."""
-    named = np.array(context.records.predictions)
-    counts = np.bincount(named, minlength=context.records.classes)
+    named = np.array(audited.records.predictions)
+    counts = np.bincount(named, minlength=audited.records.classes)
     blocks: list[Block] = [
         Text(
-            f"The evidence for what the model says, at its layer {context.records.layer}: gradient "
+            f"The evidence for what the model says, at its layer {audited.records.layer}: gradient "
             "times activation, summed over channels, which is exact where pooling and one linear "
             "layer follow. Classes here are what the model names an image, right or not."
         )
     ]
-    rows = _rows(context, named)
-    odd = _stand_out(context, named, rows)
+    rows = _rows(audited, named)
+    odd = _stand_out(audited, report, rows)
     order = sorted(np.flatnonzero(counts).tolist(), key=lambda c: (c not in odd, -counts[c], c))
-    blocks += [Group("Mean maps", _maps(context, named, counts, order))]
+    blocks += [Group("Mean maps", _maps(audited, report, counts, order))]
     titles = ["images", "in the border", "half the evidence in", "centre, across", "centre, down"]
     columns = [Column("predicted class"), *Column.numbers(*titles, "moves across", "moves down")]
     caption = (
@@ -54,39 +55,39 @@ def build(context: DatasetContext) -> SectionContent:
         "that holds half of it. Centre: from 0 (left, top) to 1; it moves by the standard "
         "deviation over images."
     )
-    table = context.tabulate("attention", caption, columns, [rows[c] for c in sorted(rows)])
+    table = report.tabulate("attention", caption, columns, [rows[c] for c in sorted(rows)])
     blocks.append(Group("In numbers", [table]))
-    if context.masked:
-        blocks.append(Group("On the object", _objects(context)))
+    if audited.masked:
+        blocks.append(Group("On the object", _objects(audited, report)))
     else:
-        context.unchecked.append(
+        report.unchecked.append(
             "Whether the evidence lies on the objects: there are no masks or boxes (--masks, "
             "--boxes)."
         )
     return SectionContent(blocks)
 
 
-def _rows(context: DatasetContext, named: np.ndarray) -> dict[int, list[Cell]]:
+def _rows(audited: AuditedData, named: np.ndarray) -> dict[int, list[Cell]]:
     """A row of the table for each predicted class."""
     found: dict[int, list[Cell]] = {}
     for c in np.unique(named).tolist():
         mine = named == c
-        values = {name: stat[mine] for name, stat in context.statistics.items()}
+        values = {name: stat[mine] for name, stat in audited.statistics.items()}
         known = {name: v[np.isfinite(v)] for name, v in values.items()}
         means = [float(v.mean()) if len(v) else np.nan for v in known.values()]
         centers = [known[name] for name in ("center_x", "center_y")]
         moves = [float(v.std()) if len(v) else np.nan for v in centers]
         numbers = [rounded(value) for value in (*means, *moves)]
-        found[c] = [context.name(c), int(mine.sum()), *numbers]
+        found[c] = [audited.classes[c], int(mine.sum()), *numbers]
     return found
 
 
-def _stand_out(context: DatasetContext, named: np.ndarray, rows: dict[int, list[Cell]]) -> set[int]:
+def _stand_out(audited: AuditedData, report: Report, rows: dict[int, list[Cell]]) -> set[int]:
     """Classes whose maps lie elsewhere than those of the other classes, beyond chance."""
-    odd: set[int] = set()
+    odd, named = set[int](), audited.records.predictions
     tested = [c for c in rows if (named == c).sum() >= FEW]
     for name, (_, words) in WORDS.items():
-        values = context.statistics[name]
+        values = audited.statistics[name]
         means = {c: float(np.nanmean(values[named == c])) for c in tested}
         if len(tested) < 3:
             continue
@@ -97,34 +98,33 @@ def _stand_out(context: DatasetContext, named: np.ndarray, rows: dict[int, list[
             interval = bootstrap(
                 torch.from_numpy(spread.astype(np.float64)),
                 confidence=1 - 0.05 / (len(tested) * len(WORDS)), resamples=1000,
-                seed=context.seed,
+                seed=audited.seed,
             )  # fmt: skip
             more = interval.low > max(others) + MARGIN
             less = interval.high < min(others) - MARGIN
             if not (more or less):
                 continue
             odd.add(c)
-            label = context.short(c)
-            way = "more" if more else "less"
+            way, bound = ("more", "most") if more else ("less", "least")
             next_ = max(others) if more else min(others)
-            context.find(
-                "unsure", f"looks-elsewhere-{name.replace('_', '-')}-{c}",
-                f"When the model says {label}, {words.format(percent(interval.mean))}, {way} "
-                f"than for any other class ({percent(next_)} at {'most' if more else 'least'}).",
-                KEY, subject=context.name(c), interval=interval,
-                evidence=("attention.csv", "images.csv"),
-                next_step="Look at its mean map: is that where such objects are?",
+            report.note(
+                "unsure",
+                f"When the model says {audited.short(c)}, {words.format(percent(interval.mean))}, "
+                f"{way} than for any other class ({percent(next_)} at {bound}).",
+                KEY, "Look at its mean map: is that where such objects are?",
+                id=f"looks-elsewhere-{name.replace('_', '-')}-{c}", subject=audited.classes[c],
+                interval=interval, evidence=("attention.csv", "images.csv"),
                 numbers={name: interval.mean, "other_classes": next_},
             )  # fmt: skip
     if len(tested) >= 3 and not odd:
-        context.find(
-            "fine", "looks-alike",
+        report.note(
+            "fine",
             f"None of {len(tested)} predicted classes has its evidence far more in the border, or "
             "on a far smaller or larger part of the image, than all others.",
-            KEY, numbers={"classes": float(len(tested))},
+            KEY, id="looks-alike", numbers={"classes": len(tested)},
         )  # fmt: skip
     elif len(tested) < 3:
-        context.unchecked.append(
+        report.unchecked.append(
             f"Whether a class looks elsewhere than others: that needs 3 predicted classes of at "
             f"least {FEW} images."
         )
@@ -132,27 +132,20 @@ def _stand_out(context: DatasetContext, named: np.ndarray, rows: dict[int, list[
 
 
 def _maps(
-    context: DatasetContext, named: np.ndarray, counts: np.ndarray, order: list[int]
+    audited: AuditedData, report: Report, counts: np.ndarray, order: list[int]
 ) -> list[Block]:
-    pictures = []
-    means = np.full((context.records.classes, *context.records.maps.shape[1:]), np.nan, np.float32)
+    pictures, records = [], audited.records
+    means = np.full((records.classes, *records.maps.shape[1:]), np.nan, np.float32)
     spreads = means.copy()
     for c in order:
-        means[c], spreads[c] = mean_map(context.records, np.flatnonzero(named == c))
-    context.arrays |= {"mean_maps": means, "spread_of_maps": spreads}
-    blank = np.zeros(context.records.mean_images.shape[1:], dtype=np.float32)
+        means[c], spreads[c] = mean_map(records, np.flatnonzero(records.predictions == c))
+    report.keep("mean_maps", means, "mean map of each predicted class")
+    report.keep("spread_of_maps", spreads, "its standard deviation over images")
     for c in order[:CLASSES]:
-        image = context.records.mean_images[c]
-        image = blank if np.isnan(image).any() else image
         level = float(means[c].mean())
         steady = float(spreads[c].mean() / level) if level > 0 else np.nan
-        caption = f"{counts[c]:,} images; from image to image a position varies by {steady:.1f} "
-        pictures.append(
-            mean_picture(
-                torch.from_numpy(image), torch.from_numpy(means[c]), context.subject.mean,
-                context.subject.std, context.name(c), f"{caption}times its mean",
-            )
-        )  # fmt: skip
+        varies = f"from image to image a position varies by {steady:.1f} times its mean"
+        pictures.append(audited.mean_picture(c, means[c], f"{counts[c]:,} images; {varies}"))
     left = f" Of {len(order)} classes, {CLASSES} are shown: those that stand out, then the largest."
     text = (
         "Behind each map is the mean image of the class by its labels. A map that is sharp where "
@@ -162,45 +155,38 @@ def _maps(
     return [Text(text), heat_scale("no evidence", "most evidence"), Panels("", pictures)]
 
 
-def _objects(context: DatasetContext) -> list[Block]:
-    records = context.records
-    columns = records.columns
+def _objects(audited: AuditedData, report: Report) -> list[Block]:
+    columns, labels = audited.records.columns, audited.records.labels
     known = np.isfinite(columns["object_share"])
-    right = np.array(records.correct) & known
-    names = ["object_share", "energy_inside", "pointing_game", "rank_accuracy"]
+    right = np.array(audited.records.correct) & known
     titles = ["images", "object covers", "energy inside", "from", "to"]
     heads = [Column("class"), *Column.numbers(*titles, "pointing game", "rank accuracy")]
-    labels = np.array(records.labels)
     present = np.unique(labels[right]).tolist()
     tested = [c for c in present if ((labels == c) & right).sum() >= FEW]
+    sure = 1 - 0.05 / max(len(tested), 1)
     rows: list[list[Cell]] = []
     outside = 0
     for c in present:
         mine = right & (labels == c)
-        values = {n: columns[n][mine].astype(np.float64) for n in names}
+        values = {n: columns[n][mine].astype(np.float64) for n in OBJECT_COLUMNS}
         energy = bootstrap(
-            torch.from_numpy(values["energy_inside"]), resamples=1000, seed=context.seed,
-            confidence=1 - 0.05 / max(len(tested), 1),
+            torch.from_numpy(values["energy_inside"]), resamples=1000, seed=audited.seed,
+            confidence=sure,
         )  # fmt: skip
-        cover, game, rank = (
-            float(values[n].mean()) for n in ("object_share", "pointing_game", "rank_accuracy")
-        )
-        ends = (energy.mean, energy.low, energy.high)
-        numbers = [rounded(v) for v in (cover, *ends, game, rank)]
-        rows.append([context.name(c), int(mine.sum()), *numbers])
-        peaks = wilson(
-            int(values["pointing_game"].sum()), int(mine.sum()),
-            confidence=1 - 0.05 / max(len(tested), 1),
-        )  # fmt: skip
+        cover, _, game, rank = (float(values[n].mean()) for n in OBJECT_COLUMNS)
+        numbers = [rounded(v) for v in (cover, *vars(energy).values(), game, rank)]
+        rows.append([audited.classes[c], int(mine.sum()), *numbers])
+        peaks = wilson(int(values["pointing_game"].sum()), int(mine.sum()), confidence=sure)
         if c in tested and (peaks.high < 0.5 or energy.high < cover):
             outside += 1
-            _off_object(context, c, peaks, energy, cover)
+            _off_object(audited, report, c, peaks, energy, cover)
     if tested and not outside:
-        context.find(
-            "fine", "evidence-on-objects",
+        report.note(
+            "fine",
             f"In none of {len(tested)} classes with enough masks does the strongest evidence for "
             "right answers lie beside the object in most images.",
-            KEY, numbers={"classes": float(len(tested))}, evidence=("objects.csv",),
+            KEY, id="evidence-on-objects", evidence=("objects.csv",),
+            numbers={"classes": len(tested)},
         )  # fmt: skip
     caption = (
         "Images that the model names rightly and that have a mask or box. Object covers: its share "
@@ -209,7 +195,7 @@ def _objects(context: DatasetContext) -> list[Block]:
         "strongest pixel lies on it, or 15 pixels beside it at 224. Rank accuracy: how many of the "
         "strongest pixels, as many as the object has, lie on it."
     )
-    blocks: list[Block] = [context.tabulate("objects", caption, heads, rows)]
+    blocks: list[Block] = [report.tabulate("objects", caption, heads, rows)]
     without = int((~known).sum())
     if without:
         blocks.insert(0, Text(f"{without:,} of {len(known):,} images have no usable mask.", "note"))
@@ -217,24 +203,25 @@ def _objects(context: DatasetContext) -> list[Block]:
 
 
 def _off_object(
-    context: DatasetContext, c: int, peaks: Interval, energy: Interval, cover: float
+    audited: AuditedData, report: Report, c: int, peaks: Interval, energy: Interval, cover: float
 ) -> None:
-    name, share = context.short(c), percent(cover)
-    few = peaks.high < 0.5
+    name, share = audited.short(c), percent(cover)
     text = (
         f"Where the model is right about {name}, its strongest evidence lies on the object in "
         f"only {shown(peaks)} of the images, and {percent(energy.mean)} of all evidence does (the "
         f"object covers {share})."
-        if few
+        if peaks.high < 0.5
         else f"Where the model is right about {name}, only {shown(energy)} of the evidence lies on "
         f"the object, less than if it were spread evenly (the object covers {share})."
     )
-    context.find(
-        "unsure", f"evidence-off-object-{c}", text,
-        KEY, subject=context.name(c), interval=peaks, evidence=("objects.csv",),
-        next_step="Look at its mean map, and at what such images share apart from the object"
-        + ("; whether the model relies on that is tested below." if context.testing else "."),
-        numbers={
-            "pointing_game": peaks.mean, "energy_inside": energy.mean, "object_share": cover,
-        },
+    report.note(
+        "unsure", text, KEY,
+        "Look at its mean map, and at what such images share apart from the object"
+        + ("; whether the model relies on that is tested below." if audited.testing else "."),
+        id=f"evidence-off-object-{c}", subject=audited.classes[c], interval=peaks,
+        evidence=("objects.csv",),
+        numbers={"pointing_game": peaks.mean, "energy_inside": energy.mean, "object_share": cover},
     )  # fmt: skip
+
+
+SECTION = Section(KEY, "Where does it look?", build)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from captum_cnn_ext.evidence import Shortcuts, Suspect
 from captum_cnn_ext.evidence.shortcuts.suspects import thing_of
-from captum_cnn_ext.insights.dataset.context import DatasetContext, shown
-from captum_cnn_ext.insights.dataset.scores import ClassScore, class_scores
+from captum_cnn_ext.insights.dataset.audited import AuditedData
+from captum_cnn_ext.insights.dataset.scores import ClassScore
 from captum_cnn_ext.insights.dataset.sections.shortcuts import HOW_OFTEN
 from captum_cnn_ext.insights.report.blocks import Block, Cell, Column, SectionContent, Table, Text
+from captum_cnn_ext.insights.report.findings import Report
+from captum_cnn_ext.insights.report.section import Section
+from captum_cnn_ext.insights.wording import shown
 
-KEY, TITLE = "by_class", "Class by class"
 SHOWN = 20  # rows on the page
 SHORTCUT, OPEN, NONE, UNTESTED = "shortcut", "not decided", "none found", "not tested"
 WORST_FIRST = (SHORTCUT, OPEN, UNTESTED, NONE)
@@ -24,20 +24,19 @@ COLUMNS = [
 ]
 
 
-def build(context: DatasetContext) -> SectionContent:
-    """The table, worst first, and how often its verdicts are wrong. Built after the tests."""
-    records, tests = context.records, context.shortcuts
-    labels, predictions = np.array(records.labels), np.array(records.predictions)
-    scores = [s for s in class_scores(labels, predictions, records.classes) if s.images]
+def build(audited: AuditedData, report: Report) -> SectionContent:
+    """The table, worst first, and how often its verdicts are wrong."""
+    tests = audited.shortcuts if isinstance(audited.shortcuts, Shortcuts) else None
+    scores = [s for s in audited.scores if s.images]
     rows = sorted(((_verdict(tests, s.index), s) for s in scores), key=_rank)
     cells: list[list[Cell]] = [
-        [context.name(s.index), verdict, shown(s.recall), s.images, _what(tests, s.index, verdict)]
-        for verdict, s in rows
+        [audited.classes[s.index], said, shown(s.recall), s.images, _what(tests, s.index, said)]
+        for said, s in rows
     ]
     caption = "Found: the share of the class's images that the model assigns to it."
     if len(cells) > SHOWN:
         caption += f" The first {SHOWN} of {len(cells)} classes; by_class.csv has all."
-    context.tabulate("by_class", caption, COLUMNS, cells)
+    report.tabulate("by_class", caption, COLUMNS, cells)
     blocks: list[Block] = [Table(caption, COLUMNS, cells[:SHOWN])]
     return SectionContent([*blocks, Text(HOW_OFTEN)] if tests is not None else blocks)
 
@@ -70,3 +69,6 @@ def _effect(one: Suspect) -> str:
         f": put into other images it turns {one.flips:.0%} of them ({one.null:.0%} by chance, "
         f"p = {one.p_corrected:.3f})"
     )
+
+
+SECTION = Section("by_class", "Class by class", build)

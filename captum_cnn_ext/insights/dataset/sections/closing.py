@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from captum_cnn_ext.insights.dataset.context import DatasetContext
+from captum_cnn_ext.insights.dataset.audited import AuditedData
 from captum_cnn_ext.insights.report.blocks import Block, Facts, Group, Listing, SectionContent
+from captum_cnn_ext.insights.report.findings import Report
 from captum_cnn_ext.insights.report.manifest import software, system_words
+from captum_cnn_ext.insights.report.section import Section
 
-KEY, TITLE = "not_checked", "Not checked"
+KEY = "not_checked"
 ALWAYS = (
     "Images unlike these: every number holds for the data set that was given, and no further.",
     "Whether the labels are right: check the confident errors.",
@@ -18,33 +20,34 @@ ALWAYS = (
 )
 
 
-def build(context: DatasetContext) -> SectionContent:
+def build(audited: AuditedData, report: Report) -> SectionContent:
     """The list, then the settings."""
-    records = context.records
-    blocks: list[Block] = [
-        Listing("This audit does not say", [*context.unchecked, *ALWAYS], "note")
-    ]
+    records = audited.records
+    blocks: list[Block] = [Listing("This audit does not say", [*report.unchecked, *ALWAYS], "note")]
     if records.skipped:
-        items = [f"{context.images.name(n) or f'image {n}'}: {why}" for n, why in records.skipped]
+        items = [f"{audited.path(n)}: {why}" for n, why in records.skipped]
         more = [f"and {len(items) - 10} more"] if len(items) > 10 else []
         one = len(items) == 1
         title = "1 image was left out" if one else f"{len(items):,} images were left out"
         blocks.append(Listing(title, [*items[:10], *more], "warning"))
     if records.remarks:
-        items = [f"{context.images.name(n) or f'image {n}'}: {why}" for n, why in records.remarks]
+        items = [f"{audited.path(n)}: {why}" for n, why in records.remarks]
         blocks.append(Listing("Masks that could not be used, the first ones", items, "warning"))
     settings = records.settings
     facts = [
-        ("Model", context.subject.name),
-        ("Weights", f"{context.subject.weights}; fingerprint {settings['model']}"),
-        ("Preprocessing", context.subject.preprocessing),
+        ("Model", audited.subject.name),
+        ("Weights", f"{audited.subject.weights}; fingerprint {settings['model']}"),
+        ("Preprocessing", audited.subject.preprocessing),
         ("Layer", records.layer),
         ("Images at once", str(settings["batch_size"])),
         ("Number type", settings["autocast"] or "as the model's"),
-        ("Seed", str(context.seed)),
+        ("Seed", str(audited.seed)),
         ("Date", datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")),
         ("Software", ", ".join(f"{name} {version}" for name, version in software().items())),
         ("Operating system", system_words()),
     ]
     blocks.append(Group("Settings", [Facts(facts)]))
     return SectionContent(blocks)
+
+
+SECTION = Section(KEY, "Not checked", build)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from captum_cnn_ext.evidence import ImageRecords
 from captum_cnn_ext.insights.dataset.attention import Floats, distance, mean_map
-from captum_cnn_ext.insights.dataset.context import DatasetContext, rounded
-from captum_cnn_ext.insights.dataset.pictures import mean_picture
+from captum_cnn_ext.insights.dataset.audited import AuditedData
 from captum_cnn_ext.insights.dataset.scores import paired_difference
 from captum_cnn_ext.insights.report.blocks import (
     Block,
@@ -23,10 +21,12 @@ from captum_cnn_ext.insights.report.blocks import (
     SectionContent,
     Text,
 )
-from captum_cnn_ext.insights.wording import percent
+from captum_cnn_ext.insights.report.findings import Report
+from captum_cnn_ext.insights.report.section import Section
+from captum_cnn_ext.insights.wording import percent, rounded
 from captum_cnn_ext.metrics import Interval
 
-KEY, TITLE = "against", "Against the older model"
+KEY = "against"
 FEW = 10
 SPLITS = 200
 EACH = 6  # pictures of images that changed
@@ -56,19 +56,20 @@ def both(new: ImageRecords, old: ImageRecords) -> Both:
     )  # fmt: skip
 
 
-def build(context: DatasetContext) -> SectionContent:
+def build(audited: AuditedData, report: Report) -> SectionContent:
     """Accuracy, classes, images that changed, and attention."""
-    assert context.rival is not None
-    pair = both(context.records, context.rival)
-    difference = paired_difference(pair.right, pair.was_right, seed=context.seed)
+    assert audited.rival is not None
+    subject, records = audited.rival
+    pair = both(audited.records, records)
+    difference = paired_difference(pair.right, pair.was_right, seed=audited.seed)
     facts = [
-        ("Older model", _described(context)),
+        ("Older model", f"{subject.name}, weights: {subject.weights}"),
         ("Images that both could use", f"{len(pair.here):,}"),
         ("Right now", percent(float(pair.right.mean()))),
         ("Right before", percent(float(pair.was_right.mean()))),
         ("Difference", _points(difference)),
     ]
-    _overall(context, difference)
+    _overall(report, difference)
     blocks: list[Block] = [
         Text(
             "Both models were asked about the same images; intervals are of the difference image "
@@ -76,15 +77,13 @@ def build(context: DatasetContext) -> SectionContent:
         ),
         Facts(facts),
     ]
-    table, equal = _classes(context, pair)
-    blocks += [Group("Classes", [table]), Group("Images that changed", _changed(context, pair))]
-    blocks.append(Group("Where it looks now", _attention(context, pair, equal)))
+    table, equal = _classes(audited, report, pair)
+    blocks += [
+        Group("Classes", [table]),
+        Group("Images that changed", _changed(audited, report, pair)),
+        Group("Where it looks now", _attention(audited, report, pair, equal)),
+    ]
     return SectionContent(blocks)
-
-
-def _described(context: DatasetContext) -> str:
-    subject = context.rival_subject
-    return "" if subject is None else f"{subject.name}, weights: {subject.weights}"
 
 
 def _points(difference: Interval) -> str:
@@ -92,25 +91,24 @@ def _points(difference: Interval) -> str:
     return f"{100 * difference.mean:+.1f} points ({ends})"
 
 
-def _overall(context: DatasetContext, difference: Interval) -> None:
-    numbers = {"difference": difference.mean}
+def _overall(report: Report, difference: Interval) -> None:
     if difference.high < 0:
-        context.find(
-            "unsure", "worse-than-before",
+        report.note(
+            "unsure",
             f"Accuracy fell by {-100 * difference.mean:.1f} points since the older model.",
-            KEY, interval=difference, numbers=numbers,
-            next_step="See which classes and images it lost.",
+            KEY, "See which classes and images it lost.",
+            id="worse-than-before", interval=difference, numbers={"difference": difference.mean},
         )  # fmt: skip
     else:
         way = "rose" if difference.low > 0 else "did not change beyond chance"
-        context.find(
-            "fine", "not-worse-than-before",
-            f"Accuracy {way} since the older model: {_points(difference)}.", KEY,
-            interval=difference, numbers=numbers,
+        report.note(
+            "fine", f"Accuracy {way} since the older model: {_points(difference)}.", KEY,
+            id="not-worse-than-before", interval=difference,
+            numbers={"difference": difference.mean},
         )  # fmt: skip
 
 
-def _classes(context: DatasetContext, pair: Both) -> tuple[Block, list[int]]:
+def _classes(audited: AuditedData, report: Report, pair: Both) -> tuple[Block, list[int]]:
     """The table of classes, and those whose accuracy is the same as far as can be told."""
     present = np.unique(pair.labels).tolist()
     tested = [c for c in present if (pair.labels == c).sum() >= FEW]
@@ -120,39 +118,38 @@ def _classes(context: DatasetContext, pair: Both) -> tuple[Block, list[int]]:
         mine = pair.labels == c
         change = paired_difference(
             pair.right[mine], pair.was_right[mine],
-            confidence=1 - 0.05 / max(len(tested), 1), seed=context.seed,
+            confidence=1 - 0.05 / max(len(tested), 1), seed=audited.seed,
         )  # fmt: skip
         now, before = float(pair.right[mine].mean()), float(pair.was_right[mine].mean())
         numbers = [rounded(v) for v in (now, before, change.mean, change.low, change.high)]
-        rows.append([context.name(c), int(mine.sum()), *numbers])
+        rows.append([audited.classes[c], int(mine.sum()), *numbers])
         if c not in tested:
             continue
         if change.low <= 0 <= change.high:
             equal.append(c)
         elif change.high < 0:
-            name = context.short(c)
-            context.find(
-                "unsure", f"class-worse-than-before-{c}",
-                f"{name} was found in {percent(before)} of its images and is now in "
+            report.note(
+                "unsure",
+                f"{audited.short(c)} was found in {percent(before)} of its images and is now in "
                 f"{percent(now)}.",
-                KEY, subject=context.name(c), interval=change, evidence=("against.csv",),
-                next_step="Look at the images that it lost.", numbers={"difference": change.mean},
+                KEY, "Look at the images that it lost.",
+                id=f"class-worse-than-before-{c}", subject=audited.classes[c], interval=change,
+                evidence=("against.csv",), numbers={"difference": change.mean},
             )  # fmt: skip
     titles = ["images", "right now", "before", "difference", "from", "to"]
     columns = [Column("class"), *Column.numbers(*titles)]
-    return context.tabulate("against", "Intervals hold for all classes together.", columns, rows), (
-        equal
-    )
+    caption = "Intervals hold for all classes together."
+    return report.tabulate("against", caption, columns, rows), equal
 
 
-def _changed(context: DatasetContext, pair: Both) -> list[Block]:
+def _changed(audited: AuditedData, report: Report, pair: Both) -> list[Block]:
     now, before = (
         np.array(r.predictions)[rows] for r, rows in ((pair.new, pair.here), (pair.old, pair.there))
     )
     lost, won = pair.was_right & ~pair.right, pair.right & ~pair.was_right
     other = (now != before) & ~lost & ~won
-    context.flag(pair.here[lost], "was right before")
-    context.flag(pair.here[won], "was wrong before")
+    report.flag(pair.here[lost], "was right before")
+    report.flag(pair.here[won], "was wrong before")
     facts = [
         ("Right before, not any more", f"{int(lost.sum()):,}"),
         ("Right now, not before", f"{int(won.sum()):,}"),
@@ -164,20 +161,20 @@ def _changed(context: DatasetContext, pair: Both) -> list[Block]:
     chosen = chosen[np.argsort(-confidence[chosen], kind="stable")][:EACH]
     pictures = []
     for i in chosen.tolist():
-        label = context.name(int(pair.labels[i]))
-        caption = f"now {context.name(int(now[i]))}; before {label}, as the label"
-        pictures.append(context.picture(int(pair.here[i]), f"evidence now: {caption}"))
-        pictures.append(context.picture_of(pair.old, int(pair.there[i]), "evidence before"))
+        label = audited.classes[int(pair.labels[i])]
+        caption = f"now {audited.classes[int(now[i])]}; before {label}, as the label"
+        pictures.append(audited.picture(int(pair.here[i]), f"evidence now: {caption}"))
+        pictures.append(audited.picture(int(pair.there[i]), "evidence before", pair.old))
     if pictures:
         title = "Lost, the surest, with the evidence now and before"
         blocks.append(Panels(title, pictures, together=2))
     return blocks
 
 
-def _attention(context: DatasetContext, pair: Both, equal: list[int]) -> list[Block]:
+def _attention(audited: AuditedData, report: Report, pair: Both, equal: list[int]) -> list[Block]:
     """For each class how far the evidence moved, and by how much it would by chance."""
-    random = np.random.default_rng(context.seed)
-    twin = None if context.twin is None else both(context.records, context.twin)
+    random = np.random.default_rng(audited.seed)
+    twin = None if audited.twin is None else both(audited.records, audited.twin)
     found: list[tuple[float, float, float, int, Floats, Floats]] = []
     for c in np.unique(pair.labels).tolist():
         mine = np.flatnonzero((pair.labels == c) & pair.right & pair.was_right)
@@ -202,7 +199,7 @@ def _attention(context: DatasetContext, pair: Both, equal: list[int]) -> list[Bl
         chance = (1 + sum(half >= moved for half in halves)) / (1 + len(halves))
         found.append((moved, null, chance, c, now, before))
     if not found:
-        context.unchecked.append(
+        report.unchecked.append(
             f"Whether the model looks elsewhere than the older one: no class has {FEW} images that "
             "both name rightly."
         )
@@ -215,23 +212,24 @@ def _attention(context: DatasetContext, pair: Both, equal: list[int]) -> list[Bl
     for moved, null, chance, c, now, before in sorted(found, key=lambda one: -one[0]):
         limit = max(null, largest)
         odd = moved > limit and moved > MOVED and (twin is not None or chance * len(found) <= 0.05)
-        rows.append([context.name(c), rounded(moved), rounded(limit), "yes" if odd else ""])
+        rows.append([audited.classes[c], rounded(moved), rounded(limit), "yes" if odd else ""])
         if not odd:
             continue
         if c in equal:
             elsewhere += 1
-            _elsewhere(context, c, moved, limit, twin is not None)
+            _elsewhere(audited, report, c, moved, limit, twin is not None)
         if len(pictures) < 2 * EACH:
-            pictures += [_picture(context, c, now, "now"), _picture(context, c, before, "before")]
+            both_maps = ((now, "now"), (before, "before"))
+            pictures += [audited.mean_picture(c, *one) for one in both_maps]
     if not elsewhere:
-        context.find(
-            "fine", "looks-where-it-did",
+        report.note(
+            "fine",
             "No class whose accuracy is the same has its evidence elsewhere than before, beyond "
             + ("what retraining does." if twin is not None else "chance."),
-            KEY, numbers={"classes": float(len(found))},
+            KEY, id="looks-where-it-did", numbers={"classes": len(found)},
         )  # fmt: skip
     if twin is None:
-        context.unchecked.append(
+        report.unchecked.append(
             "How far evidence moves when the same training is repeated: a model trained again "
             "(--twin) would tell; without it, halves of the images stand for chance."
         )
@@ -242,7 +240,7 @@ def _attention(context: DatasetContext, pair: Both, equal: list[int]) -> list[Bl
         "with the one model"
         + (", or what the retrained twin does to any class if that is more." if twin else ".")
     )
-    table = context.tabulate("moved", caption, [*columns, Column("elsewhere")], rows)
+    table = report.tabulate("moved", caption, [*columns, Column("elsewhere")], rows)
     shown = [Panels("Mean evidence now and before", pictures, together=2)] if pictures else []
     return [table, *shown]
 
@@ -253,23 +251,17 @@ def _split(rows: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, n
 
 
 def _elsewhere(
-    context: DatasetContext, c: int, moved: float, limit: float, retrained: bool
+    audited: AuditedData, report: Report, c: int, moved: float, limit: float, retrained: bool
 ) -> None:
-    name = context.short(c)
     what = "retraining alone moves" if retrained else "chance moves"
-    context.find(
-        "unsure", f"looks-elsewhere-than-before-{c}",
-        f"{name} is found as often as before, but {percent(moved)} of its evidence lies elsewhere "
-        f"now ({what} at most {percent(limit)}).",
-        KEY, subject=context.name(c), evidence=("moved.csv",),
-        next_step="Compare both mean maps: has the new model found another cue?",
-        numbers={"moved": moved, "by_chance": limit},
+    report.note(
+        "unsure",
+        f"{audited.short(c)} is found as often as before, but {percent(moved)} of its evidence "
+        f"lies elsewhere now ({what} at most {percent(limit)}).",
+        KEY, "Compare both mean maps: has the new model found another cue?",
+        id=f"looks-elsewhere-than-before-{c}", subject=audited.classes[c],
+        evidence=("moved.csv",), numbers={"moved": moved, "by_chance": limit},
     )  # fmt: skip
 
 
-def _picture(context: DatasetContext, c: int, map_: Floats, when: str) -> Picture:
-    image = np.nan_to_num(context.records.mean_images[c])
-    return mean_picture(
-        torch.from_numpy(image), torch.from_numpy(map_), context.subject.mean,
-        context.subject.std, context.name(c), when,
-    )  # fmt: skip
+SECTION = Section(KEY, "Against the older model", build)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from captum_cnn_ext.errors import ArgumentError
-from captum_cnn_ext.evidence import Shortcuts, Suspect, find_shortcuts
+from captum_cnn_ext.evidence import Shortcuts, Suspect
 from captum_cnn_ext.evidence.shortcuts.suspects import (
     LEAST_FLIPS,
     LEAST_FLIPS_OF_PROPERTY,
     claim,
 )
-from captum_cnn_ext.insights.dataset.context import DatasetContext, rounded
+from captum_cnn_ext.insights.dataset.audited import AuditedData
 from captum_cnn_ext.insights.dataset.pictures import boxed_picture
 from captum_cnn_ext.insights.report.blocks import (
     Block,
@@ -24,10 +24,12 @@ from captum_cnn_ext.insights.report.blocks import (
     Text,
     Tone,
 )
-from captum_cnn_ext.insights.wording import percent
+from captum_cnn_ext.insights.report.findings import Report
+from captum_cnn_ext.insights.report.section import Section
+from captum_cnn_ext.insights.wording import percent, rounded
 from captum_cnn_ext.metrics import Interval
 
-KEY, TITLE = "shortcuts", "Shortcuts, tested"
+KEY = "shortcuts"
 NAMES = 8  # of classes in one line
 GIVERS = 5  # pictures of images that have it
 SHOWN = 8  # suspects with pictures
@@ -51,35 +53,25 @@ HOW_OFTEN = (
 )
 
 
-def build(context: DatasetContext) -> SectionContent:
-    """Run the tests, then a table of what came of them and pictures of each."""
-    records, subject = context.records, context.subject
-    try:
-        found = find_shortcuts(
-            subject.model,
-            context.images.dataset,
-            records,
-            preprocess=context.images.preprocess,
-            groups=None if context.strategies is None else context.strategies.groups,
-            class_names=context.classes,
-            seed=context.seed,
-            show_progress=context.show_progress,
-        )
-    except ArgumentError as error:  # such as that nothing is classified correctly
-        context.unchecked.append(f"Whether the model takes shortcuts: {error}.")
-        return SectionContent([Text(f"Nothing could be tested: {error}.", "note")])
-    context.shortcuts = found
+def build(audited: AuditedData, report: Report) -> SectionContent:
+    """A table of what came of the tests and pictures of each suspect."""
+    found = audited.shortcuts
+    if isinstance(found, ArgumentError):  # such as that nothing is classified correctly
+        report.unchecked.append(f"Whether the model takes shortcuts: {found}.")
+        return SectionContent([Text(f"Nothing could be tested: {found}.", "note")])
+    if not isinstance(found, Shortcuts):
+        raise found or AssertionError("searches were left out")
     for suspect in found.suspects:
-        _find(context, suspect, found.tests)
+        _find(audited, report, suspect, found.tests)
     if not found.shortcuts and found.classes:
-        context.find(
-            "fine", "no-shortcut",
+        report.note(
+            "fine",
             f"No shortcut was found in {len(found.classes)} classes: {found.candidates:,} features "
             f"were tried, {found.tests} of them turned enough images of other classes to be tested "
             "further, and none is a shortcut.",
-            KEY, numbers={"candidates": float(found.candidates), "tests": float(found.tests)},
+            KEY, id="no-shortcut", numbers={"candidates": found.candidates, "tests": found.tests},
         )  # fmt: skip
-    _say_what_was_not_tested(context, found)
+    _say_what_was_not_tested(audited, report, found)
     text = (
         "A feature of one class's images is put into correctly classified images of other classes. "
         "Where these turn into the class, and the same from other classes does not do it, the "
@@ -87,23 +79,23 @@ def build(context: DatasetContext) -> SectionContent:
         "itself: because it is the same picture in all images, lies outside the masks, or is a "
         "property of the whole image. Otherwise it is called a strategy."
     )
-    blocks: list[Block] = [Text(text), _tested(context, found)]
+    blocks: list[Block] = [Text(text), _tested(audited, found)]
     if not found.suspects:
         return SectionContent([*blocks, Text("Nothing was found.", "note")])
-    blocks.append(_table(context, found.suspects))
+    blocks.append(_table(audited, report, found.suspects))
     for suspect in found.suspects[:SHOWN]:
-        blocks.append(_pictures(context, suspect))
+        blocks.append(_pictures(audited, suspect))
     return SectionContent(blocks)
 
 
-def _tested(context: DatasetContext, found: Shortcuts) -> Block:
+def _tested(audited: AuditedData, found: Shortcuts) -> Block:
     """Which classes have a shortcut, which have none, and how much was tried."""
     named = {one.label for one in found.shortcuts}
     open_ = {one.label for one in found.suspects if one.verdict == "not decided"} - named
     clear = [label for label in found.classes if label not in named | open_]
     facts = [
-        ("A shortcut was found for", _classes(context, sorted(named)) or "no class"),
-        ("None was found for", _classes(context, clear) or "no other class"),
+        ("A shortcut was found for", _classes(audited, sorted(named)) or "no class"),
+        ("None was found for", _classes(audited, clear) or "no other class"),
         (
             "Tried",
             f"{found.candidates:,} features; {found.tests} turned enough images at a first look to "
@@ -112,17 +104,17 @@ def _tested(context: DatasetContext, found: Shortcuts) -> Block:
     ]
     for title, labels in (("Not tested", found.untested), ("Not decided for", sorted(open_))):
         if labels:
-            facts.insert(2, (title, _classes(context, labels)))
+            facts.insert(2, (title, _classes(audited, labels)))
     return Facts(facts)
 
 
-def _classes(context: DatasetContext, labels: Sequence[int]) -> str:
+def _classes(audited: AuditedData, labels: Sequence[int]) -> str:
     more = f" and {len(labels) - NAMES} more" if len(labels) > NAMES else ""
-    return ", ".join(context.name(label) for label in labels[:NAMES]) + more
+    return ", ".join(audited.classes[label] for label in labels[:NAMES]) + more
 
 
-def _say_what_was_not_tested(context: DatasetContext, found: Shortcuts) -> None:
-    context.unchecked += [
+def _say_what_was_not_tested(audited: AuditedData, report: Report, found: Shortcuts) -> None:
+    report.unchecked += [
         "Shortcuts of any other kind. Tested are a patch at its place, a small picture at any "
         "place, a border, bars at the edges, the background (if there are masks) and, of the whole "
         "image, brightness, contrast, cast and strength of colour, hue, sharpness, noise, "
@@ -133,13 +125,13 @@ def _say_what_was_not_tested(context: DatasetContext, found: Shortcuts) -> None:
         "no other image by themselves.",
     ]
     if found.untested:
-        context.unchecked.append(
-            f"Shortcuts of {_classes(context, found.untested)}: too few images that the model "
+        report.unchecked.append(
+            f"Shortcuts of {_classes(audited, found.untested)}: too few images that the model "
             "names rightly, or not among the classes whose evidence stands out."
         )
 
 
-def _find(context: DatasetContext, suspect: Suspect, tests: int) -> None:
+def _find(audited: AuditedData, report: Report, suspect: Suspect, tests: int) -> None:
     given = {
         "flips": suspect.flips, "flips_by_chance": suspect.null, "lost": suspect.lost,
         "lost_by_chance": suspect.lost_null, "leave_when_blanked": suspect.erased,
@@ -150,23 +142,23 @@ def _find(context: DatasetContext, suspect: Suspect, tests: int) -> None:
     numbers = {name: value for name, value in given.items() if value is not None}
     if suspect.verdict == "strategy":
         return
-    tested, two = suspect.verdict == "shortcut", len(set(context.records.labels.tolist())) == 2
-    context.find(
+    tested, two = suspect.verdict == "shortcut", len(set(audited.records.labels.tolist())) == 2
+    report.note(
         "wrong" if tested else "unsure",
-        f"{'shortcut' if tested else 'perhaps-shortcut'}-{suspect.label}-{suspect.kind}",
-        claim(suspect, tests, context.classes),
+        claim(suspect, tests, audited.classes),
         KEY,
-        subject=context.name(suspect.label),
+        (NEXT if tested else REVIEW) + (OF_TWO if two else ""),
+        id=f"{'shortcut' if tested else 'perhaps-shortcut'}-{suspect.label}-{suspect.kind}",
+        subject=audited.classes[suspect.label],
         interval=Interval(suspect.flips, suspect.low, suspect.high),
         evidence=("shortcuts.csv",),
-        next_step=(NEXT if tested else REVIEW) + (OF_TWO if two else ""),
         numbers=numbers,
     )
-    rows = {int(n): row for row, n in enumerate(context.records.images)}
-    context.flag([rows[n] for n in suspect.images if n in rows], f"gives {suspect.kind}")
+    rows = {int(n): row for row, n in enumerate(audited.records.images)}
+    report.flag([rows[n] for n in suspect.images if n in rows], f"gives {suspect.kind}")
 
 
-def _table(context: DatasetContext, suspects: tuple[Suspect, ...]) -> Block:
+def _table(audited: AuditedData, report: Report, suspects: tuple[Suspect, ...]) -> Block:
     columns = [Column("class"), Column("what"), Column("where"), Column("verdict")]
     heads = ("turned", "from", "to", "by chance", "lost", "lost by chance", "blanked",
              "blanked elsewhere", "p", "sameness", "outside object")  # fmt: skip
@@ -176,7 +168,7 @@ def _table(context: DatasetContext, suspects: tuple[Suspect, ...]) -> Block:
         numbers = (s.flips, s.low, s.high, s.null, s.lost, s.lost_null, s.erased,
                    s.erased_elsewhere, s.p_corrected, s.sameness, s.outside)  # fmt: skip
         rows.append(
-            [context.name(s.label), s.kind, s.place, s.verdict, *(rounded(v) for v in numbers)]
+            [audited.classes[s.label], s.kind, s.place, s.verdict, *(rounded(v) for v in numbers)]
         )
     caption = (
         "Turned: the share of other classes' images that become the class. By chance: with the "
@@ -184,23 +176,26 @@ def _table(context: DatasetContext, suspects: tuple[Suspect, ...]) -> Block:
         "is the same picture in all images, 1 as different as any. What became of the class's own "
         "images without it (lost, blanked) is in shortcuts.csv."
     )
-    return context.tabulate("shortcuts", caption, columns, rows)
+    return report.tabulate("shortcuts", caption, columns, rows)
 
 
-def _pictures(context: DatasetContext, suspect: Suspect) -> Group:
-    rows = {int(n): row for row, n in enumerate(context.records.images)}
+def _pictures(audited: AuditedData, suspect: Suspect) -> Group:
+    rows = {int(n): row for row, n in enumerate(audited.records.images)}
     boxes = suspect.boxes or (suspect.box,) * len(suspect.images)
     pictures = [
         boxed_picture(
-            context.input(rows[n]), box, context.subject.mean, context.subject.std,
-            context.path(rows[n]), "",
+            audited.input(rows[n]), box, audited.subject.mean, audited.subject.std,
+            audited.path(n), "",
         )
         for n, box in zip(suspect.images[:GIVERS], boxes, strict=False) if n in rows
     ]  # fmt: skip
     what = suspect.kind
     if suspect.place:
         what = suspect.place if what in suspect.place else f"{what} at {suspect.place}"
-    title = f"{context.name(suspect.label)}: {what} ({suspect.verdict})"
+    title = f"{audited.classes[suspect.label]}: {what} ({suspect.verdict})"
     turned = f"Images it comes from; put elsewhere it turned {percent(suspect.flips)}"
     tone: Tone = "warning" if suspect.verdict == "shortcut" else "note"
     return Group(title, [Text(suspect.sentence, tone), Panels(turned, pictures)])
+
+
+SECTION = Section(KEY, "Shortcuts, tested", build)
