@@ -3,6 +3,7 @@
 import references_scores as references
 import torch
 
+from captum_cnn_ext._engine.judging.probabilities import Scale
 from captum_cnn_ext.attr import (
     LayerAblationCam,
     LayerISCam,
@@ -18,15 +19,16 @@ from oracles.gradient_cams import replaced, sign
 
 SCENES = ("net", "residual", "last call", "list input", "first layer")
 ABLATION, SCORE, POLY = home(LayerAblationCam), home(LayerScoreCam), home(LayerPolyCam)
+SCALE = home(Scale)
 ANOTHER_CLASS = (ABLATION, "select_score", lambda right: lambda output, target: output[:, 1])
-ANOTHER_SCORE = (SCORE, "select_score", lambda right: lambda output, target: output[:, 1])
+ANOTHER_SCORE = (SCALE, "select_score", lambda right: lambda output, target: output[:, 1])
 CHANNELS = (
     PerturbationCam,
     "_parts",
     lambda right: lambda self, maps, weights: right(self, maps, weights.softmax(1)),
 )
 SIGN = sign(PerturbationCam, "_parts")
-NO_SOFTMAX = replaced(SCORE, "class_probabilities", lambda scores, given: scores)
+NO_SOFTMAX = replaced(SCALE, "as_probabilities", lambda scores, given: scores)
 NOT_STRETCHED = replaced(
     SCORE, "unit_range", lambda maps: maps / maps.flatten(2).amax(2)[..., None, None]
 )

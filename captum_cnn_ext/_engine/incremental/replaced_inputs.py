@@ -13,7 +13,7 @@ from captum_cnn_ext._engine.incremental.operation_tape import Refusal
 from captum_cnn_ext._engine.incremental.tiles import Span, Tile, cut
 from captum_cnn_ext._engine.judging.output_targets import is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
-from captum_cnn_ext._engine.judging.probabilities import Ending, class_probabilities
+from captum_cnn_ext._engine.judging.probabilities import Scale
 from captum_cnn_ext._engine.judging.targets import as_target, select_score
 from captum_cnn_ext._engine.running.batching import choices_of, rows_of
 from captum_cnn_ext._engine.running.forward import fixed_by_run, run_model
@@ -27,14 +27,14 @@ _ROUNDING_ELSE = 1000
 
 
 class Example:
-    """One example's tensors for a model, repeated for as many rows as are scored at once.
+    """Example ``n`` of a batch, repeated for as many rows as are scored at once.
 
     Args:
         forward_func: the model.
-        inputs, extra: one example's: tensors whose first dimension is the examples have one row.
-        target: this example's.
-        by_row: which of ``(*inputs, *extra)`` have one row for each example.
-        probability: score by the class's probability instead of the output itself.
+        inputs, extra: the batch's; tensors with a row for each example are cut to the example's.
+        target: of the batch.
+        n: which example.
+        scale: what is scored; None is the output itself.
     """
 
     def __init__(
@@ -43,35 +43,17 @@ class Example:
         inputs: Sequence[Tensor],
         extra: Sequence[Any],
         target: Any,
-        by_row: Sequence[bool],
-        probability: bool = False,
-    ) -> None:
-        self.forward_func, self.target = forward_func, target
-        self.values = (*inputs, *extra)
-        self.by_row, self.probability = by_row, probability
-        self.gives_probabilities: bool | None = None  # whether the model does; None: not seen yet
-
-    @classmethod
-    def of(
-        cls,
-        forward_func: Callable[..., Any],
-        inputs: Sequence[Tensor],
-        extra: Sequence[Any],
-        target: Any,
         n: int,
-        probability: bool = False,
-    ) -> "Example":
-        """Example ``n`` of a batch."""
+        scale: Scale | None = None,
+    ) -> None:
+        self.forward_func, self.scale = forward_func, scale or Scale()
         length, rows = len(inputs[0]), slice(n, n + 1)
         values = (*inputs, *extra)
-        by_row = [isinstance(v, Tensor) and v.shape[:1] == (length,) for v in values]
-        parts = [rows_of(v, rows, length) for v in values]
+        self.by_row = [isinstance(v, Tensor) and v.shape[:1] == (length,) for v in values]
+        self.values = [rows_of(v, rows, length) for v in values]
         own = choices_of(as_target(target), rows, length)
-        own = fixed_by_run(own, forward_func, parts)
-        own = own[0] if isinstance(own, list) and len(own) == 1 else own
-        return cls(
-            forward_func, parts[: len(inputs)], parts[len(inputs) :], own, by_row, probability
-        )
+        own = fixed_by_run(own, forward_func, self.values)
+        self.target = own[0] if isinstance(own, list) and len(own) == 1 else own
 
     def rows(self) -> list[Tensor]:
         """The tensors with one row for each example: the inputs of a tape."""
@@ -95,23 +77,12 @@ class Example:
         return self.scores(self.output(self.arguments(rows)))
 
     def output(self, arguments: tuple[Any, ...]) -> Any:
-        """What the model gives; of the first pass it is noted whether those are probabilities."""
-        known = not self.probability or self.gives_probabilities is not None
-        if known or is_function(self.target):
-            return run_model(self.forward_func, arguments)
-        with Ending() as ending:
-            output = run_model(self.forward_func, arguments)
-        self.gives_probabilities = ending.gave(output_tensor(output))
-        return output
+        """What the model gives."""
+        return self.scale.watched(partial(run_model, self.forward_func, arguments), self.target)
 
     def scores(self, output: Any) -> Tensor:
         """What the target selects, wide enough for differences."""
-        if is_function(self.target):
-            return _wide(select_score(output, self.target))
-        output = output_tensor(output)
-        if self.probability:
-            output = class_probabilities(output, bool(self.gives_probabilities))
-        return _wide(select_score(output, self.target))
+        return _wide(self.scale.scores(output, self.target))
 
     def of_tape(self, output: Tensor) -> Tensor:
         """The same from the end of a tape, which is the score itself where the target is a

@@ -1,12 +1,16 @@
 """A model's outputs as probabilities, whether it ends in a softmax, a sigmoid or in logits."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
+from captum_cnn_ext._engine.judging.output_targets import is_function
+from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext._engine.judging.targets import select_score
 
 # in inference mode operations come as they are written, elsewhere as what they consist of
 _GIVES = {"softmax", "_softmax", "_safe_softmax", "sigmoid", "sigmoid_", "special_expit"}
@@ -82,16 +86,42 @@ def check_class_scores(outputs: Tensor) -> None:
     raise ArgumentError(f"model: expected outputs (N, classes), got {tuple(outputs.shape)}; {hint}")
 
 
-def class_probabilities(scores: Tensor, given: bool) -> Tensor:
-    """What ``score="probability"`` means of a model's output (N, K).
+class Scale:
+    """What is scored of a model: the class's probability, or the output itself.
 
-    Raises:
-        ArgumentError: the output has another shape, and is not known to be probabilities: a logit
-            (N,) may have been picked from those of many classes.
+    Functions of the output have their own scale.
+
+    Args:
+        score: "probability" or "logit".
+        given: whether the model gives probabilities already; None is not known yet.
     """
-    if scores.ndim != 2 and not (given and scores.ndim == 1):
-        raise ArgumentError(
-            f"score='probability': the model's output {tuple(scores.shape)} is not (N, classes); "
-            "pass score='logit' to take it as it is"
-        )
-    return as_probabilities(scores, given)
+
+    def __init__(self, score: str = "logit", given: bool | None = None) -> None:
+        self.probability = choose("score", score, ("probability", "logit")) == "probability"
+        self._given = given
+
+    def watched(self, run: Callable[[], Any], target: Any) -> Any:
+        """What ``run`` gives, a pass of the model; of the first one its ending is noted."""
+        if not self.probability or self._given is not None or is_function(target):
+            return run()
+        with Ending() as ending:
+            output = run()
+        self._given = ending.gave(output_tensor(output))
+        return output
+
+    def scores(self, output: Any, target: Any) -> Tensor:
+        """The target's score of each row.
+
+        Raises:
+            ArgumentError: the output is not (N, K), and not known to be probabilities: a logit (N,)
+                may have been picked from those of many classes.
+        """
+        if not self.probability or is_function(target):
+            return select_score(output, target)
+        scores, given = output_tensor(output), bool(self._given)
+        if scores.ndim != 2 and not (given and scores.ndim == 1):
+            raise ArgumentError(
+                f"score='probability': the model's output {tuple(scores.shape)} is not (N, "
+                "classes); pass score='logit' to take it as it is"
+            )
+        return select_score(as_probabilities(scores, given), target)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.backward.lost_gradient import gradient_end, why_no_gradient
 from captum_cnn_ext._engine.backward.saved_tensors import differentiable
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose, root_module
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, root_module
+from captum_cnn_ext._engine.judging.probabilities import Scale
 from captum_cnn_ext._engine.running.batching import Chunk
 from captum_cnn_ext._engine.running.forward import copies, fixed_by_run, run_model
 from captum_cnn_ext._engine.running.layer_sites import Site
@@ -71,7 +72,6 @@ class LayerOptiCam(MaskedInputCam):
         steps: int = 100,
         lr: float = 0.1,
     ) -> None:
-        choose("score", score, ("logit", "probability"))
         MaskedInputCam.__init__(self, forward_func, layer, device_ids, score=score)
         self.steps, self.lr = as_count("steps", steps), as_number("lr", lr, above=0)
 
@@ -93,6 +93,7 @@ class LayerOptiCam(MaskedInputCam):
         dtype = torch.promote_types(maps.dtype, torch.float32)
         logits = torch.zeros(maps.shape[:2], dtype=dtype, device=maps.device, requires_grad=True)
         adam = torch.optim.Adam([logits], lr=self.lr)
+        scored = partial(Scale(self.score).scores, target=chunk.target)
         images = [t.detach().clone() for t in chunk.inputs]  # also those of inference mode
 
         def step(_: slice) -> Tensor:
@@ -108,15 +109,12 @@ class LayerOptiCam(MaskedInputCam):
                     ]
                     return run_model(self.forward_func, (*args, *copies(chunk.extra)))
 
-                score = self._score(differentiable(masked), chunk.target).sum()
+                score = scored(differentiable(masked)).sum()
                 if score.requires_grad:
                     (logits.grad,) = torch.autograd.grad(-score, [logits], allow_unused=True)
                 if logits.grad is None and maps.ndim > 2:  # without positions there is no mask
-                    root, then = (
-                        root_module(self.forward_func),
-                        partial(self._score, target=chunk.target),
-                    )
-                    end = gradient_end(root, [logits], masked, then)
+                    root = root_module(self.forward_func)
+                    end = gradient_end(root, [logits], masked, scored)
                     raise ArgumentError(why_no_gradient(None, [logits], end))
             adam.step()
             return logits

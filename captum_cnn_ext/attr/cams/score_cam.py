@@ -12,11 +12,9 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose
-from captum_cnn_ext._engine.judging.captum_compat import TargetType
 from captum_cnn_ext._engine.judging.output_targets import fixed_target, is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
-from captum_cnn_ext._engine.judging.probabilities import Ending, class_probabilities
-from captum_cnn_ext._engine.judging.targets import select_score
+from captum_cnn_ext._engine.judging.probabilities import Ending, Scale
 from captum_cnn_ext._engine.running.batching import Chunk
 from captum_cnn_ext._engine.running.forward import run_model
 from captum_cnn_ext._engine.running.layer_sites import Site
@@ -106,7 +104,8 @@ class MaskedInputCam(PerturbationCam):
             request.keep(recording.output)
             chunk = replace(chunk, target=fixed_target(chunk.target, recording.output))
             given = not is_function(chunk.target) and ending.gave(output_tensor(recording.output))
-            unmasked = wide(self._score(recording.output, chunk.target, given))
+            scale = Scale(self.score, given)
+            unmasked = wide(scale.scores(recording.output, chunk.target))
         found = []
         for tensor in tensors:
             maps = request.transform(tensor, chunk, site)(tensor)
@@ -121,7 +120,7 @@ class MaskedInputCam(PerturbationCam):
                 def scores(
                     part: slice, n: int = n, maps: Tensor = maps, variants: Tensor = variants
                 ) -> Tensor:
-                    return self._scores(chunk, n, maps, variants[part], part, given)
+                    return self._scores(chunk, n, maps, variants[part], part, scale)
 
                 if len(live):
                     every = torch.cat(request.in_rows(scores, len(variants), rows))
@@ -140,7 +139,7 @@ class MaskedInputCam(PerturbationCam):
             )
 
     def _scores(
-        self, chunk: Chunk, n: int, maps: Tensor, channels: Tensor, part: slice, given: bool
+        self, chunk: Chunk, n: int, maps: Tensor, channels: Tensor, part: slice, scale: Scale
     ) -> Tensor:
         """The scores of example n masked by ``channels``, the slice ``part`` of all variants."""
         count, sizes = len(channels), [x.shape[2:] for x in chunk.inputs if x.ndim == maps.ndim]
@@ -156,18 +155,7 @@ class MaskedInputCam(PerturbationCam):
         ]
         args = (*masked_inputs(chunk.inputs, n, masks), *extra)
         output = run_model(self.forward_func, args)
-        return wide(self._score(output, repeated(chunk.target, n, len(maps), count), given))
-
-    def _score(self, output: Any, target: TargetType, given: bool = False) -> Tensor:
-        """The target's score of each row; functions of the output have their own scale.
-
-        ``given`` says whether the model is known to give probabilities.
-        """
-        if is_function(target):
-            return select_score(output, target)
-        scores = output_tensor(output)
-        scores = class_probabilities(scores, given) if self.score == "probability" else scores
-        return select_score(scores, target)
+        return wide(scale.scores(output, repeated(chunk.target, n, len(maps), count)))
 
     def _weigh(self, scores: Tensor, unmasked: Tensor) -> Tensor:
         """The weights (k,) from the scores (k, samples) and the unmasked example's score."""

@@ -118,7 +118,7 @@ class RandomlyMasked(Documented, PerturbationAttribution, ABC):
         masks = [settings.masks_for(tensor, generator) for tensor in tensors]
         found: list[list[Tensor]] = [[] for _ in tensors]
         for n, scorer in enumerate(self._scorers(tensors, extra, targets)):
-            example = Example.of(self.forward_func, tensors, extra, None, n)
+            example = Example(self.forward_func, tensors, extra, None, n)
             scores = self._of_masked(
                 scorer, example, masks, [blank[n : n + 1] for blank in blanks], settings
             )

@@ -9,6 +9,7 @@ from torch import Tensor
 from captum_cnn_ext._engine.incremental.replaced_inputs import Example
 from captum_cnn_ext._engine.judging.arguments import choose
 from captum_cnn_ext._engine.judging.captum_compat import TargetType, log_usage
+from captum_cnn_ext._engine.judging.probabilities import Scale
 from captum_cnn_ext._engine.judging.targets import TargetColumns, as_target, target_columns
 from captum_cnn_ext._engine.running.batching import tuples_for_tuples
 from captum_cnn_ext.attr.pixels.masked_input_base import MaskSettings, RandomlyMasked, Scorer
@@ -136,17 +137,15 @@ class Rise(RandomlyMasked):
         self, inputs: tuple[Tensor, ...], extra: tuple[Any, ...], targets: TargetColumns
     ) -> list[Scorer]:
         columns = [_on_host(column) for column in targets.of(targets.own)]
+        scale = Scale(self.score)
 
         def scorer(n: int) -> Scorer:
             examples = [
-                Example.of(self.forward_func, inputs, extra, column, n, self.score == "probability")
-                for column in columns
+                Example(self.forward_func, inputs, extra, column, n, scale) for column in columns
             ]
 
             def score(arguments: tuple[Any, ...]) -> Tensor:
                 output = examples[0].output(arguments)
-                for example in examples[1:]:
-                    example.gives_probabilities = examples[0].gives_probabilities
                 return torch.stack([example.scores(output) for example in examples], 1)
 
             return score

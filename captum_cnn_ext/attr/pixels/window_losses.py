@@ -61,7 +61,7 @@ class WindowLosses:
         self._recorded: tuple[int, Recorded] | None = None
 
     def example(self, n: int) -> Example:
-        return Example.of(self.forward_func, self.tensors, self.extra, self.target, n)
+        return Example(self.forward_func, self.tensors, self.extra, self.target, n)
 
     def by_example(
         self, windows: list[Grid], clean: Any, incremental: bool | None, share: float | None

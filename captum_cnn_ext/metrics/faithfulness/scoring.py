@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.incremental.replaced_inputs import Example
-from captum_cnn_ext._engine.judging.arguments import choose
 from captum_cnn_ext._engine.judging.captum_compat import format_additional_forward_args
+from captum_cnn_ext._engine.judging.probabilities import Scale
 from captum_cnn_ext._engine.running.batching import images_at_once, in_chunks
 from captum_cnn_ext._numbers import as_count_or_none
 
@@ -30,7 +30,7 @@ class Scoring:
     description: str = ""
 
     def __post_init__(self) -> None:
-        choose("score", self.score, ("probability", "logit"))
+        Scale(self.score)  # judges it
         as_count_or_none("internal_batch_size", self.internal_batch_size)
 
     def versions(self, count: int, version: Callable[[int, slice], Tensor]) -> Tensor:
@@ -38,16 +38,9 @@ class Scoring:
         extra = format_additional_forward_args(self.additional_forward_args)
         chosen = self.internal_batch_size
         rows = chosen or images_at_once(self.image, self.image.device, CPU_ROWS)
-        found = []
+        found, scale = [], Scale(self.score)
         for n in range(len(self.image)):
-            example = Example.of(
-                self.forward_func,
-                (self.image,),
-                extra,
-                self.target,
-                n,
-                self.score == "probability",
-            )
+            example = Example(self.forward_func, (self.image,), extra, self.target, n, scale)
 
             def run(part: slice, n: int = n, example: Example = example) -> Tensor:
                 with torch.no_grad():
