@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.backward.autograd_graph import connected
+from captum_cnn_ext._engine.backward.checkpoints import checkpoints_explained
 from captum_cnn_ext._engine.backward.lost_gradient import gradient_end
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, observed_module
 from captum_cnn_ext._engine.one_line_repr import brief
@@ -257,7 +258,8 @@ class _Ascent:
         return seen[0]
 
     def _set_gradients(self, loss: Tensor) -> None:
-        gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        with checkpoints_explained():
+            gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             gradient = torch.zeros_like(parameter) if gradient is None else gradient
             for regularizer in self.recipe.regularizers:

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_cnn_ext._engine.nested_tensors import tensors_of_output
+
 # kinds of autograd nodes without "Backward0"; averaging ones by how their names begin
 LINEAR = ("Addmm", "Mm", "Linear")
 AVERAGING = ("Mean", "AdaptiveAvgPool", "AvgPool", "Sum")
@@ -83,6 +85,11 @@ def connected(starts: Sequence[Tensor], end: Tensor) -> bool:
     return any(end is start for start in starts) or bool(
         nodes_between(starts, end, without=_NO_DERIVATIVE)
     )
+
+
+def has_gradient(output: Any) -> bool:
+    """Whether anything in a model's output has a gradient."""
+    return any(tensor.requires_grad for tensor in tensors_of_output(output))
 
 
 def differentiable_once(nodes: Sequence[Any]) -> list[str]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from captum_cnn_ext._engine.backward.autograd_graph import connected
+from captum_cnn_ext._engine.backward.checkpoints import in_reentrant_checkpoint
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.nested_tensors import tensors_in, tensors_of_output
 from captum_cnn_ext._engine.running.undo import Undo
@@ -117,7 +118,12 @@ class LostGradient(TorchFunctionMode):
         if any(t.is_inference() for t in floating):
             return _End(name, place, "runs under torch.inference_mode", 0)
         if not torch.is_grad_enabled():
-            return _End(name, place, "runs under torch.no_grad", 0)
+            why = (
+                ", as torch.utils.checkpoint with use_reentrant=True does"
+                if in_reentrant_checkpoint()
+                else ""
+            )
+            return _End(name, place, f"runs under torch.no_grad{why}", 0)
         return _End(name, place, "has no derivative", 0)
 
     def _lives(self, tensor: Tensor) -> bool:

@@ -17,6 +17,7 @@ from captum_cnn_ext._engine.backward.autograd_graph import (
     connected,
     operations_between,
 )
+from captum_cnn_ext._engine.backward.checkpoints import CheckpointedLayerError
 from captum_cnn_ext._engine.backward.lost_gradient import (
     LeavesTorchError,
     gradient_end,
@@ -51,7 +52,7 @@ def affine_gradients(replay: Replay, score: Callable[[Any], Tensor]) -> tuple[Te
         try:
             with values_stay(), tail.following():
                 alone = score(differentiable(lambda: replay(one, first)))
-        except LeavesTorchError:
+        except (LeavesTorchError, CheckpointedLayerError):
             return None
         if tail.left:  # what comes back from there is no constant
             return None
@@ -81,7 +82,7 @@ def used_tensors(
         try:
             with values_stay():
                 scores = score(differentiable(lambda: replay(leaves, rows)))
-        except LeavesTorchError:
+        except (LeavesTorchError, CheckpointedLayerError):
             return [True for _ in leaves]
 
         def used(leaf: Tensor) -> bool:

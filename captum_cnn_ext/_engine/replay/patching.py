@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_cnn_ext._engine.backward.checkpoints import refuse_in_checkpoint
 from captum_cnn_ext._engine.module_walk import modules_in
 from captum_cnn_ext._engine.nested_tensors import with_tensors
 from captum_cnn_ext._engine.running.hooks import hook_site
@@ -54,12 +55,19 @@ def patched(root: nn.Module, around: Around) -> Iterator[None]:
 
 @contextmanager
 def layer_hook(site: Site, replace: Callable[[list[Tensor]], list[Tensor]]) -> Iterator[None]:
-    """``replace`` in place of the tensors that the site's layer gives, or receives."""
-    owner = threading.current_thread()
+    """``replace`` in place of the tensors that the site's layer gives, or receives.
+
+    Where gradients are on around the block they are on from there, also in a model's own no_grad.
+    """
+    owner, gradients = threading.current_thread(), torch.is_grad_enabled()
 
     def see(value: Any) -> Any:
         if threading.current_thread() is not owner:
             return value
+        if gradients:
+            refuse_in_checkpoint(site.name)
+        if gradients and not torch.is_grad_enabled():
+            torch.set_grad_enabled(True)  # until the end of the model's own block
         return with_tensors(value, replace)
 
     undo = Undo()

@@ -7,7 +7,6 @@
   change them.
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.backward.autograd_graph import (
     differentiable_once,
+    has_gradient,
     nodes_between,
     operations_between,
 )
@@ -26,6 +26,7 @@ from captum_cnn_ext._engine.backward.batch_norm_of_one_image import (
     passed_norms,
     perhaps_without_norms,
 )
+from captum_cnn_ext._engine.backward.checkpoints import checkpoints_explained, passed_reentrant
 from captum_cnn_ext._engine.backward.lost_gradient import (
     LostGradient,
     watching,
@@ -36,7 +37,11 @@ from captum_cnn_ext._engine.backward.saved_tensors import (
     writes_allowed,
     written_into,
 )
-from captum_cnn_ext._engine.backward.second_derivatives import TwiceDifferentiable
+from captum_cnn_ext._engine.backward.second_derivatives import (
+    NOT_TWICE,
+    TwiceDifferentiable,
+    derivative_along,
+)
 from captum_cnn_ext._engine.judging.arguments import (
     ArgumentError,
     observed_module,
@@ -58,14 +63,6 @@ from captum_cnn_ext._engine.running.hooks import (
 from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._engine.trace.trace_recorder import Recorder
-
-# what PyTorch says of an operation that can be differentiated once only
-_ONCE_ONLY = re.compile(r"double backward|differentiate twice|derivative for .* is not implemented")
-_NOT_TWICE = (
-    "layer: an operation between it and the target's score has no second derivative, which this "
-    "method needs ({why}); choose a later layer, or a method of first derivatives such as "
-    "LayerHiResCam"
-)
 
 Around = Callable[["Recording"], AbstractContextManager[Any]]
 
@@ -120,11 +117,11 @@ class Recording:
         leaves = [t for index in range(len(found)) for t in self._leaves(index)]
         once = differentiable_once(nodes_between(leaves, scores))
         if once:
-            raise ArgumentError(_NOT_TWICE.format(why=f"{once[0]} is differentiable once"))
+            raise ArgumentError(NOT_TWICE.format(why=f"{once[0]} is differentiable once"))
         result = []
         for index, site in enumerate(found):
             products = [
-                [_derivative_along(g, t) for g, t in zip(gs, ts, strict=True)]
+                [derivative_along(g, t) for g, t in zip(gs, ts, strict=True)]
                 for gs, ts in zip(site, self._parts(index), strict=True)
             ]
             gradients = joined([[g.detach() for g in gs] for gs in site])
@@ -157,11 +154,11 @@ class Recording:
     def why_no_gradient(self, index: int | None, scores: Tensor) -> str:
         """What ``scores`` have no gradient at (a site, or None: the inputs), and why."""
         layer = None if index is None else self._probes[index].site.name
-        has_one = any(t.requires_grad for t in tensors_of_output(self.output))
+        has_one = has_gradient(self.output)
         return why_no_gradient(
             layer,
             self.starts(index),
-            self.find_end(index),
+            self.find_end(index) or passed_reentrant(self.output),
             selection=has_one and not scores.requires_grad,
         )
 
@@ -287,28 +284,19 @@ def record(
             stack.close()
             # into a view from before the layer: autograd has to know that part as well
             recording = run(stack, lambda _: writes_allowed(), from_start=refused)
+        elif gradients and not on and not has_gradient(recording.output):
+            # a torch.no_grad block of the model around the layer: it leaves gradients as it found
+            # them, so they have to be on before it
+            recording = None
+            stack.close()
+            recording = run(stack, lambda _: nullcontext(), from_start=True)
         recording.find_end = find_end
-        yield recording
+        with checkpoints_explained():
+            yield recording
 
 
 def _copy_in_graph(value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) else value
-
-
-def _derivative_along(gradient: Tensor, tensor: Tensor) -> Tensor:
-    """The derivative of ``gradient`` with respect to ``tensor`` along ``tensor``: H A."""
-    if not gradient.requires_grad:
-        return torch.zeros_like(gradient)
-    try:
-        (product,) = torch.autograd.grad(
-            gradient, tensor, tensor.detach(), retain_graph=True, allow_unused=True
-        )
-    except RuntimeError as error:
-        if not isinstance(error, NotImplementedError) and not _ONCE_ONLY.search(str(error)):
-            raise
-        why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ArgumentError(_NOT_TWICE.format(why=why)) from error
-    return torch.zeros_like(gradient) if product is None else product
 
 
 def joined(parts: list[list[Tensor]]) -> tuple[Tensor, ...]:

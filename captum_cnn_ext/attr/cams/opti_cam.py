@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_cnn_ext._engine.backward.checkpoints import checkpoints_explained
 from captum_cnn_ext._engine.backward.lost_gradient import gradient_end, why_no_gradient
 from captum_cnn_ext._engine.backward.saved_tensors import differentiable
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, root_module
@@ -111,7 +112,8 @@ class LayerOptiCam(MaskedInputCam):
 
                 score = scored(differentiable(masked)).sum()
                 if score.requires_grad:
-                    (logits.grad,) = torch.autograd.grad(-score, [logits], allow_unused=True)
+                    with checkpoints_explained():
+                        (logits.grad,) = torch.autograd.grad(-score, [logits], allow_unused=True)
                 if logits.grad is None and maps.ndim > 2:  # without positions there is no mask
                     root = root_module(self.forward_func)
                     end = gradient_end(root, [logits], masked, scored)

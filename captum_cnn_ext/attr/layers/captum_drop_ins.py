@@ -13,6 +13,7 @@ from captum.attr import LayerFeatureAblation as CaptumLayerFeatureAblation
 from captum.attr import LayerIntegratedGradients as CaptumLayerIntegratedGradients
 from torch import Tensor
 
+from captum_cnn_ext._engine.backward.checkpoints import checkpoints_explained
 from captum_cnn_ext._engine.judging.arguments import Layer, choose, find_layers
 from captum_cnn_ext._engine.judging.captum_compat import (
     QUADRATURES,
@@ -283,7 +284,7 @@ def _gradients(
     grad_kwargs: dict[str, Any] | None,
 ) -> tuple[Tensor, ...]:
     """As Captum's ``compute_gradients``; zeros for a tensor that the score does not use."""
-    with torch.enable_grad():
+    with torch.enable_grad(), checkpoints_explained():
         extra = format_additional_forward_args(additional_forward_args)
         scores = select_score(forward_fn(*inputs, *extra), target_ind)
         options = {"materialize_grads": True, **(grad_kwargs or {})}

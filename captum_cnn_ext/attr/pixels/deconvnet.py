@@ -8,6 +8,7 @@ import torch
 from captum.attr import GradientAttribution, NeuronAttribution
 from torch import Tensor
 
+from captum_cnn_ext._engine.backward.autograd_graph import connected
 from captum_cnn_ext._engine.backward.rules import RULES, SMOOTH_OPTIONS
 from captum_cnn_ext._engine.backward.units_to_pixels import Pass, through_cuts, through_the_graph
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose, find_layer
@@ -209,6 +210,12 @@ class DeconvNet(Documented, NeuronAttribution, GradientAttribution):
                 raise ArgumentError(
                     f"layer {site.name!r}: expected one tensor that depends on the inputs, got "
                     f"{', '.join(str(tuple(t.shape)) for t in outputs)}"
+                )
+            if not connected(recording.inputs, outputs[0]):
+                end = recording.find_end(None)
+                raise ArgumentError(
+                    f"layer {site.name!r}: has no gradient at the inputs, "
+                    + (f"because {end}." if end else "on which it does not depend.")
                 )
             layer = channel_maps(outputs[0], (image,), site.name, reshape_transform)
             field = recording.cut_field(layer)

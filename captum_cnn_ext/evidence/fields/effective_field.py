@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_cnn_ext._engine.backward.autograd_graph import connected
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layer
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.batching import in_chunks
@@ -94,7 +95,7 @@ def effective_receptive_field(
         with record(model, [site], (images[rows],), from_inputs=True) as recording:
             (output, *_), (leaf,) = recording.outputs(0), recording.inputs
             places.append(_position(output, position, site.name))
-            if not output.requires_grad:
+            if not connected([leaf], output):
                 raise ArgumentError(f"layer {site.name!r} does not depend on the images")
             row, column = places[-1]
             (gradient,) = torch.autograd.grad(output[:, :, row, column].sum(), leaf)
