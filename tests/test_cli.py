@@ -373,7 +373,7 @@ def test_a_bug_keeps_its_traceback(folder, monkeypatch):
     def bug(*_, **__):
         raise builtins.ZeroDivisionError("our own mistake")
 
-    monkeypatch.setattr(cli.audit, "read_photos", bug)
+    monkeypatch.setattr(cli.arguments, "read_photos", bug)
     with pytest.raises(ZeroDivisionError, match="our own mistake"):
         main(list(QUICK))
 

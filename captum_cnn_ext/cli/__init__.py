@@ -20,14 +20,14 @@ from captum_cnn_ext.cli import (
     synthesize,
     top_patches,
 )
-from captum_cnn_ext.cli.arguments import (
+from captum_cnn_ext.cli.arguments import in_options
+from captum_cnn_ext.cli.parsing import (
     DONE,
     INTERRUPTED,
     PROGRAM,
     WRONG_ARGUMENTS,
     Parser,
     UsageError,
-    in_options,
 )
 
 COMMANDS = (

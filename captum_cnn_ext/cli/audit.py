@@ -5,40 +5,18 @@ from __future__ import annotations
 import argparse
 import shlex
 import signal
-import sys
 import threading
 import time
-import traceback
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from captum_cnn_ext.cli import audit_data
-from captum_cnn_ext.cli.arguments import (
-    INCOMPLETE,
-    METHODS_HELP,
-    MOST_IMAGES,
-    PROGRAM,
-    SUFFIXES,
-    UsageError,
-    add_command,
-    add_model_arguments,
-    add_old_spelling,
-    add_photo_arguments,
-    add_seed_argument,
-    add_target,
-    explained_target,
-    load,
-    load_other,
-    one_line,
-    print_notes,
-    read_photos,
-    split,
-    usage_errors,
-)
+from captum_cnn_ext.cli import arguments, audit_data, parsing
+from captum_cnn_ext.cli.parsing import PROGRAM, usage_errors
 from captum_cnn_ext.cli.pictures import add_overlays, write_overlays
 
 if TYPE_CHECKING:
@@ -63,49 +41,39 @@ EXAMPLES = f"""examples:
 
 def add(commands: Any) -> None:
     """Add this command to the program's."""
-    audit = add_command(
+    audit = parsing.add_command(
         commands,
         "audit",
-        help="write one HTML report on a network and some photos, or a labelled data set",
-        description="Write one self-contained HTML report on what a network does with some photos, "
+        _audit,
+        "write one HTML report on a network and some photos, or a labelled data set",
+        "Write one self-contained HTML report on what a network does with some photos, "
         "or (--data) with a labelled data set; beside it the arrays behind its "
         "pictures (.npz), its record and tables (.manifest.json), and the tables as CSV.",
-        epilog=EXAMPLES,
+        EXAMPLES,
     )
-    add_model_arguments(audit)
-    add_photo_arguments(audit)
-    add = audit.add_argument
-    add(
-        "--layer",
-        metavar="A,B",
-        help="layers to explain, by dotted name as structure prints them (default: the "
-        "suggested ones)",
-    )
-    add("--methods", metavar="A,B", help=f"{METHODS_HELP} (default: a quick set)")
-    add("--class-names", metavar="FILE", help="names of the classes: one per line, or JSON")
-    add_target(audit)
-    add("--sections", metavar="A,B", help="sections of the report (default: all)")
-    add = audit.add_mutually_exclusive_group().add_argument
-    add("--quick", action="store_true", help="predictions and maps only, in seconds (the default "
-        "without --images)")  # fmt: skip
-    add("--full", action="store_true", help="with checks of the maps and a look inside, in a "
-        "minute or two (the default with --images)")  # fmt: skip
-    add = audit.add_argument
-    add(
-        "--against",
-        metavar="OTHER",
-        help="compare with a second model (a spec as for --model) or with a checkpoint of the same "
-        f"(a file: {', '.join(SUFFIXES)})",
-    )
-    add("--title", help="title of the report")
-    add("--out", default="audit.html", metavar="FILE", help="report to write (default: audit.html)")
-    add("--open", action="store_true", help="open the report in the browser")
-    add_seed_argument(add)
-    add("--no-progress", action="store_true", help="no progress bar")
-    add_old_spelling(audit, "--layers", "--layer")
+    value = partial(parsing.add_value, audit)
+    parsing.add_model(audit)
+    parsing.add_photos(audit)
+    value("--layer", "A,B", "layers to explain, by dotted name as structure prints them (default: "
+          "the suggested ones)")  # fmt: skip
+    value("--methods", "A,B", f"{parsing.METHODS_HELP} (default: a quick set)")
+    parsing.add_class_names(audit)
+    parsing.add_target(audit)
+    value("--sections", "A,B", "sections of the report (default: all)")
+    switch = partial(parsing.add_switch, audit.add_mutually_exclusive_group())
+    switch("--quick", "predictions and maps only, in seconds (the default without --images)")
+    switch("--full", "with checks of the maps and a look inside, in a minute or two (the default "
+           "with --images)")  # fmt: skip
+    value("--against", "OTHER", "compare with a second model (a spec as for --model) or with a "
+          f"checkpoint of the same (a file: {', '.join(arguments.SUFFIXES)})")  # fmt: skip
+    value("--title", None, "title of the report")
+    value("--out", "FILE", "report to write", "audit.html")
+    parsing.add_switch(audit, "--open", "open the report in the browser")
+    parsing.add_seed(audit)
+    parsing.add_no_progress(audit)
+    parsing.add_old_spelling(audit, "--layers", "--layer")
     add_overlays(audit)
     audit_data.add_arguments(audit)
-    audit.set_defaults(run=_audit)
 
 
 def _audit(options: argparse.Namespace) -> int:
@@ -115,11 +83,11 @@ def _audit(options: argparse.Namespace) -> int:
     _judge_before_model(options)
     if options.data is not None:
         return audit_data.audit_data(options)
-    loaded = load(options, options.class_names)
+    loaded = arguments.load(options, options.class_names)
     layers = _judge_layers(options.layer, loaded)
-    target = explained_target(options.target, loaded.class_names)
-    rival = None if options.against is None else load_other(options, "against")
-    photos, notes = read_photos(options)
+    target = parsing.explained_target(options.target, loaded.class_names)
+    rival = None if options.against is None else arguments.load_other(options, "against")
+    photos, notes = arguments.read_photos(options)
     named = options.images is not None or options.sections is not None
     options.quick = options.quick or not (options.full or named)
 
@@ -127,34 +95,28 @@ def _audit(options: argparse.Namespace) -> int:
         kind = "quick report" if options.quick else "report"
         print(f"{kind} on {_photos(len(photos))}, about {_rounded(seconds)}", flush=True)
 
-    from captum_cnn_ext._engine.judging.arguments import ArgumentError
     from captum_cnn_ext.insights import audit
 
-    try:
-        with _kept_interrupt() as check:
-            done = audit(
-                loaded,
-                photos,
-                layers=layers,
-                methods=split(options.methods),
-                target=target,
-                seed=options.seed,
-                show_progress=not options.no_progress,
-                sections=split(options.sections),
-                quick=options.quick,
-                on_begin=announce,
-                against=rival,
-                title=options.title,
-                notes=notes,
-                command=_command(options),
-                on_step=check,
-            )
-            check()
-            saved = done.save(options.out)
-    except ArgumentError as error:
-        raise UsageError(one_line(error)) from error
-    except OSError as error:
-        raise UsageError(f"--out {options.out}: cannot be written ({one_line(error)})") from error
+    with arguments.auditing(options.out), _kept_interrupt() as check:
+        done = audit(
+            loaded,
+            photos,
+            layers=layers,
+            methods=arguments.split(options.methods),
+            target=target,
+            seed=options.seed,
+            show_progress=not options.no_progress,
+            sections=arguments.split(options.sections),
+            quick=options.quick,
+            on_begin=announce,
+            against=rival,
+            title=options.title,
+            notes=notes,
+            command=_command(options),
+            on_step=check,
+        )
+        check()
+        saved = done.save(options.out)
     _print_files(saved)
     if options.open:
         webbrowser.open(saved.report.resolve().as_uri())
@@ -162,13 +124,8 @@ def _audit(options: argparse.Namespace) -> int:
     print(done.overview.headline)
     print(f"{_photos(len(photos))} in {time.perf_counter() - begin:.0f} s", end="")
     print("; --full adds checks of the maps and a look inside" if options.quick else "")
-    print_notes(loaded)
-    for problem in done.problems:
-        traceback.print_exception(problem.error)
-    if done.problems:
-        failed = "; ".join(str(problem) for problem in done.problems)
-        print(f"{PROGRAM}: the report is not complete: {failed}", file=sys.stderr)
-    return INCOMPLETE if done.problems else drawn
+    arguments.print_notes(loaded)
+    return arguments.print_problems(done.problems) or drawn
 
 
 def _print_files(saved: SavedAudit) -> None:
@@ -216,15 +173,15 @@ def _judge_before_model(options: argparse.Namespace) -> None:
     with usage_errors(ImportError):
         require_jinja()
         report_paths(options.out)
-        chosen_sections(split(options.sections), comparing=options.against is not None)
+        chosen_sections(arguments.split(options.sections), comparing=options.against is not None)
         if options.methods:
-            find_methods(split(options.methods) or [])
+            find_methods(arguments.split(options.methods) or [])
 
 
 def _judge_layers(text: str | None, loaded: LoadedModel) -> list[str] | None:
     from captum_cnn_ext._engine.judging.arguments import find_layer
 
-    names = split(text)
+    names = arguments.split(text)
     with usage_errors():
         for name in names or ():
             find_layer(loaded.model, name, "layers")
@@ -265,7 +222,7 @@ DEFAULTS = {
     "model": "demo",
     "out": "audit.html",
     "seed": 0,
-    "max_images": MOST_IMAGES,
+    "max_images": parsing.MOST_IMAGES,
     "on_error": "skip",
     "batch_size": 32,
     "workers": 0,

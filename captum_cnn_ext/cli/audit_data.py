@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-import traceback
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from captum_cnn_ext.cli.arguments import (
-    DONE,
-    INCOMPLETE,
-    PROGRAM,
-    UsageError,
-    add_loader_arguments,
-    load,
-    load_other,
-    one_line,
-    print_notes,
-    split,
-)
+from captum_cnn_ext.cli import arguments, parsing
+from captum_cnn_ext.cli.parsing import DONE, PROGRAM, UsageError
 from captum_cnn_ext.cli.processes import processes
 
 if TYPE_CHECKING:
@@ -34,41 +24,21 @@ FOR_DATA = ("labels", "masks", "boxes", "twin", "checkpoint", "no_tests")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What names a labelled data set."""
     group = parser.add_argument_group("a labelled data set instead of photos")
-    add = group.add_argument
-    add(
-        "--data",
-        metavar="FOLDER",
-        help="a folder with one folder for each class; or demo, which makes a small data set "
-        "with a planted shortcut, and a model",
+    value = partial(parsing.add_value, group)
+    value("--data", "FOLDER", "a folder with one folder for each class; or demo, which makes a "
+          "small data set with a planted shortcut, and a model")  # fmt: skip
+    value(
+        "--labels", "CSV", "a table with the columns path,label[,group], instead of class folders"
     )
-    add(
-        "--labels",
-        metavar="CSV",
-        help="a table with the columns path,label[,group], instead of class folders",
-    )
-    add(
-        "--masks",
-        metavar="FOLDER",
-        help="masks of the objects: pictures with the photos' names, 0 outside the object",
-    )
-    add(
-        "--boxes",
-        metavar="PATH",
-        help="boxes of the objects: a COCO JSON file, or a folder of Pascal VOC XML files",
-    )
-    add(
-        "--twin",
-        metavar="FILE",
-        help="weights of a second training run of the same model, which tells with --against how "
-        "much changes by chance alone",
-    )
-    add_loader_arguments(add)
-    add("--no-tests", action="store_true", help="leave out the search for shortcuts and its tests")
-    add(
-        "--checkpoint",
-        metavar="FOLDER",
-        help="keep intermediate results here, and resume from them",
-    )
+    value("--masks", "FOLDER", "masks of the objects: pictures with the photos' names, 0 outside "
+          "the object")  # fmt: skip
+    value("--boxes", "PATH", "boxes of the objects: a COCO JSON file, or a folder of Pascal VOC "
+          "XML files")  # fmt: skip
+    value("--twin", "FILE", "weights of a second training run of the same model, which tells with "
+          "--against how much changes by chance alone")  # fmt: skip
+    parsing.add_loader(group)
+    parsing.add_switch(group, "--no-tests", "leave out the search for shortcuts and its tests")
+    value("--checkpoint", "FOLDER", "keep intermediate results here, and resume from them")
 
 
 def judge(options: argparse.Namespace) -> None:
@@ -81,7 +51,7 @@ def judge(options: argparse.Namespace) -> None:
         )
     if given:
         raise UsageError(f"--{given[0]}: is for photos (--images), not for --data")
-    if options.data is not None and len(split(options.layer) or [""]) > 1:
+    if options.data is not None and len(arguments.split(options.layer) or [""]) > 1:
         raise UsageError(f"--layer {options.layer!r}: expected one layer with --data")
     if options.twin is not None and options.against is None:
         raise UsageError("--twin: needs --against as well")
@@ -101,44 +71,38 @@ def audit_data(options: argparse.Namespace) -> int:
 @contextmanager
 def audited(options: argparse.Namespace) -> Iterator[tuple[Any, LoadedModel, bool]]:
     """The audit that the options ask for, its model, and whether this process speaks for all."""
-    from captum_cnn_ext._engine.judging.arguments import ArgumentError
     from captum_cnn_ext.insights import audit_dataset
 
-    try:
-        with processes() as (rank, _):
-            loaded, photos = _demo(options) if options.data == "demo" else _given(options)
-            others = {
-                name: None if getattr(options, name) is None else load_other(options, name)
-                for name in ("against", "twin")
-            }
-            for note in photos.notes if rank == 0 else ():
-                print(f"{PROGRAM}: note: {note}", file=sys.stderr)
-            done = audit_dataset(
-                loaded,
-                photos,
-                layer=next(iter(split(options.layer) or ()), None),
-                batch_size=options.batch_size,
-                num_workers=options.workers,
-                on_error=options.on_error,
-                checkpoint=options.checkpoint,
-                test_shortcuts=not options.no_tests,
-                seed=options.seed,
-                title=options.title,
-                show_progress=not options.no_progress,
-                against=others["against"],
-                twin=others["twin"],
-            )
-            yield done, loaded, rank == 0
-    except ArgumentError as error:
-        raise UsageError(one_line(error)) from error
-    except OSError as error:
-        raise UsageError(f"--out {options.out}: cannot be written ({one_line(error)})") from error
+    with arguments.auditing(options.out), processes() as (rank, _):
+        loaded, photos = _demo(options) if options.data == "demo" else _given(options)
+        others: dict[str, Any] = {
+            name: arguments.load_other(options, name)
+            for name in ("against", "twin")
+            if getattr(options, name) is not None
+        }
+        for note in photos.notes if rank == 0 else ():
+            print(f"{PROGRAM}: note: {note}", file=sys.stderr)
+        done = audit_dataset(
+            loaded,
+            photos,
+            layer=next(iter(arguments.split(options.layer) or ()), None),
+            batch_size=options.batch_size,
+            num_workers=options.workers,
+            on_error=options.on_error,
+            checkpoint=options.checkpoint,
+            test_shortcuts=not options.no_tests,
+            seed=options.seed,
+            title=options.title,
+            show_progress=not options.no_progress,
+            **others,
+        )
+        yield done, loaded, rank == 0
 
 
 def _given(options: argparse.Namespace) -> tuple[LoadedModel, Any]:
     from captum_cnn_ext.photos import labelled_photos
 
-    loaded = load(options, options.class_names)
+    loaded = arguments.load(options, options.class_names)
     photos = labelled_photos(
         options.data,
         labels=options.labels,
@@ -166,10 +130,5 @@ def _said(done: Any, saved: Any, loaded: LoadedModel) -> int:
     for verdict in ("wrong", "unsure"):
         for finding in done.page.overview.of(verdict):
             print(f"- {finding.text} {finding.next_step}".rstrip())
-    print_notes(loaded)
-    for problem in done.page.problems:
-        traceback.print_exception(problem.error)
-    if done.page.problems:
-        failed = "; ".join(str(problem) for problem in done.page.problems)
-        print(f"{PROGRAM}: the report is not complete: {failed}", file=sys.stderr)
-    return INCOMPLETE if done.page.problems else DONE
+    arguments.print_notes(loaded)
+    return arguments.print_problems(done.page.problems)

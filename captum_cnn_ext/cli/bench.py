@@ -7,30 +7,13 @@ import os
 import re
 import runpy
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from captum_cnn_ext.cli.arguments import (
-    DONE,
-    METHODS_HELP,
-    PROGRAM,
-    UsageError,
-    add_command,
-    add_images_arguments,
-    add_model_arguments,
-    add_seed_argument,
-    add_target,
-    explained_target,
-    integer,
-    load,
-    one_line,
-    print_notes,
-    read_photos,
-    split,
-    usage_errors,
-)
-from captum_cnn_ext.cli.processes import processes
-from captum_cnn_ext.cli.results import results_in, saved_by, write
+from captum_cnn_ext.cli import arguments, parsing
+from captum_cnn_ext.cli.parsing import DONE, PROGRAM, UsageError, one_line, usage_errors
+from captum_cnn_ext.cli.processes import processes, results_in, saved_by, write
 from captum_cnn_ext.errors import nearest
 
 if TYPE_CHECKING:
@@ -54,60 +37,37 @@ TRUTH = {"full": (5, 16, 2), "quick": (1, 16, 2)}  # seeds, images of a task, ju
 
 def add(commands: Any) -> None:
     """Add this command to the program's."""
-    bench = add_command(
+    bench = parsing.add_command(
         commands,
         "bench",
-        help="compare attribution methods: cost and faithfulness",
-        description="Run methods on images and write a table, a picture and the numbers of each "
+        _bench,
+        "compare attribution methods: cost and faithfulness",
+        "Run methods on images and write a table, a picture and the numbers of each "
         "map (FILE.json, FILE.md, FILE.png). Under torchrun, images are split across processes.",
-        epilog=EXAMPLES,
+        EXAMPLES,
     )
-    add_model_arguments(bench)
-    add = bench.add_argument
-    add_images_arguments(bench)
-    add("--variants", type=integer(1, 10), default=10, metavar="N",
-        help="crops and mirror images made of each photo, 1 to 10 (default: 10)")  # fmt: skip
-    add("--methods", metavar="A,B", help=f"{METHODS_HELP} (default: those of the table in "
-        "benchmarks/)")  # fmt: skip
-    add("--adapters", metavar="FILE", help="a Python file of yours that defines METHODS = {name: "
-        "function(subject, x, target)}, or TASKS for --truth; it is run")  # fmt: skip
-    add(
-        "--layer",
-        metavar="NAME",
-        help="dotted name of the layer for CAMs (default: the suggested one)",
+    value, count = partial(parsing.add_value, bench), partial(parsing.add_count, bench)
+    parsing.add_model(bench)
+    parsing.add_images(bench)
+    value("--variants", "N", "crops and mirror images made of each photo, 1 to 10", 10,
+          type=parsing.integer(1, 10))  # fmt: skip
+    value(
+        "--methods", "A,B", f"{parsing.METHODS_HELP} (default: those of the table in benchmarks/)"
     )
-    add_target(bench)
-    add(
-        "--steps",
-        type=integer(1),
-        default=24,
-        metavar="N",
-        help="steps of insertion and deletion (default: 24)",
-    )
-    add(
-        "--road-shares",
-        default="0.2,0.4,0.6,0.8",
-        metavar="A,B",
-        help="shares of the pixels that ROAD removes (default: %(default)s)",
-    )
-    add_seed_argument(add)
-    add(
-        "--out",
-        metavar="FILE",
-        help="file of results (default: bench.json; with --truth truth.json)",
-    )
-    add("--truth", nargs="?", const="full", choices=sorted(TRUTH), metavar="quick",
+    value("--adapters", "FILE", "a Python file of yours that defines METHODS = {name: "
+          "function(subject, x, target)}, or TASKS for --truth; it is run")  # fmt: skip
+    value("--layer", "NAME", "dotted name of the layer for CAMs (default: the suggested one)")
+    parsing.add_target(bench)
+    count("--steps", "steps of insertion and deletion", 24)
+    value("--road-shares", "A,B", "shares of the pixels that ROAD removes", "0.2,0.4,0.6,0.8")
+    parsing.add_seed(bench)
+    value("--out", "FILE", "file of results (default: bench.json; with --truth truth.json)")
+    bench.add_argument("--truth", nargs="?", const="full", choices=sorted(TRUTH), metavar="quick",
         help="judge methods on networks that are trained for it, where the right answer is "
             "known")  # fmt: skip
-    add("--tasks", metavar="A,B", help="tasks of --truth (default: all)")
-    add(
-        "--seeds",
-        type=integer(1),
-        metavar="N",
-        help="networks trained for each task of --truth (default: 5; quick: 1)",
-    )
-    add("--no-progress", action="store_true", help="no progress bar")
-    bench.set_defaults(run=_bench)
+    value("--tasks", "A,B", "tasks of --truth (default: all)")
+    count("--seeds", "networks trained for each task of --truth (default: 5; quick: 1)")
+    parsing.add_no_progress(bench)
 
 
 def _bench(options: argparse.Namespace) -> int:
@@ -134,7 +94,7 @@ def _run(
     from captum_cnn_ext import bench
     from captum_cnn_ext.bench.terminal import text
 
-    loaded = load(options)
+    loaded = arguments.load(options)
     target = _target(options, loaded)
     methods = _methods(options)
     images = _images(options, loaded)
@@ -165,7 +125,7 @@ def _run(
     if rank == 0:
         kept = results.in_order(list(methods), list(images))
         write(kept, out, bench.markdown(kept), lambda: bench.draw(kept), text(kept))
-        print_notes(loaded)
+        arguments.print_notes(loaded)
     return DONE
 
 
@@ -175,7 +135,7 @@ def _target(options: argparse.Namespace, loaded: LoadedModel) -> Any:
             f"--target {options.target}: expected no point, which would be another place in each "
             "crop of a photo"
         )
-    return explained_target(options.target, loaded.class_names)
+    return parsing.explained_target(options.target, loaded.class_names)
 
 
 def _truth(options: argparse.Namespace, out: Path, rank: int, workers: int) -> int:
@@ -186,10 +146,10 @@ def _truth(options: argparse.Namespace, out: Path, rank: int, workers: int) -> i
     seeds, images, judged = TRUTH[options.truth]
     seeds = seeds if options.seeds is None else options.seeds
     tasks = {**truths.TASKS, **_adapters(options, "TASKS")}
-    for name in split(options.tasks) or ():
+    for name in arguments.split(options.tasks) or ():
         if name not in tasks:
             raise UsageError(f"--tasks: {name!r} is no task{nearest(name, list(tasks))}")
-    tasks = {name: tasks[name] for name in split(options.tasks) or tasks}
+    tasks = {name: tasks[name] for name in arguments.split(options.tasks) or tasks}
     methods = truths.contenders(_adapters(options, "METHODS"))
     if options.methods is not None:
         chosen = _chosen(options.methods, methods)
@@ -276,7 +236,7 @@ def _adapters(options: argparse.Namespace, kind: str) -> dict[str, Any]:
 def _images(options: argparse.Namespace, loaded: LoadedModel) -> dict[str, Any]:
     from captum_cnn_ext.bench import variants
 
-    photos, _ = read_photos(options)
+    photos, _ = arguments.read_photos(options)
     with usage_errors():
         pictures = variants(photos, options.variants)
     return {name: lambda p=p: loaded.preprocess(p) for name, p in pictures.items()}
@@ -308,7 +268,7 @@ def _layer(
 
 def _shares(text: str) -> tuple[float, ...]:
     try:
-        shares = tuple(float(part) for part in split(text) or ())
+        shares = tuple(float(part) for part in arguments.split(text) or ())
     except ValueError:
         shares = ()
     if not shares or not all(0 < share < 1 for share in shares):

@@ -4,25 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from typing import Any
 
-from captum_cnn_ext.cli.arguments import (
-    METHODS_HELP,
-    PROGRAM,
-    add_command,
-    add_model_arguments,
-    add_old_spelling,
-    add_photo_arguments,
-    add_seed_argument,
-    add_target,
-    as_notes,
-    explained_target,
-    load,
-    print_notes,
-    read_photos,
-    split,
-    usage_errors,
-)
+from captum_cnn_ext.cli import arguments, parsing
+from captum_cnn_ext.cli.parsing import PROGRAM, usage_errors
 from captum_cnn_ext.cli.pictures import add_overlays, checked_picture, write_overlays, write_picture
 
 METHODS = "LayerHiResCam,Occlusion,FullGrad,Saliency"  # that differ in kind
@@ -39,34 +25,30 @@ EXAMPLES = f"""examples:
 
 def add(commands: Any) -> None:
     """Add this command to the program's."""
-    cam = add_command(
+    cam = parsing.add_command(
         commands,
         "cam",
-        help="explain photos by several methods, side by side in one picture",
-        description="Explain photos by several methods and write one picture that compares "
+        _cam,
+        "explain photos by several methods, side by side in one picture",
+        "Explain photos by several methods and write one picture that compares "
         "them. Prints which layer was used.",
-        epilog=EXAMPLES,
+        EXAMPLES,
     )
-    add_model_arguments(cam)
-    add_photo_arguments(cam)
-    add = cam.add_argument
-    add("--methods", default=METHODS, metavar="A,B",
-        help=f"{METHODS_HELP} (default: {METHODS})")  # fmt: skip
-    add(
-        "--layer",
-        metavar="A,B",
-        help="layers by dotted name, as structure prints them (default: the suggested one)",
-    )
-    add_target(cam)
-    add("--class-names", metavar="FILE", help="names of the classes: one per line, or JSON")
-    add("--sign", choices=("positive", "negative", "all", "absolute_value"), default="positive",
-        help="which evidence is drawn (default: positive)")  # fmt: skip
-    add_seed_argument(add)
-    add("--out", default="cam.png", metavar="FILE", help="picture to write (default: cam.png)")
+    value = partial(parsing.add_value, cam)
+    parsing.add_model(cam)
+    parsing.add_photos(cam)
+    value("--methods", "A,B", parsing.METHODS_HELP, METHODS)
+    value("--layer", "A,B", "layers by dotted name, as structure prints them (default: the "
+          "suggested one)")  # fmt: skip
+    parsing.add_target(cam)
+    parsing.add_class_names(cam)
+    value("--sign", None, "which evidence is drawn", "positive",
+          choices=("positive", "negative", "all", "absolute_value"))  # fmt: skip
+    parsing.add_seed(cam)
+    value("--out", "FILE", "picture to write", "cam.png")
     add_overlays(cam)
-    add("--no-progress", action="store_true", help="no progress bar")
-    add_old_spelling(cam, "--layers", "--layer")
-    cam.set_defaults(run=_cam)
+    parsing.add_no_progress(cam)
+    parsing.add_old_spelling(cam, "--layers", "--layer")
 
 
 def _cam(options: argparse.Namespace) -> int:
@@ -74,17 +56,17 @@ def _cam(options: argparse.Namespace) -> int:
     from captum_cnn_ext.methods import INPUT, find_methods
 
     with usage_errors():
-        methods = [method.name for method in find_methods(split(options.methods) or [])]
+        methods = [method.name for method in find_methods(arguments.split(options.methods) or [])]
     checked_picture(options.out)
-    loaded = load(options, options.class_names)
-    target = explained_target(options.target, loaded.class_names)
-    photos, _ = read_photos(options)
-    with usage_errors(), as_notes():
+    loaded = arguments.load(options, options.class_names)
+    target = parsing.explained_target(options.target, loaded.class_names)
+    photos, _ = arguments.read_photos(options)
+    with usage_errors(), arguments.as_notes():
         found = compare(
             loaded,
             photos,
             methods,
-            layers=split(options.layer),
+            layers=arguments.split(options.layer),
             target=target,
             seed=options.seed,
             show_progress=not options.no_progress,
@@ -101,5 +83,5 @@ def _cam(options: argparse.Namespace) -> int:
         text = "LayerCam is CAM (Zhou 2016); LayerCAM (Jiang 2021) is called LayerLayerCam"
         print(f"{PROGRAM}: note: {text}", file=sys.stderr)
     write_picture(figure, options.out)
-    print_notes(loaded)
+    arguments.print_notes(loaded)
     return write_overlays(found, options.overlays, sign=options.sign)

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from captum_cnn_ext.cli import audit_data
-from captum_cnn_ext.cli.arguments import (
-    DONE,
-    INCOMPLETE,
-    PROGRAM,
-    UsageError,
-    add_command,
-    add_model_arguments,
-    add_on_error_argument,
-    add_seed_argument,
-    one_line,
-    print_notes,
-    usage_errors,
-)
+from captum_cnn_ext.cli import arguments, audit_data, parsing
+from captum_cnn_ext.cli.parsing import DONE, INCOMPLETE, PROGRAM, UsageError, one_line, usage_errors
 
 REQUIRE = "requirements.toml"
 EXAMPLES = f"""examples:
@@ -35,31 +24,32 @@ exit code: 0 where every requirement holds, 1 where one fails, 2 for unusable in
 
 def add(commands: Any) -> None:
     """Add this command to the program's."""
-    check = add_command(
+    check = parsing.add_command(
         commands,
         "check",
-        help="a gate for merges: exit code 1 where a model does not meet your requirements",
-        description="Audit a network on a labelled data set and compare what is found with a file "
+        _check,
+        "a gate for merges: exit code 1 where a model does not meet your requirements",
+        "Audit a network on a labelled data set and compare what is found with a file "
         "of requirements: accuracy, no shortcut, evidence on the objects, attention unchanged. "
         "Prints one line for each requirement.",
-        epilog=EXAMPLES,
+        EXAMPLES,
     )
-    add_model_arguments(check)
-    add_on_error_argument(check)
-    add = check.add_argument
-    add("--require", metavar="TOML", help=f"the requirements (default: {REQUIRE}, if it is there)")
-    add("--init", action="store_true", help="print a file of all requirements, explained, and stop")
-    add("--junit", metavar="FILE", help="write JUnit XML, with a test case for each requirement")
-    add("--sarif", metavar="FILE", help="write what failed as SARIF 2.1.0, for code scanning")
-    add("--out", metavar="FILE", help="also write the report of the audit, such as audit.html")
-    add("--against", metavar="OTHER", help="the older model: a spec, or a file of weights")
-    add("--layer", metavar="A", help="dotted name of the layer that is explained (default: chosen)")
-    add("--class-names", metavar="FILE", help="names of the classes: one per line, or JSON")
-    add("--title", help="title of the report")
-    add_seed_argument(add)
-    add("--no-progress", action="store_true", help="no progress bar")
+    value = partial(parsing.add_value, check)
+    parsing.add_model(check)
+    parsing.add_on_error(check)
+    value("--require", "TOML", f"the requirements (default: {REQUIRE}, if it is there)")
+    words = "print a file of all requirements, explained, and stop"
+    parsing.add_switch(check, "--init", words)
+    value("--junit", "FILE", "write JUnit XML, with a test case for each requirement")
+    value("--sarif", "FILE", "write what failed as SARIF 2.1.0, for code scanning")
+    value("--out", "FILE", "also write the report of the audit, such as audit.html")
+    value("--against", "OTHER", "the older model: a spec, or a file of weights")
+    value("--layer", "A", "dotted name of the layer that is explained (default: chosen)")
+    parsing.add_class_names(check)
+    value("--title", None, "title of the report")
+    parsing.add_seed(check)
+    parsing.add_no_progress(check)
     audit_data.add_arguments(check)
-    check.set_defaults(run=_check)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -113,5 +103,5 @@ def _said(options: argparse.Namespace, done: Any, loaded: Any) -> int:
     for outcome in found.outcomes:
         print(outcome)
     print(found.headline)
-    print_notes(loaded)
+    arguments.print_notes(loaded)
     return DONE if found.passed else INCOMPLETE

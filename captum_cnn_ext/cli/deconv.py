@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import Any
 
-from captum_cnn_ext.cli.arguments import (
-    PROGRAM,
-    add_command,
-    add_model_arguments,
-    add_photo_arguments,
-    as_notes,
-    integer,
-    load,
-    numbers,
-    print_notes,
-    read_photos,
-    usage_errors,
-)
+from captum_cnn_ext.cli import arguments, parsing
+from captum_cnn_ext.cli.parsing import PROGRAM, usage_errors
 from captum_cnn_ext.cli.pictures import checked_picture, write_picture
 
 UNITS = 8
@@ -31,43 +21,32 @@ EXAMPLES = f"""examples:
 
 def add(commands: Any) -> None:
     """Add this command to the program's."""
-    deconv = add_command(
+    deconv = parsing.add_command(
         commands,
         "deconv",
-        help="show which pixels drive the channels of a layer",
-        description="Project the strongest responses of a layer's channels back to the pixels "
+        _deconv,
+        "show which pixels drive the channels of a layer",
+        "Project the strongest responses of a layer's channels back to the pixels "
         "of the photos that caused them (deconvnet, or guided backpropagation).",
-        epilog=EXAMPLES,
+        EXAMPLES,
     )
-    add_model_arguments(deconv)
-    add_photo_arguments(deconv)
-    add = deconv.add_argument
-    add(
-        "--layer",
-        metavar="NAME",
-        help="dotted name of the layer, as structure prints it (default: the end of the last stage "
-        "but one)",
-    )
-    add(
-        "--channels",
-        metavar="A,B",
-        help="channels of the layer (default: the strongest for each photo)",
-    )
-    add(
-        "--top",
-        type=integer(1),
-        metavar="K",
-        help=f"number of channels (default: {UNITS}, or all there are)",
-    )
-    add("--rule", choices=("auto", "deconvnet", "guided", "gradient"), default="auto",
+    value = partial(parsing.add_value, deconv)
+    parsing.add_model(deconv)
+    parsing.add_photos(deconv)
+    value("--layer", "NAME", "dotted name of the layer, as structure prints it (default: the end "
+          "of the last stage but one)")  # fmt: skip
+    value("--channels", "A,B", "channels of the layer (default: the strongest for each photo)")
+    value("--top", "K", f"number of channels (default: {UNITS}, or all there are)",
+          type=parsing.integer(1))  # fmt: skip
+    deconv.add_argument(
+        "--rule", choices=("auto", "deconvnet", "guided", "gradient"), default="auto",
         help="what rectifiers do on the way back (default: auto, which is deconvnet if there is "
         "max-pooling before the layer, else guided; DeconvNet in Python takes "
         "deconvnet)")  # fmt: skip
-    add("--crop", choices=("energy", "field", "none"), default="energy",
+    deconv.add_argument("--crop", choices=("energy", "field", "none"), default="energy",
         help="what is drawn of each picture: the part with 95 %% of its energy (the default), the "
         "part that the unit sees (its receptive field), or all of it")  # fmt: skip
-    add("--out", default="deconv.png", metavar="FILE", help="picture (default: deconv.png)")
-    deconv.set_defaults(run=_deconv)
+    value("--out", "FILE", "picture", "deconv.png")
 
 
 def _deconv(options: argparse.Namespace) -> int:
@@ -77,10 +56,10 @@ def _deconv(options: argparse.Namespace) -> int:
     from captum_cnn_ext.insights.reconstructing import AUTO, reconstructed
     from captum_cnn_ext.render import show_reconstructions
 
-    channels = numbers("channels", options.channels)
+    channels = arguments.numbers("channels", options.channels)
     checked_picture(options.out)
-    loaded = load(options)
-    pictures, _ = read_photos(options)
+    loaded = arguments.load(options)
+    pictures, _ = arguments.read_photos(options)
     with usage_errors():
         photos = read_inputs(pictures, loaded.preprocess, loaded.model)
         layer = options.layer or default_layers(loaded.model, photos.inputs[:1])[0][-2:][0].name
@@ -88,7 +67,7 @@ def _deconv(options: argparse.Namespace) -> int:
         if top is None and channels is None:
             maps = LayerFeatureMaps(loaded.model, layer).attribute(photos.inputs[:1])
             top = min(UNITS, maps.shape[1])
-        with as_notes():
+        with arguments.as_notes():
             found, rule = reconstructed(
                 loaded.model, layer, photos.inputs, options.rule, channels=channels, top=top
             )
@@ -105,5 +84,5 @@ def _deconv(options: argparse.Namespace) -> int:
         print(f"{name}: channels {', '.join(map(str, units))} of {layer}, {rule}")
     if rule == "guided" and options.rule == AUTO:
         print("guided, because there is no max-pooling before this layer; see --rule")
-    print_notes(loaded)
+    arguments.print_notes(loaded)
     return write_picture(figure, options.out)

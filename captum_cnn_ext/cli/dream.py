@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import Any
 
-from captum_cnn_ext.cli.arguments import (
-    DONE,
-    PROGRAM,
-    add_command,
-    add_model_arguments,
-    add_old_spelling,
-    add_seed_argument,
-    integer,
-    load,
-    print_notes,
-    split,
-    usage_errors,
-    writing,
-)
+from captum_cnn_ext.cli import arguments, parsing
+from captum_cnn_ext.cli.parsing import DONE, PROGRAM, usage_errors
 from captum_cnn_ext.cli.pictures import checked_picture
 
 EXAMPLES = f"""examples:
@@ -29,50 +18,27 @@ EXAMPLES = f"""examples:
 
 def add(commands: Any) -> None:
     """Add this command to the program's."""
-    command = add_command(
+    dream = parsing.add_command(
         commands,
         "dream",
-        help="DeepDream: exaggerate in a photo what layers respond to",
-        description="Change a photo so that layers respond even more to what they find in it.",
-        epilog=EXAMPLES,
+        _dream,
+        "DeepDream: exaggerate in a photo what layers respond to",
+        "Change a photo so that layers respond even more to what they find in it.",
+        EXAMPLES,
     )
-    add_model_arguments(command)
-    add = command.add_argument
-    add("--image", metavar="PATH", help="a picture file (default: a sample photo of a cat)")
-    add(
-        "--layer",
-        metavar="A,B",
-        help="layers by dotted name, as structure prints them (default: a middle one)",
-    )
-    add(
-        "--octaves",
-        type=integer(1),
-        default=3,
-        metavar="N",
-        help="number of sizes, from small to whole (default: 3)",
-    )
-    add(
-        "--steps", type=integer(1), default=20, metavar="N", help="steps at each size (default: 20)"
-    )
-    add(
-        "--step-size",
-        type=float,
-        default=0.01,
-        metavar="X",
-        help="size of a step, for pixels in [0, 1] (default: 0.01)",
-    )
-    add(
-        "--longest",
-        type=integer(1),
-        default=512,
-        metavar="N",
-        help="longer side in pixels (default: 512)",
-    )
-    add("--out", default="dream.png", metavar="FILE", help="picture to write (default: dream.png)")
-    add_seed_argument(add)
-    add("--no-progress", action="store_true", help="no progress bar")
-    add_old_spelling(command, "--layers", "--layer")
-    command.set_defaults(run=_dream)
+    value, count = partial(parsing.add_value, dream), partial(parsing.add_count, dream)
+    parsing.add_model(dream)
+    value("--image", "PATH", "a picture file (default: a sample photo of a cat)")
+    value("--layer", "A,B", "layers by dotted name, as structure prints them (default: a middle "
+          "one)")  # fmt: skip
+    count("--octaves", "number of sizes, from small to whole", 3)
+    count("--steps", "steps at each size", 20)
+    value("--step-size", "X", "size of a step, for pixels in [0, 1]", 0.01, type=float)
+    count("--longest", "longer side in pixels", 512)
+    value("--out", "FILE", "picture to write", "dream.png")
+    parsing.add_seed(dream)
+    parsing.add_no_progress(dream)
+    parsing.add_old_spelling(dream, "--layers", "--layer")
 
 
 def _dream(options: argparse.Namespace) -> int:
@@ -81,7 +47,7 @@ def _dream(options: argparse.Namespace) -> int:
     path = checked_picture(options.out)
     with usage_errors(ImportError, OSError):
         photos = load_photos([options.image]) if options.image else demo_photos()
-    loaded = load(options)
+    loaded = arguments.load(options)
 
     import numpy as np
     import torch
@@ -100,7 +66,7 @@ def _dream(options: argparse.Namespace) -> int:
     photo.thumbnail((options.longest, options.longest))
     pixels = pil_to_tensor(photo.convert("L") if _is_grey(loaded.model) else photo).float() / 255
     device = next((p.device for p in loaded.model.parameters()), torch.device("cpu"))
-    layers = split(options.layer)
+    layers = arguments.split(options.layer)
     with usage_errors(TypeError):
         if not layers:
             middle = suggest_layers(loaded.model, pixels[None].to(device))
@@ -120,10 +86,10 @@ def _dream(options: argparse.Namespace) -> int:
         )
     picture = Image.fromarray((to_rgb(dream.images[0]) * 255).round().astype(np.uint8))
     kind = Image.registered_extensions().get(path.suffix.lower())
-    with writing(options.out), usage_errors():
+    with arguments.writing(options.out), usage_errors():
         write_whole(path, lambda file: picture.save(file, kind))
     print(f"picture: {path}")
-    print_notes(loaded)
+    arguments.print_notes(loaded)
     return DONE
 
 

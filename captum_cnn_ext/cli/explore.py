@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from captum_cnn_ext.cli.arguments import (
-    DONE,
-    PROGRAM,
-    UsageError,
-    add_command,
-    add_model_arguments,
-    add_old_spelling,
-    add_photo_arguments,
-    integer,
-    load,
-    read_photos,
-    usage_errors,
-)
+from captum_cnn_ext.cli import arguments, parsing
+from captum_cnn_ext.cli.parsing import DONE, PROGRAM, UsageError, usage_errors
 
 if TYPE_CHECKING:
     from captum_cnn_ext.insights.explorer.code_snippets import Setup
@@ -34,43 +24,32 @@ EXAMPLES = f"""examples:
 
 def add(commands: Any) -> None:
     """Add this command to the program's."""
-    explore = add_command(
+    explore = parsing.add_command(
         commands,
         "explore",
-        help="explore a network interactively in the browser",
-        description="Open a page on this machine that shows what a network does with your images: "
+        _explore,
+        "explore a network interactively in the browser",
+        "Open a page on this machine that shows what a network does with your images: "
         "its layers, their units, the classes, two images beside each other, a camera. Makes no "
         "network requests; ends with Ctrl-C.",
-        epilog=EXAMPLES,
+        EXAMPLES,
     )
-    add_model_arguments(explore)
-    add_photo_arguments(explore)
-    add = explore.add_argument
-    add("--class-names", metavar="FILE",
-        help="names of the classes: one per line, or JSON")  # fmt: skip
-    add("--top-patches", nargs="+", default=[], metavar="FILE",
+    value, switch = partial(parsing.add_value, explore), partial(parsing.add_switch, explore)
+    parsing.add_model(explore)
+    parsing.add_photos(explore)
+    parsing.add_class_names(explore)
+    explore.add_argument("--top-patches", nargs="+", default=[], metavar="FILE",
         help="results of the command top-patches, shown beside the units")  # fmt: skip
-    add("--dataset", "--patch-images", dest="patch_images", metavar="FOLDER",
+    explore.add_argument("--dataset", "--patch-images", dest="patch_images", metavar="FOLDER",
         help="the folder of pictures that --top-patches ranked (default: --images)")  # fmt: skip
-    add(
-        "--cache",
-        metavar="FOLDER",
-        help="keep synthesised images in this folder (default: until the explorer ends)",
-    )
-    add(
-        "--host", default="127.0.0.1", metavar="H", help="address to listen on (default: 127.0.0.1)"
-    )
-    add(
-        "--port",
-        type=integer(1, 65535),
-        metavar="N",
-        help="port (default: the first free one from 7860)",
-    )
-    add("--allow-remote", action="store_true",
-        help="allow other machines to connect; there is no password")  # fmt: skip
-    add("--open", action="store_true", help="open the page in the browser")
-    add_old_spelling(explore, "--labels", "--class-names")
-    explore.set_defaults(run=_explore)
+    value("--cache", "FOLDER", "keep synthesised images in this folder (default: until the "
+          "explorer ends)")  # fmt: skip
+    value("--host", "H", "address to listen on", "127.0.0.1")
+    value("--port", "N", "port (default: the first free one from 7860)",
+          type=parsing.integer(1, 65535))  # fmt: skip
+    switch("--allow-remote", "allow other machines to connect; there is no password")
+    switch("--open", "open the page in the browser")
+    parsing.add_old_spelling(explore, "--labels", "--class-names")
 
 
 def _explore(options: argparse.Namespace) -> int:
@@ -85,8 +64,8 @@ def _explore(options: argparse.Namespace) -> int:
         judge_host(options.host, options.allow_remote)
         top = [TopPatches.load(file) for file in options.top_patches]
     ranked = _ranked(options)
-    loaded = load(options, options.class_names)
-    photos, _ = read_photos(options)
+    loaded = arguments.load(options, options.class_names)
+    photos, _ = arguments.read_photos(options)
     with usage_errors(TypeError):
         page = explore(
             loaded,

@@ -9,7 +9,8 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from captum_cnn_ext.cli.arguments import DONE, PROGRAM, add_command
+from captum_cnn_ext.cli import parsing
+from captum_cnn_ext.cli.parsing import DONE, PROGRAM
 
 if TYPE_CHECKING:
     from captum_cnn_ext.methods import KnownMethod
@@ -32,21 +33,17 @@ EXAMPLES = f"""examples:
 
 def add(commands: Any) -> None:
     """Add this command to the program's."""
-    command = add_command(
+    command = parsing.add_command(
         commands,
         "list-methods",
-        help="list every method: its question, when to take it, cost, paper",
-        description="Print which question each method answers, when to take it, what it costs, and "
+        _list_methods,
+        "list every method: its question, when to take it, cost, paper",
+        "Print which question each method answers, when to take it, what it costs, and "
         "its paper; best first.",
-        epilog=EXAMPLES,
+        EXAMPLES,
     )
-    command.add_argument(
-        "--format",
-        choices=("text", "short", "json"),
-        default="text",
-        help="short: one line for each method (default: text)",
-    )
-    command.set_defaults(run=_list_methods)
+    parsing.add_value(command, "--format", None, "short: one line for each method", "text",
+                      choices=("text", "short", "json"))  # fmt: skip
 
 
 def _list_methods(options: argparse.Namespace) -> int:

@@ -6,14 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from captum_cnn_ext.cli.arguments import (
-    DONE,
-    INCOMPLETE,
-    PROGRAM,
-    UsageError,
-    one_line,
-    writing,
-)
+from captum_cnn_ext.cli import arguments, parsing
+from captum_cnn_ext.cli.parsing import DONE, INCOMPLETE, PROGRAM, UsageError, one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +36,7 @@ def write_picture(figure: Figure, out: str, option: str = "out") -> int:
     from captum_cnn_ext._engine.whole_files import write_figure
 
     path = checked_picture(out, option)
-    with writing(out, option):
+    with arguments.writing(out, option):
         write_figure(figure, path)
     print(f"picture: {path}")
     return DONE
@@ -50,11 +44,8 @@ def write_picture(figure: Figure, out: str, option: str = "out") -> int:
 
 def add_overlays(parser: Any) -> None:
     """The argument for maps over whole photos."""
-    parser.add_argument(
-        "--overlays",
-        metavar="FOLDER",
-        help="also write each map over its whole photo, at its size, into this folder",
-    )
+    words = "also write each map over its whole photo, at its size, into this folder"
+    parsing.add_value(parser, "--overlays", "FOLDER", words)
 
 
 def write_overlays(found: Any, folder: str | None, **options: Any) -> int:

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from captum_cnn_ext.cli.arguments import (
-    DONE,
-    PROGRAM,
-    UsageError,
-    add_command,
-    add_model_arguments,
-    integer,
-    load,
-    usage_errors,
-)
+from captum_cnn_ext.cli import arguments, parsing
+from captum_cnn_ext.cli.parsing import DONE, PROGRAM, UsageError, usage_errors
 
 EXAMPLES = f"""examples:
   {PROGRAM} structure
@@ -28,41 +21,29 @@ EXAMPLES = f"""examples:
 
 def add(commands: Any) -> None:
     """Add this command to the program's."""
-    structure = add_command(
+    structure = parsing.add_command(
         commands,
         "structure",
-        help="print the layers of a network, with their names",
-        description="Print every layer: configuration, shapes, parameters, multiply-adds.",
-        epilog=EXAMPLES,
+        _structure,
+        "print the layers of a network, with their names",
+        "Print every layer: configuration, shapes, parameters, multiply-adds.",
+        EXAMPLES,
     )
-    add_model_arguments(structure)
-    structure.add_argument(
-        "--input-size",
-        metavar="SIZE",
-        help="size of the input: 224, 224x224 or 3x224x224 (default: the model's)",
-    )
-    structure.add_argument(
-        "--format",
-        choices=("text", "csv", "markdown", "json"),
-        default="text",
-        help="how the table is printed (default: text)",
-    )
-    structure.add_argument(
-        "--graph", metavar="FILE", help="also draw the network into this file (.svg or .dot)"
-    )
-    structure.add_argument(
-        "--depth",
-        type=integer(1),
-        metavar="N",
-        help="in the graph, draw modules that are nested deeper as one box",
-    )
-    structure.set_defaults(run=_structure)
+    value = partial(parsing.add_value, structure)
+    parsing.add_model(structure)
+    value("--input-size", "SIZE", "size of the input: 224, 224x224 or 3x224x224 (default: the "
+          "model's)")  # fmt: skip
+    formats = ("text", "csv", "markdown", "json")
+    value("--format", None, "how the table is printed", "text", choices=formats)
+    value("--graph", "FILE", "also draw the network into this file (.svg or .dot)")
+    words = "in the graph, draw modules that are nested deeper as one box"
+    parsing.add_count(structure, "--depth", words)
 
 
 def _structure(options: argparse.Namespace) -> int:
     size = _input_size(options.input_size)
     _judge_graph(options)
-    loaded = load(options)
+    loaded = arguments.load(options)
     import json
 
     import torch

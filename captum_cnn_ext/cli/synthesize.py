@@ -5,23 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from captum_cnn_ext.cli.arguments import (
-    PROGRAM,
-    UsageError,
-    add_command,
-    add_model_arguments,
-    add_seed_argument,
-    explained_target,
-    integer,
-    load,
-    numbers,
-    print_notes,
-    split,
-    usage_errors,
-)
+from captum_cnn_ext.cli import arguments, parsing
+from captum_cnn_ext.cli.parsing import PROGRAM, UsageError, usage_errors
 from captum_cnn_ext.cli.pictures import checked_picture, write_picture
 
 if TYPE_CHECKING:
@@ -37,64 +26,37 @@ EXAMPLES = f"""examples:
 
 def add(commands: Any) -> None:
     """Add this command to the program's."""
-    command = add_command(
+    command = parsing.add_command(
         commands,
         "synthesize",
-        help="synthesise images of what a class or a channel looks for",
-        description="Make images from noise that a class, or the channels of a layer, respond "
-        "to most.",
-        epilog=EXAMPLES,
+        _synthesize,
+        "synthesise images of what a class or a channel looks for",
+        "Make images from noise that a class, or the channels of a layer, respond to most.",
+        EXAMPLES,
     )
-    add_model_arguments(command)
-    add = command.add_argument
-    add("--target", metavar="A,B", help="classes by their numbers or names; for segmentation "
-        "networks and detectors class:7, or class:7@120,80 at that pixel of the image")  # fmt: skip
-    add(
-        "--layer",
-        metavar="NAME",
-        help="dotted name of a layer, as structure prints it: its channels instead of classes",
-    )
-    add("--channels", metavar="A,B", help="channels of the layer (default: all, as a gallery)")
-    add(
-        "--best",
-        type=integer(1),
-        default=64,
-        metavar="N",
-        help="how many channels a gallery keeps, those that reach most (default: 64)",
-    )
-    add(
-        "--size",
-        type=integer(1),
-        metavar="N",
-        help="side of the images in pixels (default: the model's input; in a gallery 128)",
-    )
-    add("--recipe", metavar="NAME", help="how the images are kept natural: transferable (the "
-        "default; other networks recognise its images most often), lucid (the default of a "
-        "gallery), chollet, yosinski or maco")  # fmt: skip
-    add(
-        "--steps",
-        type=integer(1),
-        metavar="N",
-        help="steps of gradient ascent; fewer are faster (default: the recipe's, 256 of "
-        "transferable; in a gallery 128)",
-    )
-    add("--class-names", metavar="FILE", help="names of the classes: one per line, or JSON")
-    add(
-        "--film", metavar="FILE", help="save the optimisation as an animation (.gif, .webp or .mp4)"
-    )
-    add(
-        "--out",
-        default="synthesis.png",
-        metavar="FILE",
-        help="picture to write (default: synthesis.png)",
-    )
-    add_seed_argument(add)
-    add("--no-progress", action="store_true", help="no progress bar")
-    command.set_defaults(run=_synthesize)
+    value, count = partial(parsing.add_value, command), partial(parsing.add_count, command)
+    parsing.add_model(command)
+    value("--target", "A,B", "classes by their numbers or names; for segmentation networks and "
+          "detectors class:7, or class:7@120,80 at that pixel of the image")  # fmt: skip
+    value("--layer", "NAME", "dotted name of a layer, as structure prints it: its channels "
+          "instead of classes")  # fmt: skip
+    value("--channels", "A,B", "channels of the layer (default: all, as a gallery)")
+    count("--best", "how many channels a gallery keeps, those that reach most", 64)
+    count("--size", "side of the images in pixels (default: the model's input; in a gallery 128)")
+    value("--recipe", "NAME", "how the images are kept natural: transferable (the default; other "
+          "networks recognise its images most often), lucid (the default of a gallery), chollet, "
+          "yosinski or maco")  # fmt: skip
+    count("--steps", "steps of gradient ascent; fewer are faster (default: the recipe's, 256 of "
+          "transferable; in a gallery 128)")  # fmt: skip
+    parsing.add_class_names(command)
+    value("--film", "FILE", "save the optimisation as an animation (.gif, .webp or .mp4)")
+    value("--out", "FILE", "picture to write", "synthesis.png")
+    parsing.add_seed(command)
+    parsing.add_no_progress(command)
 
 
 def _synthesize(options: argparse.Namespace) -> int:
-    channels = numbers("channels", options.channels)
+    channels = arguments.numbers("channels", options.channels)
     if (options.target is None) == (options.layer is None):
         raise UsageError(
             "expected either --target with classes, such as zebra,espresso, or --layer with the "
@@ -108,7 +70,7 @@ def _synthesize(options: argparse.Namespace) -> int:
     if options.film:
         _judge_film(options.film)
     checked_picture(options.out)
-    loaded = load(options, options.class_names)
+    loaded = arguments.load(options, options.class_names)
     targets = _targets(options.target, loaded.class_names)
 
     from captum_cnn_ext.render import save_film, show_images
@@ -154,23 +116,23 @@ def _synthesize(options: argparse.Namespace) -> int:
         figure, _ = show_images(images, titles, title=f"{heading} of {loaded.name}")
         if film is not None and options.film:
             print(f"film: {save_film([*film.images, images], options.film)}")
-    print_notes(loaded)
+    arguments.print_notes(loaded)
     return write_picture(figure, options.out)
 
 
 def _targets(text: str | None, class_names: Sequence[str] | None) -> list[Any] | None:
-    """Class numbers, or one target of a detector or a segmentation network."""
+    """Class arguments.numbers, or one target of a detector or a segmentation network."""
     from captum_cnn_ext.targets import AnyClass
 
     if text is None:
         return None
-    parts = [text] if ":" in text or text in (class_names or ()) else split(text)
+    parts = [text] if ":" in text or text in (class_names or ()) else arguments.split(text)
     if not parts:
         raise UsageError(
             f"--target {text!r}: expected classes by their numbers or names: zebra,espresso"
         )
     with usage_errors():
-        target, *more = (explained_target(part, class_names) for part in parts)
+        target, *more = (parsing.explained_target(part, class_names) for part in parts)
     if ":" not in text:
         return [one.label if isinstance(one, AnyClass) else one for one in (target, *more)]
     if not isinstance(target, AnyClass):

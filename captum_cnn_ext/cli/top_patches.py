@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from captum_cnn_ext.cli.arguments import (
-    DONE,
-    PROGRAM,
-    UsageError,
-    add_command,
-    add_loader_arguments,
-    add_model_arguments,
-    add_on_error_argument,
-    as_notes,
-    integer,
-    load,
-    numbers,
-    print_notes,
-    usage_errors,
-    writing,
-)
+from captum_cnn_ext.cli import arguments, parsing
+from captum_cnn_ext.cli.parsing import DONE, PROGRAM, UsageError, usage_errors
 from captum_cnn_ext.cli.pictures import checked_picture, write_picture
 from captum_cnn_ext.cli.processes import processes
 
@@ -36,65 +23,42 @@ EXAMPLES = f"""examples:
 
 def add(commands: Any) -> None:
     """Add this command to the program's."""
-    parser = add_command(
+    parser = parsing.add_command(
         commands,
         "top-patches",
-        help="find the image patches that activate each channel of a layer most",
-        description="Run a network on a folder of pictures and find, for each channel of a layer, "
+        _run,
+        "find the image patches that activate each channel of a layer most",
+        "Run a network on a folder of pictures and find, for each channel of a layer, "
         "where it responds most. Writes channels, pictures and positions (.npz and .json); "
         "--picture draws the patches.",
-        epilog=EXAMPLES,
+        EXAMPLES,
     )
-    add_model_arguments(parser)
-    add = parser.add_argument
-    add(
-        "--layer",
-        required=True,
-        metavar="NAME",
-        help="dotted name of the layer, as structure prints it",
-    )
-    add(
-        "--images",
-        required=True,
-        metavar="FOLDER",
-        help="a folder, which is searched with its subfolders",
-    )
-    add(
-        "--k", type=integer(1), default=9, metavar="N", help="patches for each channel (default: 9)"
-    )
-    add("--channels", metavar="A,B", help="channels to rank (default: all)")
-    add(
-        "--unit",
-        choices=("max", "min", "mean"),
-        default="max",
-        help="by which value of its map a channel is ranked (default: max)",
-    )
-    add_loader_arguments(add)
-    add_on_error_argument(parser)
-    add(
-        "--checkpoint",
-        metavar="FILE",
-        help="save intermediate results in this .npz file, and resume from it",
-    )
-    add(
-        "--out",
-        default="top_patches.npz",
-        metavar="FILE",
-        help="file of results (default: top_patches.npz)",
-    )
-    add("--picture", metavar="FILE", help=f"draw the first {DRAWN} channels ranked into this file")
-    add("--no-progress", action="store_true", help="no progress bar")
-    parser.set_defaults(run=_run)
+    value = partial(parsing.add_value, parser)
+    parsing.add_model(parser)
+    words = "dotted name of the layer, as structure prints it"
+    value("--layer", "NAME", words, required=True)
+    words = "a folder, which is searched with its subfolders"
+    value("--images", "FOLDER", words, required=True)
+    parsing.add_count(parser, "--k", "patches for each channel", 9)
+    value("--channels", "A,B", "channels to rank (default: all)")
+    words = "by which value of its map a channel is ranked"
+    value("--unit", None, words, "max", choices=("max", "min", "mean"))
+    parsing.add_loader(parser)
+    parsing.add_on_error(parser)
+    value("--checkpoint", "FILE", "save intermediate results in this .npz file, and resume from it")
+    value("--out", "FILE", "file of results", "top_patches.npz")
+    value("--picture", "FILE", f"draw the first {DRAWN} channels ranked into this file")
+    parsing.add_no_progress(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
-    channels = numbers("channels", options.channels)
+    channels = arguments.numbers("channels", options.channels)
     _judge_files(options)
-    loaded = load(options)
+    loaded = arguments.load(options)
     from captum_cnn_ext.evidence import top_patches
 
-    with processes() as (rank, _), writing(options.out), usage_errors(FileNotFoundError):
-        with as_notes():
+    with processes() as (rank, _), arguments.writing(options.out), usage_errors(FileNotFoundError):
+        with arguments.as_notes():
             top = top_patches(
                 loaded.model,
                 options.layer,
@@ -111,7 +75,7 @@ def _run(options: argparse.Namespace) -> int:
             )
         if rank == 0:
             _write(top, loaded, options)
-            print_notes(loaded)
+            arguments.print_notes(loaded)
     return DONE
 
 
