@@ -8,7 +8,16 @@ from torch import Tensor, nn
 
 def modules_in(model: nn.Module | None) -> list[nn.Module]:
     """What ``model.modules()`` gives, each once; nothing for None."""
-    return list(_named(model, None))
+    found: dict[nn.Module, None] = {}
+    todo = [] if model is None else [model]
+    while todo:
+        module = todo.pop()
+        if module not in found:
+            found[module] = None
+            for child in reversed(module._modules.values()):
+                if child is not None:
+                    todo.append(child)
+    return list(found)
 
 
 def in_training(module: nn.Module) -> bool:
@@ -28,7 +37,19 @@ def tensors_held(model: nn.Module | None) -> list[Tensor]:
 
 def name_in(model: nn.Module | None, module: nn.Module) -> str:
     """The first dotted name of a module in a model; "" for the model itself, and for none."""
-    return _named(model, module).get(module, "")
+    seen: set[nn.Module] = set()
+    todo = [] if model is None else [("", model)]
+    while todo:
+        name, each = todo.pop()
+        if each is module:
+            return name
+        if each not in seen:
+            seen.add(each)
+            start = f"{name}." if name else ""
+            for key, child in reversed(each._modules.items()):
+                if child is not None:
+                    todo.append((start + key, child))
+    return ""
 
 
 def holders_of(module: nn.Module, model: nn.Module) -> set[nn.Module]:
@@ -44,22 +65,3 @@ def holders_of(module: nn.Module, model: nn.Module) -> set[nn.Module]:
         found.update(new)
         todo += new
     return found
-
-
-def _named(model: nn.Module | None, last: nn.Module | None) -> dict[nn.Module, str]:
-    """The names of the modules, up to the last that is wanted."""
-    names: dict[nn.Module, str] = {}
-    todo = [] if model is None else [("", model)]
-    while todo:
-        name, module = todo.pop()
-        if module in names:
-            continue
-        names[module] = name
-        if module is last:
-            break
-        if module._modules:
-            start = f"{name}." if name else ""
-            for key, child in list(module._modules.items())[::-1]:
-                if child is not None:
-                    todo.append((start + key, child))
-    return names

@@ -7,18 +7,29 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
+PLAIN = frozenset({int, float, bool, str, type(None), torch.dtype, torch.device, torch.layout})
 
-def tensors_in(value: Any) -> Iterator[Tensor]:
+
+def tensors_in(value: Any) -> list[Tensor]:
     """The tensors in nested tuples, lists and dictionaries, in their order."""
+    found: list[Tensor] = []
     todo = [value]
     while todo:
         item = todo.pop()
+        if type(item) in PLAIN:
+            continue
         if isinstance(item, Tensor):
-            yield item
+            found.append(item)
         elif isinstance(item, (tuple, list)):
             todo += item[::-1]
         elif isinstance(item, dict):
             todo += list(item.values())[::-1]
+    return found
+
+
+def is_nested(value: Any) -> bool:
+    """Whether `tensors_in` and `mapped` look inside."""
+    return isinstance(value, (tuple, list, dict))
 
 
 def mapped(value: Any, replace: Callable[[Any], Any]) -> Any:

@@ -59,7 +59,7 @@ class LostGradient(TorchFunctionMode):
         self._operations += 1
         live = [t for t in tensors_in((args, kwargs)) if self._lives(t)]
         found = func(*args, **(kwargs or {}))
-        results = list(tensors_in(found))
+        results = tensors_in(found)
         after = {e for t in tensors_in((args, kwargs)) for e in self._ends_before(t)}
         if not results and _leaves_torch(name, found):
             self._left |= after
@@ -78,7 +78,7 @@ class LostGradient(TorchFunctionMode):
     def leave(self, given: Any, output: Any) -> None:
         """The call ends; what happened out of sight in it shows in its results."""
         module, operations, ends = self._running.pop()
-        results = list(tensors_in(output))
+        results = tensors_in(output)
         if not results or not any(self._lives(t) for t in tensors_in(given)):
             return
         if any(self._lives(t) or self._ends_before(t) for t in results):

@@ -136,7 +136,7 @@ class Recorded:
             return  # nothing changed here: the recorded output stands
         results = through(step, self)
         if results is None:
-            results = list(tensors_in(step.call(self._whole, self.count)))
+            results = [*tensors_in(step.call(self._whole, self.count))]
         for number, value in zip(step.outputs, results, strict=False):
             if number >= 0:
                 self._changes[number] = value

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from weakref import WeakMethod
 
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten
@@ -114,8 +115,8 @@ class CallRecorder:
         self._top = Call(root, None)
         self._stack = [self._top]
         self._inside_whole = False
-        self._reads = Reads(self._note_read) if notice_reads else nullcontext()
-        self._numbers = other_random_state()
+        self._reads = Reads(WeakMethod(self._note_read)) if notice_reads else nullcontext()
+        self._numbers: Any = None  # other_random_state before the first call that may draw
         self._read = False  # a value was taken out of a tensor
         self._constants = {id(tensor) for tensor in tensors_held(root)}
         self._holders = holders_of(site.module, root)
@@ -132,7 +133,7 @@ class CallRecorder:
         self._watch(self._stack[-1])
         call = Call(module, self._stack[-1])
         self._stack[-1].children.append(call)
-        arguments = list(tensors_in((args, kwargs)))
+        arguments = tensors_in((args, kwargs))
         versions = [_version(tensor) for tensor in arguments]
         if is_layer:
             if self.site.call in (None, self.calls):
@@ -144,6 +145,8 @@ class CallRecorder:
         self._inside_whole, self._read = not holds_layer, False
         call.pytorchs = is_pytorchs(module, forward)
         before = None if holds_layer else Footprint(module, call.pytorchs)
+        if self._numbers is None and not (holds_layer or call.pytorchs):
+            self._numbers = other_random_state()
         try:
             with nullcontext() if holds_layer or call.pytorchs else self._reads:
                 output = forward(*args, **kwargs)
@@ -215,7 +218,8 @@ class CallRecorder:
             for action, call in steps
             if action == "answer" or (action == "layer" and not self.site.at_input)
         ]
-        if other_random_state() != self._numbers:  # somebody drew; who did is not known
+        drawn = self._numbers is not None and self._numbers != other_random_state()
+        if drawn:  # who did is not known
             for call in whole:
                 call.rerun = call.rerun or not call.pytorchs
         _mark_reruns(whole, length)

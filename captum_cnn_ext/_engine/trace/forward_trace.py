@@ -51,7 +51,7 @@ class Operation:
     @property
     def reads(self) -> list[Value]:
         """The values that are read, in the order of the arguments."""
-        return [leaf for leaf in leaves_in(self.arguments) if isinstance(leaf, Value)]
+        return [leaf for leaf in leaves_in(self.arguments) if type(leaf) is Value]
 
     @property
     def place(self) -> str:

@@ -8,10 +8,11 @@ inherits from one class here, which notices this and says where.
 
 import random
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
+from weakref import WeakMethod
 
 import numpy as np
 import torch
@@ -36,12 +37,12 @@ _NO_VALUES = ("_assert", "sym_", "is_same_size", "_has_")  # give no tensor, and
 
 
 class Reads(TorchFunctionMode):
-    """Notices calls that take values out of tensors; ``note(name, tensors)`` judges them.
+    """Notices calls that take values out of tensors; ``note()(name, tensors)`` judges them.
 
     Any function mode also keeps attention off its fused kernel, which is one opaque operation.
     """
 
-    def __init__(self, note: Any) -> None:
+    def __init__(self, note: WeakMethod[Callable[[str, list[Tensor]], None]]) -> None:
         super().__init__()
         self._note = note
         self.quiet = False
@@ -52,8 +53,8 @@ class Reads(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         made = name in _MAKERS and args and isinstance(args[0], (list, tuple))
         reads = bool(name in _READS or made)
-        if reads and not self.quiet:
-            self._note(name.strip("_"), list(tensors_in(args[:1])))
+        if reads and not self.quiet and (note := self._note()) is not None:
+            note(name.strip("_"), tensors_in(args[:1]))
         before, self.quiet = self.quiet, self.quiet or reads or name in _PRINTING
         try:
             return func(*args, **(kwargs or {}))
@@ -76,8 +77,10 @@ class Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.known = TensorTable()
         self.left = ""
-        self.reads = Reads(self._note_read)
-        self._memory: dict[int, TensorTable] = {}  # the known tensors by the memory they look at
+        # by a weak reference: what a pass left is freed by its last user, not by a later collection
+        self.reads = Reads(WeakMethod(self._note_read))
+        # the ids of known tensors, some of them perhaps gone, by the memory that they looked at
+        self._memory: dict[int, set[int]] = {}
         # memory that a known tensor looked at, perhaps gone since: a view that was written through
         self._held: dict[int | None, StorageWeakRef] = {}
 
@@ -90,9 +93,9 @@ class Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
     @abstractmethod
     def follow(
         self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], sources: Sequence[Tensor]
-    ) -> Any:
+    ) -> tuple[Any, list[Tensor]]:
         """Run an operation, and note what is known of its results; ``sources`` are the known
-        tensors among its arguments, perhaps none."""
+        tensors among its arguments, perhaps none. Gives the result, and the tensors in it."""
 
     def leaves(self, name: str, sources: Sequence[Tensor]) -> None:
         """A value leaves torch by ``name``."""
@@ -117,24 +120,27 @@ class Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def note(self, tensor: Tensor, what: Any) -> None:
         """What is known of a tensor that depends on the given ones."""
         self.known[tensor] = what
-        place = _place(tensor)
-        if place is not None:
-            self._memory.setdefault(place, TensorTable())[tensor] = True
-            memory = memory_of(tensor)
-            if memory not in self._held:  # once it is there, nothing else has its number
-                weak = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
-                self._held[memory] = weak
+        if (storage := _storage(tensor)) is not None:
+            self._memory.setdefault(_place(storage), set()).add(id(tensor))
+            if storage._cdata not in self._held:  # once there, nothing else has its number
+                weak = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+                self._held[storage._cdata] = weak
 
     def beside(self, tensor: Tensor) -> list[Tensor]:
         """Other known tensors that look at the same memory."""
-        place = _place(tensor)
-        found = [] if place is None else list(self._memory.get(place, ()))
-        return [other for other in found if other is not tensor]
+        storage = _storage(tensor)
+        place = None if storage is None else _place(storage)
+        ids = () if place is None else self._memory.get(place, ())
+        others = [self.known.with_id(each) for each in ids if each != id(tensor)]
+        return [t for t in others if t is not None and _place_of(t) == place]
 
     def _shares(self, tensor: Tensor) -> bool:
         """Whether a tensor that is not known looks at memory that a known one has looked at."""
-        memory = memory_of(tensor)
-        return memory is not None and (memory in self._held or bool(self.beside(tensor)))
+        storage = _storage(tensor)
+        return storage is not None and (
+            storage._cdata in self._held
+            or (_place(storage) in self._memory and bool(self.beside(tensor)))
+        )
 
     def _note_read(self, name: str, tensors: Sequence[Tensor]) -> None:
         sources = [tensor for tensor in tensors if tensor in self.known]
@@ -153,17 +159,19 @@ class Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _followed(
         self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], quiet: bool
     ) -> Any:
-        given = list(tensors_in((args, kwargs)))
+        given = tensors_in((args, kwargs)) if kwargs else tensors_in(args)
         sources: list[Tensor] = []
         others: list[Tensor] = []
         for tensor in given:
             (sources if tensor in self.known else others).append(tensor)
-        if any(self._shares(tensor) for tensor in others):
-            self.unseen(func.overloadpacket.__name__)
-        result = self.follow(func, args, kwargs, sources)
-        name = func.overloadpacket.__name__
+        for tensor in others:
+            if self._shares(tensor):
+                self.unseen(func.overloadpacket.__name__)
+                break
+        result, made = self.follow(func, args, kwargs, sources)
         if sources and not quiet:
-            if next(tensors_in(result), None) is None:
+            name = func.overloadpacket.__name__
+            if not made:
                 if not func._schema.is_mutable and not name.startswith(_NO_VALUES):
                     self.leaves(name.strip("_"), sources)
             elif torch.Tag.dynamic_output_shape in func.tags and _by_values(name, given):
@@ -181,12 +189,13 @@ class Dependents(Follower):
 
     def follow(
         self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], sources: Sequence[Tensor]
-    ) -> Any:
+    ) -> tuple[Any, list[Tensor]]:
         result = func(*args, **kwargs)
+        made = tensors_in(result)
         if sources and not only_shaped_alike(func):
-            for tensor in tensors_in(result):
+            for tensor in made:
                 self.note(tensor, True)
-        return result
+        return result, made
 
 
 class Parameter(NamedTuple):
@@ -214,12 +223,10 @@ def parameters_of(func: Any) -> tuple[Parameter, ...]:
 
 def named_arguments(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """An operation's arguments by name, with defaults."""
-    found = {}
-    for place, parameter in enumerate(parameters_of(func)):
-        if place < len(args) and not parameter.by_name:
-            found[parameter.name] = args[place]
-        else:
-            found[parameter.name] = kwargs.get(parameter.name, parameter.default)
+    parameters = parameters_of(func)  # those that are given by name only come last
+    found = {parameter.name: given for parameter, given in zip(parameters, args, strict=False)}
+    for parameter in parameters[len(args) :]:
+        found[parameter.name] = kwargs.get(parameter.name, parameter.default)
     return found
 
 
@@ -249,21 +256,29 @@ def _by_values(name: str, given: Sequence[Tensor]) -> bool:
 
 def memory_of(tensor: Tensor) -> int | None:
     """A number for the memory that holds a tensor; another's too once that memory is gone."""
+    storage = _storage(tensor)
+    return None if storage is None else int(storage._cdata)
+
+
+def _storage(tensor: Tensor) -> torch.UntypedStorage | None:
+    """The memory that holds a tensor."""
     try:
-        return int(tensor.untyped_storage()._cdata)
+        return tensor.untyped_storage()
     except (NotImplementedError, RuntimeError):  # sparse and wrapped tensors have none
         return None
 
 
-def _place(tensor: Tensor) -> int | None:
-    """Where the memory begins that holds a tensor, which several may share without a view."""
-    memory = memory_of(tensor)
-    if memory is None:
-        return None
+def _place_of(tensor: Tensor) -> int | None:
+    storage = _storage(tensor)
+    return None if storage is None else _place(storage)
+
+
+def _place(storage: torch.UntypedStorage) -> int:
+    """Where the memory begins, which several may share without a view."""
     try:
-        return tensor.untyped_storage().data_ptr() or memory
-    except RuntimeError:  # a tensor without numbers, of a device that is not there
-        return memory
+        return storage.data_ptr() or int(storage._cdata)
+    except RuntimeError:  # of a tensor without numbers, of a device that is not there
+        return int(storage._cdata)
 
 
 def random_state() -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.module_walk import modules_in
+from captum_cnn_ext._engine.nested_tensors import PLAIN
 from captum_cnn_ext._engine.trace.operation_follower import torch_random_state
 
 _HOOKS = {name for name in vars(nn.Module()) if "_hooks" in name}
@@ -60,11 +61,11 @@ def _tensors_of(module: nn.Module) -> list[Any]:
 def _held(module: nn.Module) -> list[Any]:
     found: list[Any] = []
     for part in modules_in(module):
-        for name, value in vars(part).items():
-            if name not in _HOOKS:
-                found.append(value)
-                if isinstance(value, dict):
-                    found.extend(value.values())
-                elif isinstance(value, (list, tuple, set)):
-                    found.extend(value)
+        attributes = vars(part)
+        found += attributes.values()
+        for name, value in attributes.items():
+            if type(value) in PLAIN or not isinstance(value, (dict, list, tuple, set)):
+                continue
+            if value and name not in _HOOKS:
+                found += value.values() if isinstance(value, dict) else value
     return found

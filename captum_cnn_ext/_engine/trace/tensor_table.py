@@ -25,6 +25,9 @@ class TensorTable:
 
         self._forget = forget
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def __contains__(self, tensor: Tensor) -> bool:
         return id(tensor) in self._entries
 
@@ -33,6 +36,11 @@ class TensorTable:
 
     def __setitem__(self, tensor: Tensor, what: Any) -> None:
         self._entries[id(tensor)] = WeakIdRef(tensor, self._forget), what
+
+    def with_id(self, number: int) -> Tensor | None:
+        """The tensor that has this id, if it is known and lives."""
+        entry = self._entries.get(number)
+        return None if entry is None else entry[0]()  # type: ignore[no-any-return]
 
     def get(self, tensor: Tensor, default: Any = None) -> Any:
         """What is known of a tensor, or the default."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.judging.arguments import refuse_scripted
-from captum_cnn_ext._engine.nested_tensors import mapped, tensors_in
+from captum_cnn_ext._engine.nested_tensors import PLAIN, is_nested, mapped, tensors_in
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._engine.trace.forward_trace import (
     End,
@@ -120,14 +120,16 @@ class Recorder(Follower):
         """The operations that wrote into its memory through another tensor since it was made."""
         if tensor in self.known:
             return self._stale.get(tensor, ())  # type: ignore[no-any-return]
-        return self._writers.get(memory_of(tensor), ())
+        return self._writers.get(memory_of(tensor), ()) if self._writers else ()
 
     def values(self, given: Any) -> tuple[Value, ...]:
         """The values of the tensors in anything nested."""
-        return tuple(self.value(tensor) for tensor in tensors_in(given))
+        return tuple([self.value(tensor) for tensor in tensors_in(given)])
 
     def _written_down(self, argument: Any) -> Any:
-        return self.value(argument) if isinstance(argument, Tensor) else argument
+        if isinstance(argument, Tensor):
+            return self.value(argument)
+        return mapped(argument, self._written_down) if is_nested(argument) else argument
 
     def leaves(self, name: str, sources: Sequence[Tensor]) -> None:
         super().leaves(name, sources)
@@ -186,35 +188,38 @@ class Recorder(Follower):
 
     def follow(
         self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], sources: Sequence[Tensor]
-    ) -> Any:
+    ) -> tuple[Any, list[Tensor]]:
         bound = named_arguments(func, args, kwargs)
-        operation = Operation(func, mapped(bound, self._written_down))
-        operation.module = self.running[-1] if self.running else None
-        operation.stale = tuple(
-            writer for t in tensors_in(list(bound.values())) for writer in self.stale(t)
+        operation = Operation(
+            func,
+            {name: v if type(v) in PLAIN else self._written_down(v) for name, v in bound.items()},
         )
+        operation.module = self.running[-1] if self.running else None
+        if self._stale or self._writers:
+            operation.stale = tuple([w for t in tensors_in(bound) for w in self.stale(t)])
         result = func(*args, **kwargs)
         # a norm's running statistics are not meant
         written = [] if "batch_norm" in operation.name else list(written_by(func, bound))
         before = self.values(written)
+        made = tensors_in(result)
         for tensor in written:
             self._stale.pop(tensor, None)
             for other in self.beside(tensor):
                 self._stale[other] = (*self.stale(other), operation)
             if sources and (here := memory_of(tensor)) is not None:
                 self._writers[here] = (*self._writers.get(here, ()), operation)
-        fresh = [*written, *(t for t in tensors_in(result) if not any(t is w for w in written))]
-        for tensor in fresh:
+        depend = sources and not only_shaped_alike(func)
+        for tensor in [*written, *[t for t in made if not any([t is w for w in written])]]:
             value = _value(tensor)
-            if sources and not only_shaped_alike(func):
+            if depend:
                 self.note(tensor, value)
             else:
                 value.tensor = tensor if self._keep_constants else None
                 self.constants[tensor] = value
         operation.written = tuple(zip(before, self.values(written), strict=True))
-        operation.outputs = self.values(result)
+        operation.outputs = self.values(made)
         self.trace.events.append(operation)
-        return result
+        return result, made
 
 
 def _value(tensor: Tensor) -> Value:
