@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from captum_cnn_ext._engine.module_walk import in_training, modules_in
+from captum_cnn_ext._engine.module_walk import modules_in
 from captum_cnn_ext._engine.running.undo import Undo
 from captum_cnn_ext._engine.warn_user import warn_user
 
@@ -49,7 +49,7 @@ def state_as_found(
             # compiled code calls no hooks that come later: the module's own code runs meanwhile
             undo.later(partial(vars(module).update, _compiled_call_impl=module._compiled_call_impl))
             module._compiled_call_impl = None
-        if in_training(module):
+        if getattr(module, "training", False):  # in_training, without a call for each module
             if not warned and isinstance(module, (_BatchNorm, _DropoutNd)):
                 _warn_of_training_mode(module)
                 warned = True
