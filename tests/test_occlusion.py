@@ -255,9 +255,9 @@ def test_the_grid_is_captums():
     assert grid.starts(torch.arange(9))[[0, 1, 3, 8]].tolist() == [
         [0, 0, 0], [0, 0, 4], [0, 2, 0], [0, 4, 8],
     ]  # fmt: skip
-    masks = grid.masks(torch.arange(9, device="cpu"), torch.device("cpu"))
-    assert masks[8].sum() == 3 * 3 * 2
     values = torch.arange(9.0)[None]
+    masks = grid.masks(torch.arange(9), values.device)
+    assert masks[8].sum() == 3 * 3 * 2
     spread = (values[0, :, None, None, None] * masks).sum(0) / masks.sum(0)
     torch.testing.assert_close(grid.spread(values)[0], spread)
 
