@@ -26,7 +26,6 @@ from torchvision.models import detection
 
 from captum_cnn_ext._engine.running.batching import images_at_once
 from captum_cnn_ext.attr import DRise, Rise
-from captum_cnn_ext.attr.pixels.masked_input_base import CPU_ROWS
 from captum_cnn_ext.attr.pixels.random_masks import RandomMasks
 from captum_cnn_ext.models import load_model
 
@@ -71,7 +70,7 @@ def table(name: str, device: str, rounds: int, masks: int) -> dict[str, Any]:
     side = int(size or 224)
     model = built(network, side).to(device)
     x = torch.rand(1, 3, side, side, device=device)
-    rows = images_at_once(x, x.device, CPU_ROWS)
+    rows = images_at_once(x, x.device)
     images, own = masked(x, 4 * rows), "D-RISE" if hasattr(detection, network) else "Rise"
     rise: Any = Rise(model) if own == "Rise" else DRise(model)
     runs = {

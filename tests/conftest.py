@@ -45,6 +45,14 @@ def _seeded():
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _small_images_are_followed_too(monkeypatch):
+    """Occlusion would run micro-models itself, and no test would see its tape."""
+    from captum_cnn_ext.attr.pixels import window_losses
+
+    monkeypatch.setattr(window_losses, "FEWEST_POSITIONS", 1)
+
+
 @pytest.fixture(scope="session")
 def demo():
     """EfficientNet-Lite0 with its ImageNet weights, its preprocessing and its class names."""

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from captum_cnn_ext._engine.incremental import tile_rules, tiles
 from captum_cnn_ext.attr import Occlusion
+from captum_cnn_ext.attr.pixels import window_losses
 from captum_cnn_ext.attr.pixels.window_losses import FEWEST_POSITIONS
 
 KINDS = {
@@ -109,18 +110,24 @@ def test_only_what_a_window_reaches_is_computed(axes, size):
     assert found < whole * (size // 4) ** axes
 
 
-def test_a_short_signal_is_run_sooner_than_recorded():
-    body, rows = Everything(1).eval(), []
+@pytest.mark.parametrize("axes", [1, 3])
+def test_small_inputs_are_run_sooner_than_recorded(axes, monkeypatch):
+    monkeypatch.setattr(window_losses, "FEWEST_POSITIONS", FEWEST_POSITIONS)
+    body, rows = Everything(axes).eval(), []
 
     def model(x):
         rows.append(len(x))
         return body(x)
 
-    for size, windows in ((64, 16), (FEWEST_POSITIONS // 64, 64)):
+    long = FEWEST_POSITIONS // 64 // 4 ** (axes - 1)
+    small = ((64,), (2, 4)) if axes == 1 else ((4, 4, 4), (2, 1, 1, 4))
+    for sizes, window, ran in (
+        (*small, 1 + 4 + 16),
+        ((long, *[4] * (axes - 1)), (2, long // 64, *[4] * (axes - 1)), 1 + 3),
+    ):
         rows.clear()
-        window = (2, size // windows)
-        Occlusion(model).attribute(torch.randn(1, 2, size), window, window, target=1)
-        assert sum(rows) == (1 + 4 + windows if size == 64 else 1 + 3)
+        Occlusion(model).attribute(torch.randn(1, 2, *sizes), window, window, target=1)
+        assert sum(rows) == ran
 
 
 MUTANTS = {

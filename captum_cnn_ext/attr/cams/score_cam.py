@@ -15,7 +15,7 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choos
 from captum_cnn_ext._engine.judging.output_targets import fixed_target, is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.probabilities import Ending, Scale
-from captum_cnn_ext._engine.running.batching import Chunk
+from captum_cnn_ext._engine.running.batching import Chunk, images_at_once
 from captum_cnn_ext._engine.running.forward import run_model
 from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext._engine.to_device import to_device
@@ -23,8 +23,6 @@ from captum_cnn_ext._numbers import as_count_or_none
 from captum_cnn_ext.attr.cams.base import Evidence, Request
 from captum_cnn_ext.attr.cams.perturbation_base import PerturbationCam, repeated, wide
 from captum_cnn_ext.attr.resized_maps import LINEAR, resized
-
-CPU_ROWS, CUDA_ROWS = 8, 64  # masked inputs in one pass; a CPU is slower with more
 
 
 def unit_range(maps: Tensor) -> Tensor:
@@ -106,13 +104,11 @@ class MaskedInputCam(PerturbationCam):
             given = not is_function(chunk.target) and ending.gave(output_tensor(recording.output))
             scale = Scale(self.score, given)
             unmasked = wide(scale.scores(recording.output, chunk.target))
-        found = []
+        found, widest = [], max(chunk.inputs, key=lambda x: x.nbytes)
         for tensor in tensors:
             maps = request.transform(tensor, chunk, site)(tensor)
             self._check_masks(maps, chunk, site)
-            rows = request.internal_batch_size or (
-                CPU_ROWS if tensor.device.type == "cpu" else CUDA_ROWS
-            )
+            rows = request.internal_batch_size or images_at_once(widest, tensor.device)
             weights = wide(torch.zeros(maps.shape[:2], dtype=maps.dtype, device=maps.device))
             for n, live in enumerate(varying_channels(maps, self.top_channels)):
                 variants = live.repeat_interleave(self.samples)
@@ -175,8 +171,8 @@ class LayerScoreCam(MaskedInputCam):
     maps are skipped, weight 0. That skipping is exact and saves every pass of a dead channel.
     ``relu_attributions=True`` gives the paper's map.
 
-    Cost: one forward pass, and one on a masked image for each channel that is not constant, 8 at
-    once on a CPU, in channels-last order. ``top_channels`` is Faster Score-CAM, an approximation.
+    Cost: one forward pass, and one on a masked image for each channel that is not constant, many at
+    once, on a CPU in channels-last order. ``top_channels`` is Faster Score-CAM, an approximation.
 
     Reference: Wang, Wang, Du, Yang, Zhang, Ding, Mardziel, Hu, *Score-CAM: Score-Weighted Visual
     Explanations for Convolutional Neural Networks*, 2020, arXiv:1910.01279.

@@ -23,8 +23,6 @@ from captum_cnn_ext._numbers import as_count, as_number, as_seed
 from captum_cnn_ext.attr.argument_docs import Documented
 from captum_cnn_ext.attr.pixels.random_masks import RandomMasks
 
-CPU_ROWS = 8  # masked inputs in one pass
-
 
 @dataclass(frozen=True)
 class MaskSettings:
@@ -161,7 +159,7 @@ class RandomlyMasked(Documented, PerturbationAttribution, ABC):
         found = in_chunks(
             run,
             settings.n_samples,
-            chosen if chosen > 1 else images_at_once(widest, widest.device, CPU_ROWS),
+            chosen if chosen > 1 else images_at_once(widest, widest.device),
             show_progress=settings.show_progress,
             description=f"{self.get_name()} attribution",
         )

@@ -32,7 +32,8 @@ class Occlusion(Documented, CaptumOcclusion):
     volume (N, C, ...) is occluded before an ordinary network, only what the window can reach is
     recomputed in each layer, after one recorded clean pass; whole maps go on from the depth where
     the window's reach covers them, or where an operation is not known (global pooling of
-    squeeze-and-excitation, attention). It is exact: equal to the whole forward within the rounding
+    squeeze-and-excitation, attention). Few windows of small images, such as 49 of 64 pixels, are
+    scored sooner by the model itself. It is exact: equal to the whole forward within the rounding
     of other kernels, 1e-4 of the map's range on trained networks. Each tape is compared with the
     model on a window and on another image before it is used. Everything else (a value that leaves
     torch by ``item``, ``numpy`` or a branch, random numbers, training mode, vectors) runs the model

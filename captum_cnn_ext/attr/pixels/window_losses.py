@@ -32,13 +32,11 @@ from captum_cnn_ext._engine.running.forward import copies, run_for
 from captum_cnn_ext._engine.to_device import to_device
 from captum_cnn_ext.attr.pixels.sliding_windows import Grid
 
-# windows in one pass on a CPU, which is slower with more, except where so many positions leave its
-# calls too little to do; incremental ones hold less for each
-WHOLE_ROWS, TILE_ROWS = 4, 16
-WHOLE_POSITIONS, TILE_POSITIONS = 2**14, 2**12
-MOST_WHOLE, MOST_TILES = 64, 128
+# windows in one pass over the tape on a CPU: more where they are so small that its calls have too
+# little to do
+TILE_ROWS, TILE_POSITIONS, MOST_TILES = 16, 2**12, 128
 FEWEST_WINDOWS = 8  # the recording costs six passes
-FEWEST_POSITIONS = 2**18  # of a signal, over all windows: a short one is run sooner than recorded
+FEWEST_POSITIONS = 2**19  # over all windows: small images are run sooner than recorded
 
 
 class WindowLosses:
@@ -156,12 +154,12 @@ class WindowLosses:
         if self.model is not None and tensor.ndim > 2:
             recorded = self._recording(n, example)
             clean = example.of_tape(recorded.output)[0]
-            on_cpu = _between(TILE_ROWS, TILE_POSITIONS // math.prod(grid.window[1:]), MOST_TILES)
+            positions = TILE_POSITIONS // math.prod(grid.window[1:])
+            on_cpu = min(max(TILE_ROWS, positions), MOST_TILES)
             size = rows_at_once(self.model.largest * image.element_size(), image.device, on_cpu)
             order = grid.by_border(numbers)
         else:
-            on_cpu = _between(WHOLE_ROWS, WHOLE_POSITIONS // math.prod(grid.shape[1:]), MOST_WHOLE)
-            size = images_at_once(image, image.device, on_cpu)
+            size = images_at_once(image, image.device)
             recorded, order = None, torch.arange(len(numbers), device=numbers.device)
         ordered = numbers[order]
 
@@ -219,12 +217,8 @@ class WindowLosses:
 
 def _is_worth_recording(tensor: Tensor, grid: Grid) -> bool:
     windows = len(grid) * len(tensor)
-    long_enough = tensor.ndim > 3 or windows * tensor.shape[-1] >= FEWEST_POSITIONS
-    return windows >= FEWEST_WINDOWS and long_enough
-
-
-def _between(least: int, value: int, most: int) -> int:
-    return max(least, min(value, most))
+    positions = windows * math.prod(tensor.shape[2:])
+    return windows >= FEWEST_WINDOWS and positions >= FEWEST_POSITIONS
 
 
 class _OfTheBatch(Exception):

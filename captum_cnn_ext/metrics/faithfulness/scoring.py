@@ -13,8 +13,6 @@ from captum_cnn_ext._engine.judging.probabilities import Scale
 from captum_cnn_ext._engine.running.batching import images_at_once, in_chunks
 from captum_cnn_ext._numbers import as_count_or_none
 
-CPU_ROWS = 4  # images in one pass; a CPU is slower with more
-
 
 @dataclass(frozen=True)
 class Scoring:
@@ -37,7 +35,7 @@ class Scoring:
         """The scores (N, count) of ``version(n, part)``: versions ``part`` of image n."""
         extra = format_additional_forward_args(self.additional_forward_args)
         chosen = self.internal_batch_size
-        rows = chosen or images_at_once(self.image, self.image.device, CPU_ROWS)
+        rows = chosen or images_at_once(self.image, self.image.device)
         found, scale = [], Scale(self.score)
         for n in range(len(self.image)):
             example = Example(self.forward_func, (self.image,), extra, self.target, n, scale)
