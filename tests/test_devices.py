@@ -366,6 +366,7 @@ REGULARIZERS = {
     "LpDecay": lambda: regularizers.LpDecay(0.1, 3),
     "NormalizeGradient": regularizers.NormalizeGradient,
     "OutOfRange": lambda: regularizers.OutOfRange(1, 0.4, 0.6),
+    "SkipGradient": regularizers.SkipGradient,
     "TotalVariation": lambda: regularizers.TotalVariation(0.1, 1.5),
 }
 OBJECTIVES = {

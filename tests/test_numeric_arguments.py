@@ -319,7 +319,7 @@ CALLS = {
         for name, args in {
             "LpDecay": (1.0,), "TotalVariation": (1.0,), "OutOfRange": (1.0,), "Decay": (0.1,),
             "NormalizeGradient": (), "ClipGradient": (), "BlurEvery": (), "ClipSmallNorms": (5,),
-            "ClipSmallContributions": (5,),
+            "ClipSmallContributions": (5,), "SkipGradient": (0.5,),
         }.items()
     },
     # judged before anything is served, drawn or written

@@ -15,6 +15,7 @@ from captum_cnn_ext._engine.backward.autograd_graph import connected
 from captum_cnn_ext._engine.backward.checkpoints import checkpoints_explained
 from captum_cnn_ext._engine.backward.lost_gradient import gradient_end
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, observed_module
+from captum_cnn_ext._engine.nested_tensors import tensors_of_output
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.progress import tqdm
 from captum_cnn_ext._notebook import drawn_by, saved_by
@@ -22,7 +23,7 @@ from captum_cnn_ext._numbers import as_count_or_none, as_seed
 from captum_cnn_ext.synthesis.callbacks import Callback, Step
 from captum_cnn_ext.synthesis.images.canvas import Canvas, Start, canvas_for
 from captum_cnn_ext.synthesis.images.parameterizations import ImageParam, MakeImage, Pixels
-from captum_cnn_ext.synthesis.objectives.algebra import Objective
+from captum_cnn_ext.synthesis.objectives.algebra import Objective, View
 from captum_cnn_ext.synthesis.objectives.views import Look, views
 from captum_cnn_ext.synthesis.presets import find_recipe
 from captum_cnn_ext.synthesis.recipe import MakeOptimizer, Recipe
@@ -93,7 +94,8 @@ def maximize(
 
     Args:
         forward_func: the model, or any function of the images that runs it. For what several
-            networks agree on, ``lambda x: (one(x) + two(x)) / 2``.
+            networks agree on, ``lambda x: (one(x) + two(x)) / 2``; where they differ in size or
+            normalisation, a function that gives each what it takes (the second example).
         objective: what to maximise, such as ``Channel("layer4", 3)`` or ``Target(285)``.
         image: a size to begin with noise: 224, (224, 224), (3, 224, 224) or (1, 3, 224, 224); a
             tensor (C, H, W) or (N, C, H, W) in [0, 1] to begin with; or an :class:`ImageParam`,
@@ -121,8 +123,9 @@ def maximize(
 
     Example::
 
+        >>> import torch
         >>> from torchvision.models import resnet18
-        >>> from captum_cnn_ext.synthesis import Channel, maximize
+        >>> from captum_cnn_ext.synthesis import Channel, Target, maximize
         >>> model = resnet18().eval()
         >>> found = maximize(model, Channel("layer1", [3, 7]), image=64, steps=4)
         >>> found.images.shape, found.history.shape
@@ -130,6 +133,13 @@ def maximize(
         >>> more = maximize(model, Channel("layer1", [3, 7]), found.parameterization, steps=4)
         >>> grey = maximize(model, Channel("layer1", 3), image=64, grey=True, steps=4).images
         >>> bool((grey[:, 0] == grey[:, 2]).all())
+        True
+        >>> other = resnet18().eval()
+        >>> def both(image):  # in [0, 1], as mean and std are not given to maximize
+        ...     larger = torch.nn.functional.interpolate(image, (80, 80), mode="bilinear")
+        ...     return (model((image - 0.5) / 0.2) + other((larger - 0.4) / 0.3)) / 2
+        >>> found = maximize(both, Target(285), image=64, steps=4)
+        >>> bool(torch.allclose(found.values, both(found.images)[:, 285], atol=1e-3))
         True
     """
     chosen = find_recipe(recipe).overridden(
@@ -246,6 +256,7 @@ class _Ascent:
                 look = partial(self.look, images, transformed)
                 end = gradient_end(self.root, [images], look, self.objective.score)
                 raise ArgumentError(self._no_gradient(end))
+            self._edit_backward(images, view)
             against = penalties(self.recipe.regularizers, image)
             held = values if against is None else values - against.to(values)
             loss = -self.canvas.weighed(held).sum()
@@ -256,6 +267,11 @@ class _Ascent:
         optimizer.step(closure)  # type: ignore[arg-type]
         self._project(index)
         return seen[0]
+
+    def _edit_backward(self, images: Tensor, view: View) -> None:
+        seen = tensors_of_output((list(view.tensors.values()), view.output))
+        for regularizer in self.recipe.regularizers:
+            regularizer.edit_backward(images, seen)
 
     def _set_gradients(self, loss: Tensor) -> None:
         with checkpoints_explained():

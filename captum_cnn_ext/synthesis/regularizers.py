@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from captum_cnn_ext._engine.backward.residual_branches import hold_back_branches
 from captum_cnn_ext._engine.judging.arguments import choose
 from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.synthesis.spatial_axes import spread_over
@@ -41,6 +42,9 @@ class Regularizer:
     def edit_gradient(self, gradient: Tensor) -> Tensor:
         """The gradient (N, ...) of the objective as the optimiser shall get it."""
         return gradient
+
+    def edit_backward(self, images: Tensor, seen: Sequence[Tensor]) -> None:
+        """Put hooks on a step's graph, from the images as transformed to what the network gave."""
 
     def project(self, pixels: Tensor, gradient: Tensor, step: int) -> Tensor:
         """The pixels (N, C, H, W) as they shall be after step ``step`` (0, 1, ...)."""
@@ -155,6 +159,28 @@ class ClipGradient(Regularizer):
         size = gradient.flatten(1).norm(dim=1).reshape(-1, *[1] * (gradient.ndim - 1))
         factor: Tensor = self.norm / size.clamp_min(self.norm)
         return gradient * factor
+
+
+@dataclass(frozen=True)
+class SkipGradient(Regularizer):
+    r"""Of the gradient of a residual sum x + f(x), only ``share`` goes back through f.
+
+    .. math:: \nabla_x = (1 + \gamma \, f'(x)) \, \nabla_{x + f(x)}
+
+    What a gradient says through the skip connections, other networks say too more often than what
+    it says through a branch. A network without residual sums is left as it is.
+
+    Reference: Wu, Wang, Xia, Bailey, Ma, *Skip Connections Matter: On the Transferability of
+    Adversarial Examples Generated with ResNets*, 2020, arXiv:2002.05990.
+    """
+
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        as_number("share", self.share, 0, 1)
+
+    def edit_backward(self, images: Tensor, seen: Sequence[Tensor]) -> None:
+        hold_back_branches(images, seen, self.share)
 
 
 @dataclass(frozen=True)
