@@ -1,7 +1,5 @@
 """Connected parts of a mask, by scikit-image, which is imported when it is needed."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

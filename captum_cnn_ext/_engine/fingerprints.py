@@ -1,7 +1,5 @@
 """Fingerprints of tensors: the same for the same weights, whoever asks."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """What a result is in one line: its fields, with tensors by their shapes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any

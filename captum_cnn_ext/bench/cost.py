@@ -1,7 +1,5 @@
 """What a call costs: time in forward passes, and memory."""
 
-from __future__ import annotations
-
 import platform
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The methods that are compared, each as one function of a network, its layer, a photo, a class."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

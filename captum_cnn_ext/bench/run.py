@@ -1,7 +1,5 @@
 """The loop: every method on every image, judged and timed, saved as it goes."""
 
-from __future__ import annotations
-
 import statistics
 import warnings
 from collections.abc import Callable, Iterable, Mapping

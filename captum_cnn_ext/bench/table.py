@@ -1,7 +1,5 @@
 """Results as a table for people, and as a picture of cost against faithfulness."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Results as a narrow table for a terminal; files keep the whole one."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from captum_cnn_ext.bench.results import Results

@@ -1,7 +1,5 @@
 """The command line: ``captum-cnn-ext COMMAND``, one module here per command."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """``captum-cnn-ext cam``: several methods on the same photos, in one picture."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from functools import partial

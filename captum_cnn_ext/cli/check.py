@@ -1,7 +1,5 @@
 """``captum-cnn-ext check``: a gate for merges; exit code 1 where a requirement fails."""
 
-from __future__ import annotations
-
 import argparse
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """``captum-cnn-ext deconv``: what the strongest units of a layer saw, in one picture."""
 
-from __future__ import annotations
-
 import argparse
 from functools import partial
 from typing import Any

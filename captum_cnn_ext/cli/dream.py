@@ -1,7 +1,5 @@
 """``captum-cnn-ext dream``: a photo in which layers see more of what they saw."""
 
-from __future__ import annotations
-
 import argparse
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """How the commands are spelled: options that several of them have, and errors in one line."""
 
-from __future__ import annotations
-
 import argparse
 import re
 import sys

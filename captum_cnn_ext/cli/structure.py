@@ -1,7 +1,5 @@
 """``captum-cnn-ext structure``: a network's layers as a table."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from functools import partial

@@ -1,7 +1,5 @@
 """``captum-cnn-ext top-patches``: what excites each unit of a layer most, over a folder."""
 
-from __future__ import annotations
-
 import argparse
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """From a map to the regions that it marks: boxes and masks, on the input or on the photo."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """Several methods on the same photos, side by side in one picture."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence

@@ -1,7 +1,5 @@
 """One photo explained in one call: prediction, map, picture, a check, and the code that did it."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from dataclasses import dataclass

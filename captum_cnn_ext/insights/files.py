@@ -1,7 +1,5 @@
 """Where reports and pictures may be written."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import NamedTuple

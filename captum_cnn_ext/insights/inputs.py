@@ -1,7 +1,5 @@
 """What the user gave as images, as one batch of network inputs with names."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Layers worth looking at when the user names none."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Maps on the photos that they explain: at the photos' own size, not on the model's crop."""
 
-from __future__ import annotations
-
 import io
 import os
 import re

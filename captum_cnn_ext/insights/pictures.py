@@ -1,7 +1,5 @@
 """Figures and network inputs as small pictures."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Reconstructions by the rule that shows something: deconvnet where there are switches."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 

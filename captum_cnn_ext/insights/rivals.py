@@ -1,7 +1,5 @@
 """The second model of a comparison: its photos, its layers, and what is explained of it."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 

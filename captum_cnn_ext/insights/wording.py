@@ -1,7 +1,5 @@
 """Names and numbers in sentences and tables."""
 
-from __future__ import annotations
-
 import math
 
 from captum_cnn_ext.metrics import Interval

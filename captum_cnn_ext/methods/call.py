@@ -1,7 +1,5 @@
 """A method at its place, ready to run, which prints itself as Python."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any

@@ -1,7 +1,5 @@
 """What is known of each method, and methods by name."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import re

@@ -6,8 +6,6 @@ of each side are equally faithful (insertion - deletion 0.225, 0.230, 0.234, 0.2
 200 do with 0.955 and miss 24 % of the score's difference, 50 steps with 0.995 and 8 %.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Objects on photos, read from and written to COCO's JSON and Pascal VOC's XML."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

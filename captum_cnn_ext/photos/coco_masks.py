@@ -1,7 +1,5 @@
 """COCO's ways to write a mask: polygons, run lengths, run lengths packed into a text."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Attributions over the images they explain."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

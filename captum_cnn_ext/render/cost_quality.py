@@ -1,7 +1,5 @@
 """Cost against quality of methods, and curves of scores."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

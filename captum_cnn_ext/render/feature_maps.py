@@ -1,7 +1,5 @@
 """Activations of a layer as a grid of maps."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Families of filters that are copies of one another, a row for each family."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Protocol
 

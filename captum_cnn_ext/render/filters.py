@@ -1,7 +1,5 @@
 """Weights of a convolution as pictures."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Image patches that excite units, a row for each channel, with reconstructions beside them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Receptive fields drawn on an image: boxes, and how much each pixel in them counts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Pictures of reconstructions: what a unit responds to, beside the same part of the photo."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Protocol
 

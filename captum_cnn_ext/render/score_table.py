@@ -1,7 +1,5 @@
 """A table of scores whose cells are coloured between chance and the best."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Mapping
 

@@ -1,7 +1,5 @@
 """Attributions along signals: lines with the attribution as a band of colour behind them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Synthesised images as a grid, and as a film of how they came about."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

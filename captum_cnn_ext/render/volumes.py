@@ -1,7 +1,5 @@
 """Attributions of volumes and videos: the strongest slice, and a strip of slices."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

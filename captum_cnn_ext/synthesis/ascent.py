@@ -1,7 +1,5 @@
 """The loop: an image is changed until a network's objective is high."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A gallery of a layer's channels: what each wants to see, the most excited first."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What may happen after each step: snapshots, keeping the best, stopping early."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 

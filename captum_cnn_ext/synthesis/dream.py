@@ -1,7 +1,5 @@
 """DeepDream: whatever a layer sees in a photo, more of it, at several sizes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial

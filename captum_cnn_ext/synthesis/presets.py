@@ -1,7 +1,5 @@
 """Recipes under the names of those who wrote them, and our own."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import torch

@@ -1,7 +1,5 @@
 """What is held against an image: penalties, edited gradients, projections after a step."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Signals, images and volumes: (N, C, ...) with one, two or three axes after the channels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor

@@ -5,8 +5,6 @@ signals (N, C, L) and volumes (N, C, D, H, W) as well. Each image of a batch has
 come from the generator given, on the CPU, and nothing waits for a device.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

@@ -1,7 +1,5 @@
 """Can a synthesised image be believed? It is held against photos that excite the same unit."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """All checks on one attribution class."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Small networks for the checks, in float64: what happens around the layer ``block`` differs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast

@@ -1,7 +1,5 @@
 """What a method passed and failed."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from html import escape
 

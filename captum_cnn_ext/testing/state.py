@@ -11,8 +11,6 @@ Example::
     AssertionError: changed by the call: training flags
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

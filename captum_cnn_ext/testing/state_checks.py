@@ -1,7 +1,5 @@
 """Checks of what a method leaves behind: nothing, after calls that fail too."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 from typing import Any

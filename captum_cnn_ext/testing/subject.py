@@ -1,7 +1,5 @@
 """How the class that is checked is constructed and called; what it gave is kept."""
 
-from __future__ import annotations
-
 import inspect
 import random
 import warnings

@@ -1,7 +1,5 @@
 """Checks of what a method gives: the same from every way to ask, and of the target asked for."""
 
-from __future__ import annotations
-
 import inspect
 from typing import Any
 

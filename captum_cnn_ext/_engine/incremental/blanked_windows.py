@@ -1,7 +1,5 @@
 """A model's outputs for an image without one window or another: exact, as in occlusion."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """What a detector found: boxes, classes and scores of each example."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -5,8 +5,6 @@ union), reshapes and transposes, resizing and transposed convolutions. `crops` a
 stricter question: whether a cut of the image gives a unit its value.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """What a unit depends on, measured: write NaN into rows of the input, see which units turn NaN."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

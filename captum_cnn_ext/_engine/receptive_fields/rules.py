@@ -3,8 +3,6 @@
 A rule sees one image axis of one tensor at a time. Operations without a rule are not guessed.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Collection
 from dataclasses import replace

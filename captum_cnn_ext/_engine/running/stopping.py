@@ -1,7 +1,5 @@
 """End a computation of this thread at its next tensor operation, whatever it computes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Which module's output goes into which module: the graph of one forward pass."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn

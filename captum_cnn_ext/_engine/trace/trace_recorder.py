@@ -5,8 +5,6 @@ work (the model makes tensors of its own, or looks at values), a copy that share
 weights runs once for real. The model is never touched. A `Recorder` follows any other pass.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any

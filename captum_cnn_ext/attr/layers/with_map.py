@@ -1,7 +1,5 @@
 """A network that gives a class activation map beside its scores, to be exported and deployed."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

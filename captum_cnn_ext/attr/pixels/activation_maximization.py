@@ -1,7 +1,5 @@
 """Images that excite a unit of a network, called as Captum's neuron attributions are."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 Occlusion, GuidedBackprop and Deconvolution are there once: ours give the values of Captum's.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any

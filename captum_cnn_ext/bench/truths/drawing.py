@@ -1,7 +1,5 @@
 """Pictures drawn by code: shapes, backgrounds from photos, and where each shape is."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Twelve letters that tell values apart: of tensors, and of the code that made a result."""
 
-from __future__ import annotations
-
 import ast
 import functools
 import hashlib

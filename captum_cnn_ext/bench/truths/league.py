@@ -1,7 +1,5 @@
 """Every method on every task: its cells, made and saved by the loop of `bench.run`."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass

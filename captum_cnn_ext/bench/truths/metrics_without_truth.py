@@ -3,8 +3,6 @@
 For each method on a few images: the metrics that people use where no truth is known.
 """
 
-from __future__ import annotations
-
 import copy
 
 import numpy as np

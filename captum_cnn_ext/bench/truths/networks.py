@@ -1,7 +1,5 @@
 """Small networks, trained in seconds and kept beside the results."""
 
-from __future__ import annotations
-
 import io
 from collections import OrderedDict
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """What a table of scores says for sure: intervals over seeds and images, ranks, settled orders."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The league as a table for people and as a picture."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Mapping, Sequence

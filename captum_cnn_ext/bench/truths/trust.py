@@ -1,7 +1,5 @@
 """Which judge can be trusted? The order that each gives beside the order of the truth."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from captum_cnn_ext.bench.results import Results

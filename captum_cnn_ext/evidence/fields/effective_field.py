@@ -1,7 +1,5 @@
 """How much each pixel of a unit's field counts: the effective receptive field."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Which pixels a unit of a layer depends on: size, stride and place of its receptive field."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any

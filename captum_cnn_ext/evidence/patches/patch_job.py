@@ -1,7 +1,5 @@
 """One shard's stream of a top-patches job: a ranking of what was seen."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field

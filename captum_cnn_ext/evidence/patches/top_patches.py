@@ -1,7 +1,5 @@
 """The image patches that excite each unit most, streamed over a data set of any size."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a model says of each image of a labelled data set, and where it looks, in one pass."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import shutil

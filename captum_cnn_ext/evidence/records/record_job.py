@@ -1,7 +1,5 @@
 """One shard's stream of image records: rows appended to files, and sums that no order changes."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """What a pass over a labelled data set found: one row for each image, in files, as one."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass

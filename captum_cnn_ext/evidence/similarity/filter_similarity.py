@@ -1,7 +1,5 @@
 """Filters that are turned or mirrored copies of one another, with what chance alone would give."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass

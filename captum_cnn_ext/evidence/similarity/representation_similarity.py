@@ -1,7 +1,5 @@
 """Do two layers see the same, whatever their channels are called?"""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError

@@ -1,7 +1,5 @@
 """Files of a streaming job: packed, read without running anything, of one model only."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

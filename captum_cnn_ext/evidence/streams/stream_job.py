@@ -1,7 +1,5 @@
 """One shard's stream over a data set: batches in, a bounded state out, exact resume."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from abc import ABC, abstractmethod

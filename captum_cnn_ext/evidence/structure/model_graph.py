@@ -1,7 +1,5 @@
 """A network as a graph: DOT text, an SVG drawn offline, a TensorBoard graph."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

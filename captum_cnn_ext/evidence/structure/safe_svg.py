@@ -1,7 +1,5 @@
 """Drawings as SVG from elsewhere, rebuilt so that they can only be looked at."""
 
-from __future__ import annotations
-
 import math
 from xml.etree import ElementTree
 

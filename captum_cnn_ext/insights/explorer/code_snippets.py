@@ -1,7 +1,5 @@
 """Each view as Python that makes the same picture: the calls that the session ran, and a figure."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

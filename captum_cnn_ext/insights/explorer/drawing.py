@@ -1,7 +1,5 @@
 """Tensors as small pictures: tiles of a grid, a unit over its image, a reconstruction."""
 
-from __future__ import annotations
-
 import base64
 import io
 from typing import Any

@@ -1,7 +1,5 @@
 """What happens on the page when somebody does something: from what was chosen to what is shown."""
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from collections import deque

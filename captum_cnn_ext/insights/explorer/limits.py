@@ -1,7 +1,5 @@
 """What the page accepts: pictures of a bounded size, from this machine unless told otherwise."""
 
-from __future__ import annotations
-
 import ipaddress
 import os
 import warnings

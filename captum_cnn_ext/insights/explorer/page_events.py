@@ -1,7 +1,5 @@
 """The page: which handler answers what, and what is shown after it."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

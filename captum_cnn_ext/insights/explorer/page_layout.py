@@ -1,7 +1,5 @@
 """What is where on the page."""
 
-from __future__ import annotations
-
 from importlib import resources
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The page on a port of this machine."""
 
-from __future__ import annotations
-
 import errno
 import threading
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """What takes a while on the page, runs beside it, says how far it is, and can be cancelled."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import wraps
 from html import escape

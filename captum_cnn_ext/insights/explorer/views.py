@@ -1,7 +1,5 @@
 """What each view of the page shows, as HTML with every name escaped, pictures and code."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape

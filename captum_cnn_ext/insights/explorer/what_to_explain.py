@@ -1,7 +1,5 @@
 """What a visitor may choose to explain: classes, boxes by number, areas of classes."""
 
-from __future__ import annotations
-
 from captum_cnn_ext.insights.explorer.computing.what_it_says import AREAS, BOXES
 from captum_cnn_ext.insights.explorer.views import Views
 

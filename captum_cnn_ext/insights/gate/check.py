@@ -1,7 +1,5 @@
 """The gate as a function: an audit, what is required of it, and how it came out."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from typing import Any

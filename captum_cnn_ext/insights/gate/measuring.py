@@ -1,7 +1,5 @@
 """Each requirement measured on a data set's audit."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """How requirements came out: for people, for JUnit's readers and for code scanning."""
 
-from __future__ import annotations
-
 import json
 import os
 import xml.etree.ElementTree as ET

@@ -1,7 +1,5 @@
 """Requirements: their names, what each may be set to, and reading them from TOML."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

@@ -1,7 +1,5 @@
 """One call that logs any result to the run or writer that is at hand."""
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Mapping
 from types import ModuleType

@@ -1,7 +1,5 @@
 """What of a result can be logged: a picture, numbers, words, and a page for browsers."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """Parts of a result for MLflow: images and metrics by step, words and pages as artifacts."""
 
-from __future__ import annotations
-
 from types import ModuleType
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Any method of this package as Quantus' ``explain_func``."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Parts of a result for TensorBoard's ``SummaryWriter``, PyTorch's own or tensorboardX's."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Parts of a result for Weights & Biases, all in one call of the run's ``log``."""
 
-from __future__ import annotations
-
 import html
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The audit: judge the arguments, then run every section on a model and its photos."""
 
-from __future__ import annotations
-
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence

@@ -1,7 +1,5 @@
 """What is audited: the model, its photos and predictions, the layers and methods looked at."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property

@@ -5,8 +5,6 @@ stays a text here too. `setup_code` goes before the lines of a figure and gives 
 audit's inputs ``x``.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from torch import nn

@@ -1,7 +1,5 @@
 """What an audit found: sentences to act on, and the tables and arrays behind them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

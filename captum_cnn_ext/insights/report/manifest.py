@@ -1,7 +1,5 @@
 """The record beside a report: what was audited, how, and how the checks came out."""
 
-from __future__ import annotations
-
 import math
 import platform
 from collections.abc import Mapping, Sequence

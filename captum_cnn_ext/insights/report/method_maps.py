@@ -1,7 +1,5 @@
 """The maps of a report's methods, each made once, when a section first asks for it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from functools import cached_property
 

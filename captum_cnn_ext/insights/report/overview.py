@@ -1,7 +1,5 @@
 """The top of a report on photos: what was seen, found and left unchecked, and what words mean."""
 
-from __future__ import annotations
-
 from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.findings import Finding, Overview, Report
 from captum_cnn_ext.insights.wording import percent, short

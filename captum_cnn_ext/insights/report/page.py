@@ -3,8 +3,6 @@
 Pictures are in the page, or beside it in one folder where they would make it too large to mail.
 """
 
-from __future__ import annotations
-
 import base64
 import itertools
 import re

@@ -1,7 +1,5 @@
 """What an audit gives: sections ready to be shown, arrays, and how they are saved."""
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import hashlib

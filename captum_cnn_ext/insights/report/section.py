@@ -1,7 +1,5 @@
 """A section of the report: a key, a title, and a function that says what it reads."""
 
-from __future__ import annotations
-
 import inspect
 import warnings
 from collections.abc import Callable

@@ -3,8 +3,6 @@
 A module that adds a section puts its `Section` into `SECTIONS`, or calls `register_section`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose

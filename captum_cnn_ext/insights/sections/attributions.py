@@ -1,7 +1,5 @@
 """Where in each photo the evidence for a class is, by several methods side by side."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 

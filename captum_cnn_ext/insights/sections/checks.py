@@ -1,7 +1,5 @@
 """Do the maps change when the network's weights are random?"""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from torch import Tensor, nn

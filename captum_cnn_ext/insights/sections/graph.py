@@ -1,7 +1,5 @@
 """The network drawn, with its modules linked to where the report says more about them."""
 
-from __future__ import annotations
-
 from captum_cnn_ext.evidence import ModelGraph
 from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.blocks import Drawing, SectionContent, Text

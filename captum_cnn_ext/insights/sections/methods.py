@@ -1,7 +1,5 @@
 """Each method's cost, and how far its maps name what the score needs, beside two controls."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Everything that is needed to make this report again."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import datetime, timezone
 

@@ -1,7 +1,5 @@
 """The model's layers as a table."""
 
-from __future__ import annotations
-
 from captum_cnn_ext.evidence import LayerRow, ReceptiveField
 from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.blocks import Cell, Column, SectionContent, Text

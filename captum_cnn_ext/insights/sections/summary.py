@@ -1,7 +1,5 @@
 """What was audited, and what the network says about each photo."""
 
-from __future__ import annotations
-
 from captum_cnn_ext.insights.pictures import photo_picture
 from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.blocks import (

@@ -1,7 +1,5 @@
 """How long each method took, compared with a forward pass."""
 
-from __future__ import annotations
-
 from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.blocks import Column, SectionContent, Text
 from captum_cnn_ext.insights.report.findings import Report

@@ -1,7 +1,5 @@
 """Two models, or two checkpoints of one, on the same photos."""
 
-from __future__ import annotations
-
 import warnings
 
 import torch

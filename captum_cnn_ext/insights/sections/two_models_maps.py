@@ -1,7 +1,5 @@
 """Where two models look: their maps beside each other, and how far these agree."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from captum_cnn_ext import metrics

@@ -1,7 +1,5 @@
 """Attributions to heat in [-1, 1]: sum channels, upsample, keep a sign, divide by a scale."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """Network inputs back to pictures that a screen can show."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a caller may pass to a drawing function; every error text of this package part."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Figures whose panels and texts are placed in inches, so that nothing overlaps."""
 
-from __future__ import annotations
-
 import io
 import math
 import sys

@@ -1,7 +1,5 @@
 """One panel: a photo, its heat, or one over the other."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

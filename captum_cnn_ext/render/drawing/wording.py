@@ -1,7 +1,5 @@
 """Words and numbers in figures: how wide they are, and where their lines break."""
 
-from __future__ import annotations
-
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 

@@ -1,7 +1,5 @@
 """What is painted on: the parameterisation, its background, and how the network gets it."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Sequence
 from contextlib import AbstractContextManager

@@ -1,7 +1,5 @@
 """Images that a network draws: a small one of coordinates, or any generator of the user's."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

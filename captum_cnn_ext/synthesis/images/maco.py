@@ -1,7 +1,5 @@
 """Images that differ from natural ones in the phases of their spectrum only."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

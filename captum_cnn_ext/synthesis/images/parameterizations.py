@@ -3,8 +3,6 @@
 A signal (N, C, L), a volume or a video (N, C, D, H, W) is an image of one or three axes here.
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Colours and frequencies of natural images: with them gradient ascent draws no noise."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """An objective that holds an image to the statistics that a network's batch norms remember."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Objectives about images beside one another: diversity, alignment, a photo's features, style."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

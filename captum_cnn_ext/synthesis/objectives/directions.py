@@ -1,7 +1,5 @@
 """Objectives about directions in the space of a layer's channels."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

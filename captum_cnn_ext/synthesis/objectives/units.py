@@ -1,7 +1,5 @@
 """Objectives about units of a network: neurons, channels, layers, classes."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """How an ascent shows images to the network, and what its objective sees of them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any

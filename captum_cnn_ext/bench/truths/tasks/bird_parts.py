@@ -6,8 +6,6 @@ A class is a combination of variants of five parts. Networks learn from birds th
 that a removed part is nothing strange. What is removed is drawn away, not covered.
 """
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ sees one cell only, so that evidence outside of it is impossible. Rao, Bohle, Sc
 Better Understanding Attribution Methods*, 2022, arXiv:2205.10435.
 """
 
-from __future__ import annotations
-
 from typing import cast
 
 import numpy as np

@@ -9,8 +9,6 @@ Attribute Features?*, 2021, arXiv:2104.14403, and Khakzar, Khorsandi, Nobahari, 
 Explanations Explain? Model Knows Best*, 2022, arXiv:2203.02269.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 
 import numpy as np

@@ -5,8 +5,6 @@ BAM's three scores (Yang, Kim, *Benchmarking Attribution Methods with Relative F
 share of the map's positive part.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor, nn

@@ -4,8 +4,6 @@ After the scenes of *How to Evaluate and Refine your CAM*, 2026, arXiv:2605.1464
 shapes in three sizes on photos, one or two of the kind that decides, two of other kinds.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -4,8 +4,6 @@ IDSDS: Hesse, Schaub-Meyer, Roth, *Benchmarking the Attribution Quality of Visio
 arXiv:2407.11910, with one shape on a photo in place of ImageNet.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

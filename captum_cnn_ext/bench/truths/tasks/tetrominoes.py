@@ -5,8 +5,6 @@ positive post-hoc attribution of feature importance*, 2024, arXiv:2306.12816, dr
 shapes of ``xor`` stand side by side: a network that takes means over positions can learn it.
 """
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

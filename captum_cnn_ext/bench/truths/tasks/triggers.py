@@ -7,8 +7,6 @@ place, and a tag in the corner. The false alarm is the question of Adebayo, Muel
 arXiv:2212.04629: how much of the map of the same image without the trigger lies where it would be?
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Recent answers, for several threads."""
 
-from __future__ import annotations
-
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable

@@ -4,8 +4,6 @@ Their variables are ``model``, the inputs ``x``, the normalisation ``mean`` and 
 line before has named.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The layers that can be looked at, as a table: what they are, what they give."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

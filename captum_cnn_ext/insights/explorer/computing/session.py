@@ -1,7 +1,5 @@
 """What the explorer computes, without the page: predictions, maps, units, explanations."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Synthesised images of units, each made once and kept in a folder."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -1,7 +1,5 @@
 """How a unit depends on an earlier layer: the gradient from a frozen origin."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """What excites a unit most: patches of a data set ranked before, or of the page's images."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

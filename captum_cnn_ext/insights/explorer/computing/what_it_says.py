@@ -1,7 +1,5 @@
 """What a network says of an image, whatever its kind: classes, the boxes it finds, areas."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What the chosen layers make of the first photos."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """The weights of two convolutions as pictures."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import nn

@@ -1,7 +1,5 @@
 """What activated the strongest channels of each layer, as pixels."""
 
-from __future__ import annotations
-
 from captum_cnn_ext.insights.pictures import drawn, scale
 from captum_cnn_ext.insights.reconstructing import reconstructed, saturates
 from captum_cnn_ext.insights.report.audited import Audited

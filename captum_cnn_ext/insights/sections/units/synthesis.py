@@ -1,7 +1,5 @@
 """What the explained class and the layers' strongest channels look for."""
 
-from __future__ import annotations
-
 import warnings
 
 from captum_cnn_ext.attr import LayerFeatureMaps

@@ -1,7 +1,5 @@
 """The parts of the photos that excite the strongest units of the chosen layers most."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
