@@ -45,23 +45,34 @@ def saved_by(drawing: str, arguments: Arguments) -> Callable[[Any, str | os.Path
             ArgumentError: another ending, or its folder cannot be written to; signals, which have
                 no picture.
         """
-        files = importlib.import_module("captum_cnn_ext._engine.whole_files")
-        target: Path = files.writable_path(path, files.PICTURES)
-        try:
-            figure = _figure(drawing, arguments(self))
-        except (TypeError, ValueError) as error:
-            raise files.ArgumentError(f"path={str(path)!r}: no picture of this: {error}") from error
-        files.write_figure(figure, target)
-        return target
+        return write_drawing(path, drawing, arguments(self))
 
     return save
 
 
-def _figure(drawing: str, given: tuple[Any, ...]) -> Figure:
+def write_drawing(
+    path: str | os.PathLike[str], drawing: str, given: tuple[Any, ...], **options: Any
+) -> Path:
+    """Write what the function ``drawing`` of `render` makes of its arguments.
+
+    Raises:
+        ArgumentError: the file cannot be written, or there is no such picture.
+    """
+    files = importlib.import_module("captum_cnn_ext._engine.whole_files")
+    target: Path = files.writable_path(path, files.PICTURES)
+    try:
+        figure = _figure(drawing, given, **options)
+    except (TypeError, ValueError) as error:
+        raise files.ArgumentError(f"path={str(path)!r}: no picture of this: {error}") from error
+    files.write_figure(figure, target)
+    return target
+
+
+def _figure(drawing: str, given: tuple[Any, ...], **options: Any) -> Figure:
     if getattr(given[0], "ndim", 4) != 4:  # one signal (1, C, L) would be read as a picture
         raise ValueError(f"expected images (N, C, H, W), got {tuple(given[0].shape)}")
     draw = getattr(importlib.import_module("captum_cnn_ext.render"), drawing)
-    figure: Figure = draw(*given, use_pyplot=False)[0]
+    figure: Figure = draw(*given, use_pyplot=False, **options)[0]
     return figure
 
 

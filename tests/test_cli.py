@@ -264,6 +264,7 @@ def test_python_dash_m_is_the_same_program(tmp_path):
         (["--weights", "none.pt"], "none.pt"),
         (["--class-names", "nams.txt"], "names.txt"),
         (["--images", "photo"], "no file or folder photo; nearest: 'photos'"),
+        (["--image", "photo"], "error: --image: there is no file or folder photo"),
         (["--images", "empty"], "no pictures in empty (it holds no files)"),
         (["--images", "photos", "broken.png", "--on-error", "raise"], "broken.png"),
         (["--layer", "0,9"], "--layer '9': Sequential has no such layer"),

@@ -49,6 +49,16 @@ def test_prediction_map_and_check_are_the_parts_own(model, image):
         assert found.faithfulness[name] == pytest.approx(float(up.area - down.area), abs=1e-5)
 
 
+def test_why_the_layer_was_chosen_is_said_in_a_clause(model, image):
+    layer = attr.suggest_layers(model, image)[0].name
+    for options, words in (
+        ({}, f"at layer {layer}, which ends the last convolution stage."),
+        ({"layer": layer}, f"at layer {layer}."),
+        ({"method": "Saliency"}, "Saliency at the input."),
+    ):
+        assert str(explain(model, image, check=False, **options)).endswith(words)
+
+
 @pytest.mark.parametrize("method", ["LayerHiResCam", "Saliency"])
 def test_its_code_makes_the_same_map(model, image, method):
     found = explain(model, image, 1, method=method, check=False)

@@ -74,7 +74,11 @@ RESULTS = {
         lambda m: attr.DeconvNet(m, "4").reconstruct(X, top=2),
         "attributions=float32 (2, 2, 3, 16, 18), channels=int64 (2, 2), ",
     ),
-    "LayerSuggestion": (lambda m: attr.suggest_layers(m, X)[0], "name='4', shape=(2, 5, 5, 6)"),
+    "LayerSuggestion": (
+        lambda m: attr.suggest_layers(m, X)[0],
+        "(4: ends the last convolution stage: 5 channels on 5 x 6 positions, the last before these",
+        " are pooled or flattened away)",
+    ),
     "Coverage": (
         lambda m: attr.DeconvNet(m, "4").reconstruct(X, top=2).coverage,
         "rectifiers={Relu: 2}, switches=1",

@@ -272,6 +272,29 @@ def test_warnings_of_methods_are_shown_in_their_section(model, images):
     assert page.count("mind the &lt;gap&gt; (a, b)") == 1
 
 
+def test_a_warning_is_said_once(model, images):
+    def build(work):
+        for where in ("cam", "cam", "cam with random weights", "cam"):
+            with work.listening(where):
+                warnings.warn("mind the gap", stacklevel=1)
+        return SectionContent([Text("fine")])
+
+    sections = [Section(key, key, build) for key in ("first", "second")]
+    page = quick(model, images, sections=sections).to_html()
+    assert page.count("mind the gap (cam, cam with random weights)") == 1
+    assert page.count("mind the gap") == 1
+
+
+def test_what_was_found_right_with_the_model(model, images):
+    for names, text in (
+        (["a", "b", "c"], "is in evaluation mode and has a name for each of its 3 outputs."),
+        (["a", "b"], "is in evaluation mode."),
+        (None, "is in evaluation mode."),
+    ):
+        found = quick(model, images, class_names=names).overview.findings
+        assert found[0].text == f"The model {text}"
+
+
 # --- sections ---------------------------------------------------------------------------------
 
 

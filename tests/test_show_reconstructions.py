@@ -9,6 +9,7 @@ from PIL import Image
 from test_cli import NET
 from torch import nn
 
+from captum_cnn_ext._engine.whole_files import write_figure
 from captum_cnn_ext.attr import DeconvNet
 from captum_cnn_ext.cli import main
 from captum_cnn_ext.insights import audit
@@ -46,6 +47,28 @@ def test_a_field_is_cut_out_of_the_reconstruction_and_of_the_photo(image):
     (frame,) = axes[0, 0].patches
     assert (frame.get_xy(), frame.get_width(), frame.get_height()) == ((2.5, 1.5), 10, 10)
     assert axes[0, 1].get_title() == "10: 1.5"
+
+
+def test_reconstructions_are_saved_alone_or_beside_their_photos(image, tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval()
+    result = DeconvNet(model, "1").reconstruct(image, top=2, rule="guided")
+
+    def pixels(name):
+        with Image.open(tmp_path / name) as picture:
+            return np.asarray(picture.convert("RGB"))
+
+    result.save(tmp_path / "alone.png")
+    result.save(tmp_path / "beside.png", image, mean=[0.1] * 3, std=[0.5] * 3, crop="none")
+    figure, _ = show_reconstructions(image, result, mean=[0.1] * 3, std=[0.5] * 3, crop="none")
+    write_figure(figure, tmp_path / "expected.png")
+    np.testing.assert_array_equal(pixels("beside.png"), pixels("expected.png"))
+    assert pixels("alone.png").shape != pixels("beside.png").shape
+    with pytest.raises(ValueError, match="mean: is for images=, the photos beside"):
+        result.save(tmp_path / "none.png", mean=[0.1] * 3)
+    with pytest.raises(ValueError, match=r"got attributions of shape .* as the images are"):
+        result.save(tmp_path / "none.png", image.repeat(2, 1, 1, 1))
+    assert not (tmp_path / "none.png").exists()
 
 
 def test_crops_have_one_size_and_hold_their_fields(image):

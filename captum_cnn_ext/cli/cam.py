@@ -50,7 +50,7 @@ def add(commands: Any) -> None:
 
 
 def _cam(options: argparse.Namespace) -> int:
-    from captum_cnn_ext.insights.comparison import compare
+    from captum_cnn_ext.insights.comparison import compare, place_in_words
     from captum_cnn_ext.methods import INPUT, find_methods
 
     with usage_errors():
@@ -76,7 +76,7 @@ def _cam(options: argparse.Namespace) -> int:
         names = [
             name.removesuffix(f" at {place}") for name, at in found.places.items() if at == place
         ]
-        print(f"{', '.join(names)}: layer {place}")
+        print(f"{', '.join(names)}: {place_in_words(found, place)}")
     if "LayerCam" in methods and "LayerLayerCam" not in methods:
         text = "LayerCam is CAM (Zhou 2016); LayerCAM (Jiang 2021) is called LayerLayerCam"
         print(f"{PROGRAM}: note: {text}", file=sys.stderr)

@@ -80,10 +80,20 @@ def add_model(parser: Any) -> None:
     add_value(parser, "--device", "D", "where to run: cpu, cuda, cuda:1 (default: cpu)")
 
 
+class _AsTyped(argparse.Action):
+    """``--image`` for ``--images``: messages name the one that was typed."""
+
+    def __call__(self, _: Any, options: Any, values: Any, flag: str | None = None) -> None:
+        setattr(options, self.dest, values)
+        if flag == "--image":
+            options.image = values
+
+
 def add_images(parser: Any) -> None:
     parser.add_argument(
         "--images",
         "--image",
+        action=_AsTyped,
         nargs="+",
         metavar="PATH",
         help="picture files, or folders, which are searched with their subfolders (default: four "

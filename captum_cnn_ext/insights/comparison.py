@@ -39,6 +39,8 @@ class Comparison:
         boxes: for each photo the box that is explained, which the figure outlines.
         on_photos: where these lie on the photos, to draw maps there.
         places: the layer that each map is of, "input", or the layers joined.
+        layer_reason: why the layer was chosen, such as "ends the last convolution stage"; empty
+            where it was named.
     """
 
     attributions: dict[str, Tensor]
@@ -49,6 +51,7 @@ class Comparison:
     boxes: list[Any] | None = None
     on_photos: OnPhotos | None = None
     places: dict[str, str] = field(default_factory=dict)
+    layer_reason: str = ""
 
     __repr__ = brief
 
@@ -96,6 +99,14 @@ class Comparison:
     def _repr_png_(self) -> bytes:
         figure: Any = self.figure()
         return figure._repr_png_()  # type: ignore[no-any-return]
+
+
+def place_in_words(found: Comparison, place: str) -> str:
+    """ "the input", or the layer and, where it was chosen, why."""
+    if place == INPUT:
+        return "the input"
+    chosen = found.layer_reason and " + " not in place
+    return f"layer {place}" + (f", which {found.layer_reason}" if chosen else "")
 
 
 def compare(
@@ -178,7 +189,7 @@ def compared(
             meant, prediction = explained_photos(subject, photos, target)
         if prediction is not None:
             subject = subject.of_outputs(prediction.outputs.shape[1])
-        names, joined = _layer_names(subject.model, layers, photos, chosen, meant.targets)
+        names, joined, reason = _layer_names(subject.model, layers, photos, chosen, meant.targets)
         places = calls_at(subject.model, photos.inputs, names, joined, chosen, seed)
         runs = [(place, method) for place, found in places.items() for method in found]
         several = sum(place != INPUT for place in places) > 1
@@ -195,9 +206,8 @@ def compared(
             where[f"{method.name}{at}"] = place
     labels = [f"{name}: {words}" for name, words in zip(photos.names, meant.words, strict=True)]
     there = OnPhotos(photos, subject.preprocess, meant.boxes)
-    done = Comparison(
-        attributions, meant.targets, labels, photos.inputs, subject, meant.boxes, there, where
-    )
+    explained = attributions, meant.targets, labels, photos.inputs, subject, meant.boxes
+    done = Comparison(*explained, there, where, reason)
     return done, meant, prediction, [method for _, method in runs]
 
 
@@ -207,13 +217,14 @@ def _layer_names(
     photos: Photos,
     chosen: Sequence[KnownMethod],
     targets: Sequence[Any],
-) -> tuple[list[str], list[str]]:
-    """The layers for methods that take one, and for those that join several."""
+) -> tuple[list[str], list[str], str]:
+    """The layers for methods that take one, and for those that join several; why the first."""
     if all(method.at == INPUT for method in chosen):
-        return [], []
+        return [], [], ""
     if layers is not None:
         given = [layers] if isinstance(layers, (str, nn.Module)) else list(layers)
         names = [layer.name for layer in named_layers(model, given, photos.inputs[:1])]
-        return names, names
-    names = [layer.name for layer in default_layers(model, photos.inputs, targets)[0]]
-    return names[-1:], names
+        return names, names, ""
+    found, _ = default_layers(model, photos.inputs, targets)
+    names = [layer.name for layer in found]
+    return names[-1:], names, found[-1].reason

@@ -25,7 +25,7 @@ from captum_cnn_ext.insights.audited_model import (
     ClassNames,
     audited_model,
 )
-from captum_cnn_ext.insights.comparison import Comparison, compared
+from captum_cnn_ext.insights.comparison import Comparison, compared, place_in_words
 from captum_cnn_ext.insights.inputs import Images, Preprocess, read_photos
 from captum_cnn_ext.insights.predictions import Explained
 from captum_cnn_ext.insights.report.figure_code import model_code
@@ -80,7 +80,7 @@ class Explanation:
     __repr__ = brief
 
     def __str__(self) -> str:
-        where = "the input" if self.layer == INPUT else f"layer {self.layer}"
+        where = place_in_words(self.comparison, self.layer)
         number = f"{self.probability:.0%}" if self.of_class else f"score {self.probability:.3g}"
         said = f"{self.prediction} ({number}). {self.method} at {where}. {self.check}".strip()
         return "\n".join([said, *(f"Note: {note}." for note in self.notes)])

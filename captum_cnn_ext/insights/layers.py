@@ -16,10 +16,14 @@ EARLIER_STAGES = 2
 
 @dataclass(frozen=True)
 class ChosenLayer:
-    """A layer of the audit: its dotted name and the shape of its output for one image."""
+    """A layer of the audit: its dotted name and the shape of its output for one image.
+
+    ``reason`` says in a clause why it was chosen; empty where it was named.
+    """
 
     name: str
     shape: tuple[int, ...]
+    reason: str = ""
 
     @property
     def label(self) -> str:
@@ -64,7 +68,10 @@ def default_layers(
         found = _suggested(model, images, targets)[: EARLIER_STAGES + 1]
     except ArgumentError as error:
         raise ArgumentError(f"layers: none can be chosen, name them ({error})") from error
-    chosen = [ChosenLayer(layer.name, layer.shape[1:]) for layer in reversed(found)]
+    chosen = [
+        ChosenLayer(layer.name, layer.shape[1:], layer.reason.partition(":")[0])
+        for layer in reversed(found)
+    ]
     return chosen, _reason(found)
 
 

@@ -26,6 +26,9 @@ class LayerSuggestion:
 
     __repr__ = brief
 
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
 
 @dataclass(frozen=True)
 class LayerOutput:

@@ -1,7 +1,10 @@
 """What a reconstruction starts from and what comes back: channels, seeds, results."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +13,7 @@ from captum_cnn_ext._engine.backward.coverage import Coverage
 from captum_cnn_ext._engine.backward.units_to_pixels import Units
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
 from captum_cnn_ext._engine.one_line_repr import brief
-from captum_cnn_ext._notebook import drawn_by, saved_by
+from captum_cnn_ext._notebook import drawn_by, write_drawing
 from captum_cnn_ext._numbers import as_count, whole
 from captum_cnn_ext.attr.layers.reshape_transform import flat
 
@@ -42,8 +45,28 @@ class Reconstructions:
     spatial: int
 
     __repr__ = brief
-    _drawing = "show_images", lambda found: (_pictures(found), _titles(found))
-    _repr_png_, save = drawn_by(*_drawing), saved_by(*_drawing)
+    _repr_png_ = drawn_by("show_images", lambda found: (_pictures(found), _titles(found)))
+
+    def save(
+        self, path: str | os.PathLike[str], images: Tensor | None = None, **drawing: Any
+    ) -> Path:
+        """Write the pictures to a file, whole or not at all; with ``images`` beside the photos.
+
+        Args:
+            path: a file that ends in .png, .jpg, .pdf, .svg or .webp.
+            images: (N, C, H, W), as given to `reconstruct`: each photo, and under each picture the
+                same pixels of the photo, as `captum_cnn_ext.render.show_reconstructions` draws it.
+            drawing: its further arguments, such as ``mean``, ``std`` and ``crop``.
+
+        Raises:
+            ArgumentError: another ending, or its folder cannot be written to; images of other
+                examples; signals, which have no picture.
+        """
+        if images is not None:
+            return write_drawing(path, "show_reconstructions", (images, self), **drawing)
+        if drawing:
+            raise ArgumentError(f"{next(iter(drawing))}: is for images=, the photos beside")
+        return write_drawing(path, "show_images", (_pictures(self), _titles(self)))
 
     @classmethod
     def of(

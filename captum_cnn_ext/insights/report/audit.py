@@ -244,11 +244,13 @@ def _built(section: Section, context: AuditContext) -> SectionContent | Problem:
         return problem
     finally:
         work.bar.update(end - work.bar.n)
-    places: dict[str, list[str]] = {}
+    said = {text for _, text in work.remarks[:before]}  # in a section before this one
+    places: dict[str, dict[str, None]] = {}
     for where, text in work.remarks[before:]:
-        places.setdefault(text, []).append(where)
+        if text not in said:
+            places.setdefault(text, {})[where] = None
     if places:
-        items = [f"{text} ({_few(wheres)})" for text, wheres in places.items()]
+        items = [f"{text} ({_few(list(wheres))})" for text, wheres in places.items()]
         listing = Listing("Warnings while this section was made", items, "warning")
         content = SectionContent([*content.blocks, listing])
     return content

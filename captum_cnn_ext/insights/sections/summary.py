@@ -147,7 +147,10 @@ def _find(audited: Audited, report: Report) -> None:
         step = "Call model.eval() and make the report again."
         report.find("wrong", text, "summary", step)
     else:
-        report.find("fine", "The model is in evaluation mode.", "summary")
+        text = "The model is in evaluation mode"
+        if classes > 1 and subject.class_names is not None and len(subject.class_names) == classes:
+            text += f" and has a name for each of its {classes} outputs"
+        report.find("fine", f"{text}.", "summary")
     if subject.untrained:
         text = "The weights are random: nothing was learnt, so no map here means anything."
         report.find("wrong", text, "summary", "Load trained weights (--weights).")
