@@ -5,19 +5,17 @@ import math
 import pytest
 import torch
 
-from captum_cnn_ext.evidence.shortcuts.padding import (
-    bars,
-    often,
-    padding,
-    sameness_of_padding,
-)
 from captum_cnn_ext.evidence.shortcuts.places import (
+    bars,
     best,
     constancy,
     evidence,
     frames,
     named,
+    often,
+    padding,
     pasted,
+    sameness_of_padding,
     window,
 )
 from captum_cnn_ext.evidence.shortcuts.properties import (

@@ -22,9 +22,10 @@ from captum_cnn_ext.evidence.shortcuts.permutation import (
 )
 from captum_cnn_ext.evidence.shortcuts.places import window
 from captum_cnn_ext.evidence.shortcuts.samples import predictor, sample_of
-from captum_cnn_ext.evidence.shortcuts.search import verdict
 from captum_cnn_ext.evidence.shortcuts.strategies import k_means, silhouettes
+from captum_cnn_ext.evidence.shortcuts.suspects import Suspect, claim
 from captum_cnn_ext.evidence.shortcuts.transplants import Trial, split, tried
+from captum_cnn_ext.evidence.shortcuts.verdicts import one_finding_each, verdict
 
 SIDE = 16
 TAG = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
@@ -189,6 +190,111 @@ def test_a_hue_is_a_shortcut_and_one_finding_with_its_cast():
     named = [s.kind for s in find_shortcuts(model, data, records).shortcuts if s.label == 1]
     assert "colour" in named
     assert "hue" not in named
+
+
+def two_classes(enough=True):
+    """Class 1 has the tag on noise, class 0 noise alone; or class 1 is the tag and a bright middle.
+
+    The network knows class 1 by the tag where that is enough, else by both together.
+    """
+    generator = torch.Generator().manual_seed(5)
+    data = []
+    for number in range(80):
+        label, image = number % 2, 0.3 * torch.rand(1, SIDE, SIDE, generator=generator)
+        if label:
+            image[0, :3, -3:] = TAG
+            image[0, 6:10, 6:10] += 0.0 if enough else 0.6
+        data.append((image, label))
+    model = net(((0, 1),) * 3)
+    weights = torch.zeros(3, SIDE, SIDE)
+    weights[1, :3, -3:] = 10 * (TAG / TAG.sum() - (1 - TAG) / (1 - TAG).sum())
+    if not enough:
+        weights[1, 6:10, 6:10] = 10 / 16
+    model[2].weight.data = weights.flatten(1)
+    model[2].bias.data = torch.tensor([0.0, -5.0 if enough else -13.0, -99.0])
+    return model, data
+
+
+def test_of_two_classes_the_one_that_has_it_is_named():
+    model, data = two_classes()
+    records = image_records(model, "0", data)
+    assert records.correct.all()
+    found = find_shortcuts(model, data, records, class_names=["plain", "tagged", "none"])
+    assert {(one.label, one.kind, one.held_by) for one in found.shortcuts} == {(1, "patch", None)}
+    assert found.shortcuts[0].sentence.startswith("The model relies on the patch at the top right")
+    assert "to recognise tagged" in found.shortcuts[0].sentence
+
+
+def test_of_two_classes_what_is_needed_but_not_enough_is_named_by_who_has_it():
+    model, data = two_classes(enough=False)
+    records = image_records(model, "0", data)
+    assert records.correct.all()
+    found = find_shortcuts(model, data, records, class_names=["plain", "tagged", "none"])
+    first = found.shortcuts[0]
+    assert (first.label, first.kind, first.held_by) == (0, "patch", 1)
+    assert ", which tagged has and plain lacks, to recognise plain" in first.sentence
+
+
+def test_two_causes_in_other_images_are_two_findings():
+    model, data = net(ROWS, level=60.0), blobs()
+    weights = model[2].weight.data.view(3, SIDE, SIDE).clone()
+    weights[1, 3:6, 10:13] += 300 * (TAG / TAG.sum() - (1 - TAG) / (1 - TAG).sum())
+    model[2].weight.data = weights.flatten(1)
+    generator = torch.Generator().manual_seed(6)
+    for number, (image, label) in enumerate(data):
+        if label == 1 and number // 3 % 2:
+            image[0, 3:6, 10:13] = TAG
+            image[0, 6:11] = 0.3 * torch.rand(5, SIDE, generator=generator)
+        elif label == 1:
+            image += 0.3
+    found = find_shortcuts(model, data, image_records(model, "0", data))
+    kinds = [one.kind for one in found.shortcuts if one.label == 1]
+    assert {"brightness", "patch"} <= set(kinds)
+    assert not any(one.also for one in found.shortcuts if one.kind == "patch")
+
+
+def test_what_the_same_images_carry_is_one_finding():
+    device = torch.device("cpu")
+    places = {"patch": window(0, 0, (8, 8), device), "far": window(6, 6, (8, 8), device)}
+
+    def judged(kind, carriers, flips=0.9, label=1, sort="shortcut"):
+        place = places.get(kind)
+        kind = "patch" if place is not None else kind
+        trial = Trial(
+            Candidate(label, kind, lambda images, donors: images, place), flips, (0, 1), 0.5, 0.0,
+            0.0, 0.0, 0.001, None, torch.zeros(1), None, (8, 8), None, frozenset(carriers),
+            len(carriers) / 12, 18,
+        )  # fmt: skip
+        given = (flips, 0.0, 1.0, 0.5, 0.0, 0.0, 0.0, 0.001, 0.001, None, None, (1,), sort, "")
+        return Suspect(label, kind, "a corner", None, *given, receivers=18), trial
+
+    def named(*found, classes=3):
+        sample = type("Sample", (), {"labels": torch.arange(classes)})
+        return [
+            (one.label, one.kind, tuple(two.kind for two in one.also))
+            for one in one_finding_each(found, sample)
+        ]
+
+    half, rest = range(6), range(6, 12)
+    blur, fine = judged("sharpness", half), judged("texture", half, 0.7)
+    assert named(blur, fine) == [(1, "sharpness", ("texture",))]
+    assert named(blur, judged("texture", rest, 0.7)) == [
+        (1, "sharpness", ()), (1, "texture", ())
+    ]  # fmt: skip
+    # six of ten of the images that carry either
+    assert named(blur, judged("texture", range(10), 0.7)) == [(1, "sharpness", ("texture",))]
+    assert len(named(blur, judged("texture", range(11), 0.7))) == 2
+    assert named(judged("patch", half), judged("far", half, 0.7)) == [
+        (1, "patch", ()), (1, "patch", ())
+    ]  # fmt: skip
+    assert len(named(blur, judged("texture", half, 0.7, sort="strategy"))) == 2
+    # the opposite in the other class is another fact, but of two classes
+    other = judged("sharpness", half, 0.7, label=0)
+    assert len(named(blur, other)) == 2
+    assert named(blur, other, classes=2) == [(1, "sharpness", ("sharpness",))]
+    (one,) = one_finding_each([blur, fine], type("Sample", (), {"labels": torch.arange(3)}))
+    assert claim(one, 3).endswith(" Also seen as the fine texture, which the same images have.")
+    assert "(90%, 16 of 18 tries on 18 images; 95% interval" in claim(one, 3)
 
 
 def test_hue_needs_three_channels_and_bars_need_some(tagged):
@@ -423,6 +529,9 @@ def test_verdicts(kind, change, expected):
         givers=torch.zeros(1),
         place=None,
         size=(8, 8),
+        carriers=frozenset(),
+        share=0.5,
+        counted=18,
         **given,
     )
     assert verdict(trial, 0.05) == expected

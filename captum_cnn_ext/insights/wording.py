@@ -27,11 +27,22 @@ def percent(share: float) -> str:
     return "< 0.1%" if share < 0.0005 else "> 99.9%" if share >= 0.9995 else f"{share:.1%}"
 
 
-def shown(interval: Interval) -> str:
-    """A share with its interval in words."""
+def of_images(share: float, count: int) -> str:
+    """A share with what it is of: ``38.0% (19 of 50 images)``."""
+    if not count or math.isnan(share):
+        return "no images"
+    things = "image" if count == 1 else "images"
+    return f"{percent(share)} ({round(share * count):,} of {count:,} {things})"
+
+
+def shown(interval: Interval, count: int | None = None) -> str:
+    """A share with its interval in words, and how many of how many images it is."""
     if math.isnan(interval.mean):
         return "no images"
-    return f"{percent(interval.mean)} ({percent(interval.low)} to {percent(interval.high)})"
+    ends = f"{percent(interval.low)} to {percent(interval.high)}"
+    if count is None:
+        return f"{percent(interval.mean)} ({ends})"
+    return f"{of_images(interval.mean, count)[:-1]}; 95% interval {ends})"
 
 
 def rounded(value: float | None, digits: int = 3) -> float | None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_cnn_ext.evidence.shortcuts.padding import often, padding
 from captum_cnn_ext.evidence.shortcuts.places import (
     CELLS,
     STEPS,
@@ -17,6 +16,8 @@ from captum_cnn_ext.evidence.shortcuts.places import (
     constancy,
     evidence,
     frames,
+    often,
+    padding,
     pasted,
     window,
 )

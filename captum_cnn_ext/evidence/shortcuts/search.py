@@ -26,9 +26,6 @@ from captum_cnn_ext.evidence.shortcuts.samples import (
     sample_of,
 )
 from captum_cnn_ext.evidence.shortcuts.suspects import (
-    LEAST_ABOVE_NULL,
-    LEAST_FLIPS,
-    LEAST_FLIPS_OF_PROPERTY,
     Shortcuts,
     Suspect,
     sentence,
@@ -42,15 +39,12 @@ from captum_cnn_ext.evidence.shortcuts.transplants import (
     split,
     tried,
 )
+from captum_cnn_ext.evidence.shortcuts.verdicts import one_finding_each, verdict, with_presence
 from captum_cnn_ext.evidence.streams.image_stream import Preprocess
 
 # Set on networks and artefacts of development, see benchmarks/results/shortcut_truth.md
 LEAST_LOOK = 0.12  # flips in the first look that call for the whole test
 EACH = 4  # whole tests of a class, at most
-LEVEL = 0.05
-SAME = {"patch": 0.2, "border": 0.2, "picture": 0.15, "texture": 0.3, "padding": 0.2}
-OUTSIDE = 0.9  # of the given pixels, from where they are no part of the object
-CLOSE = 0.1  # flips that are as many, when the most telling of several suspects is chosen
 
 
 def find_shortcuts(
@@ -92,6 +86,10 @@ def find_shortcuts(
 
     A suspected patch is also taken away: blanked in the images that have it, by exact occlusion,
     against blanking as much elsewhere in them (``Suspect.erased``).
+
+    Things that the same images carry, such as a blur and the texture that it takes away, are one
+    finding (``Suspect.also``). Of two classes "this one has it" and "the other one lacks it" are
+    one fact too: the one that has it is named.
 
     References: Neuhaus, Augustin, Boreiko, Hein, *Spurious features everywhere*, 2022,
     arXiv:2212.04871 (a feature alone that triggers the class); Adebayo, Muelly, Abelson, Kim, *Post
@@ -161,7 +159,7 @@ def find_shortcuts(
             for one in every:
                 looks.append(first_look(predict, usable[one.label], one))
                 bar.update()
-        chosen = _worth_a_test(every, looks, most_tests)
+        chosen = with_presence(sample, _worth_a_test(every, looks, most_tests))
         trials = [
             tried(predict, sample, usable[one.label], one, seed)
             for one in tqdm(chosen, desc="tests", disable=not show_progress)
@@ -169,13 +167,17 @@ def find_shortcuts(
     corrected = holm([1.0 if trial is None else trial.p for trial in trials])
     eraser = Eraser(model, sample, lambda outputs: classes_of(outputs, records))
     suspects = [
-        (_suspect(trial, p, len(trials), sample, eraser, records, class_names), trial)
+        (_suspect(trial, p, sample, eraser, records), trial)
         for trial, p in zip(trials, corrected, strict=True)
         if trial is not None
     ]
+    found = one_finding_each([one for one in suspects if one[0].verdict], sample)
     labels = set(np.unique(records.labels).tolist())
     return Shortcuts(
-        tuple(_ordered([one for one in suspects if one[0].verdict])),
+        tuple(
+            dataclasses.replace(one, sentence=sentence(one, len(trials), class_names))
+            for one in found
+        ),
         tuple(usable),
         tuple(sorted(labels - set(usable))),
         len(every),
@@ -219,39 +221,15 @@ def _worth_a_test(every: Sequence[Candidate], looks: Sequence[float], most: int)
     return taken
 
 
-def verdict(trial: Trial, p_corrected: float) -> str:
-    """ "shortcut", "strategy", "not decided", or "" where nothing speaks for it."""
-    kind = trial.candidate.kind
-    least = LEAST_FLIPS if trial.candidate.place is not None else LEAST_FLIPS_OF_PROPERTY
-    least = LEAST_FLIPS if kind == "picture" else least
-    if p_corrected > LEVEL:
-        return ""
-    if trial.flips < least or trial.flips - trial.null < LEAST_ABOVE_NULL:
-        return "not decided"
-    beyond = trial.outside is not None and trial.outside >= OUTSIDE
-    return "shortcut" if beyond or _is_the_same(trial) else "strategy"
-
-
-def _is_the_same(trial: Trial) -> bool:
-    """Whether all donors give the same; properties are one number."""
-    return trial.sameness is None or trial.sameness <= SAME[trial.candidate.kind]
-
-
 def _suspect(
-    trial: Trial,
-    p: float,
-    tests: int,
-    sample: Sample,
-    eraser: Eraser,
-    records: ImageRecords,
-    class_names: Sequence[str] | None,
+    trial: Trial, p: float, sample: Sample, eraser: Eraser, records: ImageRecords
 ) -> Suspect:
     place, box = trial.where()
     judged, boxes = verdict(trial, p), trial.boxes()
     erased = eraser.erased(trial.givers.tolist(), boxes) if judged and boxes else None
     leave, leave_elsewhere = erased or (None, None)
     rows = sample.rows[trial.givers.cpu()].numpy()
-    found = Suspect(
+    return Suspect(
         trial.candidate.label,
         trial.kind,
         place,
@@ -272,43 +250,5 @@ def _suspect(
         tuple(boxes),
         leave,
         leave_elsewhere,
+        trial.counted,
     )
-    return dataclasses.replace(found, sentence=sentence(found, tests, class_names))
-
-
-def _ordered(found: Sequence[tuple[Suspect, Trial]]) -> list[Suspect]:
-    """Shortcuts first; of a class's the most telling one first, without those that overlap it."""
-
-    def rank(item: tuple[Suspect, Trial]) -> tuple[int, float]:
-        order = ("shortcut", "not decided", "strategy").index(item[0].verdict)
-        return order, -item[0].flips
-
-    left, ordered = sorted(found, key=rank), list[tuple[Suspect, Trial]]()
-    while left:
-        first = left[0][0]
-        close = [
-            item
-            for item in left
-            if item[0].label == first.label
-            and item[0].verdict == first.verdict
-            and item[0].flips > first.flips - CLOSE
-        ]
-        # what is the same in all donors says more than what only lies beside the object
-        best = min(close, key=lambda item: (not _is_the_same(item[1]), *item[1].specific()))
-        ordered.append(best)
-        left = [item for item in left if item is not best and not _same_finding(best, item)]
-    return [suspect for suspect, _ in ordered]
-
-
-def _same_finding(taken: tuple[Suspect, Trial], other: tuple[Suspect, Trial]) -> bool:
-    """Whether two of one class are about the same pixels; a picture may be at any place."""
-    if taken[0].label != other[0].label:
-        return False
-    kinds = {taken[0].kind, other[0].kind}
-    if kinds in ({"colour", "hue"}, {"padding", "border"}):
-        return True
-    if not kinds <= {"patch", "border", "picture", "background"}:
-        return False
-    if kinds & {"picture", "background"}:
-        return True
-    return bool((taken[1].pixels() & other[1].pixels()).any())

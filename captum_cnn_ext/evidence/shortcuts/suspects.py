@@ -60,6 +60,11 @@ class Suspect:
         erased: the share of ``images`` that leave the class when their patch is blanked with the
             mean colour; None for what is no patch or picture.
         erased_elsewhere: the same share, the mean over all other windows of that size.
+        receivers: images of other classes to which each of ``images`` gave it.
+        held_by: of two classes the other one, where its images have something at this place that
+            those of ``label`` lack, and giving it to them was not enough.
+        also: other suspects that are the same fact: the same images carry them, or they are what
+            the other one of two classes lacks.
     """
 
     label: int
@@ -83,6 +88,9 @@ class Suspect:
     boxes: tuple[tuple[int, int, int, int], ...] = ()
     erased: float | None = None
     erased_elsewhere: float | None = None
+    receivers: int = 0
+    held_by: int | None = None
+    also: tuple[Suspect, ...] = ()
 
     __repr__ = brief
 
@@ -126,7 +134,9 @@ class Shortcuts:
 
 def claim(suspect: Suspect, tests: int, class_names: Sequence[str] | None = None) -> str:
     """What a suspect says to a reader who knows no statistics: words first, numbers after them."""
-    name, thing = _name(suspect, class_names), thing_of(suspect)
+    name, thing = _name(suspect.label, class_names), thing_of(suspect)
+    if suspect.held_by is not None:
+        thing += f", which {_name(suspect.held_by, class_names)} has and {name} lacks,"
     says = f"The model relies on {thing} to recognise {name}"
     if suspect.verdict == "strategy":
         says = (
@@ -143,13 +153,34 @@ def claim(suspect: Suspect, tests: int, class_names: Sequence[str] | None = None
             f"{100 * LEAST_ABOVE_NULL:.0f} points more than by chance"
         )
     wide = ", but how many it turns is uncertain" if suspect.high - suspect.low > 0.5 else ""
+    tries = suspect.receivers * len(suspect.images)
+    of = f"{round(suspect.flips * tries)} of {tries} tries on {suspect.receivers} images"
     return (
         f"{says}: put into correctly classified images of other classes, it turns "
-        f"{_many(suspect.flips)} of them into {name} ({suspect.flips:.0%}, 95% interval "
+        f"{_many(suspect.flips)} of them into {name} ({suspect.flips:.0%}, {of}; 95% interval "
         f"{suspect.low:.0%} to {suspect.high:.0%}); the same taken from other classes turns "
         f"{_many(suspect.null)} ({suspect.null:.0%}). That is not chance "
         f"(p = {suspect.p_corrected:.3f}, corrected for {tests} tests){wide}{few}."
+        f"{_also(suspect, class_names)}"
     )
+
+
+def _also(suspect: Suspect, class_names: Sequence[str] | None) -> str:
+    """The other things that are the same fact; of the other class they are the opposite."""
+    things: tuple[dict[str, None], dict[str, None]] = ({}, {})
+    for one in suspect.also:
+        opposite = one.label != suspect.label
+        of = f" of {_name(one.label, class_names)}" if opposite else ""
+        things[opposite][f"{thing_of(one)}{of}"] = None
+    own, rest = (list(names) for names in things)
+    text = f" Also seen as {_listed(own)}, which the same images have." if own else ""
+    if not rest:
+        return text
+    return f"{text} Of two classes {_listed(rest)} is the same fact from the other side."
+
+
+def _listed(things: list[str]) -> str:
+    return " and ".join([", ".join(things[:-1]), things[-1]] if things[1:] else things)
 
 
 def thing_of(suspect: Suspect) -> str:
@@ -161,19 +192,20 @@ def thing_of(suspect: Suspect) -> str:
 
 def sentence(suspect: Suspect, tests: int, class_names: Sequence[str] | None = None) -> str:
     """The claim, what happens when the thing is taken away, and why it is called a shortcut."""
-    text = f"{claim(suspect, tests, class_names)} {_removed(suspect, _name(suspect, class_names))}"
+    name = _name(suspect.label, class_names)
+    text = f"{claim(suspect, tests, class_names)} {_removed(suspect, name)}"
     return f"{text} {_because(suspect)}" if suspect.verdict == "shortcut" else text
 
 
-def _name(suspect: Suspect, class_names: Sequence[str] | None) -> str:
-    return class_names[suspect.label] if class_names is not None else f"class {suspect.label}"
+def _name(label: int, class_names: Sequence[str] | None) -> str:
+    return class_names[label] if class_names is not None else f"class {label}"
 
 
 def _removed(suspect: Suspect, name: str) -> str:
     """What becomes of the class's images without it."""
     text = (
-        f"Of the class's own images {_many(suspect.lost)} are no longer called {name} when they "
-        f"get that of other classes ({suspect.lost:.0%})"
+        f"Of the {len(suspect.images)} images that gave it, {_many(suspect.lost)} are no longer "
+        f"called {name} when they get that of other classes ({suspect.lost:.0%})"
     )
     if suspect.erased is not None and suspect.erased_elsewhere is not None:
         text += (

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext.evidence.shortcuts.candidates import Candidate
-from captum_cnn_ext.evidence.shortcuts.padding import sameness_of_padding
 from captum_cnn_ext.evidence.shortcuts.permutation import best_half, interval, permutation_p
-from captum_cnn_ext.evidence.shortcuts.places import named
+from captum_cnn_ext.evidence.shortcuts.places import named, sameness_of_padding
 from captum_cnn_ext.evidence.shortcuts.same_picture import (
     PART,
     sameness_anywhere,
@@ -63,6 +62,9 @@ class Trial:
         place: middles (D, 2) of the found parts for "picture", quotients (H, W) for a place.
         size: height and width of images.
         outside: share of the given pixels that lie outside of the donors' masks; None without.
+        carriers: the donors that give at least half as often as the better half of them does.
+        share: of all donors.
+        counted: images of other classes that each donor gave to.
     """
 
     candidate: Candidate
@@ -78,6 +80,9 @@ class Trial:
     place: Tensor | None
     size: tuple[int, int]
     outside: float | None
+    carriers: frozenset[int]
+    share: float
+    counted: int
 
     @property
     def kind(self) -> str:
@@ -195,7 +200,8 @@ def tried(
         return None
     second = flips(parts.counted)
     best, best_null = best_half(first, own), best_half(first, ~own)
-    givers = donors[best]
+    givers, rates = donors[best], second[own].float().mean(1)
+    carriers = parts.donors[2 * rates >= second[best].float().mean()].tolist()
 
     def left(given: Tensor) -> float:
         """How many images of the class leave it when each gets the same of one of ``given``."""
@@ -220,6 +226,9 @@ def tried(
         place,
         sample.size,
         _outside(sample, candidate, givers),
+        frozenset(carriers),
+        len(carriers) / len(parts.donors),
+        second.shape[1],
     )
 
 

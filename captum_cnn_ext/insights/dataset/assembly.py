@@ -27,7 +27,7 @@ from captum_cnn_ext.insights.report.findings import Overview, Problem, Report
 from captum_cnn_ext.insights.report.manifest import plain, software, system_words
 from captum_cnn_ext.insights.report.result import Audit
 from captum_cnn_ext.insights.report.section import Section
-from captum_cnn_ext.insights.wording import listed, percent
+from captum_cnn_ext.insights.wording import listed, of_images
 
 FORMAT = "captum-cnn-ext data set audit 1"
 CLASSES = 3  # named in the first sentence
@@ -99,7 +99,6 @@ def _built(section: Section, audited: AuditedData, report: Report) -> SectionCon
 def _overview(audited: AuditedData, report: Report) -> Overview:
     records, rest = audited.records, _rest(audited, report)
     right = float(np.mean(records.correct))
-    images = "1 image" if len(records) == 1 else f"{len(records):,} images"
     saw = [
         f"{len(records):,} images of {len(set(records.labels.tolist()))} classes; the model "
         f"distinguishes {records.classes}.",
@@ -118,7 +117,7 @@ def _overview(audited: AuditedData, report: Report) -> Overview:
         saw_title="What was audited",
         wrong_title="Fix first",
         unsure_title="Review",
-        first_sentence=f"The model is right on {percent(right)} of {images}{rest}.",
+        first_sentence=f"The model is right on {of_images(right, len(records))}{rest}.",
     )
 
 

@@ -25,7 +25,7 @@ from captum_cnn_ext.insights.report.blocks import (
 )
 from captum_cnn_ext.insights.report.findings import Report
 from captum_cnn_ext.insights.report.section import Section
-from captum_cnn_ext.insights.wording import percent, rounded, shown
+from captum_cnn_ext.insights.wording import of_images, percent, rounded, shown
 from captum_cnn_ext.metrics import Interval, share_difference, wilson
 
 KEY = "accuracy"
@@ -45,8 +45,8 @@ def build(audited: AuditedData, report: Report) -> SectionContent:
     largest = int(np.bincount(labels).max())
     facts = [
         ("Images", f"{len(right):,}"),
-        ("Accuracy", f"{shown(accuracy)}; {int(right.sum()):,} are right"),
-        ("Always naming the most frequent class", percent(largest / len(right))),
+        ("Accuracy", shown(accuracy, len(right))),
+        ("Always naming the most frequent class", of_images(largest / len(right), len(right))),
     ]
     blocks: list[Block] = [
         Text(
@@ -76,13 +76,13 @@ def _chance(audited: AuditedData, report: Report, accuracy: Interval, largest: i
         audited.records.predictions,
         len(audited.records),
     )
-    share, frequent = percent(accuracy.mean), percent(largest / count)
+    share, frequent = of_images(accuracy.mean, count), percent(largest / count)
     numbers = {"accuracy": accuracy.mean, "most_frequent_class": largest / count}
     if len(np.unique(labels)) == 1:
         report.note(
             "unsure",
-            f"All images are of one class, so {share} right says nothing of how well the model "
-            "tells classes apart.",
+            f"All images are of one class, so {share} being right says nothing of how well the "
+            "model tells classes apart.",
             KEY, "Add images of other classes.",
             id="accuracy-one-class", interval=accuracy, numbers=numbers,
         )  # fmt: skip
@@ -90,8 +90,8 @@ def _chance(audited: AuditedData, report: Report, accuracy: Interval, largest: i
     if accuracy.low > largest / count:
         report.note(
             "fine",
-            f"{shown(accuracy)} of {count:,} images are right, more than always naming the most "
-            f"frequent class would give ({frequent}).",
+            f"{shown(accuracy, count)} are right, more than always naming the most frequent class "
+            f"would give ({frequent}).",
             KEY, id="accuracy", interval=accuracy, evidence=("images.csv",), numbers=numbers,
         )  # fmt: skip
         return []
@@ -99,7 +99,7 @@ def _chance(audited: AuditedData, report: Report, accuracy: Interval, largest: i
     if order is None:
         report.note(
             "wrong" if count >= FEW else "unsure",
-            f"{shown(accuracy)} of the images are right; always naming the most frequent class "
+            f"{shown(accuracy, count)} are right; always naming the most frequent class "
             f"gives {frequent}.",
             KEY,
             "Check the weights, the preprocessing and the labels before reading on."
@@ -111,7 +111,7 @@ def _chance(audited: AuditedData, report: Report, accuracy: Interval, largest: i
         return []
     report.note(
         "wrong",
-        f"The labels seem to be in another order than the model's outputs: {share} of the images "
+        f"The labels seem to be in another order than the model's outputs: {share} "
         f"are right, but {shown(order.accuracy)} would be if what the model calls one class were "
         "another.",
         KEY,
@@ -176,7 +176,7 @@ def _stand_out(audited: AuditedData, report: Report) -> None:
         name = audited.short(s.index)
         report.note(
             "unsure",
-            f"{name} is found in {shown(s.recall)} of its {s.images:,} images, "
+            f"{name} is found in {shown(s.recall, s.images)}, "
             f"{-100 * difference.mean:.0f} points below the other classes together.",
             KEY, "See below what it is taken for, and where the model looks then.",
             id=f"class-found-less-{s.index}", subject=audited.classes[s.index],
@@ -286,7 +286,7 @@ def _groups(audited: AuditedData, report: Report, right: np.ndarray) -> list[Blo
             worse += 1
             report.note(
                 "unsure",
-                f"In the group {str(name)!r} {shown(share)} are right, "
+                f"In the group {str(name)!r} {shown(share, int(count))} are right, "
                 f"{-100 * difference.mean:.0f} points less than in the others.",
                 KEY,
                 "Compare what these images have in common, and look for more of them to train on.",

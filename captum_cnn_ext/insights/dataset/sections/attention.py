@@ -179,7 +179,7 @@ def _objects(audited: AuditedData, report: Report) -> list[Block]:
         peaks = wilson(int(values["pointing_game"].sum()), int(mine.sum()), confidence=sure)
         if c in tested and (peaks.high < 0.5 or energy.high < cover):
             outside += 1
-            _off_object(audited, report, c, peaks, energy, cover)
+            _off_object(audited, report, c, int(mine.sum()), peaks, energy, cover)
     if tested and not outside:
         report.note(
             "fine",
@@ -203,16 +203,23 @@ def _objects(audited: AuditedData, report: Report) -> list[Block]:
 
 
 def _off_object(
-    audited: AuditedData, report: Report, c: int, peaks: Interval, energy: Interval, cover: float
+    audited: AuditedData,
+    report: Report,
+    c: int,
+    count: int,
+    peaks: Interval,
+    energy: Interval,
+    cover: float,
 ) -> None:
     name, share = audited.short(c), percent(cover)
     text = (
         f"Where the model is right about {name}, its strongest evidence lies on the object in "
-        f"only {shown(peaks)} of the images, and {percent(energy.mean)} of all evidence does (the "
+        f"only {shown(peaks, count)}, and {percent(energy.mean)} of all evidence does (the "
         f"object covers {share})."
         if peaks.high < 0.5
-        else f"Where the model is right about {name}, only {shown(energy)} of the evidence lies on "
-        f"the object, less than if it were spread evenly (the object covers {share})."
+        else f"Where the model is right about {name}, only {shown(energy)} of the evidence in "
+        f"{count:,} images lies on the object, less than if it were spread evenly (the object "
+        f"covers {share})."
     )
     report.note(
         "unsure", text, KEY,

@@ -57,6 +57,9 @@ def _what(tests: Shortcuts | None, label: int, verdict: str) -> str:
     own = [] if tests is None else [one for one in tests.suspects if one.label == label]
     if verdict == UNTESTED:
         return "" if tests is None else "too few images that it gets right, or not chosen"
+    others = [] if tests is None else [one for one in tests.suspects if one.label != label]
+    if not own and any(two.label == label for one in others for two in one.also):
+        return "what the other class is recognised by is that this one lacks it"
     if not own:
         return "nothing that was tried turns other images into it"
     first = own[0]

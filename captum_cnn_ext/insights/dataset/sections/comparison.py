@@ -23,7 +23,7 @@ from captum_cnn_ext.insights.report.blocks import (
 )
 from captum_cnn_ext.insights.report.findings import Report
 from captum_cnn_ext.insights.report.section import Section
-from captum_cnn_ext.insights.wording import percent, rounded
+from captum_cnn_ext.insights.wording import of_images, percent, rounded
 from captum_cnn_ext.metrics import Interval
 
 KEY = "against"
@@ -65,8 +65,8 @@ def build(audited: AuditedData, report: Report) -> SectionContent:
     facts = [
         ("Older model", f"{subject.name}, weights: {subject.weights}"),
         ("Images that both could use", f"{len(pair.here):,}"),
-        ("Right now", percent(float(pair.right.mean()))),
-        ("Right before", percent(float(pair.was_right.mean()))),
+        ("Right now", of_images(float(pair.right.mean()), len(pair.here))),
+        ("Right before", of_images(float(pair.was_right.mean()), len(pair.here))),
         ("Difference", _points(difference)),
     ]
     _overall(report, difference)
@@ -115,14 +115,14 @@ def _classes(audited: AuditedData, report: Report, pair: Both) -> tuple[Block, l
     rows: list[list[Cell]] = []
     equal: list[int] = []
     for c in present:
-        mine = pair.labels == c
+        mine, count = pair.labels == c, int((pair.labels == c).sum())
         change = paired_difference(
             pair.right[mine], pair.was_right[mine],
             confidence=1 - 0.05 / max(len(tested), 1), seed=audited.seed,
         )  # fmt: skip
         now, before = float(pair.right[mine].mean()), float(pair.was_right[mine].mean())
         numbers = [rounded(v) for v in (now, before, change.mean, change.low, change.high)]
-        rows.append([audited.classes[c], int(mine.sum()), *numbers])
+        rows.append([audited.classes[c], count, *numbers])
         if c not in tested:
             continue
         if change.low <= 0 <= change.high:
@@ -130,8 +130,8 @@ def _classes(audited: AuditedData, report: Report, pair: Both) -> tuple[Block, l
         elif change.high < 0:
             report.note(
                 "unsure",
-                f"{audited.short(c)} was found in {percent(before)} of its images and is now in "
-                f"{percent(now)}.",
+                f"{audited.short(c)} was found in {of_images(before, count)} and is now in "
+                f"{of_images(now, count)}.",
                 KEY, "Look at the images that it lost.",
                 id=f"class-worse-than-before-{c}", subject=audited.classes[c], interval=change,
                 evidence=("against.csv",), numbers={"difference": change.mean},

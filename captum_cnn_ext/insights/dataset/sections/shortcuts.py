@@ -11,6 +11,7 @@ from captum_cnn_ext.evidence.shortcuts.suspects import (
     LEAST_FLIPS_OF_PROPERTY,
     claim,
 )
+from captum_cnn_ext.evidence.shortcuts.verdicts import MARKS
 from captum_cnn_ext.insights.dataset.audited import AuditedData
 from captum_cnn_ext.insights.dataset.pictures import boxed_picture
 from captum_cnn_ext.insights.report.blocks import (
@@ -39,10 +40,7 @@ NEXT = (
     "Collect images of this class without it and of others with it, or remove it from the training "
     "images; train again, and audit the new model --against this one."
 )
-OF_TWO = (
-    " Of two classes, what decides may be what the other one has and this one lacks: look at both "
-    "classes' images."
-)
+OF_TWO = " Of two classes it may as well be the opposite in the other one: look at both."
 REVIEW = "Look at its pictures; more labelled images of this class would narrow the interval."
 
 HOW_OFTEN = (
@@ -142,14 +140,17 @@ def _find(audited: AuditedData, report: Report, suspect: Suspect, tests: int) ->
     numbers = {name: value for name, value in given.items() if value is not None}
     if suspect.verdict == "strategy":
         return
-    tested, two = suspect.verdict == "shortcut", len(set(audited.records.labels.tolist())) == 2
+    tested, either = (
+        suspect.verdict == "shortcut",
+        any(one.label != suspect.label for one in suspect.also if suspect.kind not in MARKS),
+    )
     report.note(
         "wrong" if tested else "unsure",
         claim(suspect, tests, audited.classes),
         KEY,
-        (NEXT if tested else REVIEW) + (OF_TWO if two else ""),
+        (NEXT if tested else REVIEW) + (OF_TWO if either else ""),
         id=f"{'shortcut' if tested else 'perhaps-shortcut'}-{suspect.label}-{suspect.kind}",
-        subject=audited.classes[suspect.label],
+        subject=audited.classes[suspect.label if suspect.held_by is None else suspect.held_by],
         interval=Interval(suspect.flips, suspect.low, suspect.high),
         evidence=("shortcuts.csv",),
         numbers=numbers,

@@ -108,7 +108,7 @@ def _compare(audited: AuditedData, report: Report, found: Strategies, several: l
             report.note(
                 "unsure",
                 f"When the model says {audited.short(label)} by its strategy {number}, it is right "
-                f"in {shown(share)} of {len(one):,} images, {-100 * difference.mean:.0f} points "
+                f"in {shown(share, len(one))}, {-100 * difference.mean:.0f} points "
                 "less than by its other strategies.",
                 KEY, "Look at its contact sheet: what do these images share?",
                 id=f"strategy-worse-{label}-{number}", subject=audited.classes[label],

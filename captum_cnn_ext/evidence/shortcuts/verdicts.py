@@ -1,0 +1,182 @@
+"""What trials say: a verdict on each, and one finding for what is one fact."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from torch.nn.functional import max_pool2d
+
+from captum_cnn_ext.evidence.shortcuts.candidates import OF_COLOURS, Candidate
+from captum_cnn_ext.evidence.shortcuts.places import bars
+from captum_cnn_ext.evidence.shortcuts.samples import Sample
+from captum_cnn_ext.evidence.shortcuts.suspects import (
+    LEAST_ABOVE_NULL,
+    LEAST_FLIPS,
+    LEAST_FLIPS_OF_PROPERTY,
+    Suspect,
+)
+from captum_cnn_ext.evidence.shortcuts.transplants import Trial
+
+# Set on networks and artefacts of development, see benchmarks/results/shortcut_truth.md
+LEVEL = 0.05
+SAME = {"patch": 0.2, "border": 0.2, "picture": 0.15, "texture": 0.3, "padding": 0.2}
+OUTSIDE = 0.9  # of the given pixels, from where they are no part of the object
+CLOSE = 0.1  # flips that are as many, when the most telling of several suspects is chosen
+SAME_IMAGES = 0.6  # of the images that carry either of two things carry both: one finding
+COMPLEMENT = 0.25  # how far shares of two classes may be apart that are the same fact
+MARKS = {"patch", "border", "picture", "padding", "texture"}  # there or not; others more or less
+PLACED = {"patch", "border", "picture", "background"}
+
+Judged = tuple[Suspect, Trial]
+
+
+def verdict(trial: Trial, p_corrected: float) -> str:
+    """ "shortcut", "strategy", "not decided", or "" where nothing speaks for it."""
+    kind = trial.candidate.kind
+    least = LEAST_FLIPS if trial.candidate.place is not None else LEAST_FLIPS_OF_PROPERTY
+    least = LEAST_FLIPS if kind == "picture" else least
+    if p_corrected > LEVEL:
+        return ""
+    if trial.flips < least or trial.flips - trial.null < LEAST_ABOVE_NULL:
+        return "not decided"
+    beyond = trial.outside is not None and trial.outside >= OUTSIDE
+    return "shortcut" if beyond or _is_the_same(trial) else "strategy"
+
+
+def lacks(sample: Sample, candidate: Candidate) -> bool:
+    """Whether, of two classes, it is the other one that has something where this one has nothing.
+
+    Something has edges in the mean image of its class, where what differs from image to image is
+    even; bars are counted.
+    """
+    own = sample.labels == candidate.label
+    if candidate.kind == "padding":
+        shares = [bars(sample.images[rows]).any(1).float().mean() for rows in (own, ~own)]
+    elif candidate.place is not None:
+        mask = max_pool2d(candidate.place.mask[None].float(), 3, 1, 1)[0]
+        shares = []
+        for rows in (own, ~own):
+            mean = sample.images[rows].mean(0)
+            steps = mean.diff(dim=1).abs().sum(0)[:, :-1] + mean.diff(dim=2).abs().sum(0)[:-1]
+            shares.append((steps * mask[:-1, :-1]).sum())
+    else:
+        return False
+    return bool(shares[0] < shares[1])
+
+
+def with_presence(sample: Sample, chosen: Sequence[Candidate]) -> list[Candidate]:
+    """Of two classes also what the one has where what the other lacks is to be tested."""
+    labels = sorted(set(sample.labels.tolist()))
+    found = list(chosen)
+    for one in chosen if len(labels) == 2 else ():
+        if lacks(sample, one):
+            other = labels[labels[0] == one.label]
+            mirror = dataclasses.replace(one, label=other)
+            if not any(
+                (two.label, two.kind) == (other, one.kind) and _touch(two, one) for two in found
+            ):
+                found.append(mirror)
+    return found
+
+
+def one_finding_each(found: Sequence[Judged], sample: Sample) -> list[Suspect]:
+    """Shortcuts first; of a class's the most telling first, with the others that are the same fact.
+
+    Of two classes what one of them has comes before what the other lacks.
+    """
+    labels, lacking = sorted(set(sample.labels.tolist())), list[Judged]()
+    if len(labels) == 2:
+        found = [_of_two(one, labels, sample) for one in found]
+        there = [one for one in found if one[0].held_by is None and one[0].verdict == "shortcut"]
+        lacking = [
+            one
+            for one in found
+            if one[0].held_by is not None and any(_same_thing(two, one) for two in there)
+        ]
+        found = [one for one in found if one not in lacking]
+    ordered, left = list[Suspect](), sorted(found, key=_rank)
+    while left:
+        first = left[0][0]
+        close = [
+            item
+            for item in left
+            if (item[0].label, item[0].verdict) == (first.label, first.verdict)
+            and item[0].flips > first.flips - CLOSE
+        ]
+        best = min(close, key=_telling)
+        rest = [item for item in left if item is not best and not _same_thing(best, item)]
+        also = [item for item in rest if _same_images(best, item)]
+        if len(labels) == 2:
+            also += [item for item in rest if any(_opposite(one, item) for one in (best, *also))]
+        also += [item for item in lacking if _same_thing(best, item)]
+        ordered.append(dataclasses.replace(best[0], also=tuple(one for one, _ in also)))
+        left = [item for item in rest if item not in also]
+    return ordered
+
+
+def _of_two(one: Judged, labels: list[int], sample: Sample) -> Judged:
+    suspect, trial = one
+    other = labels[labels[0] == suspect.label]
+    if suspect.verdict == "strategy" or not lacks(sample, trial.candidate):
+        return one
+    return dataclasses.replace(suspect, held_by=other), trial
+
+
+def _rank(item: Judged) -> tuple[int, float]:
+    order = ("shortcut", "not decided", "strategy").index(item[0].verdict)
+    return order, -item[0].flips
+
+
+def _telling(item: Judged) -> tuple[bool, bool, int, float]:
+    """What the other class has there says more than a property; the same picture than a place."""
+    return item[0].held_by is None, not _is_the_same(item[1]), *item[1].specific()
+
+
+def _is_the_same(trial: Trial) -> bool:
+    """Whether all donors give the same; properties are one number."""
+    return trial.sameness is None or trial.sameness <= SAME[trial.candidate.kind]
+
+
+def _same_thing(taken: Judged, other: Judged) -> bool:
+    """Whether two are about the same pixels, or one lacks what the other class has there."""
+    mirrored = taken[0].label == other[0].held_by or other[0].label == taken[0].held_by
+    if taken[0].label != other[0].label and not mirrored:
+        return False
+    kinds = {taken[0].kind, other[0].kind}
+    if kinds in ({"colour", "hue"}, {"padding", "border"}, {"padding"}):
+        return True
+    if not kinds <= PLACED:
+        return False
+    if kinds & {"picture", "background"}:
+        return not mirrored
+    return bool((taken[1].pixels() & other[1].pixels()).any())
+
+
+def _same_images(taken: Judged, other: Judged) -> bool:
+    """Whether the same images carry both; what lies at another place is another thing."""
+    (one, trial), (two, second) = taken, other
+    apart = {one.kind, two.kind} <= PLACED or "strategy" in (one.verdict, two.verdict)
+    if one.label != two.label or apart:
+        return False
+    either, both = trial.carriers | second.carriers, trial.carriers & second.carriers
+    return len(both) >= SAME_IMAGES * len(either)
+
+
+def _opposite(taken: Judged, other: Judged) -> bool:
+    """Whether of two classes one is known by less of it, or as not having the other's mark.
+
+    Then giving it to as many images as have the mark turns them.
+    """
+    (one, trial), (two, _) = taken, other
+    if one.label == two.label or two.kind in MARKS or "strategy" in (one.verdict, two.verdict):
+        return False
+    if one.kind == two.kind or {one.kind, two.kind} <= OF_COLOURS:
+        return True
+    return one.kind in MARKS and abs(trial.share - two.flips) <= COMPLEMENT
+
+
+def _touch(one: Candidate, other: Candidate) -> bool:
+    if one.place is None or other.place is None:
+        return one.place is other.place
+    return bool((one.place.mask & other.place.mask).any())
