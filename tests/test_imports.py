@@ -90,46 +90,40 @@ def test_only_the_engine_touches_models(path):
     assert not names & TOUCHES_MODEL
 
 
-def loaded_by(statement):
-    code = f"import sys; {statement}; print(*sorted(sys.modules))"
+def printed_by(code):
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
     )
-    return set(run.stdout.split())
+    return run.stdout
 
 
 @pytest.mark.parametrize("module", ["", *(f".{name}" for name in sorted(EVERYONE))])
 def test_importing_the_package_and_its_errors_loads_nothing_heavy(module):
     heavy = {"torch", "captum", "torchvision", "matplotlib.pyplot", "gradio", "jinja2", "PIL"}
-    assert not loaded_by(f"import captum_cnn_ext{module}") & (heavy | {"numpy", "matplotlib"})
+    loaded = printed_by(f"import sys, captum_cnn_ext{module}; print(*sorted(sys.modules))").split()
+    assert not set(loaded) & (heavy | {"numpy", "matplotlib"})
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "attr",
-        "render",
-        "evidence",
-        "metrics",
-        "methods",
-        "targets",
-        "synthesis",
-        "models",
-        "insights",
-        "insights.explorer.views",
-        "bench",
-        "testing",
-        "cli",
-        "cli.explore",
-    ],
-)
+# in an order in which the first to load a module is the one that says so
+ROOMS = ["render", "attr", "evidence", "metrics", "methods", "targets", "synthesis", "models",
+         "insights", "insights.explorer.views", "bench", "testing", "cli", "cli.explore"]  # fmt: skip
+
+
 @pytest.mark.slow
-def test_faces_and_families_load_extras_only_when_used(module):
+def test_faces_and_families_load_extras_only_when_used():
     lazy = {"torchvision", "gradio", "jinja2", "timm", "skimage", "safetensors"}
-    loaded = loaded_by(f"import captum_cnn_ext.{module}")
-    assert not loaded & lazy
-    if module == "render":
-        assert "matplotlib.pyplot" not in loaded
+    code = f"""
+import importlib, sys
+for room in {ROOMS}:
+    before = set(sys.modules)
+    importlib.import_module(f"captum_cnn_ext.{{room}}")
+    print(room, *sorted(set(sys.modules) - before))
+"""
+    lines = [line.split() for line in printed_by(code).splitlines()]
+    assert [line[0] for line in lines] == ROOMS
+    for room, *loaded in lines:
+        assert not lazy & set(loaded), f"by {room}"
+    assert "matplotlib.pyplot" not in lines[0]
 
 
 # a file a command, a family of methods: lists in which a reader looks up a name

