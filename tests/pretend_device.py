@@ -21,13 +21,16 @@ from types import SimpleNamespace
 from unittest import mock
 
 import torch
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
+from torch.utils._device import DeviceContext, _device_constructors
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 NAME = "lazy"
 DEVICE = torch.device(NAME, 0)
 aten = torch.ops.aten
+# what a default device is for: a cache, to be filled before torch's own functions are replaced
+_device_constructors()
 
 COPIES = {aten._to_copy, aten.copy_, aten.copy, aten._local_scalar_dense}
 INDEXING = {aten.index, aten._unsafe_index, aten.index_put, aten.index_put_, aten._index_put_impl_}
@@ -193,7 +196,9 @@ def _from_data(function):
     """``torch.tensor`` and its kind fill their result without a dispatched operation."""
 
     def make(data, *args, device=None, **kwargs):
-        device = device or torch.utils._device.CURRENT_DEVICE
+        if device is None and not isinstance(data, DeviceTensor):
+            modes = _get_current_function_mode_stack()
+            device = next((m.device for m in modes if isinstance(m, DeviceContext)), None)
         if not _is_ours(device) or isinstance(data, DeviceTensor):
             return function(data, *args, device=device, **kwargs)
         _waited("to the device")

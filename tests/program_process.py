@@ -24,13 +24,17 @@ def _run(words, folder, said):
     from captum_cnn_ext.cli import main
 
     assert Path(package).is_relative_to(folder)
-    do_less_of_the_same(few_photos=words[0] in ("audit", "bench") and "--truth" not in words)
+    do_less_of_the_same(setattr, words[0] in ("audit", "bench") and "--truth" not in words)
     sys.exit(main(words))
 
 
-def do_less_of_the_same(few_photos):
-    """Long loops end early in this process, and fewer photos are taken where nobody names any."""
+def do_less_of_the_same(put, few_photos):
+    """Long loops end early, and fewer photos are taken where nobody names any.
+
+    ``put(owner, name, value)`` is `setattr`, or a monkeypatch's.
+    """
     from captum_cnn_ext import photos
+    from captum_cnn_ext.insights.dataset import demo
     from captum_cnn_ext.synthesis import ascent
 
     whole, every = ascent._Ascent.run, photos.demo_photos
@@ -39,9 +43,10 @@ def do_less_of_the_same(few_photos):
         self.recipe = replace(self.recipe, steps=min(self.recipe.steps, MOST_STEPS))
         return whole(self, *given)
 
-    ascent._Ascent.run = run
+    put(ascent._Ascent, "run", run)
+    put(demo, "STEPS", MOST_STEPS)
     if few_photos:
-        photos.demo_photos = lambda: dict(list(every().items())[:MOST_PHOTOS])
+        put(photos, "demo_photos", lambda: dict(list(every().items())[:MOST_PHOTOS]))
 
 
 def started(words, folder, said):

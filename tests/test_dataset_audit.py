@@ -13,6 +13,7 @@ import torch
 from digits import mnist, trained
 from PIL import Image
 from reports import content
+from test_examples import BY_ITSELF, FOLDER, run_as_it_is
 from torch import nn
 
 from captum_cnn_ext.errors import ArgumentError
@@ -608,18 +609,19 @@ def test_facts_are_counted_once_and_a_search_that_fails_stops_no_other_section(m
 
 
 @pytest.mark.slow
-def test_the_demo_finds_its_plant():
-    from captum_cnn_ext.insights.dataset.demo import PLANTED, demo
+def test_the_demo_finds_its_plant(tmp_path, monkeypatch, capsys):
+    from captum_cnn_ext.insights.dataset.demo import PLANTED
 
     before = torch.get_rng_state()
-    model, photos = demo()
+    names = run_as_it_is(FOLDER / f"{BY_ITSELF}.py", tmp_path, monkeypatch, capsys)
     assert torch.equal(before, torch.get_rng_state())
+    photos, done = names["photos"], names["done"]
     folder = photos.files[0].parents[1]
-    done = audit_dataset(model, photos, show_progress=False)
     assert done.page.problems == ()
     named = {f.subject for f in done.findings if f.id.startswith("shortcut-")}
     assert named == {PLANTED}
     assert f"evidence-off-object-{photos.classes.index(PLANTED)}" in ids(done)
+    names.clear()
     del photos, done
     gc.collect()
     assert not folder.exists()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from program_process import do_less_of_the_same
 
 FOLDER = Path(__file__).parent.parent / "examples"
 GALLERY = runpy.run_path(str(FOLDER / "gallery.py"))
@@ -14,17 +15,27 @@ EXAMPLES = GALLERY["EXAMPLES"]
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
-def test_example(path, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    docstring = runpy.run_path(str(path), run_name="__main__")["__doc__"]
+BY_ITSELF = "audit_a_data_set"  # as long as it takes: what it finds is in test_dataset_audit.py
+
+
+def run_as_it_is(path, folder, monkeypatch, capsys):
+    """What an example's names are after it ran in an empty folder."""
+    monkeypatch.chdir(folder)
+    found = runpy.run_path(str(path), run_name="__main__")
     names = r"\w+\.(?:png|gif|svg|html|npz|(?:manifest|findings)\.json|tables)"
-    promised = set(re.findall(names, docstring))
-    assert {file.name for file in tmp_path.iterdir()} == promised
-    for file in tmp_path.glob("*.png"):
+    promised = set(re.findall(names, found["__doc__"]))
+    assert {file.name for file in folder.iterdir()} == promised
+    for file in folder.glob("*.png"):
         low, high = Image.open(file).convert("L").getextrema()
         assert high - low > 100, "an empty picture"
     assert promised or capsys.readouterr().out
+    return found
+
+
+@pytest.mark.parametrize("path", [p for p in EXAMPLES if p.stem != BY_ITSELF], ids=lambda p: p.stem)
+def test_example(path, tmp_path, monkeypatch, capsys):
+    do_less_of_the_same(monkeypatch.setattr, few_photos=False)
+    run_as_it_is(path, tmp_path, monkeypatch, capsys)
 
 
 def test_the_gallery_shows_every_example_as_it_is():

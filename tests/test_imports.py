@@ -105,8 +105,10 @@ def test_importing_the_package_and_its_errors_loads_nothing_heavy(module):
 
 
 # in an order in which the first to load a module is the one that says so
-ROOMS = ["render", "attr", "evidence", "metrics", "methods", "targets", "synthesis", "models",
-         "insights", "insights.explorer.views", "bench", "testing", "cli", "cli.explore"]  # fmt: skip
+ROOMS = [
+    *("render", "attr", "evidence", "metrics", "methods", "targets", "synthesis", "models"),
+    *("insights", "insights.explorer.views", "bench", "testing", "cli", "cli.explore"),
+]
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from torch import Tensor
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, TargetError, choose
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.probabilities import as_probabilities
+from captum_cnn_ext._engine.to_device import as_tensor
 from captum_cnn_ext._numbers import whole
 from captum_cnn_ext.targets.base import Target, one_point
 
@@ -73,7 +74,7 @@ class Segment(Target):
             if any(value < 0 or value != int(value) for value in point):
                 raise ArgumentError(f"at={self.at!r}: expected whole pixels (x, y)")
         if self.mask is not None:
-            mask = torch.as_tensor(self.mask)
+            mask = as_tensor(self.mask)
             if mask.ndim < 1 or not bool(mask.any()):
                 raise ArgumentError(f"mask: {tuple(mask.shape)} is empty, expected some pixels")
             object.__setattr__(self, "mask", mask)

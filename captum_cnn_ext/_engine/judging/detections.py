@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.to_device import as_tensor
 
 _EXPECTED = (
     "expected a detector's output in torchvision's form, a list with a dictionary for each "
@@ -105,7 +106,7 @@ def _detections(found: Mapping[str, Any], parameter: str) -> Detections:
             f"{parameter}: {_EXPECTED}; got one without {', '.join(missing)}, with "
             f"{', '.join(map(repr, found))}"
         )
-    boxes, labels, scores = (torch.as_tensor(found[n]) for n in ("boxes", "labels", "scores"))
+    boxes, labels, scores = (as_tensor(found[n]) for n in ("boxes", "labels", "scores"))
     given = found.get("probabilities")
     if boxes.ndim != 2 or boxes.shape[1] != 4 or len({len(boxes), *map(len, (labels, scores))}) > 1:
         shapes = ", ".join(str(tuple(t.shape)) for t in (boxes, labels, scores))

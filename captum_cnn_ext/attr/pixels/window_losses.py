@@ -29,7 +29,7 @@ from captum_cnn_ext._engine.running.batching import (
     rows_at_once,
 )
 from captum_cnn_ext._engine.running.forward import copies, run_for
-from captum_cnn_ext._engine.to_device import to_device
+from captum_cnn_ext._engine.to_device import as_tensor, to_device
 from captum_cnn_ext.attr.pixels.sliding_windows import Grid
 
 # windows in one pass over the tape on a CPU: more where they are so small that its calls have too
@@ -210,7 +210,7 @@ class WindowLosses:
         given = isinstance(output, (int, float)) or (
             isinstance(output, Tensor) and self.target is None
         )
-        found = torch.as_tensor(output) if given else select_score(output, self.target)
+        found = as_tensor(output) if given else select_score(output, self.target)
         found = found.reshape(-1)
         return found.to(torch.promote_types(found.dtype, torch.float32))
 

@@ -19,6 +19,7 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.probabilities import as_probabilities, check_class_scores
 from captum_cnn_ext._engine.running.layer_sites import layer_sites
 from captum_cnn_ext._engine.running.streaming import streamed_gradients
+from captum_cnn_ext._engine.to_device import as_tensor
 from captum_cnn_ext._numbers import whole
 from captum_cnn_ext.evidence.streams.image_stream import Batch, Images
 from captum_cnn_ext.evidence.streams.job_files import Arrays
@@ -67,7 +68,7 @@ class LabelledImages(Images):
                 sides = [Image.new("RGB", given.size, color) for color in ("black", "white")]
                 low, high, found = (self.preprocess(one)[0] for one in (*sides, plain))
                 given = found > (low + high) / 2
-        mask = torch.as_tensor(given) != 0
+        mask = as_tensor(given) != 0
         mask = mask[0] if mask.ndim == 3 and len(mask) == 1 else mask
         if mask.shape != image.shape[-2:]:
             size = " x ".join(map(str, image.shape[-2:]))

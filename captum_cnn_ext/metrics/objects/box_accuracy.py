@@ -12,6 +12,7 @@ from captum_cnn_ext._engine.connected_components import connected_components, sk
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.detections import box_iou as _iou
 from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext._engine.to_device import as_tensor
 from captum_cnn_ext._numbers import as_count, as_number, as_numbers
 from captum_cnn_ext.metrics.maps import as_image, as_maps, unit_range
 
@@ -193,7 +194,7 @@ def as_boxes(parameter: str, given: Any) -> Tensor:
     elif isinstance(given, Sequence) and given and all(hasattr(one, "box") for one in given):
         given = [one.box for one in given]
     try:
-        found = torch.as_tensor(given, dtype=torch.float64)
+        found = as_tensor(given, torch.float64)
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"{parameter}: {_EXPECTED}, got {given!r}") from error
     found = found.reshape(-1, 4) if not found.numel() or found.shape == (4,) else found

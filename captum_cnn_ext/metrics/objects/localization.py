@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.to_device import as_tensor
 from captum_cnn_ext._numbers import as_number, as_size
 from captum_cnn_ext.metrics.maps import as_image, as_maps
 
@@ -25,7 +26,7 @@ def box_masks(boxes: Any, size: int | Sequence[int]) -> Tensor:
         >>> box_masks([[1, 0, 3, 1]], (2, 4)).int().tolist()
         [[[0, 1, 1, 0], [0, 0, 0, 0]]]
     """
-    given = torch.as_tensor(boxes)
+    given = as_tensor(boxes)
     if given.ndim != 2 or given.shape[1] != 4:
         raise ArgumentError(f"boxes: expected shape (N, 4), got {tuple(given.shape)}")
     height, width = as_size(size)
