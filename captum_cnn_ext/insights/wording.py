@@ -18,6 +18,11 @@ def listed(names: list[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + more
 
 
+def counted(number: int, thing: str) -> str:
+    """How many of a thing: 1 photo, 2 photos."""
+    return f"{number} {thing}" + ("" if number == 1 else "s")
+
+
 def percent(share: float) -> str:
     """A share as a percentage with one decimal, never rounded to 0 or to 100."""
     if math.isnan(share):

@@ -270,10 +270,7 @@ def show_attributions(
     scales = shared_scales(heats, scale, outlier_perc)
     photos = to_rgb(images, mean=mean, std=std).reshape(count, height, width, 3)
 
-    above = [names or [str(key) for key in attributions]] + [[""] * len(heats)] * (count - 1)
-    below = [list(row) for row in zip(*(remarks(heat, sign) for heat in heats), strict=True)]
-    if scale == "column":
-        below[-1] = style.with_full_color(below[-1], scales)
+    above, below = style.texts(names or list(map(str, attributions)), heats, scale, scales)
     if show_original:
         first = row_names or ["input"] + [""] * (count - 1)
         above = [[text, *row] for text, row in zip(first, above, strict=True)]
@@ -303,6 +300,5 @@ def show_attributions(
         if beside:
             layout.label_left(figure, axes[row, 0], beside[row])
     if with_bar:
-        common = scales[0][0].item() if scale == "figure" else 1.0
-        style.color_bar(figure, axes[:, -1], common)
+        style.shared_bar(figure, axes[:, -1], scale, scales)
     return figure, axes

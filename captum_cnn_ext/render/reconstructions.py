@@ -12,7 +12,7 @@ from torch import Tensor
 from captum_cnn_ext._numbers import as_number
 from captum_cnn_ext.errors import choose
 from captum_cnn_ext.render.drawing import judging, layout, wording
-from captum_cnn_ext.render.drawing.images import to_rgb
+from captum_cnn_ext.render.drawing.images import around_grey, to_rgb
 from captum_cnn_ext.render.drawing.layout import AxesGrid, Sheet
 from captum_cnn_ext.render.drawing.panel import draw_picture
 
@@ -132,20 +132,10 @@ def show_reconstructions(
             part = windows[photo][unit]
             if boxes:
                 _frame(axes[2 * photo, 0], part)
-            grey = _around_grey(maps[photo, unit], outlier_perc)[(slice(None), *part)]
+            grey = around_grey(maps[photo, unit], outlier_perc)[(slice(None), *part)]
             draw_picture(axes[2 * photo, 1 + unit], to_rgb(grey))
             draw_picture(axes[2 * photo + 1, 1 + unit], photos[photo][part])
     return figure, axes
-
-
-def _around_grey(values: Tensor, outlier_perc: float) -> Tensor:
-    """0 as 0.5; the magnitude that few values exceed as 0 and 1; a picture of zeros is grey."""
-    values = judging.finite_or_zero(values)
-    moved = values.abs()[values != 0].double()
-    if not moved.numel():
-        return torch.full_like(values, 0.5)
-    full = moved.quantile(1 - outlier_perc / 100) if len(moved) < 2**24 else moved.max()
-    return (0.5 + values / (2 * full.to(values))).clamp(0, 1)
 
 
 def _cropped_to(crop: str, maps: Tensor, fields: Tensor | None) -> list[Any] | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from captum_cnn_ext.errors import choose
 from captum_cnn_ext.render.drawing import judging, layout, wording
-from captum_cnn_ext.render.drawing.heat import heat_of, normalised, remarks, shared_scales
+from captum_cnn_ext.render.drawing.heat import heat_of, normalised, shared_scales
 from captum_cnn_ext.render.drawing.images import per_channel, to_rgb
 from captum_cnn_ext.render.drawing.layout import AxesGrid, Sheet
 from captum_cnn_ext.render.drawing.panel import SCALE_WORDS, PanelStyle
@@ -127,10 +127,7 @@ def show_signals(
         left=(layout.side_room() if row_names else layout.EDGE) + room + 0.05 * bool(room),
         right=layout.BAR_ROOM if with_bar else layout.EDGE,
     )
-    above = [names or [str(key) for key in attributions]] + [[""] * len(heats)] * (count - 1)
-    below = [list(row) for row in zip(*(remarks(heat, sign) for heat in heats), strict=True)]
-    if scale == "column":
-        below[-1] = style.with_full_color(below[-1], scales)
+    above, below = style.texts(names or list(map(str, attributions)), heats, scale, scales)
     figure, axes = sheet.draw(above, below, use_pyplot)
     for column, (heat, shared) in enumerate(zip(heats, scales, strict=True)):
         panels = normalised(heat, shared, sign).cpu().numpy()
@@ -148,8 +145,7 @@ def show_signals(
     for row, text in enumerate(row_names or []):
         layout.label_left(figure, axes[row, 0], text)
     if with_bar:
-        common = scales[0][0].item() if scale == "figure" else 1.0
-        style.color_bar(figure, axes[:, -1], common)
+        style.shared_bar(figure, axes[:, -1], scale, scales)
     return figure, axes
 
 

@@ -99,15 +99,10 @@ def show_volumes(
     names = names or [str(key) for key in attributions]
     row_names = judging.labels("row_titles", row_titles, count, "volume(s)")
     row_names = row_names or ["input" if count == 1 else f"input {n}" for n in range(count)]
-    heats = [
-        heat_of(
-            judging.maps_of(f"attributions[{key!r}]", value, batch.shape),
-            (depth, height, width),
-            sign,
-            interpolate_mode,
-        )
-        for key, value in attributions.items()
+    maps = [
+        judging.maps_of(f"attributions[{k!r}]", v, batch.shape) for k, v in attributions.items()
     ]
+    heats = [heat_of(one, (depth, height, width), sign, interpolate_mode) for one in maps]
     scales = shared_scales(heats, scale, outlier_perc)
     panels = [
         normalised(heat, shared, sign).cpu().numpy()
@@ -153,6 +148,5 @@ def show_volumes(
     for row, text in enumerate(beside):
         layout.label_left(figure, axes[row, 0], text)
     if with_bar:
-        common = scales[0][0].item() if scale == "figure" else 1.0
-        style.color_bar(figure, axes[1:, -1], common)
+        style.shared_bar(figure, axes[1:, -1], scale, scales)
     return figure, axes

@@ -1,6 +1,6 @@
 """D-RISE: which parts of the input a detector needs to find an object."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from captum_cnn_ext._engine.judging.targets import TargetColumns, target_columns
 from captum_cnn_ext._engine.running.batching import in_chunks, rows_of, tuples_for_tuples
 from captum_cnn_ext._engine.running.forward import copies, run_model
 from captum_cnn_ext._numbers import whole
-from captum_cnn_ext.attr.pixels.masked_input_base import MaskSettings, RandomlyMasked, Scorer
+from captum_cnn_ext.attr.pixels.masked_input_base import RandomlyMasked, Scorer
 
 
 class DRise(RandomlyMasked):
@@ -62,9 +62,6 @@ class DRise(RandomlyMasked):
         torch.Size([1, 1, 64, 64])
     """
 
-    def __init__(self, forward_func: Callable[..., Any]) -> None:
-        RandomlyMasked.__init__(self, forward_func)
-
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def attribute(
@@ -100,16 +97,14 @@ class DRise(RandomlyMasked):
                 its range.
             TargetError: an example has no such detection.
         """
-        settings = MaskSettings.judged(
-            n_samples, perturbations_per_eval, show_progress, cells, probability, seed
-        )
+        how = n_samples, perturbations_per_eval, show_progress, cells, probability, seed
         own = target.tolist() if isinstance(target, Tensor) and target.ndim else target
         columns = (
             TargetColumns(None, [[each] for each in own])
             if isinstance(own, list)
             else TargetColumns([0 if own is None else own], None)
         )
-        found = self._weighted_masks(inputs, baselines, additional_forward_args, columns, settings)
+        found = self._weighted_masks(inputs, baselines, additional_forward_args, columns, *how)
         return tuples_for_tuples(tuple(maps[:, 0] for maps in found), inputs)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
@@ -136,11 +131,9 @@ class DRise(RandomlyMasked):
         Returns:
             (N, T, 1, H, W); a tuple of these when ``inputs`` is a tuple.
         """
-        settings = MaskSettings.judged(
-            n_samples, perturbations_per_eval, show_progress, cells, probability, seed
-        )
+        how = n_samples, perturbations_per_eval, show_progress, cells, probability, seed
         columns = target_columns(targets, inputs)
-        found = self._weighted_masks(inputs, baselines, additional_forward_args, columns, settings)
+        found = self._weighted_masks(inputs, baselines, additional_forward_args, columns, *how)
         return tuples_for_tuples(found, inputs)
 
     def _scorers(

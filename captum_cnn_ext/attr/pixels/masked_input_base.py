@@ -24,9 +24,9 @@ from captum_cnn_ext.attr.argument_docs import Documented
 from captum_cnn_ext.attr.pixels.random_masks import RandomMasks
 
 
-@dataclass(frozen=True)
+@dataclass
 class MaskSettings:
-    """How many masks of which kind, as ``attribute`` was told."""
+    """How many masks of which kind, as ``attribute`` was told; the input bounds ``cells``."""
 
     n_samples: int
     perturbations_per_eval: int
@@ -35,25 +35,13 @@ class MaskSettings:
     probability: float
     seed: int
 
-    @classmethod
-    def judged(
-        cls,
-        n_samples: int,
-        perturbations_per_eval: int,
-        show_progress: bool,
-        cells: int | Sequence[int],
-        probability: float,
-        seed: int,
-    ) -> "MaskSettings":
-        """What the user gave, every number of it judged but ``cells``, which the input bounds."""
-        return cls(
-            as_count("n_samples", n_samples),
-            as_count("perturbations_per_eval", perturbations_per_eval),
-            show_progress,
-            cells,
-            as_number("probability", probability, above=0, maximum=1),
-            as_seed("seed", seed),
+    def __post_init__(self) -> None:
+        self.n_samples = as_count("n_samples", self.n_samples)
+        self.perturbations_per_eval = as_count(
+            "perturbations_per_eval", self.perturbations_per_eval
         )
+        self.probability = as_number("probability", self.probability, above=0, maximum=1)
+        self.seed = as_seed("seed", self.seed)
 
     def masks_for(self, tensor: Tensor, generator: torch.Generator) -> RandomMasks:
         """Masks over an input's positions."""
@@ -97,9 +85,13 @@ class RandomlyMasked(Documented, PerturbationAttribution, ABC):
         baselines: Any,
         additional_forward_args: Any,
         targets: Any,
-        settings: MaskSettings,
+        *how: Any,
     ) -> tuple[Tensor, ...]:
-        """For each input (N, T, 1, *positions): one map for each of T targets, from all masks."""
+        """For each input (N, T, 1, *positions): one map for each of T targets, from all masks.
+
+        ``how`` are the `MaskSettings`.
+        """
+        settings = MaskSettings(*how)
         tensors = as_tensors(inputs)
         extra = format_additional_forward_args(additional_forward_args)
         check_examples(tensors)

@@ -1,6 +1,5 @@
 """Occlusion with Captum's signature and values, computed where the network can feel the window."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -69,9 +68,6 @@ class Occlusion(Documented, CaptumOcclusion):
         >>> Occlusion(model).attribute(x, (3, 16, 16), strides=(3, 8, 8), target=3).shape
         torch.Size([1, 3, 64, 64])
     """
-
-    def __init__(self, forward_func: Callable[..., Any]) -> None:
-        CaptumOcclusion.__init__(self, forward_func)
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     @torch.no_grad()  # type: ignore[untyped-decorator]

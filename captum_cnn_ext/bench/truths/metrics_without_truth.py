@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from captum_cnn_ext import metrics
 from captum_cnn_ext.bench.truths.task import Explain, Trial
+from captum_cnn_ext.metrics.sanity.randomization import redraw
 
 # by name: whether more is better
 JUDGES = {
@@ -43,7 +44,8 @@ def judged(trial: Trial, explain: Explain, count: int) -> dict[str, list[float]]
     up, down = metrics.insertion_and_deletion(model, x, maps, target, steps=STEPS)
     masked = metrics.confidence(model, x, maps, target)
     outputs = int(model(x[:1]).shape[1])
-    forgetful = _randomized(model)
+    forgetful = copy.deepcopy(model)
+    redraw(forgetful.parameters(), torch.Generator().manual_seed(0))
     found = {
         "insertion": up.area,
         "deletion": down.area,
@@ -61,18 +63,6 @@ def judged(trial: Trial, explain: Explain, count: int) -> dict[str, list[float]]
         "ARCC": metrics.arcc(model, lambda i: explain(i, target), x, target, shares=SHARES).score,
     }
     return {name: [round(v, 4) for v in values.tolist()] for name, values in found.items()}
-
-
-def _randomized(model: nn.Module) -> nn.Module:
-    """A copy whose parameters are drawn anew, each with its own mean and deviation."""
-    changed = copy.deepcopy(model)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in changed.parameters():
-            spread = parameter.std() if parameter.numel() > 1 else parameter.abs().mean()
-            drawn = torch.randn(parameter.shape, generator=generator, device="cpu").to(parameter)
-            parameter.copy_(parameter.mean() + spread * drawn)
-    return changed
 
 
 def _infidelity(model: nn.Module, x: Tensor, maps: Tensor, target: Tensor) -> Tensor:

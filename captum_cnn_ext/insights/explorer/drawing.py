@@ -17,12 +17,14 @@ from captum_cnn_ext.insights.explorer.computing.library_calls import blurred, le
 from captum_cnn_ext.insights.pictures import overlaid
 from captum_cnn_ext.methods.expression import evaluate, variable
 from captum_cnn_ext.render import to_rgb
+from captum_cnn_ext.render.drawing.images import around_grey
+from captum_cnn_ext.render.drawing.judging import finite_or_zero
 
 TILE = 96  # most pixels of a tile's side
 PANEL = 448  # pixels of a panel's longer side
 SCALES = ("map", "layer")
 LOOKS = ("color", "grey", "norm", "blurred norm")
-OUTSIDE = 0.005  # of a reconstruction's values, beyond full black or white
+OUTSIDE = 0.5  # per cent of a reconstruction's values, beyond full black or white
 DPI = 100
 OUTER = 0.025  # of a reconstruction's energy, beyond either side of its crop
 SMALLEST = 24  # pixels of a crop's side
@@ -38,7 +40,7 @@ def contrasted(maps: Tensor, scale: str = "map", gamma: float = 1.0) -> Tensor:
         ArgumentError: another scale.
     """
     choose("scale", scale, SCALES)
-    values = torch.where(maps.isfinite(), maps, torch.zeros_like(maps)).float()
+    values = finite_or_zero(maps).float()
     tops = values.flatten(1).abs().amax(1)
     tops = tops.max().expand(len(tops)) if scale == "layer" else tops
     tops = torch.where(tops > 0, tops, 1).reshape(-1, *[1] * (values.ndim - 1))
@@ -82,12 +84,9 @@ def reconstruction_picture(picture: Tensor, look: str = "color") -> Image.Image:
         ArgumentError: another look.
     """
     choose("look", look, LOOKS)
-    values = torch.where(picture.isfinite(), picture, torch.zeros_like(picture)).float()
+    values = finite_or_zero(picture).float()
     if look in ("color", "grey"):
-        values = values.mean(0, keepdim=True) if look == "grey" else values
-        moved = values.abs()[values != 0].double()
-        full = float(moved.quantile(1 - OUTSIDE)) if 0 < moved.numel() < 2**24 else 1.0
-        shown = (0.5 + values / (2 * full)).clamp(0, 1)
+        shown = around_grey(values.mean(0, keepdim=True) if look == "grey" else values, OUTSIDE)
     else:
         pictures = variable("pictures")
         drawn = length(pictures)
@@ -101,7 +100,7 @@ def reconstruction_picture(picture: Tensor, look: str = "color") -> Image.Image:
 
 def energetic(picture: Tensor) -> tuple[slice, slice, slice]:
     """The square part of a reconstruction (C, H, W) that holds nearly all of its energy."""
-    values = torch.where(picture.isfinite(), picture, torch.zeros_like(picture)).double()
+    values = finite_or_zero(picture).double()
     energy, ends = values.square().sum(0), []
     for axis in (1, 0):
         share = energy.sum(axis).cumsum(0) / energy.sum().clamp_min(1e-300)

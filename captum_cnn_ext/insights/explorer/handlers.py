@@ -52,7 +52,7 @@ class Handlers:
     def sample(self, whole: bool, event: gr.SelectData) -> tuple[Photo, Any]:
         """One of the given images."""
         photo = list(self.session.photos.values())[int(event.index)]
-        return self._fitted(photo, whole), photo.picture
+        return self.fit(photo, whole), photo.picture
 
     @told
     def upload(self, path: str | None, whole: bool, before: Photo | None) -> tuple[Any, Any]:
@@ -71,13 +71,9 @@ class Handlers:
             return before, None if before is None else before.picture
         return photo, photo.picture
 
-    @told
-    def fit(self, photo: Photo, whole: bool) -> Photo:
-        """The same image, cropped as the model does or squeezed."""
-        return self._fitted(photo, whole)
-
     @staticmethod
-    def _fitted(photo: Photo, whole: bool) -> Photo:
+    def fit(photo: Photo, whole: bool) -> Photo:
+        """The same image, cropped as the model does or squeezed."""
         return dataclasses.replace(photo, whole=whole) if photo.whole != whole else photo
 
     def row(self, photo: Photo, unit: int, event: gr.EventData) -> tuple[str, int, int]:

@@ -16,7 +16,7 @@ from captum_cnn_ext.insights.explorer.computing.listing import ExploredLayer
 from captum_cnn_ext.insights.explorer.computing.questions_and_answers import Photo, Unit
 from captum_cnn_ext.insights.explorer.computing.session import PER_PAGE, ExplorerSession
 from captum_cnn_ext.insights.explorer.computing.what_it_says import BOXES, Said
-from captum_cnn_ext.insights.wording import percent
+from captum_cnn_ext.insights.wording import counted, percent
 from captum_cnn_ext.methods import LAYER, known_methods
 from captum_cnn_ext.render.drawing.wording import number
 
@@ -285,6 +285,6 @@ def _folded(layers: Sequence[ExploredLayer], current: str, where: str) -> str:
     if not layers:
         return ""
     opened = " open" if any(layer.name == current for layer in layers) else ""
-    count = "1 layer" if len(layers) == 1 else f"{len(layers)} layers"
+    count = counted(len(layers), "layer")
     buttons = "".join(_button(layer, current) for layer in layers)
     return f"<details{opened}><summary>{count} {escape(where)}</summary>{buttons}</details>"

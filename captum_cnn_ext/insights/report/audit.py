@@ -33,6 +33,7 @@ from captum_cnn_ext.insights.report.work import Work, expected_seconds, forward_
 from captum_cnn_ext.insights.rivals import rival_of
 from captum_cnn_ext.insights.sections import QUICK_SECTIONS, chosen_sections
 from captum_cnn_ext.insights.sections.attributions import DEFAULT_METHODS, QUICK_METHODS
+from captum_cnn_ext.insights.wording import counted, listed
 from captum_cnn_ext.methods import find_methods
 from captum_cnn_ext.models import LoadedModel
 
@@ -250,25 +251,17 @@ def _built(section: Section, context: AuditContext) -> SectionContent | Problem:
         if text not in said:
             places.setdefault(text, {})[where] = None
     if places:
-        items = [f"{text} ({_few(list(wheres))})" for text, wheres in places.items()]
+        items = [f"{text} ({listed(list(wheres), 3)})" for text, wheres in places.items()]
         listing = Listing("Warnings while this section was made", items, "warning")
         content = SectionContent([*content.blocks, listing])
     return content
 
 
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
-
-
 def _facts(audited: Audited, seconds: float) -> tuple[str, ...]:
-    def count(number: int, thing: str) -> str:
-        return f"{number} {thing}" + ("" if number == 1 else "s")
-
     return (
         datetime.now(timezone.utc).strftime("%d %B %Y"),
-        count(len(audited.photos), "photo"),
-        count(len(audited.layers), "layer"),
+        counted(len(audited.photos), "photo"),
+        counted(len(audited.layers), "layer"),
         f"made in {seconds:.0f} s on {audited.inputs.device}",
         f"captum-cnn-ext {__version__}",
     )

@@ -60,6 +60,11 @@ class Column:
     __repr__ = brief
 
     @staticmethod
+    def texts(*titles: str) -> list[Column]:
+        """Columns of texts under these titles."""
+        return [Column(title) for title in titles]
+
+    @staticmethod
     def numbers(*titles: str) -> list[Column]:
         """Columns of numbers under these titles."""
         return [Column(title, number=True) for title in titles]

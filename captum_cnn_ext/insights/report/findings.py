@@ -13,6 +13,7 @@ from torch import Tensor
 from captum_cnn_ext._engine.backward.coverage import Coverage
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext.insights.report.blocks import Cell, Column, Table
+from captum_cnn_ext.insights.wording import counted
 from captum_cnn_ext.metrics import Interval
 
 Verdict = Literal["wrong", "unsure", "fine"]
@@ -206,11 +207,7 @@ class Overview:
         if not self.findings:
             return "Nothing was checked in this report."
         if not wrong and not unsure:
-            return f"{_count(len(self.findings), 'check')} made, no problem found."
-        parts = [f"{_count(wrong, 'problem')} found"] if wrong else []
+            return f"{counted(len(self.findings), 'check')} made, no problem found."
+        parts = [f"{counted(wrong, 'problem')} found"] if wrong else []
         parts += [f"{unsure} {'needs' if unsure == 1 else 'need'} a closer look"] if unsure else []
-        return f"{_count(len(self.findings), 'check')} made: {', '.join(parts)}."
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" + ("" if number == 1 else "s")
+        return f"{counted(len(self.findings), 'check')} made: {', '.join(parts)}."

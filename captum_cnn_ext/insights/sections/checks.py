@@ -34,8 +34,7 @@ def build(audited: Audited, maps: MethodMaps, report: Report, work: Work) -> Sec
     """Parameter randomisation of the methods at the input and at the deepest layer."""
     stages = _stages(audited.model)
     columns = [Column("method"), Column("verdict", tones=TONES), Column("at")]
-    columns += [Column("photos", number=True)]
-    columns += [Column(name, number=True) for name in stages]
+    columns += Column.numbers("photos", *stages)
     columns += [Column("similarity", number=True, shown=False)]
     rows: list[list[Cell]] = []
     failed: list[str] = []

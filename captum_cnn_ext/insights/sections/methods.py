@@ -20,7 +20,7 @@ from captum_cnn_ext.insights.report.findings import Report
 from captum_cnn_ext.insights.report.method_maps import MethodMaps
 from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.insights.report.work import Work
-from captum_cnn_ext.insights.wording import listed
+from captum_cnn_ext.insights.wording import counted, listed
 from captum_cnn_ext.methods import INPUT, Call
 
 KEY = "methods"
@@ -154,7 +154,7 @@ def _find(report: Report, quality: dict[tuple[str, str], Tensor]) -> None:
         [label for label, verdict in verdicts.items() if verdict == wanted]
         for wanted in (BETTER, WORSE, OPEN)
     )
-    photos = f"{len(blob)} photo{'s' if len(blob) > 1 else ''}"
+    photos = counted(len(blob), "photo")
     if worse:
         text = f"{listed(worse)}: on these {photos} less faithful than a baseline that knows "
         text += "nothing of the network."

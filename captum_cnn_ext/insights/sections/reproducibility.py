@@ -28,7 +28,7 @@ def build(audited: Audited, report: Report) -> SectionContent:
     blocks: list[Block] = [Facts(_facts(audited))]
     explained = audited.explained
     if report.parameters:
-        columns = [Column("method"), Column("from"), Column("parameters")]
+        columns = Column.texts("method", "from", "parameters")
         rows = [(p.method, p.origin, p.parameters) for p in report.parameters]
         blocks.append(
             Group("Parameters of the methods", [report.tabulate("parameters", "", columns, rows)])
@@ -39,12 +39,12 @@ def build(audited: Audited, report: Report) -> SectionContent:
             audited.photos.names, audited.inputs, explained.names, explained.targets, strict=True
         )
     ]
-    columns = [Column("photo"), Column("SHA-256 of the network input"), Column("explained class")]
-    columns.append(Column("index", number=True))
+    columns = Column.texts("photo", "SHA-256 of the network input", "explained class")
+    columns += Column.numbers("index")
     if not explained.of_classes:
         columns, photos = [*columns[:2], Column("explained")], [row[:3] for row in photos]
     blocks.append(Group("Photos", [report.tabulate("photos", "", columns, photos)]))
-    columns = [Column("array"), Column("shape"), Column("type"), Column("what it is")]
+    columns = Column.texts("array", "shape", "type", "what it is")
     arrays = [
         (name, " × ".join(map(str, array.shape)), str(array.dtype), report.array_words[name])
         for name, array in report.arrays.items()

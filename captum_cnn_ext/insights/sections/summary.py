@@ -186,9 +186,8 @@ def _tabulate(audited: Audited, report: Report) -> None:
         columns = [Column("photo"), Column("explained"), Column("score", number=True)]
         report.tabulate("explained", "What is explained.", columns, [list(row) for row in found])
         return
-    columns = [Column("photo"), Column("rank", number=True), Column("class")]
-    columns += [Column("index", number=True), Column("output", number=True)]
-    columns += [Column("probability", number=True), Column("explained")]
+    columns = [Column("photo"), *Column.numbers("rank"), Column("class")]
+    columns += [*Column.numbers("index", "output", "probability"), Column("explained")]
     rows: list[list[Cell]] = []
     for photo, name in enumerate(audited.photos.names):
         outputs, target = audited.predicted.outputs[photo], audited.targets[photo]

@@ -23,8 +23,7 @@ def build(audited: Audited, report: Report, work: Work) -> SectionContent:
         (t.method, t.origin, t.layer or "input", round(t.seconds, 3), round(t.seconds / forward, 1))
         for t in work.timings
     ]
-    columns = [Column("method"), Column("from"), Column("at"), Column("seconds", number=True)]
-    columns.append(Column("forward passes", number=True))
+    columns = Column.texts("method", "from", "at") + Column.numbers("seconds", "forward passes")
     total = sum(t.seconds for t in work.timings)
     return SectionContent(
         [words, report.tabulate("times", f"{total:.1f} s in all.", columns, rows)]

@@ -103,8 +103,8 @@ def _predictions(audited: Audited, report: Report, rival: Rival) -> Group:
     shown = [[_short(cell) for cell in row] for row in rows]
     report.tabulate("against_predictions", "", columns, rows)
     words = f"The same strongest class for {percent((count - len(apart)) / count)} of the photos."
-    text_columns = [Column(column.title) for column in columns]
-    return Group("Predictions", [Text(words), Table("", text_columns, shown)])
+    texts = Column.texts(*(column.title for column in columns))
+    return Group("Predictions", [Text(words), Table("", texts, shown)])
 
 
 def _scores(audited: Audited, report: Report, rival: Rival) -> Group:
@@ -112,8 +112,7 @@ def _scores(audited: Audited, report: Report, rival: Rival) -> Group:
     ours, theirs = audited.explained, rival.explained
     found = zip(audited.photos.names, ours.names, ours.scores, theirs.scores, strict=True)
     rows: list[list[Cell]] = [list(row) for row in found]
-    columns = [Column("photo"), Column("explained"), Column(HERE, number=True)]
-    columns.append(Column(THERE, number=True))
+    columns = Column.texts("photo", "explained") + Column.numbers(HERE, THERE)
     table = report.tabulate("against_predictions", "", columns, rows)
     lost = [short(str(row[0])) for row in rows if row[2] and not row[3]]
     if lost:
@@ -188,8 +187,8 @@ def _activations(audited: Audited, report: Report, rival: Rival) -> list[Block]:
             rows.append([one, two, round(linear_cka(*found), 4), len(found[0])])
         except ArgumentError:  # too few positions
             continue
-    columns = [Column(f"layer of {HERE}"), Column(f"layer of {THERE}")]
-    columns += [Column("alignment", number=True), Column("positions", number=True)]
+    columns = Column.texts(f"layer of {HERE}", f"layer of {THERE}")
+    columns += Column.numbers("alignment", "positions")
     words = (
         "Linear centred kernel alignment (Kornblith, Norouzi, Lee, Hinton, 2019, "
         "arXiv:1905.00414; unbiased estimate): 1 where two layers see the same up to a rotation "

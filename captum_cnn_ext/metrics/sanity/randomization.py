@@ -1,7 +1,7 @@
 """Does the map change when the network forgets what it learnt?"""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,13 +100,8 @@ def parameter_randomization(
     for group in tqdm(groups, desc="parameter randomization", disable=not show_progress):
         if mode == "independent":
             changed = copy.deepcopy(model)
-        with torch.no_grad():
-            for parameter in _parameters(changed, group):
-                drawn = torch.randn(parameter.shape, generator=generator, device="cpu").to(
-                    parameter
-                )
-                spread = parameter.std() if parameter.numel() > 1 else parameter.abs().mean()
-                parameter.copy_(parameter.mean() + spread * drawn)
+        for name in group:
+            redraw(changed.get_submodule(name).parameters(False), generator)
         after = as_maps(explain(changed, image), image).abs()
         correlations.append(rank_correlation(before, after))
         similarities.append(structural_similarity(unit_range(before), unit_range(after)))
@@ -114,9 +109,13 @@ def parameter_randomization(
     return Randomization(names, torch.stack(correlations), torch.stack(similarities))
 
 
-def _parameters(model: nn.Module, layers: Sequence[str]) -> Iterator[nn.Parameter]:
-    for layer in layers:
-        yield from model.get_submodule(layer).parameters(False)
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def redraw(parameters: Iterable[nn.Parameter], generator: torch.Generator) -> None:
+    """Each parameter anew, with its own mean and deviation."""
+    for parameter in parameters:
+        spread = parameter.std() if parameter.numel() > 1 else parameter.abs().mean()
+        drawn = torch.randn(parameter.shape, generator=generator, device="cpu").to(parameter)
+        parameter.copy_(parameter.mean() + spread * drawn)
 
 
 def structural_similarity(one: Tensor, two: Tensor, window: int = 7) -> Tensor:

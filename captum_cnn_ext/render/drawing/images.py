@@ -93,6 +93,16 @@ def to_rgb(
     return pictures if images.dim() == 4 else pictures[0]
 
 
+def around_grey(values: Tensor, outlier_perc: float) -> Tensor:
+    """0 as 0.5; the magnitude that few values exceed as 0 and 1; a picture of zeros is grey."""
+    values = judging.finite_or_zero(values)
+    moved = values.abs()[values != 0].double()
+    if not moved.numel():
+        return torch.full_like(values, 0.5)
+    full = moved.quantile(1 - outlier_perc / 100) if len(moved) < 2**24 else moved.max()
+    return (0.5 + values / (2 * full.to(values))).clamp(0, 1)
+
+
 def outlined(picture: Image.Image, boxes: Any) -> Image.Image:
     """A copy of a picture with boxes outlined in white between black, a pixel for each pixel.
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from captum_cnn_ext._numbers import as_number
 from captum_cnn_ext.errors import choose
 from captum_cnn_ext.render.drawing import judging, layout
+from captum_cnn_ext.render.drawing.heat import Heat, remarks
 from captum_cnn_ext.render.drawing.layout import MARK_COLOR
 from captum_cnn_ext.render.drawing.wording import number
 
@@ -115,6 +116,21 @@ class PanelStyle:
         """A colour bar beside panels in which ``full`` attribution has full colour."""
         factor = self.attribution_at_full_color(full)
         layout.color_bar(figure, column, self.colors, *self.limits, factor=factor)
+
+    def shared_bar(
+        self, figure: Figure, column: Iterable[Axes], scale: str, scales: Sequence[Tensor]
+    ) -> None:
+        """A colour bar with the numbers of the one scale; from 0 to 1 where there are several."""
+        self.color_bar(figure, column, scales[0][0].item() if scale == "figure" else 1.0)
+
+    def texts(
+        self, names: Sequence[str], heats: Sequence[Heat], scale: str, scales: Sequence[Tensor]
+    ) -> tuple[list[list[str]], list[list[str]]]:
+        """Texts over and under panels: a row an image, a column a method."""
+        below = [list(row) for row in zip(*(remarks(h, self.sign) for h in heats), strict=True)]
+        if scale == "column":
+            below[-1] = self.with_full_color(below[-1], scales)
+        return [list(names)] + [[""] * len(heats)] * (len(below) - 1), below
 
     def with_full_color(self, texts: Sequence[str], scales: Sequence[Tensor]) -> list[str]:
         """Remarks of several methods, with the attribution that has full colour in each."""

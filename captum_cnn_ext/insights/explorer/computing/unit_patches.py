@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext.evidence import TopPatches
+from captum_cnn_ext.evidence.streams.job_files import cut
 from captum_cnn_ext.insights.explorer.computing import library_calls
 from captum_cnn_ext.insights.explorer.computing.answer_cache import AnswerCache
 from captum_cnn_ext.insights.explorer.computing.listing import ExploredLayer
@@ -102,7 +103,4 @@ class UnitPatches:
         alike = len({image.shape for image in inputs}) == 1
         batches = [torch.stack(inputs)] if alike else [image[None] for image in inputs]
         pictures = [picture for batch in batches for picture in back(batch)]
-        return [
-            picture[:, max(top, 0) : bottom, max(left, 0) : right]
-            for picture, ((top, bottom), (left, right)) in zip(pictures, boxes, strict=False)
-        ]
+        return [cut(picture, box) for picture, box in zip(pictures, boxes, strict=False)]
