@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from reports import small, small_images
 from snapshots import nothing_left_behind
+from torch import nn
 
 from captum_cnn_ext import attr, explain, metrics
 
@@ -181,3 +182,27 @@ def test_a_map_that_is_0_everywhere_is_no_map(model, image):
     why = "because the score does not depend on layer a. Try layer='b'"
     empty = dataclasses.replace(found, faithfulness=dict.fromkeys("abc", 0.0), why_empty=why)
     assert empty.check == f"No map: it is 0 everywhere, {why}."
+
+
+def test_a_class_that_is_not_the_prediction_is_said(model, image):
+    shares = model(image).detach().softmax(1)[0]
+    best, least = int(shares.argmax()), int(shares.argmin())
+    found = explain(model, image, NAMES[least], class_names=NAMES, check=False)
+    words = f"; explained is {NAMES[least]} ({float(shares[least]):.0%}). LayerHiResCam at layer"
+    assert found.prediction == NAMES[best]
+    assert words in str(found)
+    assert found.target == least
+    assert "explained is" not in str(explain(model, image, best, check=False))
+
+
+def test_what_cannot_be_explained_is_refused_before_it_changes_anything():
+    lazy = nn.Sequential(nn.LazyConv2d(4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3)).eval()
+    with pytest.raises(ValueError, match="run it once, model"):
+        explain(lazy, torch.rand(3, 8, 8))
+    assert isinstance(lazy[0], nn.LazyConv2d)
+    volumes = nn.Sequential(nn.Conv3d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2)).eval()
+    volumes(torch.rand(1, 1, 5, 5, 5))
+    with pytest.raises(ValueError, match="takes volumes or videos"):
+        explain(volumes, torch.rand(1, 1, 5, 5, 5))
+    with pytest.raises(ValueError, match="uint8; pass files or PIL images"):
+        explain(small(), torch.zeros(3, 16, 20, dtype=torch.uint8))

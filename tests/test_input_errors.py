@@ -84,6 +84,21 @@ def test_what_is_wrong_is_said_before_the_models_own_error(case, call):
     )
 
 
+def test_one_image_in_training_mode():
+    model = nn.Sequential(nn.Conv2d(3, 4, 8), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 3))
+    message = r"layer '1' \(BatchNorm2d\) gets shape \(1, 4, 1, 1\) in training mode, .* model.eval"
+    for call in (
+        lambda: attr.LayerHiResCam(model, "0").attribute(X[:1], 0),
+        lambda: attr.Occlusion(model).attribute(X[:1], (3, 8, 8), target=0),
+    ):
+        with (
+            nothing_left_behind(model, X),
+            pytest.warns(UserWarning, match="in training mode"),
+            pytest.raises(ArgumentError, match=message),
+        ):
+            call()
+
+
 def test_one_image_is_no_batch_of_its_channels():
     model = net(norm=False)
     for method in (attr.LayerEigenCam, attr.DeconvNet):

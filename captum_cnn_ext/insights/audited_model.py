@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, runnable
+from captum_cnn_ext._engine.judging.inputs import check_initialised
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._numbers import as_numbers
 from captum_cnn_ext.insights.inputs import Preprocess, normalisation
@@ -92,6 +93,7 @@ def audited_model(
     ):
         raise TypeError(f"class_names={class_names!r}: expected a list of names, or a dict")
     if isinstance(model, LoadedModel):
+        check_initialised(model.model)
         own = preprocess is None
         return AuditedModel(
             model.model,
@@ -108,6 +110,7 @@ def audited_model(
         raise TypeError(
             f"model: expected a torch.nn.Module or a LoadedModel, got {type(model).__name__}"
         )
+    check_initialised(model)
     if preprocess is None and not tensors:
         loaded = assumed(model, "was given")
         preprocess, notes = loaded.preprocess, (*notes, *loaded.notes)

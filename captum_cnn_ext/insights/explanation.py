@@ -63,6 +63,7 @@ class Explanation:
             preprocessing was assumed.
         comparison: the same as `compare` gives it.
         why_empty: where the map is 0 everywhere: why, and what to try.
+        explained: the class that is explained and its probability, where it is not the prediction.
     """
 
     prediction: str
@@ -76,13 +77,15 @@ class Explanation:
     comparison: Comparison
     notes: tuple[str, ...] = ()
     why_empty: str = ""
+    explained: str = ""
 
     __repr__ = brief
 
     def __str__(self) -> str:
         where = place_in_words(self.comparison, self.layer)
         number = f"{self.probability:.0%}" if self.of_class else f"score {self.probability:.3g}"
-        said = f"{self.prediction} ({number}). {self.method} at {where}. {self.check}".strip()
+        what = f"; explained is {self.explained}" if self.explained else ""
+        said = f"{self.prediction} ({number}){what}. {self.method} at {where}. {self.check}".strip()
         return "\n".join([said, *(f"Note: {note}." for note in self.notes)])
 
     @property
@@ -213,9 +216,11 @@ def explain(
         ((name, maps),) = done.attributions.items()
         faithfulness = _faithfulness(subject.model, done, maps) if check else {}
         why_empty = "" if maps.any() else _why_empty(done, known, done.places[name])
-    said, number = explained.names[0], explained.scores[0]
+    said, number, other = explained.names[0], explained.scores[0], ""
     if prediction is not None:
         best = int(prediction.probabilities[0].argmax())
+        if explained.of_classes and explained.targets[0] != best:
+            other = f"{said} ({number:.0%})"
         said, number = done.subject.class_name(best), float(prediction.probabilities[0, best])
     return Explanation(
         prediction=said,
@@ -229,6 +234,7 @@ def explain(
         comparison=done,
         notes=_notes(subject),
         why_empty=why_empty,
+        explained=other,
     )
 
 
@@ -259,6 +265,8 @@ def _one_photo(image: Photo) -> Images:
     if isinstance(image, Tensor):
         batch = image[None] if image.ndim == 3 else image
         if batch.ndim != 4 or len(batch) != 1:
+            if image.ndim == 5 and len(image) == 1:
+                return image  # a volume, which is refused where the model is known
             raise ArgumentError(
                 f"image: expected one preprocessed image (C, H, W), got {tuple(image.shape)}; "
                 "`captum_cnn_ext.insights.compare` takes several"

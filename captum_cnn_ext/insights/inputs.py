@@ -128,9 +128,12 @@ def _numbered(count: int) -> list[str]:
 
 def _batch(inputs: Tensor, like: Tensor) -> Tensor:
     if inputs.ndim != 4 or not inputs.is_floating_point():
+        how = (
+            "" if inputs.ndim != 4 else "; pass files or PIL images, or tensors as the model takes"
+        )
         raise ArgumentError(
             f"images: expected preprocessed images (N, C, H, W) of a floating-point type, got "
-            f"shape {tuple(inputs.shape)}, {inputs.dtype}"
+            f"shape {tuple(inputs.shape)}, {inputs.dtype}{how}"
         )
     if not inputs.numel():
         raise ArgumentError("images: got none, expected at least one")

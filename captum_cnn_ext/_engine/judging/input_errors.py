@@ -83,6 +83,11 @@ def _reason(root: nn.Module | None, inputs: list[Tensor], error: Exception) -> s
             return f"the model fails on {_shapes([first])}; {_one_image(first)}"
         return ""
     layer = f"layer {layer_name(root, module)!r} ({type(module).__name__})"
+    if isinstance(module, _NormBase) and "when training" in text:
+        return (
+            f"{layer} gets {_shapes([given])} in training mode, and one value has no variance; "
+            "call model.eval() first"
+        )
     if _SMALL.search(text):
         return f"{_shapes(inputs)} is too small for this network: {layer} gets {_shapes([given])}"
     if isinstance(module, _NormBase) and given.ndim == 3 and _perhaps_one_image(root, first):
