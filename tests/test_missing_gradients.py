@@ -3,8 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from references_cam_variants import eigen_cam
 from snapshots import nothing_left_behind
 from torch import nn
+from torch.ao.quantization import quantize_fx
 
 from captum_cnn_ext import attr
 from captum_cnn_ext.synthesis import Channel, Custom, Target, maximize
@@ -119,6 +121,29 @@ def test_a_quantised_operation_is_named(quantised, x):
     found = attr.LayerAblationCam(model, "0").attribute(x, 1)
     expected = attr.LayerAblationCam(floating, "0").attribute(x, 1)
     torch.testing.assert_close(found, expected, rtol=0.1, atol=0.1 * float(expected.abs().max()))
+
+
+@pytest.mark.skipif(not torch.backends.quantized.supported_engines, reason="no quantised kernels")
+@pytest.mark.filterwarnings("ignore")
+def test_layers_of_quantised_numbers(x):
+    torch.manual_seed(0)
+    floating = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 5)).eval()
+    settings = torch.ao.quantization.get_default_qconfig_mapping()
+    prepared = quantize_fx.prepare_fx(floating, settings, (x,))
+    prepared(x)
+    model = quantize_fx.convert_fx(prepared)
+    activation = attr.LayerFeatureMaps(model, "0").attribute(x)
+    assert activation.dtype == torch.quint8
+    found = attr.LayerEigenCam(model, "0").attribute(x)
+    torch.testing.assert_close(found.double(), eigen_cam(activation.dequantize()).double())
+    shown = attr.LayerScoreCam(model, "0").attribute(x, 1)
+    expected = attr.LayerScoreCam(floating, "1").attribute(x, 1)
+    torch.testing.assert_close(shown, expected, rtol=0.1, atol=0.1 * float(expected.abs().max()))
+    others = "LayerEigenCam, LayerScoreCam, Occlusion and Rise explain a quantised model"
+    with pytest.raises(ValueError, match=f"gives quantised numbers .torch.quint8.*{others}"):
+        attr.LayerAblationCam(model, "0").attribute(x, 1)
+    with pytest.raises(ValueError, match=f"has no gradient there, as torch.quint8.*{others}"):
+        attr.LayerHiResCam(model, "0").attribute(x, 1)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")

@@ -1,5 +1,6 @@
 """The engine: what a recorded forward pass runs, keeps and refuses."""
 
+import copy
 import threading
 
 import models
@@ -231,6 +232,15 @@ def test_scripted_and_compiled_models():
     assert torch.equal(LayerHiResCam(compiled, "block").attribute(x, 1), expected)
     compiled(x)
     assert torch.equal(LayerHiResCam(compiled, model.block).attribute(x, 1), expected)
+
+
+def test_a_layer_that_is_none_of_the_models():
+    model, x = models.build(models.Net), models.image_batch()
+    for layer in (copy.deepcopy(model).block, nn.ReLU()):
+        with pytest.raises(ValueError, match="is no module of the model"):
+            LayerHiResCam(model, layer).attribute(x, 1)
+    with pytest.raises(ValueError, match=r"layer='': Net has no such layer\. "):
+        LayerHiResCam(model, "")
 
 
 def test_a_dead_layer_gives_zeros_where_asked():

@@ -19,6 +19,10 @@ from captum_cnn_ext._engine.running.undo import Undo
 WITHOUT_GRADIENTS = (
     "LayerEigenCam, LayerAblationCam, LayerScoreCam and LayerReciproCam need no gradient"
 )
+OF_QUANTISED = (
+    "LayerEigenCam, LayerScoreCam, Occlusion and Rise explain a quantised model, every method the "
+    "model that it was made from"
+)
 _VALUES = ("item", "tolist", "numpy", "float", "int", "bool", "index", "complex", "array")
 _REFUSAL = "on Tensor that requires grad"  # of numpy()
 _CUTS = ("detach", "detach_", "data")
@@ -193,7 +197,8 @@ def why_no_gradient(
     where = "inputs" if layer is None else f"layer {layer!r}"
     if not any(t.requires_grad for t in starts):
         kinds = ", ".join(sorted({str(t.dtype) for t in starts}))
-        return f"{where}: has no gradient there, as {kinds} has none. {WITHOUT_GRADIENTS}."
+        other = OF_QUANTISED if any(t.is_quantized for t in starts) else WITHOUT_GRADIENTS
+        return f"{where}: has no gradient there, as {kinds} has none. {other}."
     if end:
         return f"{where}: the score has no gradient there, because {end}. {WITHOUT_GRADIENTS}."
     if selection:

@@ -76,9 +76,10 @@ def find_layer(
         if isinstance(forward_func, nn.parallel.DistributedDataParallel):
             found = found or modules.get(layer.removeprefix("module."))
         if found is None or not layer:
+            others = [name for name in modules if name]
             raise ArgumentError(
                 f"{parameter}={layer!r}: {type(root).__name__} has no such layer"
-                f"{nearest(layer, modules)}. model.named_modules() lists all {len(modules) - 1}."
+                f"{nearest(layer, others)}. model.named_modules() lists all {len(others)}."
             )
         layer = found
     if not isinstance(layer, nn.Module):

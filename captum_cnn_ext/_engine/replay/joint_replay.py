@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.backward.batch_norm_of_one_image import one_image_norms
+from captum_cnn_ext._engine.backward.lost_gradient import OF_QUANTISED
 from captum_cnn_ext._engine.judging.arguments import (
     ArgumentError,
     observed_module,
@@ -54,6 +55,12 @@ class RecordedLayers(ABC):
         with torch.inference_mode(False):
             self._args = copies((*inputs, *additional_forward_args))
         self._record()
+        for tensor in self.activation:
+            if tensor.is_quantized:
+                raise ArgumentError(
+                    f"layer {sites[0].name!r}: gives quantised numbers ({tensor.dtype}), in whose "
+                    f"place no others are put; {OF_QUANTISED}."
+                )
 
     @abstractmethod
     def __call__(self, activation: Sequence[Tensor], rows: Tensor | None = None) -> Any:

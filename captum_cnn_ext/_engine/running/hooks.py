@@ -8,13 +8,15 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from captum_cnn_ext._engine.backward.lost_gradient import values_stay
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, root_module, runnable
 from captum_cnn_ext._engine.judging.input_errors import explained
+from captum_cnn_ext._engine.module_walk import modules_in
 from captum_cnn_ext._engine.nested_tensors import with_tensors
 from captum_cnn_ext._engine.running.call_counts import static_call_counts
+from captum_cnn_ext._engine.running.graph_nodes import NodeLayer
 from captum_cnn_ext._engine.running.layer_sites import Site, warn_last_call
 from captum_cnn_ext._engine.running.undo import Undo
 
@@ -147,7 +149,12 @@ def leaf_of(tensor: Tensor) -> Tensor:
     return tensor.requires_grad_() if tensor.is_floating_point() or tensor.is_complex() else tensor
 
 
-def check_reached(probes: Sequence[Probe]) -> None:
+def check_reached(probes: Sequence[Probe], root: nn.Module | None = None) -> None:
+    """Refuse sites that the pass of ``root`` did not reach; warn where a layer ran several times.
+
+    Raises:
+        ArgumentError: a layer, or that call of it, was not reached.
+    """
     for probe in probes:
         site, calls = probe.site, max(probe.calls.values(), default=0)
         if site.every:
@@ -156,6 +163,12 @@ def check_reached(probes: Sequence[Probe]) -> None:
             raise ArgumentError(
                 f"call={site.call}: layer {site.name!r} was called {calls} time(s) in one forward "
                 f"pass; expected a call from 0 to {calls - 1}"
+            )
+        foreign = root is not None and not isinstance(site.module, NodeLayer)
+        if not probe.parts and foreign and site.module not in modules_in(root):
+            raise ArgumentError(
+                f"layer: this {type(site.module).__name__} is no module of the model (of a copy of "
+                "it, or replaced since), and is not called; pass the layer's name"
             )
         if not probe.parts:
             raise ArgumentError(

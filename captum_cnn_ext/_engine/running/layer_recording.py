@@ -254,7 +254,7 @@ def record(
             args = (*(leaf.clone() for leaf in leaves), *args[len(leaves) :])
             recording.output = run_observed(forward_func, probes, args, graph, stop_early, parallel)
         check_rows(root, args, recording.output)
-        check_reached(probes)
+        check_reached(probes, model)
         return recording
 
     def find_end(index: int | None) -> str:

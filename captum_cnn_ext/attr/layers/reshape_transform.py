@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from math import isqrt
 
+import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
@@ -104,6 +105,8 @@ def channel_transform(
         raise ArgumentError(
             f"layer {name!r}: expected an output (N, C, ...), got {tuple(tensor.shape)}"
         )
+    if tensor.is_quantized:  # the way back, and arithmetic, are for floating-point numbers
+        return torch.dequantize
     first = inputs[0] if inputs else tensor
     if tensor.ndim == first.ndim == 3 and len(tensor) != len(first):
         raise ArgumentError(
