@@ -1,7 +1,8 @@
 """Run a model on changed inputs, and leave it as it was found."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from operator import is_
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from captum_cnn_ext._engine.judging.output_targets import (
 )
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.running.state import state_as_found
+
+T = TypeVar("T")
 
 
 def copies(args: Iterable[Any]) -> tuple[Any, ...]:
@@ -56,3 +59,39 @@ def fixed_by_run(target: Any, forward_func: Callable[..., Any], args: Iterable[A
         return target
     with torch.inference_mode(False), torch.no_grad():
         return fixed_target(target, run_model(forward_func, copies(args)))
+
+
+class FastOrder:
+    """Gives a model images in the memory order in which a CPU's convolutions are fastest.
+
+    Channels last takes a tenth to a half of the time of a forward pass away, and adds up in another
+    order: values differ by rounding. Other devices and other inputs than (N, C, H, W) get what is
+    given; so does a model, from then on, that takes a ``view`` of what it computed.
+    """
+
+    def __init__(self) -> None:
+        self._taken = True
+
+    def __call__(self, run: Callable[[list[Tensor]], T], inputs: Sequence[Tensor]) -> T:
+        """What ``run`` gives for the inputs, which it may have to be called for twice."""
+        given = list(inputs)
+        if self._taken:
+            fast = [channels_last(x) for x in given]
+            try:
+                return run(fast)
+            except RuntimeError as error:
+                if all(map(is_, fast, given)) or not minds_order(error):
+                    raise
+            self._taken = False
+        return run(given)
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """Floating images (N, C, H, W) of the CPU in that order; any other tensor as it is."""
+    fits = images.ndim == 4 and images.device.type == "cpu" and images.is_floating_point()
+    return images.contiguous(memory_format=torch.channels_last) if fits else images
+
+
+def minds_order(error: RuntimeError) -> bool:
+    """Whether a model failed because of the memory order of what it got."""
+    return "view size is not compatible" in str(error)

@@ -5,6 +5,7 @@ Each pass stops at the deepest layer that is looked at, and starts no gradient o
 the model is hooked only while a pass runs. A second thread may use it at the same time.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from captum_cnn_ext._engine.judging.inputs import check_devices
 from captum_cnn_ext._engine.module_walk import modules_in
 from captum_cnn_ext._engine.nested_tensors import tensors_of_output
 from captum_cnn_ext._engine.running.batching import rows_at_once
-from captum_cnn_ext._engine.running.forward import copies
+from captum_cnn_ext._engine.running.forward import copies, minds_order
 from captum_cnn_ext._engine.running.hooks import (
     Probe,
     check_reached,
@@ -87,7 +88,7 @@ def graph_passes(
         writes = False  # whether the model writes in place where autograd refuses it
 
         def run(images: Tensor) -> Passed:
-            nonlocal writes
+            nonlocal writes, pixels
             first = expected is None
             try:
                 passed = attempt(images)
@@ -95,6 +96,9 @@ def graph_passes(
                 if not (first and written_into(ends, hidden=True)):
                     return passed
             except RuntimeError as error:
+                if minds_order(error) and pixels < math.inf:
+                    pixels = math.inf
+                    return run(images)
                 if writes or not refuses_a_write(error):
                     raise
             writes = True

@@ -12,6 +12,7 @@ from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.module_walk import in_training
 from captum_cnn_ext._engine.running.batching import in_fitting_parts
+from captum_cnn_ext._engine.running.forward import FastOrder
 from captum_cnn_ext._engine.running.hooks import Probe, check_reached, probes_for, run_observed
 from captum_cnn_ext._engine.running.layer_recording import record
 from captum_cnn_ext._engine.running.layer_sites import Site
@@ -56,9 +57,13 @@ def streamed(
     refuse_training(model)
     device, dtype = home_of(model)
     counts: list[int | None] = []
+    order = FastOrder()
 
     def run(images: Tensor) -> Tensor:
         images = to_device(images, device, dtype)
+        return _laid_out_as(images, order(lambda given: pass_over(*given), [images]))
+
+    def pass_over(images: Tensor) -> Tensor:
         if not counts:
             counts.extend(
                 p.expected_calls for p in probes_for(model, [site], (images,), count=True)
@@ -97,10 +102,15 @@ def streamed_gradients(
     """
     refuse_training(model)
     device, dtype = home_of(model)
+    order = FastOrder()
 
     def run(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        nonlocal site
         images = to_device(images, device, dtype)
+        outputs, activations, gradients = order(lambda given: pass_over(*given), [images])
+        return outputs, _laid_out_as(images, activations), _laid_out_as(images, gradients)
+
+    def pass_over(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        nonlocal site
         mixed: Any = torch.autocast(device.type, autocast) if autocast else nullcontext()
         if site.call is None:  # else the graph would begin at the first call, to be sure
             with mixed, record(model, [site], (images[:1],), need_output=True) as recording:
@@ -118,3 +128,8 @@ def streamed_gradients(
 
     with state_as_found(model, [torch.zeros((), device=device)]):
         yield in_fitting_parts(run)
+
+
+def _laid_out_as(images: Tensor, found: Tensor) -> Tensor:
+    """What a layer gave, in the memory order of the images that the user gave."""
+    return found.contiguous() if images.is_contiguous() else found

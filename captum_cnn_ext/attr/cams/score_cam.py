@@ -16,7 +16,7 @@ from captum_cnn_ext._engine.judging.output_targets import fixed_target, is_funct
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.probabilities import Ending, Scale
 from captum_cnn_ext._engine.running.batching import Chunk, images_at_once
-from captum_cnn_ext._engine.running.forward import run_model
+from captum_cnn_ext._engine.running.forward import FastOrder, run_model
 from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext._engine.to_device import to_device
 from captum_cnn_ext._numbers import as_count_or_none
@@ -65,8 +65,6 @@ def masked_inputs(inputs: Sequence[Tensor], n: int, maps: Tensor) -> list[Tensor
         if x.ndim == maps.ndim:
             one = times_mask(one, resized(maps, x.shape[2:]))
             one = one if x.is_floating_point() else one.round().to(x.dtype)  # bytes stay bytes
-            if x.ndim == 4 and x.device.type == "cpu":
-                one = one.contiguous(memory_format=torch.channels_last)
         else:
             one = one.expand(len(maps), *x.shape[1:]).clone()
         found.append(one)
@@ -104,7 +102,7 @@ class MaskedInputCam(PerturbationCam):
             given = not is_function(chunk.target) and ending.gave(output_tensor(recording.output))
             scale = Scale(self.score, given)
             unmasked = wide(scale.scores(recording.output, chunk.target))
-        found, widest = [], max(chunk.inputs, key=lambda x: x.nbytes)
+        found, order, widest = [], FastOrder(), max(chunk.inputs, key=lambda x: x.nbytes)
         for tensor in tensors:
             maps = request.transform(tensor, chunk, site)(tensor)
             self._check_masks(maps, chunk, site)
@@ -116,7 +114,7 @@ class MaskedInputCam(PerturbationCam):
                 def scores(
                     part: slice, n: int = n, maps: Tensor = maps, variants: Tensor = variants
                 ) -> Tensor:
-                    return self._scores(chunk, n, maps, variants[part], part, scale)
+                    return self._scores(chunk, n, maps, variants[part], part, scale, order)
 
                 if len(live):
                     every = torch.cat(request.in_rows(scores, len(variants), rows))
@@ -135,7 +133,14 @@ class MaskedInputCam(PerturbationCam):
             )
 
     def _scores(
-        self, chunk: Chunk, n: int, maps: Tensor, channels: Tensor, part: slice, scale: Scale
+        self,
+        chunk: Chunk,
+        n: int,
+        maps: Tensor,
+        channels: Tensor,
+        part: slice,
+        scale: Scale,
+        order: FastOrder,
     ) -> Tensor:
         """The scores of example n masked by ``channels``, the slice ``part`` of all variants."""
         count, sizes = len(channels), [x.shape[2:] for x in chunk.inputs if x.ndim == maps.ndim]
@@ -149,8 +154,10 @@ class MaskedInputCam(PerturbationCam):
             else value
             for value in chunk.extra
         ]
-        args = (*masked_inputs(chunk.inputs, n, masks), *extra)
-        output = run_model(self.forward_func, args)
+        output = order(
+            lambda images: run_model(self.forward_func, (*images, *extra)),
+            masked_inputs(chunk.inputs, n, masks),
+        )
         return wide(scale.scores(output, repeated(chunk.target, n, len(maps), count)))
 
     def _weigh(self, scores: Tensor, unmasked: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from captum_cnn_ext._engine.incremental.replaced_inputs import Example
 from captum_cnn_ext._engine.judging.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.judging.probabilities import Scale
 from captum_cnn_ext._engine.running.batching import images_at_once, in_chunks
+from captum_cnn_ext._engine.running.forward import FastOrder
 from captum_cnn_ext._numbers import as_count_or_none
 
 
@@ -36,13 +37,13 @@ class Scoring:
         extra = format_additional_forward_args(self.additional_forward_args)
         chosen = self.internal_batch_size
         rows = chosen or images_at_once(self.image, self.image.device)
-        found, scale = [], Scale(self.score)
+        found, scale, order = [], Scale(self.score), FastOrder()
         for n in range(len(self.image)):
             example = Example(self.forward_func, (self.image,), extra, self.target, n, scale)
 
             def run(part: slice, n: int = n, example: Example = example) -> Tensor:
                 with torch.no_grad():
-                    return example.run(0, _in_fast_order(version(n, part)))
+                    return order(lambda given: example.run(0, *given), [version(n, part)])
 
             chunks = in_chunks(
                 run,
@@ -53,7 +54,3 @@ class Scoring:
             )
             found.append(torch.cat(chunks))
         return torch.stack(found)
-
-
-def _in_fast_order(images: Tensor) -> Tensor:
-    return images.contiguous(memory_format=torch.channels_last)
