@@ -174,6 +174,8 @@ def test_the_command_writes_table_picture_and_figures(net, tmp_path, capsys):
     assert cli.main(net) == 0
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 100
+    for heading in ("passes", "insertion - deletion", "ROAD", "beats a blob?"):
+        assert any(line.startswith(heading) for line in said.splitlines())  # is explained
     (row,) = (line for line in said.splitlines() if line.startswith("LayerHiResCam "))
     summary = bench.summarize(bench.Results.load(tmp_path / "bench.json"))["LayerHiResCam"]
     judged = [f"{summary[key].mean:.3f}" for key in ("insertion_minus_deletion", "road")]

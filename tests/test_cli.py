@@ -211,6 +211,7 @@ def test_structure(folder, capsys, form):
     else:
         assert "Conv2d" in out
         assert "127 parameters" in out
+        assert ("--layer for maps, the usual choice first: 1 (" in out) == (form == "text")
 
 
 def test_structure_of_another_input_size(folder, capsys):
@@ -299,6 +300,9 @@ def test_unusable_input_gives_one_line_and_no_file(folder, capsys, arguments, ex
         (["structure", "--input-size", "3x0"], "expected 224, 224x224 or 3x224x224"),
         (["structure", "--model", "net.py:build", "--input-size", "5x8x8"], "5"),
         (["structure", "--format", "html"], "html"),
+        (["cam", "--model", "net.py:build", "--layer", "9"], "captum-cnn-ext structure lists all"),
+        (["deconv", "--imagse", "x"], "no option --imagse; nearest: '--image', '--images'"),
+        (["deconv", "--imagse", "x"], "(see captum-cnn-ext deconv --help)"),
     ],
     ids=" ".join,
 )

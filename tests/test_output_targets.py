@@ -386,6 +386,11 @@ def test_truth_values_are_no_classes(target):
         select_score(torch.rand(2, 5), target)
 
 
+def test_a_name_is_told_how_it_becomes_a_class():
+    with pytest.raises(TargetError, match=r"class_names.index\('zebra'\)"):
+        select_score(torch.rand(2, 5), "zebra")
+
+
 @pytest.mark.parametrize("target", [[1, 2], torch.tensor([1, 2]), [(1,), (2,)]])
 def test_a_list_of_another_length_names_the_length(target):
     with pytest.raises(TargetError) as raised:

@@ -6,8 +6,17 @@ from captum_cnn_ext.bench.results import Results
 from captum_cnn_ext.bench.table import JUDGES, methods_in_order, summarize, verdict
 from captum_cnn_ext.bench.variants import photo_of
 
-HEADINGS = ("method", "passes", "insertion - deletion", "ROAD", "beats the Gaussian?")
-BEATS = {"better": "yes", "worse": "worse", "not better": "no", "": "-"}
+HEADINGS = ("method", "passes", "insertion - deletion", "ROAD", "beats a blob?")
+EXPLAINED = (
+    "passes: the time of a map, in forward passes of the network; the median of the images.",
+    "insertion - deletion: the score, of a class its probability, while the pixels that the map",
+    "ranks highest come into a blurred photo, minus that while they go; means over all steps.",
+    "ROAD: half of the score without the pixels that it ranks lowest minus that without the",
+    "highest; holes are filled in from around them. Of both, more is better.",
+    "beats a blob? The same for a blob in the centre (gaussian), which does not look at the",
+    "network; two answers, by insertion - deletion and by ROAD, where these disagree.",
+)
+BEATS = {"better": "yes", "worse": "worse", "not better": "not decided", "": "-"}
 
 
 def aligned(rows: Sequence[Sequence[str]], numbers: int) -> str:
@@ -40,9 +49,7 @@ def text(results: Results) -> str:
         "",
         aligned(rows, 3),
         "",
-        "passes: median time of a map, in forward passes. Of both scores, more is better. The",
-        "Gaussian is a blob in the centre, which does not use the network; where the two scores",
-        "disagree about it, insertion - deletion is named first.",
+        *EXPLAINED,
     ]
     if len(photos) < 10:
         lines.append(f"{_count(photos, 'photo')} can mislead: give ten or more with --images.")

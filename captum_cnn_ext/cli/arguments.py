@@ -73,7 +73,10 @@ def in_options(message: str, options: argparse.Namespace) -> str:
     if not hasattr(options, name):
         return message
     between = " " if begin[3] == "=" else ":"
-    return f"--{name.replace('_', '-')}{begin[2]}{between}{message[begin.end() :]}"
+    rest = message[begin.end() :].replace(
+        "model.named_modules() lists", f"{PROGRAM} structure lists"
+    )
+    return f"--{name.replace('_', '-')}{begin[2]}{between}{rest}"
 
 
 def print_notes(loaded: LoadedModel) -> None:

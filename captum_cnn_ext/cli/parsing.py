@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from captum_cnn_ext.errors import nearest
+
 PROGRAM = "captum-cnn-ext"
 DONE, INCOMPLETE, WRONG_ARGUMENTS, INTERRUPTED = 0, 1, 2, 130
 MOST_IMAGES = 16
@@ -28,6 +30,15 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuses an unknown option here, where its command and the command's options are known."""
+        found, rest = super().parse_known_args(args, namespace)
+        unknown = next((word for word in rest if word.startswith("-")), None)
+        if unknown is not None:
+            hint = nearest(unknown.partition("=")[0], self._option_string_actions)
+            self.error(f"there is no option {unknown}{hint}")
+        return found, rest
 
 
 def add_command(

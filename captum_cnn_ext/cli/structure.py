@@ -55,7 +55,7 @@ def _structure(options: argparse.Namespace) -> int:
         shape = input_shape("input_size", given, loaded.model)
         table = layer_table(loaded.model, torch.zeros(shape, dtype=like.dtype))
     if options.format == "text":
-        text = str(table)
+        text = f"{table}{_suggested(loaded.model, shape)}"
     elif options.format == "csv":
         text = table.to_csv().rstrip("\n")
     elif options.format == "markdown":
@@ -68,6 +68,18 @@ def _structure(options: argparse.Namespace) -> int:
         print(f"graph: {options.graph}", file=sys.stderr)
     sys.stdout.flush()
     return DONE
+
+
+def _suggested(model: Any, shape: tuple[int, ...]) -> str:
+    """Where maps are worth looking at: these layers may hold others, and have no row then."""
+    from captum_cnn_ext.attr import suggest_layers
+
+    try:
+        found = suggest_layers(model, shape)
+    except (ValueError, RuntimeError):
+        return ""  # a network without such layers; the table stands by itself
+    names = (f"{one.name} ({' x '.join(map(str, one.shape[2:]))})" for one in found)
+    return f"\n--layer for maps, the usual choice first: {', '.join(names)}"
 
 
 def _judge_graph(options: argparse.Namespace) -> None:

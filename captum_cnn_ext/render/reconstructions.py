@@ -22,8 +22,8 @@ AXES = (0, 1)
 SMALLEST_CROP = 8  # pixels
 OUTER_ENERGY = 0.025  # of a reconstruction, left out on each side
 NOTE = (
-    "Above: the reconstruction, grey is 0, each on its own scale; below: the same pixels of the "
-    "photo. The frames show where these are."
+    "Above: the channel, its activation and the reconstruction, grey is 0, each on its own scale; "
+    "below: the same pixels of the photo. The frames show where these are."
 )
 
 

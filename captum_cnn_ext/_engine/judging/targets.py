@@ -58,9 +58,12 @@ def _index(value: Any, name: str) -> int:
     if not isinstance(value, (bool, np.bool_)):
         with suppress(TypeError):
             return operator.index(value)
+    hint = (
+        f"; of a class its number: class_names.index({value!r})" if isinstance(value, str) else ""
+    )
     raise TargetError(
         f"{name}={value!r}: expected an integer, a tuple of integers where the output has several "
-        "dimensions, or a function of the output, such as captum_cnn_ext.targets.Boxes(0)"
+        f"dimensions, or a function of the output, such as captum_cnn_ext.targets.Boxes(0){hint}"
     )
 
 

@@ -102,7 +102,7 @@ class Table:
         joined: dict[tuple[Cell, ...], str] = {}
         for first, *rest in rows:
             known = joined.get(tuple(rest))
-            joined[tuple(rest)] = str(first) if known is None else f"{known} = {first}"
+            joined[tuple(rest)] = str(first) if known is None else f"{known}, {first}"
         return Table(self.caption, columns, [[names, *rest] for rest, names in joined.items()])
 
 
