@@ -373,4 +373,6 @@ def test_pictures_that_belong_together_stand_in_one_row(browser, tmp_path, width
     assert len(tops) > 1
     assert all(len(pair) == 2 and pair[0] == pair[1] for pair in tops)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    telling = page.locator("#by_class td:last-child").first.bounding_box()  # not to be scrolled to
+    assert telling["x"] + telling["width"] <= width
     page.close()
