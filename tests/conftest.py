@@ -40,6 +40,16 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason="beyond the pretend device"))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Neighbours in one process, which makes what they share once; who is done first helps."""
+    if config.getvalue("dist") != "load":  # asked for something else than -n alone
+        return None
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
@@ -51,6 +61,13 @@ def _small_images_are_followed_too(monkeypatch):
     from captum_cnn_ext.attr.pixels import window_losses
 
     monkeypatch.setattr(window_losses, "FEWEST_POSITIONS", 1)
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory):
+    """One for all the processes of a run."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if SIDE_BY_SIDE else own
 
 
 @pytest.fixture(scope="session")

@@ -24,8 +24,8 @@ METHODS = truths.contenders()
 
 
 @pytest.fixture(scope="module")
-def training(tmp_path_factory):
-    return truths.Training(tmp_path_factory.mktemp("networks"))
+def training(shared_folder):
+    return truths.Training(shared_folder / "networks")
 
 
 def first_scores(trials, explain):
