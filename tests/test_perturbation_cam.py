@@ -65,6 +65,55 @@ def test_chunks_do_not_change_the_map(oracle, capsys):
     assert "100%" in capsys.readouterr().err
 
 
+class Patches(nn.Module):
+    """Patches of 4 x 4 pixels as (N, 1 + 16, 8) with a class token, or channels last."""
+
+    def __init__(self, tokens):
+        super().__init__()
+        self.patch, self.token = nn.Conv2d(3, 8, 4, 4), nn.Parameter(torch.randn(8))
+        self.layer, self.head = nn.Linear(8, 8), nn.Sequential(nn.Linear(8, 8), nn.Tanh())
+        self.tokens, self.out = tokens, nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.patch(x).permute(0, 2, 3, 1)
+        if self.tokens:
+            x = torch.cat([self.token.expand(len(x), 1, 8), x.flatten(1, 2)], 1)
+        return self.out(self.head(self.layer(x)).flatten(1, -2).mean(1).square())
+
+
+@pytest.mark.parametrize("tokens", [True, False], ids=["tokens", "channels last"])
+def test_layouts_that_are_recognised_are_changed_where_they_are(tokens):
+    model = models._seeded(Patches(tokens))
+    x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    first = int(tokens)
+    whole = references.activation(model, model.layer, x)
+    ablated, alone = [], []
+    for n in range(2):
+        one, image = whole[n : n + 1], x[n : n + 1]
+        y = references.score_with(model, model.layer, image, one, 1)
+        rows = one.reshape(1, -1, 8)
+        total, kept_scores = 0, []
+        for k in range(8):
+            without = rows.clone()
+            without[:, first:, k] = 0
+            fall = y - references.score_with(
+                model, model.layer, image, without.reshape(one.shape), 1
+            )
+            total = total + fall / abs(y) * rows[0, first:, k]
+        for p in range(16):
+            kept = torch.zeros_like(rows)
+            kept[:, :first] = rows[:, :first]
+            kept[:, first + p] = rows[:, first + p]
+            kept_scores.append(
+                float(references.score_with(model, model.layer, image, kept.reshape(one.shape), 1))
+            )
+        ablated.append(total.reshape(1, 4, 4))
+        alone.append(torch.tensor(kept_scores, dtype=torch.float64).reshape(1, 4, 4))
+    for cls, expected in ((LayerAblationCam, ablated), (LayerReciproCam, alone)):
+        found = cls(model, "layer").attribute(x, 1)
+        torch.testing.assert_close(found, torch.stack(expected))
+
+
 @pytest.mark.parametrize("cls", [LayerAblationCam, LayerReciproCam])
 def test_tokens_are_changed_where_they_are(cls):
     class Tokens(models.Net):

@@ -102,6 +102,12 @@ def test_what_is_certain_is_recognised(shape, expected):
         assert torch.equal(found[1, :, 0, 0], tensor[1, 1] if len(shape) == 3 else tensor[1, 0, 0])
 
 
+def test_more_channels_than_the_image_is_wide_are_no_positions():
+    tensor = torch.randn(2, 2, 3, 768)  # Swin's last stage for 64 x 71 pixels, by no whole step
+    found = channel_maps(tensor, (torch.zeros(2, 3, 64, 71),), "layer", None)
+    assert torch.equal(found, tensor.permute(0, 3, 1, 2))
+
+
 @pytest.mark.parametrize(
     ("shape", "image"),
     [

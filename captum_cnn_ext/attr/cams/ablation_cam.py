@@ -62,7 +62,7 @@ class ReplayCam(PerturbationCam):
         for i, tensor in enumerate(replay.activation):
             transform = request.transform(tensor, chunk, site)
             maps = transform(tensor)
-            where = _element_indices(tensor, maps, site.name, request.reshape_transform)
+            where = None if maps is tensor else _element_indices(tensor, maps, site.name, transform)
             total = self._passes(maps.shape)
             if gradients is not None:
                 factors = self._factors(maps.shape, slice(0, total))
@@ -241,12 +241,8 @@ def _all_near(changed: Tensor, scores: Tensor, rounding: float) -> bool:
     return bool(((changed - scores.unsqueeze(1)).abs() <= rounding * scores.abs().max()).all())
 
 
-def _element_indices(
-    tensor: Tensor, maps: Tensor, name: str, reshape: ReshapeTransform | None
-) -> Tensor | None:
-    """Where each element of (K, P) is in an example of the layer's tensor; None: as it stands."""
-    if reshape is None:
-        return None
+def _element_indices(tensor: Tensor, maps: Tensor, name: str, reshape: ReshapeTransform) -> Tensor:
+    """Where each element of (K, P) is in an example of the layer's tensor."""
     one = tensor[:1]
     numbers = torch.arange(one.numel(), dtype=torch.float64, device=tensor.device)
     where = reshape(numbers.reshape(one.shape)).flatten(2)[0]

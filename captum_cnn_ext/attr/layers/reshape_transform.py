@@ -183,8 +183,10 @@ def _perhaps_channels_last(shape: Sequence[int], image: Sequence[int]) -> bool:
 
 
 def _surely_channels_last(shape: Sequence[int], image: Sequence[int]) -> bool:
-    """Whether (1, 2) are the image's size divided by one whole step."""
-    _, first, second, _ = shape
+    """Whether (1, 2) are the image's size divided by one whole step, or (2, 3) cannot be a map."""
+    _, first, second, third = shape
+    if second < image[2] and third > image[3]:  # smaller than the image one way, larger the other
+        return True
     return (
         image[2] % first == 0 and image[3] % second == 0 and image[2] // first == image[3] // second
     )
