@@ -180,8 +180,8 @@ def test_factories(folder):
     loaded = load_model("nets.py:net")
     assert (loaded.name, loaded.weights) == ("nets.py:net", "as the factory returned them")
     assert loaded.notes == (
-        "no preprocessing came with this model; ImageNet's (224 × 224 pixels) was assumed",
         UNTRAINED,
+        "no preprocessing came with this model; ImageNet's (224 × 224 pixels) was assumed",
     )
     assert loaded.preprocess(Image.new("RGB", (300, 400))).shape == (3, 224, 224)
     assert not loaded.model.training
@@ -197,7 +197,7 @@ def test_the_normalisation_of_any_preprocessing_is_found(folder):
     assert loaded.notes == (UNTRAINED,)
     odd = load_model("nets.py:per_picture_standardised")
     assert (odd.mean, odd.std, odd.input_size) == ((0.0,) * 3, (1.0,) * 3, (224, 224))
-    assert ["no fixed normalisation" in odd.notes[0], "depends" in odd.notes[1]] == [True, True]
+    assert ["no fixed normalisation" in odd.notes[1], "depends" in odd.notes[2]] == [True, True]
 
 
 def test_a_broken_file_leaves_no_module_behind(folder):
@@ -230,7 +230,7 @@ def test_timm(folder):
     state = timm.create_model("resnet10t", num_classes=4).state_dict()
     torch.save({"state_dict": state}, "mine.pt")
     loaded = load_model("timm:resnet10t", weights="mine.pt")
-    assert loaded.notes == ("4 classes, as the weights have",)
+    assert loaded.notes == (UNTRAINED, "4 classes, as the weights have")  # they are as made
     assert torch.equal(loaded.model.state_dict()["fc.weight"], state["fc.weight"])
     with pytest.raises(ValueError, match="timm has no model 'resnet10'; nearest: 'resnet10t'"):
         load_model("timm:resnet10")
@@ -554,7 +554,11 @@ def test_a_model_whose_batch_norms_have_seen_nothing_is_untrained(tmp_path, monk
         "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten())\n"
     )
     monkeypatch.chdir(tmp_path)
-    assert load_model("net.py:build").notes[-1].startswith("RANDOM WEIGHTS")
+    assert load_model("net.py:build").notes[0].startswith("RANDOM WEIGHTS")
+    made = LoadedModel(fresh, preprocess=None, class_names=["a", "b", "c"])  # by hand
+    assert made.notes == (UNTRAINED,)
+    for audited in (explain(made, x[0]).notes, audit(made, x, quick=True, show_progress=False)):
+        assert str(getattr(audited, "manifest", audited)).count(UNTRAINED) == 1
 
     trained = build().train()
     trained(x)  # the norms have seen two images

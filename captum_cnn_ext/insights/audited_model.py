@@ -17,7 +17,7 @@ from captum_cnn_ext._numbers import as_numbers
 from captum_cnn_ext.insights.inputs import Preprocess, normalisation
 from captum_cnn_ext.models import LoadedModel
 from captum_cnn_ext.models.loaded import ASSUMED, assumed
-from captum_cnn_ext.models.untrained import UNTRAINED, is_untrained
+from captum_cnn_ext.models.untrained import UNTRAINED
 
 DONE_BEFORE = "done before the audit"
 ClassNames = Sequence[str] | Mapping[int, str]
@@ -111,13 +111,13 @@ def audited_model(
             f"model: expected a torch.nn.Module or a LoadedModel, got {type(model).__name__}"
         )
     check_initialised(model)
-    if preprocess is None and not tensors:
-        loaded = assumed(model, "was given")
-        preprocess, notes = loaded.preprocess, (*notes, *loaded.notes)
+    known: Any = preprocess  # tensors need none
+    asked = known is not None or tensors
+    loaded = LoadedModel(model, known) if asked else assumed(model, "was given")
+    preprocess, notes = loaded.preprocess, (*notes, *loaded.notes)
     found = normalisation(preprocess) or (None, None)
     plain = runnable(model)  # compiled code does not call the hooks that Captum's methods need
     assert isinstance(plain, nn.Module)
-    notes = (UNTRAINED, *notes) if is_untrained(plain) else notes
     return AuditedModel(
         plain,
         type(plain).__name__,

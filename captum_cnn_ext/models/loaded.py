@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from captum_cnn_ext._engine.judging.input_sizes import input_channels
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext.models.failures import run_users
+from captum_cnn_ext.models.untrained import UNTRAINED, is_untrained
 from captum_cnn_ext.photos import PhotoGeometry, photo_geometry
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class LoadedModel:
     ``preprocess`` turns a PIL picture into a (C, H, W) tensor; ``mean`` and ``std`` undo its
     normalisation (pixel = value * std + mean, in [0, 1]); ``input_size`` is (H, W) after it.
     ``name`` and ``weights`` are for people and hold no folders; so are ``notes``, which a report
-    must show.
+    must show. Where batch norms have seen no image, a note says that the weights are random.
     """
 
     model: nn.Module
@@ -43,6 +44,10 @@ class LoadedModel:
     notes: tuple[str, ...] = ()
 
     __repr__ = brief
+
+    def __post_init__(self) -> None:
+        if UNTRAINED not in self.notes and is_untrained(self.model):
+            object.__setattr__(self, "notes", (UNTRAINED, *self.notes))
 
     def geometry(self, photo: "Image.Image | tuple[int, int]") -> PhotoGeometry:
         """How the network's input lies on a photo, to bring boxes and maps back onto it.

@@ -11,7 +11,6 @@ from captum_cnn_ext.models.class_names import read_class_names
 from captum_cnn_ext.models.factories import from_factory
 from captum_cnn_ext.models.loaded import LoadedModel
 from captum_cnn_ext.models.model_zoo import demo, from_timm, from_torchvision
-from captum_cnn_ext.models.untrained import UNTRAINED, is_untrained
 
 
 def load_model(
@@ -57,8 +56,6 @@ def load_model(
     else:
         loaded = from_factory(spec, weights)
     changes: dict[str, Any] = {"model": _on_device(loaded.model.eval(), device)}
-    if weights is None and UNTRAINED not in loaded.notes and is_untrained(loaded.model):
-        changes["notes"] = (*loaded.notes, UNTRAINED)
     if class_names is not None:
         changes["class_names"] = read_class_names(class_names)
     return dataclasses.replace(loaded, **changes)
