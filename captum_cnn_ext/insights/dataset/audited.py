@@ -23,8 +23,9 @@ from captum_cnn_ext.evidence import (
 from captum_cnn_ext.evidence.records.record_job import LabelledImages
 from captum_cnn_ext.insights.audited_model import AuditedModel
 from captum_cnn_ext.insights.dataset.attention import map_statistics
-from captum_cnn_ext.insights.dataset.pictures import mean_picture, overlay_picture
+from captum_cnn_ext.insights.dataset.pictures import Look, overlay_picture
 from captum_cnn_ext.insights.dataset.scores import ClassScore, class_scores
+from captum_cnn_ext.insights.pictures import scale
 from captum_cnn_ext.insights.report.blocks import Picture
 from captum_cnn_ext.insights.wording import short
 
@@ -95,6 +96,11 @@ class AuditedData:
         shares = self.records.columns.get("object_share")
         return shares is not None and bool(np.isfinite(shares).any())
 
+    @property
+    def look(self) -> Look:
+        """What undoes the preprocessing, for pictures."""
+        return scale(self.subject.mean, self.subject.std)
+
     def short(self, index: int) -> str:
         """A class in a sentence: its name in quotation marks, cut where it is long."""
         return f"“{short(self.classes[index])}”"
@@ -112,16 +118,17 @@ class AuditedData:
         records = self.records if records is None else records
         number = int(records.images[row])
         map_ = torch.from_numpy(np.array(records.maps[row], dtype=np.float32))
-        image, scale = self.images.image(number), (self.subject.mean, self.subject.std)
-        return overlay_picture(image, map_, *scale, self.path(number), caption)
+        return overlay_picture(
+            self.images.image(number), map_, self.look, self.path(number), caption
+        )
 
     def mean_picture(self, label: int, map_: npt.NDArray[np.float32], caption: str) -> Picture:
         """The mean image of a class, blank where it has none, with a map over it."""
         image = self.records.mean_images[label]
         image = np.zeros_like(image, np.float32) if np.isnan(image).any() else image
-        scale, name = (self.subject.mean, self.subject.std), self.classes[label]
-        given = torch.from_numpy(image), torch.from_numpy(map_)
-        return mean_picture(*given, *scale, name, caption)
+        given, name = (torch.from_numpy(image), torch.from_numpy(map_)), self.classes[label]
+        alt = f"mean image of {name} with the mean map over it"
+        return overlay_picture(*given, self.look, name, caption, alt)
 
 
 def _outcome(search: Callable[[], Found]) -> Found | Exception:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch.nn.functional as F
@@ -23,19 +23,23 @@ from captum_cnn_ext.insights.pictures import (
 from captum_cnn_ext.insights.report.blocks import Picture
 from captum_cnn_ext.render import to_rgb
 
-Scale = Sequence[float] | None
+Look = Mapping[str, Any]  # what undoes the preprocessing, as `scale` gives it
 SIDE = 160  # pixels of an image on the page along its longer side
 
 
 def overlay_picture(
-    image: Tensor, map_: Tensor, mean: Scale, std: Scale, title: str, caption: str
+    image: Tensor, map_: Tensor, look: Look, title: str, caption: str, alt: str = ""
 ) -> Picture:
     """A network input (C, H, W) with the positive part of a map (h, w) over it.
 
     In grey with the colours of `heat_picture`, which draws a figure and takes twenty times as long.
     """
-    grey = as_pixels(_sized(image), mean, std).mean(-1, keepdims=True)
-    up = F.interpolate(map_[None, None], grey.shape[:2], mode="bilinear", align_corners=False)
+    factor = SIDE / max(image.shape[-2:])
+    size = [max(1, round(side * factor)) for side in image.shape[-2:]]
+    kind: Look = {"mode": "bilinear", "align_corners": False}
+    sized = F.interpolate(image[None].float(), size, antialias=True, **kind)[0]
+    grey = to_rgb(sized, **look).mean(-1, keepdims=True)
+    up = F.interpolate(map_[None, None], grey.shape[:2], **kind)
     heat = up[0, 0].clamp_min(0).numpy()
     ranked = np.sort(heat.ravel())
     sums = ranked.cumsum()
@@ -43,57 +47,37 @@ def overlay_picture(
     colors = colormaps[HEAT_COLORS](np.clip(heat / max(float(full), 1e-30), 0, 1))[..., :3]
     blended = HEAT_OPACITY * colors + (1 - HEAT_OPACITY) * grey
     shown = Image.fromarray((255 * blended).astype(np.uint8))
-    alt = f"{title} with the evidence for what is predicted"
+    alt = alt or f"{title} with the evidence for what is predicted"
     return Picture(encoded(shown), *shown.size, alt, title, caption)
 
 
-def mean_picture(
-    image: Tensor, map_: Tensor, mean: Scale, std: Scale, title: str, caption: str
-) -> Picture:
-    """A class's mean image with its mean map over it."""
-    found = overlay_picture(image, map_, mean, std, title, caption)
-    return dataclasses.replace(found, alt=f"mean image of {title} with the mean map over it")
-
-
-def _sized(image: Tensor) -> Tensor:
-    """The image with its longer side as all others have it."""
-    factor = SIDE / max(image.shape[-2:])
-    size = [max(1, round(side * factor)) for side in image.shape[-2:]]
-    given = image[None].float()
-    return F.interpolate(given, size, mode="bilinear", align_corners=False, antialias=True)[0]
-
-
 def boxed_picture(
-    image: Tensor,
-    box: tuple[int, int, int, int] | None,
-    mean: Scale,
-    std: Scale,
-    title: str,
-    caption: str,
+    image: Tensor, box: tuple[int, int, int, int] | None, look: Look, title: str
 ) -> Picture:
     """A network input (C, H, W) as a picture, with a frame around (top, left, bottom, right)."""
-    shown = Image.fromarray((255 * as_pixels(image, mean, std)).astype(np.uint8))
-    factor = SIDE / max(shown.size)
-    size = (max(1, round(shown.width * factor)), max(1, round(shown.height * factor)))
-    shown = shown.resize(size, Image.Resampling.BICUBIC)
+    shown, factor = _photo(image, look)
     if box is not None:
         top, left, bottom, right = (round(side * factor) for side in box)
         draw = ImageDraw.Draw(shown)
         draw.rectangle((left - 1, top - 1, right, bottom), outline="black", width=1)
         draw.rectangle((left - 2, top - 2, right + 1, bottom + 1), outline="white", width=1)
     frame = "" if box is None else ", with a frame around what is given"
-    return Picture(encoded(shown), *shown.size, f"{title}{frame}", title, caption)
+    return Picture(encoded(shown), *shown.size, f"{title}{frame}", title)
 
 
-def patch_picture(patch: Tensor, mean: Scale, std: Scale, title: str) -> Picture:
+def patch_picture(patch: Tensor, look: Look, title: str) -> Picture:
     """A part of a network input in the middle of a square, as large as the others."""
-    shown = Image.fromarray((255 * as_pixels(patch, mean, std)).astype(np.uint8))
+    shown, square = _photo(patch, look)[0], Image.new("RGB", (SIDE, SIDE), "gray")
+    square.paste(shown, ((SIDE - shown.width) // 2, (SIDE - shown.height) // 2))
+    return Picture(encoded(square), SIDE, SIDE, f"patch that excites {title}", title)
+
+
+def _photo(image: Tensor, look: Look) -> tuple[Image.Image, float]:
+    """A network input with its longer side as all others have it, and by how much it grew."""
+    shown = Image.fromarray((255 * to_rgb(image, **look)).astype(np.uint8))
     factor = SIDE / max(shown.size)
     size = (max(1, round(shown.width * factor)), max(1, round(shown.height * factor)))
-    square = Image.new("RGB", (SIDE, SIDE), "gray")
-    place = ((SIDE - size[0]) // 2, (SIDE - size[1]) // 2)
-    square.paste(shown.resize(size, Image.Resampling.BICUBIC), place)
-    return Picture(encoded(square), SIDE, SIDE, f"patch that excites {title}", title)
+    return shown.resize(size, Image.Resampling.BICUBIC), factor
 
 
 def reliability_picture(found: Calibration) -> Picture:
@@ -118,10 +102,3 @@ def reliability_picture(found: Calibration) -> Picture:
         "as their confidence says; below it the model is too sure. Red lines are the gaps that "
         "the calibration error sums up.",
     )
-
-
-def as_pixels(image: Tensor, mean: Scale, std: Scale) -> np.ndarray:
-    """A network input as RGB in [0, 1] (H, W, 3)."""
-    if mean is None or std is None:
-        return to_rgb(image)
-    return to_rgb(image, mean=list(mean), std=list(std))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence import Shortcuts, Suspect
 from captum_cnn_ext.evidence.shortcuts.suspects import (
@@ -155,8 +157,8 @@ def _find(audited: AuditedData, report: Report, suspect: Suspect, tests: int) ->
         evidence=("shortcuts.csv",),
         numbers=numbers,
     )
-    rows = {int(n): row for row, n in enumerate(audited.records.images)}
-    report.flag([rows[n] for n in suspect.images if n in rows], f"gives {suspect.kind}")
+    rows = np.flatnonzero(np.isin(audited.records.images, suspect.images))
+    report.flag(rows, f"gives {suspect.kind}")
 
 
 def _table(audited: AuditedData, report: Report, suspects: tuple[Suspect, ...]) -> Block:
@@ -181,15 +183,11 @@ def _table(audited: AuditedData, report: Report, suspects: tuple[Suspect, ...]) 
 
 
 def _pictures(audited: AuditedData, suspect: Suspect) -> Group:
-    rows = {int(n): row for row, n in enumerate(audited.records.images)}
     boxes = suspect.boxes or (suspect.box,) * len(suspect.images)
     pictures = [
-        boxed_picture(
-            audited.input(rows[n]), box, audited.subject.mean, audited.subject.std,
-            audited.path(n), "",
-        )
-        for n, box in zip(suspect.images[:GIVERS], boxes, strict=False) if n in rows
-    ]  # fmt: skip
+        boxed_picture(audited.images.image(n), box, audited.look, audited.path(n))
+        for n, box in zip(suspect.images[:GIVERS], boxes, strict=False)
+    ]
     what = suspect.kind
     if suspect.place:
         what = suspect.place if what in suspect.place else f"{what} at {suspect.place}"

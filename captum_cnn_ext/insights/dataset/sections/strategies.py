@@ -12,6 +12,7 @@ from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext.evidence import Strategies, Strategy, top_patches
 from captum_cnn_ext.insights.dataset.audited import AuditedData
 from captum_cnn_ext.insights.dataset.pictures import patch_picture
+from captum_cnn_ext.insights.pictures import scale
 from captum_cnn_ext.insights.report.blocks import (
     Block,
     Cell,
@@ -146,9 +147,8 @@ def _sheet(
 
 def _synthesise(audited: AuditedData, units: list[int], made: dict[int, Picture]) -> None:
     """What each unit looks for, drawn from noise, for the first units of the report."""
-    mean, std = audited.subject.mean, audited.subject.std
     image = audited.input(0)
-    if mean is None or std is None or len(image) not in (1, 3):
+    if not audited.look or len(image) not in (1, 3):
         return
     for unit in units:
         if unit in made or len(made) >= MADE:
@@ -158,12 +158,12 @@ def _synthesise(audited: AuditedData, units: list[int], made: dict[int, Picture]
             warnings.filterwarnings("ignore", r"layer .* is called \d+ times")
             found = maximize(
                 audited.subject.model, Channel(audited.records.layer, unit), tuple(image.shape),
-                recipe="lucid", steps=STEPS, seed=audited.seed, mean=mean, std=std,
+                recipe="lucid", steps=STEPS, seed=audited.seed, **audited.look,
             )  # fmt: skip
         if found.values[0] == 0:  # a rectifier that is off for noise has no gradient to climb
             continue
         title = f"channel {unit}, synthesised"
-        made[unit] = patch_picture(found.images[0], [0.0], [1.0], title)
+        made[unit] = patch_picture(found.images[0], scale([0.0], [1.0]), title)
 
 
 class _Rows(Dataset[torch.Tensor]):
@@ -189,9 +189,8 @@ def _patches(audited: AuditedData, one: Strategy, units: list[int]) -> list[list
             audited.subject.model, audited.records.layer, images, PATCHES, units,
             call=settings["call"], on_error="skip",
         )  # fmt: skip
-    mean, std = audited.subject.mean, audited.subject.std
     return [
-        [patch_picture(patch, mean, std, f"channel {unit}") for patch in patches]
+        [patch_picture(patch, audited.look, f"channel {unit}") for patch in patches]
         for unit, patches in zip(units, top.patches(images, units), strict=True)
     ]
 
