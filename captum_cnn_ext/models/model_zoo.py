@@ -9,12 +9,7 @@ from torch import nn
 
 from captum_cnn_ext.errors import nearest
 from captum_cnn_ext.models.failures import not_installed
-from captum_cnn_ext.models.loaded import (
-    LoadedModel,
-    imagenet_names,
-    imagenet_transform,
-    measured,
-)
+from captum_cnn_ext.models.loaded import LoadedModel, imagenet_names, imagenet_transform, measured
 from captum_cnn_ext.models.untrained import UNTRAINED
 from captum_cnn_ext.models.weights import build_to_fit, load_into, read_tensors, weights_file
 

@@ -62,31 +62,11 @@ class PhotoGeometry:
 
     def box_to_photo(self, box: Sequence[float]) -> tuple[float, float, float, float]:
         """A box (left, top, right, bottom) of the input in pixels of the photo, cut at its edge."""
-        left, top, right, bottom = box
-        x = (self.origin[1] + self.scale[1] * edge for edge in (left, right))
-        y = (self.origin[0] + self.scale[0] * edge for edge in (top, bottom))
-        (left, right), (top, bottom) = x, y
-        height, width = self.photo_size
-        return (
-            _within(left, width),
-            _within(top, height),
-            _within(right, width),
-            _within(bottom, height),
-        )
+        return _moved(box, self.photo_size, lambda at, i: self.origin[i] + self.scale[i] * at)
 
     def box_to_input(self, box: Sequence[float]) -> tuple[float, float, float, float]:
         """A box of the photo in pixels of the input, cut at its border."""
-        left, top, right, bottom = box
-        x = ((edge - self.origin[1]) / self.scale[1] for edge in (left, right))
-        y = ((edge - self.origin[0]) / self.scale[0] for edge in (top, bottom))
-        (left, right), (top, bottom) = x, y
-        height, width = self.input_size
-        return (
-            _within(left, width),
-            _within(top, height),
-            _within(right, width),
-            _within(bottom, height),
-        )
+        return _moved(box, self.input_size, lambda at, i: (at - self.origin[i]) / self.scale[i])
 
     def point_to_input(self, point: Sequence[float]) -> tuple[int, int]:
         """The pixel (x, y) of the input that shows this pixel of the photo.
@@ -297,6 +277,16 @@ def _sampled(maps: Tensor, place: Tensor, dim: int) -> Tensor:
 
 def _within(edge: float, length: int) -> float:
     return float(min(max(edge, 0.0), length))
+
+
+def _moved(
+    box: Sequence[float], size: tuple[int, int], place: Callable[[float, int], float]
+) -> tuple[float, float, float, float]:
+    """A box with each edge at its ``place(edge, axis)``, cut to a picture of (height, width)."""
+    left, top, right, bottom = (
+        _within(place(edge, axis), size[axis]) for edge, axis in zip(box, (1, 0, 1, 0), strict=True)
+    )
+    return left, top, right, bottom
 
 
 def _unknown(why: str) -> ArgumentError:

@@ -8,12 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import (
-    Layer,
-    find_layer,
-    layer_name,
-    root_module,
-)
+from captum_cnn_ext._engine.judging.arguments import Layer, find_layer, layer_name, root_module
 from captum_cnn_ext._engine.judging.input_sizes import input_shape
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.batching import in_chunks

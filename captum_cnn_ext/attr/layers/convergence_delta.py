@@ -5,10 +5,7 @@ from typing import Any, cast
 from captum.attr import GradientAttribution
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.captum_compat import (
-    TargetType,
-    format_additional_forward_args,
-)
+from captum_cnn_ext._engine.judging.captum_compat import TargetType, format_additional_forward_args
 from captum_cnn_ext._engine.judging.output_targets import is_function
 from captum_cnn_ext._engine.judging.outputs import tensor_forward
 from captum_cnn_ext._engine.judging.targets import as_target, select_score

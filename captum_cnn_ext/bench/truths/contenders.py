@@ -9,14 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from captum.attr import (
-    DeepLift,
-    GradientShap,
-    InputXGradient,
-    KernelShap,
-    Lime,
-    NoiseTunnel,
-)
+from captum.attr import DeepLift, GradientShap, InputXGradient, KernelShap, Lime, NoiseTunnel
 from torch import Tensor
 
 from captum_cnn_ext.bench.methods import Method, Subject, function_of

@@ -173,12 +173,9 @@ class PatchJob(StreamJob):
         inside, beyond, used = [], [], []
         for row, column, height, width in flat:
             whole = [[0, max(height, 0)], [0, max(width, 0)]]
-            if height < 0 or row < 0:
-                inside.append(whole)
-                beyond.append(whole)
-                continue
-            known = self._field((height, width), channels)
-            used.append(known)
+            seen = height >= 0 and row >= 0
+            known = self._field((height, width), channels) if seen else ""
+            used += [known] if seen else []
             if isinstance(known, str) or max(known.positions) <= max(row, column):
                 inside.append(whole)
                 beyond.append(whole)

@@ -9,19 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from captum_cnn_ext._engine.fingerprints import fingerprint
-from captum_cnn_ext._engine.judging.arguments import (
-    ArgumentError,
-    Layer,
-    choose,
-    find_layer,
-    layer_name,
-)
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose, find_layer
 from captum_cnn_ext._numbers import as_count, as_indices
 from captum_cnn_ext.evidence.patches.patch_job import PatchJob
 from captum_cnn_ext.evidence.patches.patch_result import TopPatches
 from captum_cnn_ext.evidence.streams.image_stream import Preprocess, images_of
-from captum_cnn_ext.evidence.streams.stream_job import ON_ERROR, gathered, part_path, processes
+from captum_cnn_ext.evidence.streams.stream_job import gathered, job_settings, part_path, processes
 
 UNITS = ("max", "min", "mean")
 
@@ -104,29 +97,17 @@ def top_patches(
         [[4, 3], [4, 3, 2, 2], [1, 3, 3]]
     """
     choose("unit", unit, UNITS)
-    choose("on_error", on_error, ON_ERROR)
     module = find_layer(model, layer)
     if isinstance(dataset, DataLoader):
         batch_size, num_workers = dataset.batch_size or batch_size, dataset.num_workers
     images = images_of(dataset, preprocess)
-    k, batch_size = as_count("k", k), as_count("batch_size", batch_size)
+    k = as_count("k", k)
     num_workers = as_count("num_workers", num_workers, 0)
     checkpoint_every = as_count("checkpoint_every", checkpoint_every)
     part_of, group = processes(shard)
     wanted = None if channels is None else as_indices("channels", channels)
-    settings = {
-        "model": fingerprint(model.state_dict()),
-        "layer": layer_name(model, module),
-        "k": k,
-        "unit": unit,
-        "channels": wanted,
-        "one_per_image": one_per_image,
-        "images": len(images),
-        "batch_size": batch_size,
-        "autocast": str(autocast).removeprefix("torch.") if autocast else None,
-        "on_error": on_error,
-        "call": call,
-    }
+    own = {"k": k, "unit": unit, "channels": wanted, "one_per_image": one_per_image}
+    settings = job_settings(model, module, images, batch_size, autocast, on_error, call, **own)
     job = PatchJob(model, module, images, settings, part_of, checkpoint_path(checkpoint, part_of))
     job.reshape = reshape_transform
     failure: Exception | None = None

@@ -13,14 +13,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader
 
-from captum_cnn_ext._engine.fingerprints import fingerprint
-from captum_cnn_ext._engine.judging.arguments import (
-    ArgumentError,
-    Layer,
-    choose,
-    find_layer,
-    layer_name,
-)
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layer
 from captum_cnn_ext._engine.judging.probabilities import Ending
 from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.evidence.records.record_job import (
@@ -33,7 +26,7 @@ from captum_cnn_ext.evidence.records.record_job import (
 )
 from captum_cnn_ext.evidence.records.record_result import ImageRecords, joined
 from captum_cnn_ext.evidence.streams.image_stream import Preprocess, images_of
-from captum_cnn_ext.evidence.streams.stream_job import ON_ERROR, gathered, part_path, processes
+from captum_cnn_ext.evidence.streams.stream_job import gathered, job_settings, part_path, processes
 
 PROBED = 16  # images that are looked at before the stream
 
@@ -106,21 +99,12 @@ def image_records(
         >>> found.maps.shape, found.contributions.shape, found.counts.tolist()
         ((10, 6, 6), (10, 4), [4, 3, 3])
     """
-    choose("on_error", on_error, ON_ERROR)
     module = find_layer(model, layer)
     if isinstance(dataset, DataLoader):
         batch_size, num_workers = dataset.batch_size or batch_size, dataset.num_workers
     images = LabelledImages(images_of(dataset, preprocess).dataset, preprocess)
     shard, group = processes(None)
-    settings = {
-        "model": fingerprint(model.state_dict()),
-        "layer": layer_name(model, module),
-        "images": len(images),
-        "batch_size": as_count("batch_size", batch_size),
-        "autocast": str(autocast).removeprefix("torch.") if autocast else None,
-        "on_error": on_error,
-        "call": call,
-    }
+    settings = job_settings(model, module, images, batch_size, autocast, on_error, call)
     num_workers = as_count("num_workers", num_workers, 0)
     checkpoint_every = as_count("checkpoint_every", checkpoint_every)
     folder, temporary = _folder(checkpoint, group)

@@ -13,17 +13,42 @@ import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.fingerprints import fingerprint
+from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose, layer_name
 from captum_cnn_ext._engine.progress import tqdm
 from captum_cnn_ext._engine.running.batching import images_at_once
 from captum_cnn_ext._engine.running.streaming import home_of
 from captum_cnn_ext._engine.whole_files import write_whole
-from captum_cnn_ext._numbers import as_indices
+from captum_cnn_ext._numbers import as_count, as_indices
 from captum_cnn_ext.evidence.streams.image_stream import Batch, Images, batches
 from captum_cnn_ext.evidence.streams.job_files import Arrays, judge_settings, packed, unpacked
 
 ON_ERROR = ("raise", "skip")
 Run = Callable[[Tensor], Any]
+
+
+def job_settings(
+    model: nn.Module,
+    module: nn.Module,
+    images: Images,
+    batch_size: int,
+    autocast: torch.dtype | None,
+    on_error: str,
+    call: int | None,
+    **own: Any,
+) -> dict[str, Any]:
+    """What a job's result depends on, and its checkpoint with it; ``own`` of its kind alone."""
+    on_error = choose("on_error", on_error, ON_ERROR)
+    return {
+        "model": fingerprint(model.state_dict()),
+        "layer": layer_name(model, module),
+        **own,
+        "images": len(images),
+        "batch_size": as_count("batch_size", batch_size),
+        "autocast": str(autocast).removeprefix("torch.") if autocast else None,
+        "on_error": on_error,
+        "call": call,
+    }
 
 
 @dataclass

@@ -13,12 +13,7 @@ from captum_cnn_ext._engine.trace.forward_trace import ModuleCall, Trace, Value
 from captum_cnn_ext._engine.trace.layer_calls import activations, multiply_adds
 from captum_cnn_ext._engine.trace.trace_recorder import trace_of
 from captum_cnn_ext._numbers import as_count
-from captum_cnn_ext.evidence.structure.layer_rows import (
-    WEIGHTS_READ,
-    LayerRow,
-    LayerTable,
-    Shape,
-)
+from captum_cnn_ext.evidence.structure.layer_rows import WEIGHTS_READ, LayerRow, LayerTable, Shape
 
 InputSize = Size | Sequence[Sequence[int]] | Tensor | Sequence[Tensor]
 

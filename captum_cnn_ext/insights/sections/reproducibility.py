@@ -5,14 +5,7 @@ from datetime import datetime, timezone
 
 from captum_cnn_ext._engine.fingerprints import fingerprint
 from captum_cnn_ext.insights.report.audited import Audited
-from captum_cnn_ext.insights.report.blocks import (
-    Block,
-    Cell,
-    Column,
-    Facts,
-    Group,
-    SectionContent,
-)
+from captum_cnn_ext.insights.report.blocks import Block, Cell, Column, Facts, Group, SectionContent
 from captum_cnn_ext.insights.report.findings import Report
 from captum_cnn_ext.insights.report.manifest import (
     FINGERPRINT,
