@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -108,23 +108,26 @@ def markdown(results: Results) -> str:
         "insertion - deletion and by ROAD."
         + (f" {len(photos)} photos are few: the intervals are too narrow." * (len(photos) < 10)),
         "",
-        "| method | passes | peak MiB | vs Gaussian | " + " | ".join(FIGURES.values()) + " |",
-        "|---" * (len(FIGURES) + 4) + "|",
     ]
+    table = [["method", "passes", "peak MiB", "vs Gaussian", *FIGURES.values()]]
     for method in methods_in_order(rows):
         row = rows[method]
         words = [verdict(row.get(f"{key}_over_gaussian")) for key in JUDGES]
         peak = "" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 2**20:.0f}"
         name = f"*{method}*" if method in CONTROLS else method
-        lines.append(
-            f"| {name} | {row['passes']:.1f} | {peak} | {', '.join(w for w in words if w)} | "
-            + " | ".join(str(row[key]) for key in FIGURES)
-            + " |"
-        )
+        said = name, f"{row['passes']:.1f}", peak, ", ".join(w for w in words if w)
+        table.append([*said, *(str(row[key]) for key in FIGURES)])
+    lines += markdown_table(table)
     for method, row in rows.items():
         if row["failed"]:
             lines += ["", f"{method} failed on {row['failed']} image(s): {row['error'][0]}"]
     return "\n".join(lines) + "\n"
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown; the first row is its headings."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return [lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]
 
 
 def _in_words(settings: Mapping[str, Any]) -> str:

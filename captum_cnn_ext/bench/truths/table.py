@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from captum_cnn_ext.bench.results import Results
+from captum_cnn_ext.bench.table import markdown_table
 from captum_cnn_ext.bench.terminal import aligned
 from captum_cnn_ext.bench.truths.contenders import CONTROLS, MIDDLE_LAYER, TRUTH
 from captum_cnn_ext.bench.truths.ranks import Column, Ranking, columns, ranking
@@ -117,8 +118,7 @@ def _head(results: Results, tasks: Mapping[str, Task], found: Mapping[str, Colum
 def _main(results: Results, found: Mapping[str, Column], order: list[str]) -> list[str]:
     ranked = _ranked(found)
     ranks = {task: column.ranks() for task, column in found.items()}
-    lines = ["", f"| method | passes | mean rank | {' | '.join(found)} |",
-             "|---" * (len(found) + 3) + "|"]  # fmt: skip
+    rows = [["method", "passes", "mean rank", *found]]
     for method in order:
         cells = []
         for task, column in found.items():
@@ -129,11 +129,9 @@ def _main(results: Results, found: Mapping[str, Column], order: list[str]) -> li
             cells.append(f"{column.interval(method)}{place}")
         name = f"*{method}*" if method in CONTROLS else method
         mean = ranked.ranks.get(method) if ranked else None
-        lines.append(
-            f"| {name} | {_passes(results, method):.1f} | {'' if mean is None else f'{mean:.1f}'} "
-            f"| {' | '.join(cells)} |"
-        )
-    return lines
+        rank = "" if mean is None else f"{mean:.1f}"
+        rows.append([name, f"{_passes(results, method):.1f}", rank, *cells])
+    return ["", *markdown_table(rows)]
 
 
 def one_row_each(found: Mapping[str, Column], order: Sequence[str]) -> dict[str, list[str]]:
@@ -169,12 +167,10 @@ def _quick_ones(results: Results, found: Mapping[str, Column], order: list[str])
         "Each at the better of its layers, once where several score the same. Two mean ranks "
         f"differ for sure (5 %, Nemenyi) where they are {ranked.critical:.1f} apart.",
         "",
-        "| method | mean rank | scores the same |",
-        "|---|---|---|",
     ]
-    for method in sorted(ranked.ranks, key=lambda m: ranked.ranks[m]):
-        lines.append(f"| {method} | {ranked.ranks[method]:.1f} | {', '.join(rows[method][1:])} |")
-    return lines
+    ranks = sorted(ranked.ranks.items(), key=lambda item: item[1])
+    table = [(method, f"{rank:.1f}", ", ".join(rows[method][1:])) for method, rank in ranks]
+    return [*lines, *markdown_table([("method", "mean rank", "scores the same"), *table])]
 
 
 def _passes(results: Results, method: str) -> float:
@@ -197,14 +193,13 @@ def _trust(results: Results) -> list[str]:
         "the order of the truth: 1 is the same order, 0 none, -1 the opposite. 95 % intervals from "
         "methods drawn anew; controls take no part.",
         "",
-        f"| metric | mean | {' | '.join(tasks)} |",
-        "|---" * (len(tasks) + 2) + "|",
     ]
+    rows = [["metric", "mean", *tasks]]
     means = {judge: statistics.mean(v.mean for v in row.values()) for judge, row in found.items()}
     for judge in sorted(found, key=lambda j: -means[j]):
         cells = (str(found[judge].get(task, "")) for task in tasks)
-        lines.append(f"| {judge} | {means[judge]:.2f} | {' | '.join(cells)} |")
-    return lines
+        rows.append([judge, f"{means[judge]:.2f}", *cells])
+    return [*lines, *markdown_table(rows)]
 
 
 def _details(results: Results, found: Mapping[str, Column], order: list[str]) -> list[str]:
@@ -222,15 +217,14 @@ def _details(results: Results, found: Mapping[str, Column], order: list[str]) ->
             for trial, scores in trials.items()
             for name in list(scores)[: 1 if len(trials) > MANY else None]
         ]
-        heads = " | ".join(f"{trial}: {name}" for trial, name in names)
-        lines += ["", f"## {task}: every score", "", f"| method | {heads} |",
-                  "|---" * (len(names) + 1) + "|"]  # fmt: skip
+        rows = [["method", *(f"{trial}: {name}" for trial, name in names)]]
         for method in methods:
             means = (
                 statistics.mean(v for scores in cells[method] for v in scores[trial].get(name, [0]))
                 for trial, name in names
             )
-            lines.append(f"| {method} | {' | '.join(f'{mean:.3f}' for mean in means)} |")
+            rows.append([method, *(f"{mean:.3f}" for mean in means)])
+        lines += ["", f"## {task}: every score", "", *markdown_table(rows)]
     return lines
 
 
