@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from captum_cnn_ext._engine.one_line_repr import brief
-from captum_cnn_ext.metrics import Interval, bootstrap, wilson
+from captum_cnn_ext.metrics import Interval, bootstrap, share_difference, wilson
 
 Array = npt.NDArray[np.generic]
 BINS = 15  # as Guo et al. 2017
@@ -158,6 +159,23 @@ def _assigned(table: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     free = np.setdiff1d(np.arange(len(table)), chosen)
     chosen[chosen < 0] = free
     return chosen
+
+
+def less_often(
+    parts: Sequence[tuple[int, int]], tests: int
+) -> list[tuple[int, Interval, Interval]]:
+    """Which parts, each (right, images), are right less often than the others together.
+
+    The place of each with its share and the difference, beyond chance in so many ``tests``.
+    """
+    right, images = (sum(numbers) for numbers in zip(*parts, strict=True))
+    found = []
+    for place, (hits, count) in enumerate(parts):
+        others = right - hits, images - count
+        difference = share_difference(hits, count, *others, confidence=1 - 0.05 / tests)
+        if difference.high < 0:
+            found.append((place, wilson(hits, count), difference))
+    return found
 
 
 def paired_difference(new: Array, old: Array, confidence: float = 0.95, seed: int = 0) -> Interval:

@@ -9,6 +9,7 @@ from captum_cnn_ext.insights.dataset.pictures import reliability_picture
 from captum_cnn_ext.insights.dataset.scores import (
     calibration,
     confusions,
+    less_often,
     other_order,
 )
 from captum_cnn_ext.insights.report.blocks import (
@@ -26,7 +27,7 @@ from captum_cnn_ext.insights.report.blocks import (
 from captum_cnn_ext.insights.report.findings import Report
 from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.insights.wording import of_images, percent, rounded, shown
-from captum_cnn_ext.metrics import Interval, share_difference, wilson
+from captum_cnn_ext.metrics import Interval, wilson
 
 KEY = "accuracy"
 ERRORS = 12  # pictures of the most confident errors
@@ -161,22 +162,14 @@ def _classes(audited: AuditedData, report: Report) -> list[Block]:
 def _stand_out(audited: AuditedData, report: Report) -> None:
     """Classes that are found less often than the others together."""
     tested = [s for s in audited.scores if s.images >= FEW]
-    images, found = sum(s.images for s in tested), sum(s.found for s in tested)
     if len(tested) < 2:
         return
-    worse = []
-    for s in tested:
-        difference = share_difference(
-            s.found, s.images, found - s.found, images - s.images,
-            confidence=1 - 0.05 / len(tested),
-        )  # fmt: skip
-        if difference.high < 0:
-            worse.append((difference, s))
-    for difference, s in sorted(worse, key=lambda pair: pair[0].mean)[:5]:
-        name = audited.short(s.index)
+    worse = less_often([(s.found, s.images) for s in tested], len(tested))
+    for place, _, difference in sorted(worse, key=lambda one: one[2].mean)[:5]:
+        s = tested[place]
         report.note(
             "unsure",
-            f"{name} is found in {shown(s.recall, s.images)}, "
+            f"{audited.short(s.index)} is found in {shown(s.recall, s.images)}, "
             f"{-100 * difference.mean:.0f} points below the other classes together.",
             KEY, "See below what it is taken for, and where the model looks then.",
             id=f"class-found-less-{s.index}", subject=audited.classes[s.index],
@@ -265,35 +258,27 @@ def _errors(audited: AuditedData, report: Report, wrong: np.ndarray) -> list[Blo
 
 
 def _groups(audited: AuditedData, report: Report, right: np.ndarray) -> list[Block]:
-    groups = np.array(audited.groups)
-    names, counts = np.unique(groups, return_counts=True)
-    rows: list[list[Cell]] = []
-    worse = 0
-    for name, count in zip(names, counts, strict=True):
-        inside = groups == name
-        hits = int(right[inside].sum())
-        share = wilson(hits, int(count))
-        rows.append(
-            [str(name) or "(none)", int(count), *(rounded(v) for v in vars(share).values())]
-        )
-        others = len(right) - int(count)
-        if count < FEW or others < FEW:
-            continue
-        difference = share_difference(
-            hits, int(count), int(right.sum()) - hits, others, confidence=1 - 0.05 / len(names)
-        )
-        if difference.high < 0:
-            worse += 1
-            report.note(
-                "unsure",
-                f"In the group {str(name)!r} {shown(share, int(count))} are right, "
-                f"{-100 * difference.mean:.0f} points less than in the others.",
-                KEY,
-                "Compare what these images have in common, and look for more of them to train on.",
-                id=f"group-worse-{name}", subject=str(name), interval=share,
-                evidence=("groups.csv",),
-                numbers={"accuracy": share.mean, "difference": difference.mean},
-            )  # fmt: skip
+    names, places = np.unique(np.array(audited.groups), return_inverse=True)
+    hits, counts = np.bincount(places, right).astype(int).tolist(), np.bincount(places).tolist()
+    parts = list(zip(hits, counts, strict=True))
+    rows: list[list[Cell]] = [
+        [str(name) or "(none)", part[1], *(rounded(v) for v in vars(wilson(*part)).values())]
+        for name, part in zip(names, parts, strict=True)
+    ]
+    worse = [
+        one for one in less_often(parts, len(names)) if FEW <= counts[one[0]] <= len(right) - FEW
+    ]
+    for place, share, difference in worse:
+        name = str(names[place])
+        report.note(
+            "unsure",
+            f"In the group {name!r} {shown(share, counts[place])} are right, "
+            f"{-100 * difference.mean:.0f} points less than in the others.",
+            KEY,
+            "Compare what these images have in common, and look for more of them to train on.",
+            id=f"group-worse-{name}", subject=name, interval=share, evidence=("groups.csv",),
+            numbers={"accuracy": share.mean, "difference": difference.mean},
+        )  # fmt: skip
     if not worse and len(names) > 1:
         text = f"None of {len(names)} groups is worse than the others beyond chance."
         report.note("fine", text, KEY, id="groups-alike", numbers={"groups": len(names)})

@@ -12,6 +12,7 @@ from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext.evidence import Strategies, Strategy, top_patches
 from captum_cnn_ext.insights.dataset.audited import AuditedData
 from captum_cnn_ext.insights.dataset.pictures import patch_picture
+from captum_cnn_ext.insights.dataset.scores import less_often
 from captum_cnn_ext.insights.pictures import scale
 from captum_cnn_ext.insights.report.blocks import (
     Block,
@@ -26,7 +27,6 @@ from captum_cnn_ext.insights.report.blocks import (
 from captum_cnn_ext.insights.report.findings import Report
 from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.insights.wording import percent, rounded, shown
-from captum_cnn_ext.metrics import share_difference, wilson
 from captum_cnn_ext.synthesis import Channel, maximize
 
 KEY = "strategies"
@@ -97,19 +97,13 @@ def _compare(audited: AuditedData, report: Report, found: Strategies, several: l
     right = np.array(audited.records.correct)
     for label in several:
         groups = found.of(label)
-        for number, one in enumerate(groups, 1):
-            others = [row for other in groups if other is not one for row in other.rows]
-            hits, others_hit = int(right[list(one.rows)].sum()), int(right[others].sum())
-            difference = share_difference(
-                hits, len(one), others_hit, len(others), confidence=1 - 0.05 / tests
-            )
-            if difference.high >= 0:
-                continue
-            share = wilson(hits, len(one))
+        parts = [(int(right[list(one.rows)].sum()), len(one)) for one in groups]
+        for place, share, difference in less_often(parts, tests):
+            number = place + 1
             report.note(
                 "unsure",
                 f"When the model says {audited.short(label)} by its strategy {number}, it is right "
-                f"in {shown(share, len(one))}, {-100 * difference.mean:.0f} points "
+                f"in {shown(share, len(groups[place]))}, {-100 * difference.mean:.0f} points "
                 "less than by its other strategies.",
                 KEY, "Look at its contact sheet: what do these images share?",
                 id=f"strategy-worse-{label}-{number}", subject=audited.classes[label],
