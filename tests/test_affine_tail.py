@@ -1,6 +1,7 @@
 """Affine tails in closed form: the literal values, no passes, nothing else taken for one."""
 
 import models
+import numpy as np
 import pytest
 import torch
 from oracles import score_cams
@@ -112,10 +113,79 @@ def test_a_function_around_the_model_runs_whole_forwards():
 def test_a_break_is_seen(wrong, monkeypatch):
     from captum_cnn_ext.attr.cams import ablation_cam
 
-    def broken(replay, score):
-        found = affine_gradients(replay, score)
+    def broken(replay, score, **given):
+        found = affine_gradients(replay, score, **given)
         return found and tuple(wrong(g) for g in found)
 
     monkeypatch.setattr(ablation_cam, "affine_gradients", broken)
     with pytest.raises(AssertionError, match="Tensor-likes"):
         test_equals_the_literal_reference("every position its own weight", METHODS[2])
+
+
+def _bent(output):
+    rows = np.square(output.detach().numpy()).sum(1, keepdims=True)  # constants to autograd
+    return output + torch.from_numpy(rows)
+
+
+def _own_forward(linear):
+    own = linear.forward
+    linear.forward = lambda x: _bent(own(x))
+
+
+OWN_CODE = {
+    "nothing": lambda model: None,
+    "hook": lambda model: model[2][2].register_forward_hook(lambda _, __, out: _bent(out)),
+    "hook of the whole": lambda model: model.register_forward_hook(lambda _, __, out: _bent(out)),
+    "forward": lambda model: _own_forward(model[2][2]),
+    "class": lambda model: model[2].append(Bent()),
+    "hook of all": lambda model: nn.modules.module.register_module_forward_hook(
+        lambda module, _, out: _bent(out) if isinstance(module, nn.Linear) else out
+    ),
+    "target": lambda model: None,
+}
+
+
+class Bent(nn.Identity):
+    def forward(self, x):
+        return _bent(x)
+
+
+@pytest.mark.parametrize("what", OWN_CODE)
+def test_only_pytorchs_own_code_is_trusted_to_leave_nothing_out(what, monkeypatch):
+    """A value that left torch hides a bend; every channel's score is that of a pass of its own."""
+    torch.manual_seed(0)
+    tail = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), tail).double().eval()
+    x, taken = torch.rand(2, 3, 7, 7).double(), []
+    by_target = what == "target"
+    target = (lambda output: _bent(output)[:, 2]) if by_target else 2
+    watched = affine_tail.Dependents.following
+    monkeypatch.setattr(
+        affine_tail.Dependents, "following", lambda self: taken.append(1) or watched(self)
+    )
+    handle = OWN_CODE[what](model)
+    try:
+        found = LayerAblationCam(model, "1").attribute(x, target)
+        expected = []
+        for n in range(2):
+            maps = model[1](model[0](x[n : n + 1]))
+            y = literal(model, maps, by_target)
+            falls = [
+                (y - literal(model, maps * (torch.arange(4) != k)[:, None, None], by_target))
+                / abs(y)
+                for k in range(4)
+            ]
+            expected.append(sum(f * maps[0, k] for k, f in enumerate(falls)))
+    finally:
+        if hasattr(handle, "remove"):
+            handle.remove()
+    torch.testing.assert_close(found[:, 0], torch.stack(expected).relu().detach())
+    assert bool(taken) == (what != "nothing")
+
+
+def literal(model, maps, by_target):
+    """The score from the layer's maps on, by calling what follows it."""
+    output = model[2](maps)
+    for hook in model._forward_hooks.values():
+        output = hook(model, (), output)
+    return (_bent(output) if by_target else output)[0, 2]

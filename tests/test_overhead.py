@@ -51,7 +51,7 @@ MOST = {
     "LayerHiResCam": (300, 0),
     "LayerEigenCam": (255, 7),
     "LayerScoreCam": (380, 0),
-    "LayerAblationCam": (1340, 40),
+    "LayerAblationCam": (1200, 37),
     "LayerIntegratedGradients": (970, 36),
     "GuidedBackprop": (360, 41),
     "FullGrad": (530, 71),

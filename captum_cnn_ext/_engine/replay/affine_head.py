@@ -5,6 +5,7 @@ y(A + d) = y(A) + <dy/dA, d>.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -31,7 +32,9 @@ from captum_cnn_ext._engine.trace.operation_follower import Dependents
 _TOLERANCE = 1e-3  # of the score's change; what is not affine differs by far more
 
 
-def affine_gradients(replay: Replay, score: Callable[[Any], Tensor]) -> tuple[Tensor, ...] | None:
+def affine_gradients(
+    replay: Replay, score: Callable[[Any], Tensor], *, is_ours: bool = False
+) -> tuple[Tensor, ...] | None:
     """The gradient of each example's score by the layer's tensors, if the score is affine in them.
 
     Zeros for a tensor that the score does not use. Read from the operations of one example's
@@ -42,6 +45,7 @@ def affine_gradients(replay: Replay, score: Callable[[Any], Tensor]) -> tuple[Te
     Args:
         replay: the recorded pass.
         score: from an output for the recorded batch, or for its first example alone, to (N,).
+        is_ours: it is no code of a user's, which is watched for values that leave torch.
     """
     if replay.full_forward or not all(t.is_floating_point() for t in replay.activation):
         return None
@@ -49,8 +53,9 @@ def affine_gradients(replay: Replay, score: Callable[[Any], Tensor]) -> tuple[Te
         one = [t[:1].detach().clone().requires_grad_() for t in replay.activation]
         first = torch.zeros(1, dtype=torch.long, device=one[0].device)
         tail = Dependents(one)
+        watched = nullcontext() if is_ours and replay.only_pytorchs else tail.following()
         try:
-            with values_stay(), tail.following():
+            with values_stay(), watched:
                 alone = score(differentiable(lambda: replay(one, first)))
         except (LeavesTorchError, CheckpointedLayerError):
             return None

@@ -22,7 +22,7 @@ from captum_cnn_ext._engine.trace.operation_follower import (
     memory_of,
     other_random_state,
 )
-from captum_cnn_ext._engine.trace.side_effects import Footprint, is_pytorchs
+from captum_cnn_ext._engine.trace.side_effects import Footprint, pytorchs_own
 
 Action = Literal["enter", "answer", "rerun", "layer"]
 
@@ -120,6 +120,10 @@ class CallRecorder:
         self._read = False  # a value was taken out of a tensor
         self._constants = {id(tensor) for tensor in tensors_held(root)}
         self._holders = holders_of(site.module, root)
+        self._pytorchs = pytorchs_own(root)
+        self.only_pytorchs = root in self._pytorchs and not (
+            root._forward_hooks or root._forward_pre_hooks
+        )
 
     def around(self, module: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Run ``module``'s forward and note it."""
@@ -143,7 +147,7 @@ class CallRecorder:
         if holds_layer:
             self._stack.append(call)
         self._inside_whole, self._read = not holds_layer, False
-        call.pytorchs = is_pytorchs(module, forward)
+        call.pytorchs = module in self._pytorchs
         before = None if holds_layer else Footprint(module, call.pytorchs)
         if self._numbers is None and not (holds_layer or call.pytorchs):
             self._numbers = other_random_state()

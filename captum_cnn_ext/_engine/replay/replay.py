@@ -49,6 +49,7 @@ class Replay(RecordedLayers):
         output: the model's output in the recorded pass.
         call: which call of the layer is replaced.
         full_forward: why replays run the whole model, or an empty string.
+        only_pytorchs: the model has no code but that of PyTorch's own layers.
     """
 
     def __init__(
@@ -63,6 +64,8 @@ class Replay(RecordedLayers):
         self._script = Script([], [])
         self._written = True  # the network writes into the layer's tensors
         self._widest = Widest()
+        self._is_model = isinstance(forward_func, nn.Module)
+        self.only_pytorchs = False
         super().__init__(forward_func, [site], inputs, additional_forward_args, device_ids)
 
     def _record(self) -> None:
@@ -164,6 +167,7 @@ class Replay(RecordedLayers):
         )
         self.activation = tuple(slot.value for slot in layer_slots)
         self._script = recorder.script(self.length)
+        self.only_pytorchs = self._is_model and recorder.only_pytorchs
         self.full_forward = self._script.refusal
 
     # --- running again ------------------------------------------------------------------------

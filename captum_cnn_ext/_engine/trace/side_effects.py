@@ -1,27 +1,41 @@
 """What a module's call leaves behind beside its output: its state, and random numbers drawn."""
 
-from collections.abc import Callable
 from operator import is_
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules.module import _global_forward_hooks, _global_forward_pre_hooks
 
-from captum_cnn_ext._engine.module_walk import modules_in
+from captum_cnn_ext._engine.module_walk import modules_in, tensors_held
 from captum_cnn_ext._engine.nested_tensors import PLAIN
 from captum_cnn_ext._engine.trace.operation_follower import torch_random_state
 
 _HOOKS = {name for name in vars(nn.Module()) if "_hooks" in name}
 
 
-def is_pytorchs(module: nn.Module, forward: Callable[..., Any]) -> bool:
-    """Whether a call runs the code of one of PyTorch's own layers, and no other.
+def pytorchs_own(root: nn.Module) -> set[nn.Module]:
+    """The layers, and sequences of layers, whose calls run PyTorch's own code and no other.
 
-    Such code leaves nothing of what it reads anywhere, writes into the layer's parameters and
-    buffers at most, and draws from torch's random numbers only.
+    Such code takes no value out of torch and leaves nothing of what it reads anywhere, writes into
+    the layers' parameters and buffers at most, and draws from torch's random numbers only. Hooks of
+    the module itself are no part of its forward; those of its parts are.
     """
-    kind = type(module)
-    known = kind.__module__.startswith("torch.nn.modules.") and not module._modules
-    return known and getattr(forward, "__func__", None) is kind.forward
+    own: set[nn.Module] = set()
+    if _global_forward_hooks or _global_forward_pre_hooks:
+        return own
+    hooked: set[nn.Module] = set()
+    for module in reversed(
+        modules_in(root)
+    ):  # parts before what holds them; if not, it is left out
+        if module._forward_hooks or module._forward_pre_hooks:
+            hooked.add(module)
+        kind, parts = type(module), module._modules
+        if "forward" in vars(module) or not kind.__module__.startswith("torch.nn.modules."):
+            continue
+        if not parts or (kind is nn.Sequential and own.issuperset(parts.values())):
+            if hooked.isdisjoint(parts.values()):
+                own.add(module)
+    return own
 
 
 class Footprint:
@@ -37,7 +51,7 @@ class Footprint:
     """
 
     def __init__(self, module: nn.Module, pytorchs: bool) -> None:
-        self._find, self._module = _tensors_of if pytorchs else _held, module
+        self._find, self._module = tensors_held if pytorchs else _held, module
         self._before = self._find(module)
         self._tensors = [v for v in self._before if isinstance(v, Tensor) and not v.is_inference()]
         self._versions = [tensor._version for tensor in self._tensors]
@@ -52,10 +66,6 @@ class Footprint:
             or [tensor._version for tensor in self._tensors] != self._versions
             or torch_random_state() != self._numbers
         )
-
-
-def _tensors_of(module: nn.Module) -> list[Any]:
-    return [*module._parameters.values(), *module._buffers.values()]
 
 
 def _held(module: nn.Module) -> list[Any]:

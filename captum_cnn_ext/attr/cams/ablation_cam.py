@@ -57,7 +57,7 @@ class ReplayCam(PerturbationCam):
         rounding = 64 * torch.finfo(scores.dtype).eps if scores.is_floating_point() else 0
         scores = wide(scores)
         score = partial(_score_of, chunk.target, replay.length)
-        gradients = affine_gradients(replay, score)
+        gradients = affine_gradients(replay, score, is_ours=not is_function(chunk.target))
         found = []
         for i, tensor in enumerate(replay.activation):
             transform = request.transform(tensor, chunk, site)
