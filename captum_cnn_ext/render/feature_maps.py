@@ -10,6 +10,7 @@ from torch import Tensor
 from captum_cnn_ext._numbers import as_count_or_none
 from captum_cnn_ext.errors import choose
 from captum_cnn_ext.render.drawing import judging, layout, wording
+from captum_cnn_ext.render.drawing.images import full_colors
 from captum_cnn_ext.render.drawing.layout import AxesGrid
 from captum_cnn_ext.render.drawing.panel import draw_picture
 
@@ -94,7 +95,7 @@ def show_feature_maps(
     )
 
     pictures = torch.where(finite, layer, float("nan"))[shown].cpu().numpy()
-    tops = _tops(layer, scale)[shown].tolist()
+    tops = full_colors(layer, scale)[shown].tolist()
     for cell, picture, top in zip(axes.flat, pictures, tops, strict=False):
         draw_picture(cell, picture, cmap=colors, vmin=-top if signed else 0, vmax=top)
     if scale == "layer":
@@ -129,13 +130,6 @@ def _by_strength(layer: Tensor, channels: list[int], sort: str) -> list[int]:
         "norm": values.norm(dim=1),
     }[sort]
     return [channels[place] for place in strength.argsort(descending=True, stable=True).tolist()]
-
-
-def _tops(layer: Tensor, scale: str) -> Tensor:
-    """Magnitude of full colour for each map; 1 where all is zero."""
-    tops = judging.finite_or_zero(layer).abs().amax(dim=(1, 2))
-    tops = tops.max().expand(len(tops)) if scale == "layer" else tops
-    return torch.where(tops > 0, tops, 1)
 
 
 def _titles(layer: Tensor, channels: list[int]) -> list[str]:

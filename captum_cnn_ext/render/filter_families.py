@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from captum_cnn_ext._numbers import as_count, as_count_or_none
 from captum_cnn_ext.render import filters
 from captum_cnn_ext.render.drawing import judging, layout
+from captum_cnn_ext.render.drawing.images import full_colors
 from captum_cnn_ext.render.drawing.layout import AxesGrid, Sheet
 
 TILE_INCHES = 0.62
@@ -86,7 +87,7 @@ def show_filter_families(
     panel = (TILE_INCHES, TILE_INCHES)
     sheet = Sheet(len(shown), columns, panel, gap=0.08, fig_size=fig_size, **page)
     figure, axes = sheet.draw(above, [[""] * columns] * len(shown), use_pyplot, LABEL_SIZE)
-    tops = filters._tops(kernel, "filter")
+    tops = full_colors(kernel, "filter")
     for row, family in zip(axes, shown, strict=True):
         members = list(family.members)[:columns]
         for cell in row[len(members) :]:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -14,6 +13,7 @@ from torch import Tensor
 from captum_cnn_ext._numbers import as_count_or_none
 from captum_cnn_ext.errors import choose
 from captum_cnn_ext.render.drawing import judging, layout, wording
+from captum_cnn_ext.render.drawing.images import full_colors
 from captum_cnn_ext.render.drawing.layout import AxesGrid, Sheet
 from captum_cnn_ext.render.drawing.panel import draw_picture
 
@@ -102,7 +102,7 @@ def show_filters(
             names, LABEL_SIZE, TILE_INCHES, tiles.shape[2:], page, use_pyplot
         )
 
-    tops = _tops(kernel, scale)[rows]
+    tops = full_colors(kernel, scale)[rows]
     if in_color:
         _draw_in_color(cells, tiles, tops)
     else:
@@ -125,13 +125,6 @@ def _kernel(weight: Any) -> Tensor:
             "or (out, in, length), the weight of a 2-D or 1-D convolution"
         )
     return kernel
-
-
-def _tops(kernel: Tensor, scale: str) -> Tensor:
-    """Magnitude of full colour for each filter; 1 where all weights are 0."""
-    tops = judging.finite_or_zero(kernel).abs().amax(dim=(1, 2, 3))
-    tops = tops.max().expand(len(tops)) if scale == "layer" else tops
-    return torch.where(tops > 0, tops, 1)
 
 
 def _strip_page(

@@ -93,6 +93,13 @@ def to_rgb(
     return pictures if images.dim() == 4 else pictures[0]
 
 
+def full_colors(maps: Tensor, scale: str) -> Tensor:
+    """Magnitude of full colour for each of the first dimension; 1 where all is zero."""
+    tops = judging.finite_or_zero(maps).abs().flatten(1).amax(1)
+    tops = tops.max().expand(len(tops)) if scale == "layer" else tops
+    return torch.where(tops > 0, tops, 1)
+
+
 def around_grey(values: Tensor, outlier_perc: float) -> Tensor:
     """0 as 0.5; the magnitude that few values exceed as 0 and 1; a picture of zeros is grey."""
     values = judging.finite_or_zero(values)
