@@ -21,6 +21,7 @@ from captum_cnn_ext.evidence.shortcuts.permutation import (
     permutation_p,
 )
 from captum_cnn_ext.evidence.shortcuts.places import window
+from captum_cnn_ext.evidence.shortcuts.same_picture import is_everywhere
 from captum_cnn_ext.evidence.shortcuts.samples import predictor, sample_of
 from captum_cnn_ext.evidence.shortcuts.strategies import k_means, silhouettes
 from captum_cnn_ext.evidence.shortcuts.suspects import Suspect, claim
@@ -536,6 +537,20 @@ def test_verdicts(kind, change, expected):
     )
     assert verdict(trial, 0.05) == expected
     assert verdict(trial, 0.051) == ""
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0.0, True), (0.2, True), (0.4, False)])
+def test_an_empty_part_that_all_others_have_elsewhere_is_no_thing(value, expected):
+    """What is found again with a tenth of the difference that it has at its place, 0.1 of 1."""
+    others, donors = torch.zeros(4, 1, 12, 12), torch.zeros(3, 1, 12, 12)
+    others[:, :, 2:7, 2:7] = torch.linspace(0.95, 1.05, 4).view(4, 1, 1, 1) + value
+    donors[:, :, 3:6, 3:6] = value
+    donors[:, :, 5, 5] = 9.0  # not the same in all, and not asked for
+    same = torch.zeros(12, 12, dtype=torch.bool)
+    same[3:6, 3:6] = True
+    same[5, 5] = False
+    assert is_everywhere(donors, others, same) is expected
+    assert is_everywhere(donors, others, torch.zeros_like(same)) is False
 
 
 def test_a_test_ends_early_where_nothing_flips(tagged):

@@ -10,6 +10,8 @@ from captum_cnn_ext.evidence.shortcuts.properties import excess, usual_power
 
 MATCHED_AT = 48  # pixels of a side, at most, where a picture is searched for
 QUANTILE = 0.25
+TIGHT = 0.25  # pixels that are less alike than this are none of a patch's own
+PLAIN = 0.1  # of the difference at its place: a part that is found as close elsewhere is plain
 PART = 0.15  # of the image's side: the searched part of a picture
 
 
@@ -29,6 +31,26 @@ def sameness_at(donors: Tensor, others: Tensor, mask: Tensor) -> tuple[float, Te
     quotient = (within + floor) / (between + floor)
     quotient = torch.where(mask, quotient, 1.0)
     return float(quotient[mask].quantile(QUANTILE)), quotient
+
+
+def is_everywhere(donors: Tensor, others: Tensor, same: Tensor) -> bool:
+    """Whether what is the same in the donors, at the pixels ``same`` (H, W), tells nothing.
+
+    It is in most other images too, somewhere: an empty part of the background, such as the open top
+    of a handwritten 4, and no thing that was put there. The closest place of an image is a tenth as
+    different, or less, as what it has at this place.
+    """
+    at = same.nonzero()
+    if not len(at):
+        return False
+    (top, left), (bottom, right) = at.amin(0).tolist(), at.amax(0).tolist()
+    rows, columns = slice(top, bottom + 1), slice(left, right + 1)
+    part = donors.median(0).values[:, rows, columns]
+    weights = same[rows, columns].to(part).expand_as(part)[None]
+    squared = conv2d(others.square(), weights) - 2 * conv2d(others, weights * part)
+    distances = squared + (weights * part.square()).sum()  # (n, 1, h, w)
+    closest, here = distances.flatten(1).amin(1).clamp_min(0), distances[:, 0, top, left]
+    return bool(closest.median() <= PLAIN * here.median())
 
 
 def sameness_anywhere(donors: Tensor, others: Tensor, masks: Tensor) -> tuple[float, Tensor]:

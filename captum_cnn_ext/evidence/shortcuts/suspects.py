@@ -141,7 +141,7 @@ def claim(suspect: Suspect, tests: int, class_names: Sequence[str] | None = None
     if suspect.verdict == "strategy":
         says = (
             f"{thing[0].upper()}{thing[1:]} decides for {name}, and may be the object itself, "
-            "since it differs from image to image as objects do"
+            "since it differs from image to image, or is found elsewhere, as parts of objects do"
         )
     elif suspect.verdict == "not decided":
         says = f"Not decided whether the model relies on {thing} to recognise {name}"

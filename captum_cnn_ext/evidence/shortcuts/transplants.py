@@ -12,6 +12,8 @@ from captum_cnn_ext.evidence.shortcuts.permutation import best_half, interval, p
 from captum_cnn_ext.evidence.shortcuts.places import named, sameness_of_padding
 from captum_cnn_ext.evidence.shortcuts.same_picture import (
     PART,
+    TIGHT,
+    is_everywhere,
     sameness_anywhere,
     sameness_at,
     sameness_of_texture,
@@ -20,7 +22,6 @@ from captum_cnn_ext.evidence.shortcuts.samples import Predict, Sample
 
 AT_ONCE = 64  # changed images made at once
 FUTILE = 0.25  # flips by the best donors, as chosen, under which the test ends
-TIGHT = 0.25  # pixels that are less alike than this are none of a patch's own
 SCREENED = 16  # pairs of a donor and an image in the first look
 DONORS = 12  # of the class, and as many of other classes
 LEAST_DONORS = 4
@@ -243,7 +244,12 @@ def _sameness(
 ) -> tuple[float | None, Tensor | None]:
     donors, others = sample.images[givers], sample.images[parts.controls]
     if candidate.place is not None:
-        return sameness_at(donors, others, candidate.place.mask)
+        value, quotients = sameness_at(donors, others, candidate.place.mask)
+        every = sample.images[sample.labels != candidate.label]
+        # of two classes what this one lacks is what the other has, which `verdicts` names
+        several = candidate.place.kind == "patch" and len(sample.labels.unique()) > 2
+        plain = several and is_everywhere(donors, every, quotients < TIGHT)
+        return 1.0 if plain else value, quotients
     if candidate.masks is not None:
         return sameness_anywhere(donors, others, candidate.masks[givers])
     if candidate.kind == "padding":
