@@ -51,7 +51,8 @@ class Suspect:
         p: of the permutation of who gives.
         p_corrected: by Holm, for the number of tests.
         sameness: how different what is given is from image to image, as against other classes; 0
-            is the same picture, 1 no more alike than any two images. None for a property.
+            is the same picture, 1 no more alike than any two images, or an empty part that most
+            others have elsewhere. None for a property.
         outside: the share of the given pixels outside of the object; None without masks.
         images: numbers, in the data set, of images that give it, the better half.
         verdict: "shortcut", "strategy" or "not decided".

@@ -247,7 +247,7 @@ def _sameness(
         value, quotients = sameness_at(donors, others, candidate.place.mask)
         every = sample.images[sample.labels != candidate.label]
         # of two classes what this one lacks is what the other has, which `verdicts` names
-        several = candidate.place.kind == "patch" and len(sample.labels.unique()) > 2
+        several = candidate.place.kind == "patch" and len(set(sample.labels.tolist())) > 2
         plain = several and is_everywhere(donors, every, quotients < TIGHT)
         return 1.0 if plain else value, quotients
     if candidate.masks is not None:

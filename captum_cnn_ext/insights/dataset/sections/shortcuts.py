@@ -76,8 +76,8 @@ def build(audited: AuditedData, report: Report) -> SectionContent:
         "A feature of one class's images is put into correctly classified images of other classes. "
         "Where these turn into the class, and the same from other classes does not do it, the "
         "model relies on that feature. It is called a shortcut only if it can hardly be the object "
-        "itself: because it is the same picture in all images, lies outside the masks, or is a "
-        "property of the whole image. Otherwise it is called a strategy."
+        "itself: because it is the same picture in all images and nowhere else, lies outside the "
+        "masks, or is a property of the whole image. Otherwise it is called a strategy."
     )
     blocks: list[Block] = [Text(text), _tested(audited, found)]
     if not found.suspects:
