@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from captum_cnn_ext import attr, evidence
+from captum_cnn_ext.insights import explain
 from captum_cnn_ext.synthesis import Channel, maximize
 
 pytestmark = [
@@ -46,12 +47,24 @@ def frozen(part, x):
         return part(x)
 
 
+def in_inference(part, x):
+    with torch.inference_mode():
+        return part(x)
+
+
+class WhollyInInference(Net):
+    @torch.inference_mode()
+    def forward(self, x):
+        return super().forward(x)
+
+
 def net(middle):
     torch.manual_seed(0)
     return Net(middle).eval()
 
 
 CAMS = (attr.LayerHiResCam, attr.LayerShapleyCam, attr.LayerConductance, attr.LayerAblationCam)
+WITHOUT = "LayerAblationCam, LayerScoreCam and LayerReciproCam need no gradient"
 INSIDE = ("b.0", "b.1", "b")
 
 
@@ -74,11 +87,11 @@ def test_cams_are_those_of_the_plain_model(middle, layer, cam):
 
 @pytest.mark.parametrize("layer", INSIDE)
 def test_the_tail_of_a_layer_under_no_grad(layer):
-    for explain in (
+    for method in (
         through_the_tail,
         lambda m, name: attr.LayerIntegratedGradients(m, name).attribute(X, target=1),
     ):
-        torch.testing.assert_close(explain(net(frozen), layer), explain(net(plain), layer))
+        torch.testing.assert_close(method(net(frozen), layer), method(net(plain), layer))
 
 
 @pytest.mark.parametrize("layer", INSIDE)
@@ -129,3 +142,31 @@ def test_guided_backpropagation_reads_what_a_checkpoint_keeps_once():
         attr.GuidedBackprop(net(again)).attribute(X, 1)
     found, expected = (attr.Deconvolution(net(m)).attribute(X, 1) for m in (again, plain))
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("layer", ["a", *INSIDE, "c"])
+def test_inference_mode_in_a_model_is_named_and_what_needs_no_gradient_works(layer):
+    torch.manual_seed(0)
+    for model in (net(in_inference), WhollyInInference(plain).eval()):
+        model.load_state_dict(net(plain).state_dict())
+        for cam in (attr.LayerAblationCam, attr.LayerReciproCam, attr.LayerScoreCam):
+            found, expected = (cam(m, layer).attribute(X, 1) for m in (model, net(plain)))
+            torch.testing.assert_close(found, expected)
+        calls = [
+            lambda m: attr.LayerOptiCam(m, layer).attribute(X, 1),
+            lambda m: attr.GuidedBackprop(m).attribute(X, 1),
+        ]
+        if layer != "c" or isinstance(model, WhollyInInference):
+            calls.append(lambda m: attr.LayerHiResCam(m, layer).attribute(X, 1))
+            calls.append(lambda m: attr.LayerIntegratedGradients(m, layer).attribute(X, target=1))
+        for call in calls:
+            with pytest.raises(ValueError, match=f"under torch.inference_mode.*{WITHOUT}"):
+                call(model)
+
+
+def test_explain_finds_the_layer_behind_a_part_in_inference_mode():
+    model = net(in_inference)
+    found = explain(model, X[:1], 1, check=False)
+    assert found.layer == "c"
+    expected = attr.LayerHiResCam(net(plain), "c").attribute(X[:1], 1)
+    torch.testing.assert_close(found.attributions, expected)

@@ -23,6 +23,7 @@ OF_QUANTISED = (
     "LayerEigenCam, LayerScoreCam, Occlusion and Rise explain a quantised model, every method the "
     "model that it was made from"
 )
+_INFERENCE = "torch.inference_mode, where no gradient begins; torch.no_grad would allow it"
 _VALUES = ("item", "tolist", "numpy", "float", "int", "bool", "index", "complex", "array")
 _REFUSAL = "on Tensor that requires grad"  # of numpy()
 _CUTS = ("detach", "detach_", "data")
@@ -133,6 +134,8 @@ class LostGradient(TorchFunctionMode):
     def _lives(self, tensor: Tensor) -> bool:
         """Whether a tensor has a gradient at the starts."""
         starts = [t for t in self.starts() if t.requires_grad]
+        if any(tensor is start for start in starts):
+            return True
         if not starts or tensor.grad_fn is None:
             return False
         with torch.inference_mode(False):
@@ -147,19 +150,23 @@ class LostGradient(TorchFunctionMode):
 
 
 class LeavesTorchError(ArgumentError):
-    """The model takes values out of PyTorch, which autograd refuses where a gradient is."""
+    """The model takes values out of PyTorch, or out of autograd, where a gradient is."""
 
 
 @contextmanager
 def values_stay() -> Iterator[None]:
-    """Explain autograd's refusal of ``tensor.numpy()``.
+    """Explain autograd's refusal of ``tensor.numpy()``, and of tensors of inference mode.
 
     Raises:
-        LeavesTorchError: the model calls it where gradients are on.
+        LeavesTorchError: the model has such where gradients are on.
     """
     try:
         yield
     except RuntimeError as error:
+        if "Inference tensors cannot be saved for backward" in str(error):
+            raise LeavesTorchError(
+                f"forward_func: a part of the model runs under {_INFERENCE}. {WITHOUT_GRADIENTS}."
+            ) from error
         if _REFUSAL not in str(error):
             raise
         raise LeavesTorchError(
@@ -195,6 +202,8 @@ def why_no_gradient(
     ``end`` is the operation at fault; ``selection`` says that the output itself has a gradient.
     """
     where = "inputs" if layer is None else f"layer {layer!r}"
+    if any(t.is_inference() for t in starts):
+        return f"{where}: the model computes it under {_INFERENCE}. {WITHOUT_GRADIENTS}."
     if not any(t.requires_grad for t in starts):
         kinds = ", ".join(sorted({str(t.dtype) for t in starts}))
         other = OF_QUANTISED if any(t.is_quantized for t in starts) else WITHOUT_GRADIENTS

@@ -162,9 +162,8 @@ class Replay(RecordedLayers):
             warn_last_call(self._site, recorder.calls)
         call = recorder.calls - 1 if self._site.call is None else self._site.call
         self._sites = [dataclasses.replace(self._site, call=call)]
-        self._written = any(
-            s.live is not None and s.live._version != s.version for s in layer_slots
-        )
+        # of tensors of inference mode it is not known
+        self._written = any(slot.is_written or slot.version < 0 for slot in layer_slots)
         self.activation = tuple(slot.value for slot in layer_slots)
         self._script = recorder.script(self.length)
         self.only_pytorchs = self._is_model and recorder.only_pytorchs

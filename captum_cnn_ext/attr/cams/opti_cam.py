@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.backward.checkpoints import checkpoints_explained
-from captum_cnn_ext._engine.backward.lost_gradient import gradient_end, why_no_gradient
+from captum_cnn_ext._engine.backward.lost_gradient import gradient_end, values_stay, why_no_gradient
 from captum_cnn_ext._engine.backward.saved_tensors import differentiable
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, root_module
 from captum_cnn_ext._engine.judging.probabilities import Scale
@@ -98,7 +98,7 @@ class LayerOptiCam(MaskedInputCam):
         images = [t.detach().clone() for t in chunk.inputs]  # also those of inference mode
 
         def step(_: slice) -> Tensor:
-            with torch.enable_grad():
+            with torch.enable_grad(), values_stay():
                 mask = combined(logits, maps.to(dtype))
 
                 def masked() -> Any:
