@@ -237,7 +237,7 @@ def test_scripted_and_compiled_models():
 def test_a_layer_that_is_none_of_the_models():
     model, x = models.build(models.Net), models.image_batch()
     for layer in (copy.deepcopy(model).block, nn.ReLU()):
-        with pytest.raises(ValueError, match="is no module of the model"):
+        with pytest.raises(ValueError, match="not reached, as it is no module of the model"):
             LayerHiResCam(model, layer).attribute(x, 1)
     with pytest.raises(ValueError, match=r"layer='': Net has no such layer\. "):
         LayerHiResCam(model, "")

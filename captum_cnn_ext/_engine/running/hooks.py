@@ -167,8 +167,9 @@ def check_reached(probes: Sequence[Probe], root: nn.Module | None = None) -> Non
         foreign = root is not None and not isinstance(site.module, NodeLayer)
         if not probe.parts and foreign and site.module not in modules_in(root):
             raise ArgumentError(
-                f"layer: this {type(site.module).__name__} is no module of the model (of a copy of "
-                "it, or replaced since), and is not called; pass the layer's name"
+                f"layer: this {type(site.module).__name__} is not reached, as it is no module of "
+                "the model (of a copy of it, of what was traced, or replaced since); pass the "
+                "layer's name"
             )
         if not probe.parts:
             raise ArgumentError(
