@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.nested_tensors import leaves_in
 from captum_cnn_ext._engine.trace.operation_follower import in_layer
 
 Shape = tuple[int, ...]
@@ -51,7 +50,13 @@ class Operation:
     @property
     def reads(self) -> list[Value]:
         """The values that are read, in the order of the arguments."""
-        return [leaf for leaf in leaves_in(self.arguments) if type(leaf) is Value]
+        found: list[Value] = []
+        for argument in self.arguments.values():
+            if type(argument) is Value:
+                found.append(argument)
+            elif isinstance(argument, (list, tuple)):  # of an operation these are flat
+                found += [each for each in argument if type(each) is Value]
+        return found
 
     @property
     def place(self) -> str:

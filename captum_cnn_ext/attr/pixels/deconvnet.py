@@ -196,6 +196,7 @@ class DeconvNet(Documented, NeuronAttribution, GradientAttribution):
         crop: bool,
         reshape_transform: ReshapeTransform | None,
     ) -> Reconstructions:
+        one_place = not isinstance(seed, Tensor) and seed != "map"  # else there is no field to know
         with record(
             self.forward_func,
             [site],
@@ -203,7 +204,7 @@ class DeconvNet(Documented, NeuronAttribution, GradientAttribution):
             extra,
             from_inputs=True,
             device_ids=self.device_ids,
-            follow=True,
+            follow=one_place,
         ) as recording:
             outputs = recording.outputs(0)
             if len(outputs) > 1 or not outputs[0].requires_grad:
@@ -218,7 +219,7 @@ class DeconvNet(Documented, NeuronAttribution, GradientAttribution):
                     + (f"because {end}." if end else "on which it does not depend.")
                 )
             layer = channel_maps(outputs[0], (image,), site.name, reshape_transform)
-            field = recording.cut_field(layer)
+            field = recording.cut_field(layer) if one_place else None
             chosen = choose_channels(layer.detach(), channels, top)
             units = seeded_units(layer.detach(), chosen, seed)
             size = (image.shape[-2], image.shape[-1])
