@@ -81,6 +81,7 @@ def test_what_lies_before_the_network_is_left_alone():
     image = image + image.tanh()
     assert hold_back_branches(image, [image.exp()], 0.5) == 0
     assert hold_back_branches(x, [image.exp()], 0.5) == 1
+    assert hold_back_branches(x.detach(), [image.exp()], 0.5) == 0
 
 
 @pytest.mark.parametrize("share", [0.25, 1.0])

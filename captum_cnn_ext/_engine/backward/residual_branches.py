@@ -25,6 +25,8 @@ def hold_back_branches(start: Tensor, ends: Iterable[Tensor], share: float) -> i
     Returns:
         how many residual sums there are.
     """
+    if not start.requires_grad:
+        return 0
     first = torch.autograd.graph.get_gradient_edge(start).node
     found = 0
     for node in nodes_before([end for end in ends if end.requires_grad], [first]):
