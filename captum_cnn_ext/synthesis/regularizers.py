@@ -166,7 +166,9 @@ class SkipGradient(Regularizer):
     .. math:: \nabla_x = (1 + \gamma \, f'(x)) \, \nabla_{x + f(x)}
 
     What a gradient says through the skip connections, other networks say too more often than what
-    it says through a branch. A network without residual sums is left as it is.
+    it says through a branch. Sums are found in the graph of each step, however they are written,
+    but for those in place into a view and those in a compiled or scripted part; a network without
+    any is left as it is. Skip connections with a layer of their own stay whole on both sides.
 
     Reference: Wu, Wang, Xia, Bailey, Ma, *Skip Connections Matter: On the Transferability of
     Adversarial Examples Generated with ResNets*, 2020, arXiv:2002.05990.
