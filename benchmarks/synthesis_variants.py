@@ -228,6 +228,7 @@ ANNEALED = partial(AnnealedAdam, lr=1.6e-3)
 VARIANTS: dict[str, Callable[[], Made]] = {
     "bare": Made,
     "skip gradient 0.5": lambda: Made(replace(BARE, regularizers=[SkipGradient(0.5)])),
+    "skip gradient 0.3": lambda: Made(replace(BARE, regularizers=[SkipGradient(0.3)])),
     "mean of the last half": lambda: Made(tail=1 / 2),
     "mean of the last third": lambda: Made(tail=1 / 3),
     "mean of the last sixth": lambda: Made(tail=1 / 6),
