@@ -128,9 +128,9 @@ METHODS = {
     "FullGrad": lambda m, x, t: attr.FullGrad(m).attribute(x, t),
     "class_blindness": lambda m, x, _: attr.class_blindness(m, x),
     # without the skip gradient, which does not find sums that are written into views
-    "maximize": lambda m, _, t: maximize(
-        m, Target(t), image=12, steps=3, seed=0, regularizers=[]
-    ).images,
+    "maximize": lambda m, _, t: (
+        maximize(m, Target(t), image=12, steps=3, seed=0, regularizers=[]).images
+    ),
 }
 
 
