@@ -309,3 +309,15 @@ def test_the_command_passes_fails_and_refuses(tmp_path, monkeypatch, capsys):
     assert "looks-where-it-did needs --against" in capsys.readouterr().err
     assert main([*base, "--require", "strict.toml", "--junit", "no/where.xml"]) == 2
     assert main(["check"]) == 2
+
+
+def test_the_worst_is_told_whole_and_the_others_by_name():
+    from captum_cnn_ext.insights.gate.measuring import _worst
+    from captum_cnn_ext.insights.report.findings import Finding
+
+    flips = {"cat": 0.5, "dog": 0.9, "egg": 0.7}
+    found = [Finding("error", f"{n} follows.", "", (("flips", s),), subject=n)
+             for n, s in flips.items()]  # fmt: skip
+    worst = _worst(found, "flips", ("shortcut", "shortcuts"))
+    assert worst.text == "dog follows. And 2 more shortcuts: egg, cat"
+    assert _worst(found[:1], "flips", ("shortcut", "shortcuts")).text == "cat follows"

@@ -9,7 +9,7 @@ import numpy as np
 from captum_cnn_ext.errors import ArgumentError, nearest
 from captum_cnn_ext.insights.dataset.result import DatasetAudit
 from captum_cnn_ext.insights.report.findings import Finding
-from captum_cnn_ext.insights.wording import percent, shown
+from captum_cnn_ext.insights.wording import listed, percent, short, shown
 from captum_cnn_ext.metrics import Interval, wilson
 
 CLASSES = ("class", "classes")
@@ -196,11 +196,14 @@ def _starting(audit: DatasetAudit, prefix: str) -> list[Finding]:
 def _worst(
     found: list[Finding], key: str, things: tuple[str, str], least: bool = False
 ) -> Measured:
-    """The finding with the largest (or least) number, and how many others there are."""
+    """The finding with the largest (or least) number, and which others there are."""
     order = sorted(found, key=lambda f: dict(f.numbers)[key], reverse=not least)
     text = order[0].text.rstrip(".")
     if len(order) > 1:
-        text += f". And {len(order) - 1} more {things[0] if len(order) == 2 else things[1]}"
+        where = listed([short(f.subject) for f in order[1:]])
+        text += (
+            f". And {len(order) - 1} more {things[0] if len(order) == 2 else things[1]}: {where}"
+        )
     return Measured(False, text, dict(order[0].numbers)[key], order[0].interval)
 
 
