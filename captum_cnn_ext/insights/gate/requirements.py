@@ -39,7 +39,7 @@ KINDS = {
     "accuracy": Kind("share", "the share of images that are right, at least", "0.90"),
     "class-accuracy": Kind(
         "shares",
-        "the share of each class's images that is found, at least; or a table: "
+        "the share of each class's images that is found, at least; or "
         '{ default = 0.8, "cat" = 0.9 }',
         "0.80",
     ),
