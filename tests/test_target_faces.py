@@ -121,7 +121,7 @@ def test_the_command_line_says_what_a_target_is(target, capsys):
      ("class:dog@3,4", "class:1@3,4"), ("box:2", "box:2")],
 )  # fmt: skip
 def test_a_target_by_name_is_the_one_by_number(asked, meant):
-    from captum_cnn_ext.cli.arguments import _target_text, explained_target
+    from captum_cnn_ext.cli.parsing import _target_text, explained_target
 
     found = explained_target(_target_text(asked), ["cat", "dog", "hot dog", "crane", "crane"])
     assert repr(found) == repr(targets.target_from_text(str(meant)))
@@ -189,4 +189,4 @@ def test_a_bare_detector_gets_the_whole_photo_as_it_is():
     found = assumed(detector, "came with it")
     assert found.preprocess(photo).shape == (3, 60, 90)
     assert found.preprocess(photo)[:, 0, 0].tolist() == pytest.approx([1.0, 0.0, 0.2])
-    assert "the whole photo in [0, 1] was assumed" in found.notes[0]
+    assert "the whole photo in [0, 1] was assumed" in found.notes[-1]
