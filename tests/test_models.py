@@ -561,5 +561,17 @@ def test_a_model_whose_batch_norms_have_seen_nothing_is_untrained(tmp_path, monk
         assert str(getattr(audited, "manifest", audited)).count(UNTRAINED) == 1
 
     trained = build().train()
+    (tmp_path / "whole.py").write_text(
+        "from torch import nn\n\n\ndef build():\n"
+        "    layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1)\n"
+        "    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(4, 3))\n"
+    )
+    for seen, model in ((False, build()), (True, trained)):
+        if seen:
+            model(x)
+        torch.save(model.state_dict(), "weights.pt")
+        notes = load_model("whole.py:build", weights="weights.pt").notes
+        assert (UNTRAINED in notes) != seen  # judged by the weights that were loaded
+
     trained(x)  # the norms have seen two images
     assert not any("RANDOM" in note for note in explain(trained.eval(), x[0]).notes)

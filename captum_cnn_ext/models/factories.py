@@ -15,6 +15,7 @@ from torch import nn
 from captum_cnn_ext.errors import nearest
 from captum_cnn_ext.models.failures import FORMS, nearest_spec, no_such, run_users
 from captum_cnn_ext.models.loaded import LoadedModel, assumed, measured
+from captum_cnn_ext.models.untrained import UNTRAINED
 from captum_cnn_ext.models.weights import load_into, read_tensors, weights_file
 
 
@@ -58,7 +59,8 @@ def from_factory(spec: str, weights: str | None) -> LoadedModel:
     if weights is not None:
         file = weights_file(weights)
         load_into(loaded.model, read_tensors(file), file.name)
-        loaded = dataclasses.replace(loaded, weights=file.name)
+        notes = tuple(note for note in loaded.notes if note != UNTRAINED)  # is judged again
+        loaded = dataclasses.replace(loaded, weights=file.name, notes=notes)
     return loaded
 
 
