@@ -327,6 +327,9 @@ def test_of_two_classes_what_one_lacks_is_the_same_fact_as_what_the_other_has():
     assert "the opposite in the other one" in one.next_step
     assert [row[1] for row in done.page.tables["by_class"].rows] == ["shortcut", "none found"]
     assert "relies on a shortcut for “class 2”;" in done.page.overview.headline
+    told = {(row[0], row[1], row[3]) for row in done.page.tables["shortcuts"].rows}
+    assert {("class 2", "brightness", "shortcut"), ("class 2", "patch", "same as brightness"),
+            ("class 3", "background", "same as brightness")} <= told  # fmt: skip
 
 
 def test_how_often_the_tests_are_wrong_is_what_the_benchmark_reports():

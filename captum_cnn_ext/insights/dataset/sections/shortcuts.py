@@ -167,11 +167,16 @@ def _table(audited: AuditedData, report: Report, suspects: tuple[Suspect, ...]) 
              "blanked elsewhere", "p", "sameness", "outside object")  # fmt: skip
     columns += [Column(head, number=True, shown=head not in IN_THE_FILE) for head in heads]
     rows: list[list[Cell]] = []
-    for s in suspects:
+    told = [
+        (one, one.verdict if one is s else f"same as {s.kind}")
+        for s in suspects
+        for one in (s, *s.also)
+    ]
+    for s, verdict in told:
         numbers = (s.flips, s.low, s.high, s.null, s.lost, s.lost_null, s.erased,
                    s.erased_elsewhere, s.p_corrected, s.sameness, s.outside)  # fmt: skip
         rows.append(
-            [audited.classes[s.label], s.kind, s.place, s.verdict, *(rounded(v) for v in numbers)]
+            [audited.classes[s.label], s.kind, s.place, verdict, *(rounded(v) for v in numbers)]
         )
     caption = (
         "Turned: the share of other classes' images that become the class. By chance: with the "
