@@ -236,7 +236,8 @@ def test_tokens_are_never_read_as_maps():
 
 
 def test_channels_last_layers_are_never_read_as_channels_first():
-    """Recognised where the map is the image divided by a whole step, refused elsewhere."""
+    """Recognised where the map is the image divided by a whole step, or the channels are more than
+    the image is wide; refused elsewhere."""
 
     class Last(nn.Module):
         def __init__(self):
@@ -253,7 +254,12 @@ def test_channels_last_layers_are_never_read_as_channels_first():
     )
     assert torch.equal(LayerHiResCam(model, "block").attribute(x, 1), found)
     model.stem.stride = (2, 2)
-    odd = torch.randn(2, 2, 7, 9)
+    small = torch.randn(2, 2, 7, 9)
+    found_there = LayerHiResCam(model, "block").attribute(
+        small, 1, reshape_transform=lambda t: t.permute(0, 3, 1, 2)
+    )
+    assert torch.equal(LayerHiResCam(model, "block").attribute(small, 1), found_there)
+    odd = torch.randn(2, 2, 33, 41)
     with pytest.raises(ValueError, match=r"channels last.*reshape_transform=channels_last_to_map"):
         LayerHiResCam(model, "block").attribute(odd, 1)
     model.stem.stride = (1, 1)
