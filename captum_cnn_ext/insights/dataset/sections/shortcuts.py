@@ -48,7 +48,7 @@ REVIEW = "Look at its pictures; more labelled images of this class would narrow 
 HOW_OFTEN = (
     "How often is this wrong? It was tried on 80 small networks whose truth is known, all without "
     "masks: it found 36 of 36 planted shortcuts that the networks had learnt (at least 90% with "
-    "95% confidence), and named one in 1 of 40 networks without any (at most 13%). With masks, "
+    "95% confidence), and named one in 0 of 40 networks without any (at most 9%). With masks, "
     "for larger networks and for other photos the rates can differ."
 )
 
