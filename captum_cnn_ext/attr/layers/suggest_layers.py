@@ -9,6 +9,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, root_module
 from captum_cnn_ext._engine.judging.input_sizes import input_shape
+from captum_cnn_ext._engine.trace.forward_trace import Trace
 from captum_cnn_ext._engine.trace.trace_recorder import trace_of
 from captum_cnn_ext.attr.layers.layer_outputs import (
     INERT,
@@ -79,16 +80,12 @@ def suggest_layers(
     if root is None:
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     example = _example(root, inputs)
-    calls = [LayerOutput(c.path, c.module, c.shape) for c in trace_of(root, example).finished]
-    last = {out.name: index for index, out in enumerate(calls)}  # the call that methods look at
-    outputs = [out for index, out in enumerate(calls) if last[out.name] == index]
-    convolutions = [i for i, out in enumerate(outputs) if out.name and is_map(out, _ConvNd)]
-    # a convolution along channels (as ECA's attention has) gives another number of dimensions
-    like_input = [i for i in convolutions if len(outputs[i].shape) == example[0].ndim]
-    convolutions = like_input or convolutions
+    outputs = _last_calls(trace_of(root, example))
+    convolutions = _convolutions(outputs, example)
     if convolutions and _is_classifier(outputs, convolutions[-1]):
         # everything from the classifier on speaks of classes, not of features
-        outputs = outputs[: convolutions.pop()]
+        *convolutions, classifier = convolutions
+        outputs = outputs[:classifier]
     if not convolutions and isinstance(root, fx.GraphModule):
         raise ArgumentError(
             "model: this exported or traced program runs operations instead of layers; pass the "
@@ -100,13 +97,12 @@ def suggest_layers(
             "*positions) with several positions; pass the layer by name, and "
             "reshape_transform=tokens_to_map(...) where it gives tokens"
         )
+    ahead: Sequence[LayerOutput] = []
     if _is_transformer(outputs, convolutions[-1]):
         found = _of_blocks(root, outputs[convolutions[-1] :], example)
-        return found if target is None else of_target(root, example, target, found, [])
-    ahead = before_the_head(outputs, example[0].ndim)
-    trunk = ahead or outputs
-    before = [i for i in convolutions if i < len(trunk)]
-    found = _of_dense(outputs, list(convolutions)) or _stage_ends(trunk, before)
+    else:
+        ahead = before_the_head(outputs, example[0].ndim)
+        found = _of_dense(outputs, convolutions) or _of_trunk(ahead or outputs, convolutions)
     return found if target is None else of_target(root, example, target, found, ahead)
 
 
@@ -120,6 +116,23 @@ def _example(root: nn.Module, inputs: Any) -> tuple[Tensor, ...]:
         raise ArgumentError(f"model: {type(root).__name__} has no convolution")
     shape = input_shape("inputs", inputs, root)
     return (torch.zeros(shape, device=first.weight.device, dtype=first.weight.dtype),)
+
+
+def _last_calls(trace: Trace) -> list[LayerOutput]:
+    """What each layer gave in its last call, which is the one that methods look at."""
+    calls = [LayerOutput(call.path, call.module, call.shape) for call in trace.finished]
+    last = {out.name: index for index, out in enumerate(calls)}
+    return [out for index, out in enumerate(calls) if last[out.name] == index]
+
+
+def _convolutions(outputs: Sequence[LayerOutput], example: tuple[Tensor, ...]) -> list[int]:
+    """The indices of the convolutions that give maps, of the input's dimensions if there are any.
+
+    A convolution along channels, as ECA's attention has, gives another number of dimensions.
+    """
+    found = [i for i, out in enumerate(outputs) if out.name and is_map(out, _ConvNd)]
+    like_input = [i for i in found if len(outputs[i].shape) == example[0].ndim]
+    return like_input or found
 
 
 def _is_classifier(outputs: Sequence[LayerOutput], index: int) -> bool:
@@ -164,7 +177,12 @@ def _of_blocks(
     return list(found.values())
 
 
-def _of_dense(outputs: Sequence[LayerOutput], convolutions: list[int]) -> list[LayerSuggestion]:
+def _of_trunk(outputs: Sequence[LayerOutput], convolutions: Sequence[int]) -> list[LayerSuggestion]:
+    """The stages of what comes before the head; the indices are those of the whole model."""
+    return _stage_ends(outputs, [i for i in convolutions if i < len(outputs)])
+
+
+def _of_dense(outputs: Sequence[LayerOutput], convolutions: Sequence[int]) -> list[LayerSuggestion]:
     """Where the model gives boxes or a map for each class: the stages of its backbone.
 
     Without one the end of the decoder, and the stages before it. Empty for other models.
@@ -181,7 +199,8 @@ def _of_dense(outputs: Sequence[LayerOutput], convolutions: list[int]) -> list[L
         return _stage_ends(inside, kept, f"of the backbone {trunk!r}")
     if not gives_classes or len(convolutions) < 2:
         return []
-    outputs = outputs[: convolutions.pop()]  # what gives classes speaks of no features
+    *convolutions, classifier = convolutions
+    outputs = outputs[:classifier]  # what gives classes speaks of no features
     decoder = _stage_ends(outputs, convolutions, "before the map of classes")[:1]
     coarsest = min(size_of(outputs[i]) for i in convolutions)
     end = max(i for i in convolutions if size_of(outputs[i]) == coarsest)
@@ -218,16 +237,16 @@ def _stage_ends(
             continue  # the same stage, or a shortcut that ran after the next one began
         start = next(i for i in convolutions if outputs[i].shape[2:] == positions)
         stage = _stage_end(outputs, convolutions, positions, range(start, end), bool(found))
-        grid = " x ".join(map(str, positions))
-        reason = (
-            f"ends an earlier stage: {stage.shape[1]} channels on {grid} positions, a finer map "
-            "of simpler features"
-            if found
-            else f"ends the last stage {which}: {stage.shape[1]} channels on {grid} positions"
-            if which
-            else f"ends the last convolution stage: {stage.shape[1]} channels on {grid} positions, "
-            "the last before these are pooled or flattened away"
-        )
+        size = f"{stage.shape[1]} channels on {' x '.join(map(str, positions))} positions"
+        if found:
+            reason = f"ends an earlier stage: {size}, a finer map of simpler features"
+        elif which:
+            reason = f"ends the last stage {which}: {size}"
+        else:
+            reason = (
+                f"ends the last convolution stage: {size}, the last before these are pooled or "
+                "flattened away"
+            )
         found.append(LayerSuggestion(stage.name, stage.shape, reason))
         end = index + 1
     return found
