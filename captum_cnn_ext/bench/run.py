@@ -130,7 +130,7 @@ def run(
         def cell(method: Method) -> Cell:
             explain = partial(method, subject, x.clone(), meant)
             try:
-                maps, seconds, peak = explained(explain, x, peak=number == 0)
+                maps, seconds, peak = timed_maps(explain, x, peak=number == 0)
             except MethodError as error:
                 return {"class": label, "error": str(error)}
             judged = _judged(subject, maps, x, meant, settings)
@@ -176,7 +176,7 @@ class MethodError(Exception):
     """What a method raised, in its words: it does not work here, and that is a result."""
 
 
-def explained(
+def timed_maps(
     explain: Callable[[], Any], x: Tensor, *, peak: bool = False
 ) -> tuple[Tensor, float, int | None]:
     """The maps (N, H, W) of images x, the seconds that they took, and the memory where asked.

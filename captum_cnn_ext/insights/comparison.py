@@ -168,8 +168,18 @@ def compare(
     )
     with torch.inference_mode(False):
         photos = read_photos(images, subject.preprocess, subject.model)
-        done, *_ = compared(subject, photos, chosen, layers, target, seed, show_progress)
-    return done
+        done = compared(subject, photos, chosen, layers, target, seed, show_progress)
+    return done.comparison
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison, what is explained and predicted, and the calls that made the maps."""
+
+    comparison: Comparison
+    explained: Explained
+    predicted: Predicted | None
+    calls: list[Call]
 
 
 def compared(
@@ -180,35 +190,44 @@ def compared(
     target: Any,
     seed: int,
     show_progress: bool = False,
-) -> tuple[Comparison, Explained, Predicted | None, list[Call]]:
-    """A comparison, what is explained and predicted, and the calls that made the maps."""
+) -> Compared:
+    """The work of `compare`, with what else came of it."""
     with state_as_found(subject.model, [photos.inputs]), warnings.catch_warnings():
         if layers is None:  # a suggested layer is suggested for its last call
             warnings.filterwarnings("ignore", CALLED_OFTEN)
         with subject.first_pass():
-            meant, prediction = explained_photos(subject, photos, target)
-        if prediction is not None:
-            subject = subject.of_outputs(prediction.outputs.shape[1])
-        names, joined, reason = _layer_names(subject.model, layers, photos, chosen, meant.targets)
+            explained, predicted = explained_photos(subject, photos, target)
+        if predicted is not None:
+            subject = subject.of_outputs(predicted.outputs.shape[1])
+        targets = explained.targets
+        names, joined, reason = _layer_names(subject.model, layers, photos, chosen, targets)
         places = calls_at(subject.model, photos.inputs, names, joined, chosen, seed)
         runs = [(place, method) for place, found in places.items() for method in found]
         several = sum(place != INPUT for place in places) > 1
-        attributions, where = dict[str, Tensor](), dict[str, str]()
+        attributions, place_of = dict[str, Tensor](), dict[str, str]()
         order = {known.name: rank for rank, known in enumerate(chosen)}
         runs.sort(key=lambda run: order[run[1].name])
         for place, method in tqdm(runs, desc="methods", disable=not show_progress):
             try:
-                maps = method.maps(photos.inputs, meant.targets)
+                maps = method.maps(photos.inputs, targets)
             except (ArgumentError, AssertionError) as error:
                 raise ArgumentError(f"methods: {method.name} at {place}: {error}") from error
             at = f" at {place}" if several and place != INPUT else ""
             attributions[f"{method.name}{at}"] = maps
-            where[f"{method.name}{at}"] = place
-    labels = [f"{name}: {words}" for name, words in zip(photos.names, meant.words, strict=True)]
-    there = OnPhotos(photos, subject.preprocess, meant.boxes)
-    explained = attributions, meant.targets, labels, photos.inputs, subject, meant.boxes
-    done = Comparison(*explained, there, where, reason)
-    return done, meant, prediction, [method for _, method in runs]
+            place_of[f"{method.name}{at}"] = place
+    labels = [f"{name}: {words}" for name, words in zip(photos.names, explained.words, strict=True)]
+    comparison = Comparison(
+        attributions=attributions,
+        targets=targets,
+        labels=labels,
+        inputs=photos.inputs,
+        subject=subject,
+        boxes=explained.boxes,
+        on_photos=OnPhotos(photos, subject.preprocess, explained.boxes),
+        places=place_of,
+        layer_reason=reason,
+    )
+    return Compared(comparison, explained, predicted, [method for _, method in runs])
 
 
 def _layer_names(

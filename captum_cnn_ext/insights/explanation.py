@@ -212,7 +212,9 @@ def explain(
         find_layer(subject.model, layer)
     with torch.inference_mode(False), state_as_found(subject.model, []):
         read = read_photos(photos, subject.preprocess, subject.model)
-        done, explained, prediction, (call,) = compared(subject, read, [known], layer, target, seed)
+        found = compared(subject, read, [known], layer, target, seed)
+        done, explained, prediction = found.comparison, found.explained, found.predicted
+        (call,) = found.calls
         ((name, maps),) = done.attributions.items()
         faithfulness = _faithfulness(subject.model, done, maps) if check else {}
         why_empty = "" if maps.any() else _why_empty(done, known, done.places[name])

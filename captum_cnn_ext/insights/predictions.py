@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, TargetError
-from captum_cnn_ext._engine.judging.input_errors import explained
+from captum_cnn_ext._engine.judging.input_errors import input_errors_explained
 from captum_cnn_ext._engine.judging.output_targets import fixed_target, is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.probabilities import (
@@ -136,7 +136,7 @@ def explained_photos(
 
 def outputs_of(model: nn.Module, inputs: Tensor) -> tuple[Tensor, bool]:
     """The scores (N, classes), a few images at a time, and whether they are probabilities."""
-    with torch.no_grad(), explained(model, (inputs,)), Ending() as ending:
+    with torch.no_grad(), input_errors_explained(model, (inputs,)), Ending() as ending:
         found = [output_tensor(model(chunk), "model") for chunk in torch.split(inputs, AT_ONCE)]
         return torch.cat(found), ending.gave(found[-1])
 
@@ -185,7 +185,7 @@ def _explained_functions(
 ) -> Explained | int:
     """What functions of the output mean in each photo; a class index where they mean one."""
     fixed, scores, model = list[Any](), list[float](), subject.model
-    with torch.no_grad(), explained(model, (inputs,)):
+    with torch.no_grad(), input_errors_explained(model, (inputs,)):
         for start in range(0, len(inputs), AT_ONCE):
             rows = slice(start, start + AT_ONCE)
             output = model(inputs[rows])

@@ -22,13 +22,14 @@ def rival_of(
     own: AuditedModel,
     layers: list[ChosenLayer],
     inputs: Tensor,
-    said: tuple[Explained, Predicted | None],
+    explained: Explained,
+    predicted: Predicted | None,
 ) -> Rival:
     """The second model with the same photos; it has to take what the first was given.
 
     Args:
-        own, layers, inputs, said: the first model, its layers and inputs, and what is explained of
-            it and predicted by it.
+        own, layers, inputs, explained, predicted: the first model, its layers and inputs, and what
+            is explained of it and predicted by it.
 
     Raises:
         ArgumentError: it is the first model, or does not take the photos.
@@ -41,15 +42,15 @@ def rival_of(
         raise ArgumentError("against: got the audited model itself, expected another one")
     photos = read_photos(images, subject.preprocess, subject.model)
     with state_as_found(subject.model, [photos.inputs]):
-        explained, prediction = _same(subject, photos, inputs, *said)
+        theirs, prediction = _same(subject, photos, inputs, explained, predicted)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:  # the same layers where there are such
                 names = [layer.name for layer in layers]
                 found = named_layers(subject.model, names, photos.inputs[:1])
             except ArgumentError:
-                found, _ = default_layers(subject.model, photos.inputs, explained.targets)
-    return Rival(subject, model_code(model), photos, prediction, explained, found)
+                found, _ = default_layers(subject.model, photos.inputs, theirs.targets)
+    return Rival(subject, model_code(model), photos, prediction, theirs, found)
 
 
 def _same(

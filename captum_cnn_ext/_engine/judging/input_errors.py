@@ -27,7 +27,7 @@ _SIZES = {1: "L", 2: "H, W", 3: "D, H, W"}
 
 
 @contextmanager
-def explained(root: nn.Module | None, inputs: Sequence[Any]) -> Iterator[None]:
+def input_errors_explained(root: nn.Module | None, inputs: Sequence[Any]) -> Iterator[None]:
     """Puts what is wrong with the inputs before the error that the model raises because of them.
 
     Errors with another cause go through as they are.

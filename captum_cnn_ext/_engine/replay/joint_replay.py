@@ -18,7 +18,7 @@ from captum_cnn_ext._engine.judging.arguments import (
     root_module,
     runnable,
 )
-from captum_cnn_ext._engine.judging.input_errors import explained
+from captum_cnn_ext._engine.judging.input_errors import input_errors_explained
 from captum_cnn_ext._engine.judging.inputs import check_devices, check_examples
 from captum_cnn_ext._engine.replay.batch_rows import Rows
 from captum_cnn_ext._engine.replay.patching import layer_hook
@@ -139,7 +139,7 @@ def run_replaced(
         stack.enter_context(one_image_norms([t for tensors in activations for t in tensors]))
         for i, site in enumerate(sites):
             stack.enter_context(layer_hook(site, partial(give, i)))
-        stack.enter_context(explained(model, args))
+        stack.enter_context(input_errors_explained(model, args))
         output = forward_func(*args)
     for site, done in zip(sites, replaced, strict=True):
         if not done:

@@ -22,7 +22,7 @@ from captum_cnn_ext._engine.backward.batch_norm_of_one_image import one_image_no
 from captum_cnn_ext._engine.judging.arguments import (
     ArgumentError,
 )
-from captum_cnn_ext._engine.judging.input_errors import check_rows, explained
+from captum_cnn_ext._engine.judging.input_errors import check_rows, input_errors_explained
 from captum_cnn_ext._engine.module_walk import modules_in
 from captum_cnn_ext._engine.nested_tensors import tensors_in
 from captum_cnn_ext._engine.replay.batch_rows import Rows
@@ -152,7 +152,7 @@ class Replay(RecordedLayers):
             recorder = CallRecorder(self._root, self._site, tensors_in(args), not attention)
             around = self._widest.watching(recorder.around)
             with patched(self._root, around), layer_hook(self._site, replace):
-                with explained(self._root, args):
+                with input_errors_explained(self._root, args):
                     self.output = self._forward(*args)
         check_rows(self._root, self._args, self.output)
         if recorder.chosen is None or not layer_slots:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.backward.batch_norm_of_one_image import one_image_norms
 from captum_cnn_ext._engine.judging.arguments import observed_module, without_reducer
-from captum_cnn_ext._engine.judging.input_errors import check_rows, explained
+from captum_cnn_ext._engine.judging.input_errors import check_rows, input_errors_explained
 from captum_cnn_ext._engine.judging.inputs import check_devices
 from captum_cnn_ext._engine.judging.output_targets import (
     fixed_target,
@@ -42,7 +42,7 @@ def run_model(forward_func: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     root = observed_module(forward_func)
     check_devices(root, tensors)
     with state_as_found(root, args, eager=False), one_image_norms(args):
-        with explained(root, args):
+        with input_errors_explained(root, args):
             output = without_reducer(forward_func)(*args)
     check_rows(root, args, output)
     return output

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.backward.lost_gradient import values_stay
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, root_module, runnable
-from captum_cnn_ext._engine.judging.input_errors import explained
+from captum_cnn_ext._engine.judging.input_errors import input_errors_explained
 from captum_cnn_ext._engine.module_walk import modules_in
 from captum_cnn_ext._engine.nested_tensors import with_tensors
 from captum_cnn_ext._engine.running.call_counts import static_call_counts
@@ -119,7 +119,7 @@ def run_observed(
     with (
         observed(probes, gradients, stop_early, parallel),
         values_stay(),
-        explained(root_module(forward_func), args),
+        input_errors_explained(root_module(forward_func), args),
     ):
         try:
             return runnable(forward_func)(*args)

@@ -12,7 +12,7 @@ from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.bench.methods import Method, Subject
 from captum_cnn_ext.bench.results import Cell, Results
-from captum_cnn_ext.bench.run import MethodError, explained, fill, forward_seconds
+from captum_cnn_ext.bench.run import MethodError, fill, forward_seconds, timed_maps
 from captum_cnn_ext.bench.truths.contenders import the_truth
 from captum_cnn_ext.bench.truths.fingerprints import (
     code_fingerprint,
@@ -173,7 +173,7 @@ def _explain(trial: Trial, method: Method, seed: int, spent: list[float]) -> Exp
         asked = trial.target if target is None else target
         last, middle = trial.layers
         subject = Subject(trial.model if model is None else model, last, seed, middle)
-        maps, seconds, _ = explained(partial(method, subject, x.clone(), asked), x)
+        maps, seconds, _ = timed_maps(partial(method, subject, x.clone(), asked), x)
         if inputs is None and target is None and model is None:
             spent.append(seconds)
         return maps

@@ -147,20 +147,20 @@ def audit(
             bar.set_description_str("forward pass".ljust(34))
             with subject.first_pass():
                 forward = forward_seconds(subject.model, photos.inputs)
-                said = explained_photos(subject, photos, target)
-            if said[1] is not None:
-                subject = subject.of_outputs(said[1].outputs.shape[1])
+                explained, predicted = explained_photos(subject, photos, target)
+            if predicted is not None:
+                subject = subject.of_outputs(predicted.outputs.shape[1])
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they come again where the layers are used
                 found, reason = _chosen_layers(
-                    subject.model, layers, photos.inputs, said[0].targets
+                    subject.model, layers, photos.inputs, explained.targets
                 )
             found = found[-1:] if quick and layers is None else found
             audited = Audited(
                 subject=subject,
                 photos=photos,
-                predicted=said[1],
-                explained=said[0],
+                predicted=predicted,
+                explained=explained,
                 target_given=target is not None,
                 layers=found,
                 layer_reason=reason,
@@ -171,7 +171,7 @@ def audit(
                 section_keys=tuple(section.key for section in chosen),
                 rival=None
                 if against is None
-                else rival_of(against, images, subject, found, photos.inputs, said),
+                else rival_of(against, images, subject, found, photos.inputs, explained, predicted),
             )
             report, work = _begun(audited), Work(audited, bar, on_step, forward)
             context = AuditContext(audited, MethodMaps(audited, report, work), report, work)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
-from captum_cnn_ext._engine.judging.input_errors import explained
+from captum_cnn_ext._engine.judging.input_errors import input_errors_explained
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.progress import tqdm
 from captum_cnn_ext.insights.report.audited import Audited
@@ -130,7 +130,7 @@ def forward_seconds(model: nn.Module, inputs: Tensor) -> float:
     def run() -> None:
         with torch.no_grad():
             try:
-                with explained(model, (inputs,)):
+                with input_errors_explained(model, (inputs,)):
                     for chunk in torch.split(inputs, AT_ONCE):
                         model(chunk)
             except ArgumentError:
