@@ -423,6 +423,32 @@ def test_a_model_of_equal_accuracy_that_looks_elsewhere():
 # --- bad input ----------------------------------------------------------------------------------
 
 
+def test_arguments_are_refused_before_any_pass_over_the_data():
+    model, other = trained(), nn.Sequential(*trained()).eval()
+    three = nn.Sequential(*trained()[:-1], nn.Linear(256, 3)).eval()
+    images, refused = [], [  # with how many images a model saw before
+        ({"twin": other}, "twin: needs against= as well", 0),
+        ({"against": model}, "against: got the audited model itself", 0),
+        ({"against": other, "twin": model}, "twin: got the audited model itself", 0),
+        ({"groups": ["here"]}, "groups: got 1 for 40 images", 0),
+        ({"against": three}, "against: has 3 classes, the audited model 10", 2),
+        ({"against": other, "twin": three}, "twin: has 3 classes, the audited model 10", 3),
+    ]  # fmt: skip
+    hooks = [
+        one.register_forward_pre_hook(lambda _, inputs: images.append(len(inputs[0])))
+        for one in (model, other, three)
+    ]
+    try:
+        for options, message, most in refused:
+            images.clear()
+            with pytest.raises(ArgumentError, match=message):
+                audited(data(40), model, **options)
+            assert sum(images) == most, message
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def test_one_image_and_one_class():
     one = audited(data(1))
     assert found(one, "accuracy-one-class").verdict == "unsure"

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer
+from captum_cnn_ext._engine.running.forward import run_forward
 from captum_cnn_ext._numbers import as_seed
 from captum_cnn_ext.evidence import ImageRecords, image_records
-from captum_cnn_ext.evidence.records.record_job import LabelledImages
+from captum_cnn_ext.evidence.records.record_job import Columns, LabelledImages
 from captum_cnn_ext.evidence.streams.image_stream import images_of
 from captum_cnn_ext.insights.audited_model import AuditedModel, ClassNames, audited_model
 from captum_cnn_ext.insights.dataset.assembly import assembled
@@ -112,59 +113,54 @@ def audit_dataset(
     started = time.perf_counter()
     require_jinja()
     seed = as_seed("seed", seed)
+    if twin is not None and against is None:
+        raise ArgumentError(
+            "twin: needs against= as well, the older model; it says how much of the difference to "
+            "that one retraining alone makes"
+        )
     if isinstance(dataset, (str, os.PathLike)):
         own = class_names or getattr(model, "class_names", None) or ()
         own = _names(own, max(own) + 1) if isinstance(own, Mapping) else own
         dataset = labelled_photos(dataset, class_names=own)
     source = images_of(dataset, preprocess).dataset
+    _check_groups(groups, len(source))
     first = _first(source)
     tensors = bool(first) and isinstance(first[0], Tensor)
     prepared: dict[str, Any] = {"preprocess": preprocess, "mean": mean, "std": std}
     subject = audited_model(model, tensors=tensors, class_names=class_names, **prepared)
-    images = LabelledImages(source, preprocess if tensors else subject.preprocess)
-    columns = object_columns if len(first) > 2 else None
-
-    def pass_over(one: AuditedModel, prepare: Any, where: str) -> ImageRecords:
-        folder = None if checkpoint is None else Path(checkpoint)
-        if folder is not None and where:
-            folder.mkdir(exist_ok=True)
-        found = layer if layer is not None and not where else _layer(one, prepare)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=r"layer .* is called \d+ times")
-            return image_records(
-                one.model,
-                found,
-                dataset,
-                preprocess=prepare.preprocess,
-                batch_size=batch_size,
-                num_workers=num_workers,
-                autocast=autocast,
-                on_error=on_error,
-                checkpoint=folder / where if folder is not None else None,
-                columns=columns if not where else None,
-                show_progress=show_progress,
-            )
-
-    with subject.first_pass(), torch.inference_mode(False):
-        judge_numbering(subject, _input(subject, images), source, class_names)
-        records = pass_over(subject, images, "")
-    others: dict[str, tuple[AuditedModel, ImageRecords]] = {}
-    for name, other in (("against", against), ("twin", twin)):
-        if other is None:
-            continue
-        known = {} if isinstance(other, LoadedModel) else prepared
-        second = audited_model(other, tensors=tensors, **known)
-        if second.model is subject.model:
+    rivals = {
+        name: audited_model(
+            other, tensors=tensors, **({} if isinstance(other, LoadedModel) else prepared)
+        )
+        for name, other in (("against", against), ("twin", twin))
+        if other is not None
+    }
+    for name, one in rivals.items():
+        if one.model is subject.model:
             raise ArgumentError(f"{name}: got the audited model itself, expected another one")
-        prepare = LabelledImages(source, preprocess if tensors else second.preprocess)
-        found = pass_over(second, prepare, name)
-        if found.classes != records.classes:
-            raise ArgumentError(
-                f"{name}: has {found.classes} classes, the audited model {records.classes}"
-            )
-        others[name] = second, found
-    if twin is not None and against is None:
-        raise ArgumentError("twin: says how much retraining changes, beside against=, which lacks")
+    images, *others = (
+        LabelledImages(source, preprocess if tensors else one.preprocess)
+        for one in (subject, *rivals.values())
+    )
+    outputs = _outputs(subject, images)
+    judge_numbering(subject, outputs, source, class_names)
+    for (name, one), prepare in zip(rivals.items(), others, strict=True):
+        _check_classes(name, _outputs(one, prepare), outputs)
+
+    settings: dict[str, Any] = {
+        "batch_size": batch_size,
+        "num_workers": num_workers,
+        "autocast": autocast,
+        "on_error": on_error,
+        "show_progress": show_progress,
+    }
+    folder = None if checkpoint is None else Path(checkpoint)
+    columns = object_columns if len(first) > 2 else None
+    records = _records_of(subject, images, dataset, layer, folder, columns, **settings)
+    found = {}
+    for (name, one), prepare in zip(rivals.items(), others, strict=True):
+        part = None if folder is None else folder / name
+        found[name] = _records_of(one, prepare, dataset, None, part, None, **settings)
     names = class_names or getattr(source, "classes", None) or subject.class_names or ()
     audited = AuditedData(
         subject=subject,
@@ -174,12 +170,60 @@ def audit_dataset(
         groups=_groups(source, groups, records),
         notes=[*subject.notes, *getattr(source, "notes", ())],
         seed=seed,
-        rival=others.get("against"),
-        twin=others["twin"][1] if twin is not None else None,
+        rival=(rivals["against"], found["against"]) if against is not None else None,
+        twin=found.get("twin"),
         testing=test_shortcuts,
         show_progress=show_progress,
     )
     return assembled(audited, title, started, model_code(model))
+
+
+def _records_of(
+    one: AuditedModel,
+    images: LabelledImages,
+    dataset: Any,
+    layer: Layer | None,
+    checkpoint: Path | None,
+    columns: Columns | None,
+    **settings: Any,
+) -> ImageRecords:
+    """One pass of a model over the data set; without a layer, at the first that is suggested.
+
+    Args:
+        one: the model.
+        images: the data set, prepared for this model.
+        dataset: the same as the user gave it.
+        layer: of the maps.
+        checkpoint: the folder of this pass, or a new name in a folder.
+        columns: what else is told of each image.
+        settings: as in `evidence.image_records`.
+    """
+    with one.first_pass(), torch.inference_mode(False), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"layer .* is called \d+ times")
+        return image_records(
+            one.model,
+            _layer(one, images) if layer is None else layer,
+            dataset,
+            preprocess=images.preprocess,
+            checkpoint=checkpoint,
+            columns=columns,
+            **settings,
+        )
+
+
+def _outputs(one: AuditedModel, images: LabelledImages) -> int | None:
+    """How many outputs a model has for one image; None where these are no class scores."""
+    with one.first_pass(), torch.inference_mode(False), torch.no_grad():
+        found = run_forward(one.model, (_input(one, images)[None].clone(),))
+    return found.shape[1] if isinstance(found, Tensor) and found.ndim == 2 else None
+
+
+def _check_classes(name: str, outputs: int | None, audited: int | None) -> None:
+    if outputs is None or audited is None:
+        return  # the pass says what it expects
+    classes, expected = max(outputs, 2), max(audited, 2)  # one output speaks for two classes
+    if classes != expected:
+        raise ArgumentError(f"{name}: has {classes} classes, the audited model {expected}")
 
 
 def _first(source: Any) -> tuple[Any, ...]:
@@ -216,10 +260,11 @@ def _names(names: ClassNames, classes: int) -> list[str]:
     return [*listed, *(f"class {c}" for c in range(len(listed), classes))]
 
 
+def _check_groups(groups: Sequence[str] | None, images: int) -> None:
+    if groups is not None and len(groups) != images:
+        raise ArgumentError(f"groups: got {len(groups)} for {images} images; expected one for each")
+
+
 def _groups(source: Any, groups: Sequence[str] | None, records: ImageRecords) -> list[str]:
     found = groups if groups is not None else getattr(source, "groups", ())
-    if groups is not None and len(groups) != len(source):
-        raise ArgumentError(
-            f"groups: got {len(groups)} for {len(source)} images; expected one for each"
-        )
     return [str(found[int(n)]) for n in records.images] if len(found) else []
