@@ -74,9 +74,10 @@ def add(commands: Any) -> None:
     parsing.add_old_spelling(audit, "--layers", "--layer")
     add_overlays(audit)
     audit_data.add_arguments(audit)
+    audit.set_defaults(run=partial(_audit, audit.get_default))
 
 
-def _audit(options: argparse.Namespace) -> int:
+def _audit(default: Callable[[str], Any], options: argparse.Namespace) -> int:
     """Judge everything that can be judged without work, then do the work."""
     begin = time.perf_counter()
     audit_data.judge(options)
@@ -112,7 +113,7 @@ def _audit(options: argparse.Namespace) -> int:
             against=rival,
             title=options.title,
             notes=notes,
-            command=_command(options),
+            command=_command(options, default),
             on_step=check,
         )
         check()
@@ -202,31 +203,16 @@ def _file_size(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
-def _command(options: argparse.Namespace) -> str:
+def _command(options: argparse.Namespace, default: Callable[[str], Any]) -> str:
     """The command line again, without what is as by default and without folders."""
     words = [PROGRAM, "audit"]
     for name, value in vars(options).items():
-        if (
-            value in (None, False)
-            or name in ("run", "no_progress", "open")
-            or value == DEFAULTS.get(name)
-        ):
+        if value == default(name) or name in ("run", "no_progress", "open"):
             continue
         values = value if isinstance(value, list) else [value]
         words.append(f"--{name.replace('_', '-')}")
         words += [] if value is True else [_last_part(str(v)) for v in values]
     return shlex.join(words)
-
-
-DEFAULTS = {
-    "model": "demo",
-    "out": "audit.html",
-    "seed": 0,
-    "max_images": parsing.MOST_IMAGES,
-    "on_error": "skip",
-    "batch_size": 32,
-    "workers": 0,
-}
 
 
 def _last_part(text: str) -> str:
