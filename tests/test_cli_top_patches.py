@@ -43,7 +43,7 @@ def test_writes_result_and_picture(folder, capsys):
         (["--layer", "1", "--out", "top.json"], "ends in .npz"),
         (
             ["--layer", "1", "--picture", "top.bmp"],
-            "--picture top.bmp: expected a name that ends in one of .png",
+            "--picture top.bmp: expected a file name that ends in .png",
         ),
         (["--layer", "1", "--images", "nowhere"], "expected a folder"),
     ],

@@ -164,8 +164,8 @@ def test_cam_writes_one_picture(folder, capsys):
     [
         (["--methods", "gradkam"], "'gradkam' is not a known method"),
         (["--methods", "deconvnet"], "gives no map for a class"),
-        (["--out", "a.txt"], "expected a name that ends in one of .png"),
-        (["--out", "no/a.png"], "in a folder that exists"),
+        (["--out", "a.txt"], "expected a file name that ends in .png"),
+        (["--out", "no/a.png"], "--out no/a.png: the folder 'no' does not exist"),
         (["--layer", "conv"], "no such layer"),
         (["--target", "3"], "has 3 classes"),
         (["--image", "none.png"], "none.png"),

@@ -168,7 +168,7 @@ def test_deconv_writes_one_picture(tmp_path, monkeypatch, capsys):
         (["--channels", "4"], "channels: 4 is not a channel of the layer, which has 4"),
         (["--top", "9"], "--top 9: expected an integer from 1 to 4"),
         (["--layer", "conv1"], "no such layer"),
-        (["--out", "deconv"], "expected a name that ends in"),
+        (["--out", "deconv"], "expected a file name that ends in"),
     ],
 )
 def test_deconv_says_in_one_line_what_is_wrong(tmp_path, monkeypatch, capsys, arguments, message):

@@ -125,8 +125,8 @@ def test_dream(folder, capsys):  # noqa: F811
         (["synthesize", "--layer", "9"], "--layer '9': Sequential has no such layer"),
         (["synthesize", "--layer", "0", "--film", "f.gif"], "a gallery has no film"),
         (["synthesize", "--target", "1", "--recipe", "lucyd"], "nearest: 'lucid'"),
-        (["synthesize", "--target", "1", "--out", "a.bmp"], "--out a.bmp: expected a name"),
-        (["synthesize", "--target", "1", "--out", "no/a.png"], "in a folder that exists"),
+        (["synthesize", "--target", "1", "--out", "a.bmp"], "--out a.bmp: expected a file name"),
+        (["synthesize", "--target", "1", "--out", "no/a.png"], "the folder 'no' does not exist"),
         (
             ["synthesize", "--target", "1", "--film", "a.avi", "--steps", "1", "--size", "16"],
             "--film a.avi: expected a name that ends in one of",

@@ -52,30 +52,32 @@ def write_together(
             renaming.later(swap)
 
 
-def writable_path(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Path:
+def writable_path(
+    path: str | os.PathLike[str], suffixes: tuple[str, ...], given: str | None = None
+) -> Path:
     """The path, if its name ends in one of the suffixes and it can be written.
+
+    ``given`` is the argument as messages name it; None is ``out='path'``.
 
     Raises:
         ArgumentError: another ending, a folder, or a folder that is missing or not writable.
     """
-    target = Path(path)
+    target, given = Path(path), given or f"out={str(path)!r}"
     if target.suffix.lower() not in suffixes:
-        raise ArgumentError(
-            f"out={str(path)!r}: expected a file name that ends in {' or '.join(suffixes)}"
-        )
+        raise ArgumentError(f"{given}: expected a file name that ends in {' or '.join(suffixes)}")
     folder = target.parent
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
-        raise ArgumentError(f"out={str(path)!r}: the folder {str(folder)!r} {what}; make it first")
+        raise ArgumentError(f"{given}: the folder {str(folder)!r} {what}; make it first")
     if target.is_dir():
-        raise ArgumentError(f"out={str(path)!r}: it is a folder")
+        raise ArgumentError(f"{given}: it is a folder")
     try:
         trial = beside(target)
         trial.touch(exist_ok=False)
         trial.unlink()
     except OSError as error:
         raise ArgumentError(
-            f"out={str(path)!r}: cannot write into the folder {str(folder)!r} ({error.strerror})"
+            f"{given}: cannot write into the folder {str(folder)!r} ({error.strerror})"
         ) from error
     return target
 

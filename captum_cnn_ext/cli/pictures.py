@@ -7,28 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captum_cnn_ext.cli import arguments, parsing
-from captum_cnn_ext.cli.parsing import DONE, INCOMPLETE, PROGRAM, UsageError, one_line
+from captum_cnn_ext.cli.parsing import DONE, INCOMPLETE, PROGRAM, one_line, usage_errors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".pdf", ".svg")
 
 
 def checked_picture(out: str, option: str = "out") -> Path:
     """The path of a picture that can be written.
 
     Raises:
-        UsageError: another ending, or no such folder.
+        UsageError: another ending, or a folder that is missing or not writable.
     """
-    path = Path(out)
-    if path.suffix.lower() not in ENDINGS:
-        raise UsageError(
-            f"--{option} {out}: expected a name that ends in one of {', '.join(ENDINGS)}"
-        )
-    if not path.parent.is_dir() or path.is_dir():
-        raise UsageError(f"--{option} {out}: expected a file name in a folder that exists")
-    return path
+    from captum_cnn_ext._engine.whole_files import PICTURES, writable_path
+
+    with usage_errors():
+        return writable_path(out, PICTURES, f"--{option} {out}")
 
 
 def write_picture(figure: Figure, out: str, option: str = "out") -> int:
