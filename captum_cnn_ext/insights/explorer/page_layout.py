@@ -5,7 +5,8 @@ from typing import Any
 
 import gradio as gr
 
-from captum_cnn_ext.insights.explorer.computing.session import RULES, ExplorerSession
+from captum_cnn_ext._engine.backward.rules import RULES
+from captum_cnn_ext.insights.explorer.computing.session import ExplorerSession
 from captum_cnn_ext.insights.explorer.computing.synthesized_units import RECIPES
 from captum_cnn_ext.insights.explorer.computing.what_it_says import CLASSES
 from captum_cnn_ext.insights.explorer.drawing import LOOKS
@@ -140,7 +141,7 @@ class Layout:
                 self.unit_code = self._code("code-unit")
             with gr.Tab("Reconstruction"):
                 self.rule = gr.Radio(
-                    list(RULES), value="guided", label="Backward rule", elem_id="rule"
+                    list(reversed(RULES)), value="guided", label="Backward rule", elem_id="rule"
                 )
                 with gr.Row():
                     self.seed = gr.Radio(

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from captum_cnn_ext._engine.backward.rules import RULES
 from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose, nearest
 from captum_cnn_ext._engine.running.streaming import home_of
 from captum_cnn_ext.attr import suggest_layers
@@ -35,7 +36,6 @@ from captum_cnn_ext.methods.expression import Expression, evaluate, variable
 from captum_cnn_ext.models import LoadedModel
 
 SORTS = ("max", "index")
-RULES = ("guided", "deconvnet", "gradient")
 SEEDS = ("max", "map")
 PER_PAGE = 60  # units of a grid
 KEPT = 16  # activations of so many images and layers
