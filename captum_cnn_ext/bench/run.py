@@ -119,7 +119,7 @@ def run(
         x = images[name]().unsqueeze(0).to(device)
         subject = Subject(model, settings.layer, settings.seed + number)
         try:
-            meant, one = _meant(model, x, target), forward_seconds(model, x)
+            meant, one = _meant(model, x, target), timed_forward(model, x)
         except TargetError as error:
             if not is_function(target):
                 raise
@@ -216,8 +216,8 @@ def output_of(model: torch.nn.Module, x: Tensor) -> Any:
         return run_model(model, (x.clone(),))
 
 
-def forward_seconds(model: torch.nn.Module, x: Tensor) -> float:
-    """The median time of a forward pass."""
+def timed_forward(model: torch.nn.Module, x: Tensor) -> float:
+    """The median seconds of a forward pass, by the clock of `timed`."""
     return statistics.median(timed(partial(output_of, model, x), x.device)[1] for _ in range(3))
 
 

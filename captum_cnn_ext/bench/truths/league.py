@@ -12,7 +12,7 @@ from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.bench.methods import Method, Subject
 from captum_cnn_ext.bench.results import Cell, Results
-from captum_cnn_ext.bench.run import MethodError, fill, forward_seconds, timed_maps
+from captum_cnn_ext.bench.run import MethodError, fill, timed_forward, timed_maps
 from captum_cnn_ext.bench.truths.contenders import the_truth
 from captum_cnn_ext.bench.truths.fingerprints import (
     code_fingerprint,
@@ -100,7 +100,7 @@ def run_truths(
         task, seed = item.rsplit("/", 1)
         make = tasks[task].trials
         trials = make(int(seed), settings.images, training)
-        timed = [(trial, forward_seconds(trial.model, trial.inputs)) for trial in trials]
+        timed = [(trial, timed_forward(trial.model, trial.inputs)) for trial in trials]
 
         def cell(method: Method) -> Cell:
             found = _cell(timed, int(seed), settings.judged, method)

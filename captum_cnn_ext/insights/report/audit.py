@@ -29,7 +29,7 @@ from captum_cnn_ext.insights.report.overview import overview_of
 from captum_cnn_ext.insights.report.page import require_jinja
 from captum_cnn_ext.insights.report.result import Audit
 from captum_cnn_ext.insights.report.section import AuditContext, Section
-from captum_cnn_ext.insights.report.work import Work, expected_seconds, forward_seconds
+from captum_cnn_ext.insights.report.work import Work, expected_seconds, forward_wall_seconds
 from captum_cnn_ext.insights.rivals import rival_of
 from captum_cnn_ext.insights.sections import QUICK_SECTIONS, chosen_sections
 from captum_cnn_ext.insights.sections.attributions import DEFAULT_METHODS, QUICK_METHODS
@@ -146,7 +146,7 @@ def audit(
         ):
             bar.set_description_str("forward pass".ljust(34))
             with subject.first_pass():
-                forward = forward_seconds(subject.model, photos.inputs)
+                forward = forward_wall_seconds(subject.model, photos.inputs)
                 explained, predicted = explained_photos(subject, photos, target)
             if predicted is not None:
                 subject = subject.of_outputs(predicted.outputs.shape[1])

@@ -118,8 +118,8 @@ def stopwatch(run: Callable[[], T], like: Tensor) -> tuple[float, T]:
     return time.perf_counter() - begin, result
 
 
-def forward_seconds(model: nn.Module, inputs: Tensor) -> float:
-    """Median seconds of a forward pass of all inputs.
+def forward_wall_seconds(model: nn.Module, inputs: Tensor) -> float:
+    """Median seconds on the clock on the wall of a forward pass of all inputs.
 
     Cost: four forward passes.
 
