@@ -71,6 +71,6 @@ def _partner(given: Any) -> str:
             if name == package or name.startswith(f"{package}."):
                 return partner
     raise TypeError(
-        f"run_or_writer: got {type(given).__name__}, expected TensorBoard's SummaryWriter, mlflow "
-        "or a run of it, or a run of wandb"
+        f"run_or_writer: got {type(given).__name__}, expected a writer or a run of "
+        f"{', '.join(WRITERS)}"
     )
