@@ -72,11 +72,8 @@ def build(audited: AuditedData, report: Report) -> SectionContent:
 
 def _chance(audited: AuditedData, report: Report, accuracy: Interval, largest: int) -> list[Block]:
     """Whether the model is better than one answer for all, and if not, whether labels are mixed."""
-    labels, predictions, count = (
-        audited.records.labels,
-        audited.records.predictions,
-        len(audited.records),
-    )
+    labels, predictions = audited.records.labels, audited.records.predictions
+    count = len(audited.records)
     share, frequent = of_images(accuracy.mean, count), percent(largest / count)
     numbers = {"accuracy": accuracy.mean, "most_frequent_class": largest / count}
     if len(np.unique(labels)) == 1:

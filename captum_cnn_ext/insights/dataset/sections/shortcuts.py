@@ -59,8 +59,10 @@ def build(audited: AuditedData, report: Report) -> SectionContent:
     if isinstance(found, ArgumentError):  # such as that nothing is classified correctly
         report.unchecked.append(f"Whether the model takes shortcuts: {found}.")
         return SectionContent([Text(f"Nothing could be tested: {found}.", "note")])
+    if found is None:
+        raise AssertionError("the searches were left out")
     if not isinstance(found, Shortcuts):
-        raise found or AssertionError("searches were left out")
+        raise found
     for suspect in found.suspects:
         _find(audited, report, suspect, found.tests)
     if not found.shortcuts and found.classes:
@@ -142,10 +144,8 @@ def _find(audited: AuditedData, report: Report, suspect: Suspect, tests: int) ->
     numbers = {name: value for name, value in given.items() if value is not None}
     if suspect.verdict == "strategy":
         return
-    tested, either = (
-        suspect.verdict == "shortcut",
-        any(one.label != suspect.label for one in suspect.also if suspect.kind not in MARKS),
-    )
+    tested = suspect.verdict == "shortcut"
+    either = any(one.label != suspect.label for one in suspect.also if suspect.kind not in MARKS)
     report.note(
         "wrong" if tested else "unsure",
         claim(suspect, tests, audited.classes),

@@ -45,8 +45,10 @@ def build(audited: AuditedData, report: Report) -> SectionContent:
         "is a result too: the model recognises all images of the class in the same way."
     )
     found = audited.strategies
+    if found is None:
+        raise AssertionError("the searches were left out")
     if not isinstance(found, Strategies):
-        raise found or AssertionError("searches were left out")
+        raise found
     blocks: list[Block] = [Text(text), _table(audited, report, found)]
     labels = sorted({one.label for one in found.found})
     several = [label for label in labels if len(found.of(label)) > 1]
