@@ -149,7 +149,7 @@ def test_wandb_offline(found, audited, tmp_path):
 
 
 def test_what_cannot_be_logged_says_so(found):
-    with pytest.raises(TypeError, match="run_or_writer: got list, expected a writer or a run of torch.utils.tensorboard, .*, wandb"):
+    with pytest.raises(TypeError, match=r"got list, expected a writer or a run of torch.*, wandb"):
         log_to([], found)
     summary_writer = type("SummaryWriter", (), {"__module__": "torch.utils.tensorboard.writer"})
     with pytest.raises(TypeError, match="result: got int, expected what"):
