@@ -207,7 +207,7 @@ def _command(options: argparse.Namespace, default: Callable[[str], Any]) -> str:
     """The command line again, without what is as by default and without folders."""
     words = [PROGRAM, "audit"]
     for name, value in vars(options).items():
-        if value == default(name) or name in ("run", "no_progress", "open"):
+        if value in (None, default(name)) or name in ("run", "no_progress", "open"):
             continue
         values = value if isinstance(value, list) else [value]
         words.append(f"--{name.replace('_', '-')}")
