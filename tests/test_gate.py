@@ -13,6 +13,7 @@ from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.insights import audit_dataset, check
 from captum_cnn_ext.insights.gate import measuring
 from captum_cnn_ext.insights.gate.requirements import KINDS, NEEDS, read_requirements, template
+from captum_cnn_ext.insights.report.blocks import Column
 from captum_cnn_ext.metrics import wilson
 
 NAMES = ["top", "bottom"]
@@ -167,6 +168,23 @@ def test_a_fall_of_accuracy_is_measured_by_image(plain):
     assert not only(worse, class_not_worse_than_before=True).passed
     by_class = only(worse, class_not_worse_than_before=0.1)
     assert "“bottom” changed by -70.0 points" in by_class.text
+
+
+def test_tables_are_read_by_the_titles_of_their_columns(moved, monkeypatch):
+    wanted = {"class-not-worse-than-before": 0.1, "looks-where-it-did": 0.01}
+    before = check(moved, wanted).outcomes
+    for name in ("against", "moved"):
+        table = moved.page.tables[name]
+        columns = [Column("number", number=True), *table.columns]
+        more = replace(table, columns=columns, rows=[[-7.0, *row] for row in table.rows])
+        monkeypatch.setitem(moved.page.tables, name, more)
+    assert check(moved, wanted).outcomes == before
+    assert table.column("moved") == more.column("moved") == [row[1] for row in table.rows]
+    with pytest.raises(ArgumentError, match="title='mover': no column of this title; there are"):
+        table.column("mover")
+    twice = replace(table, columns=[table.columns[0], *table.columns[:-1]])
+    with pytest.raises(ArgumentError, match="title='class': several columns of this title"):
+        twice.column("class")
 
 
 def test_what_the_audit_was_not_made_for_is_an_error_and_never_a_pass(plain):

@@ -8,6 +8,7 @@ import numpy as np
 
 from captum_cnn_ext.errors import ArgumentError, nearest
 from captum_cnn_ext.insights.dataset.result import DatasetAudit
+from captum_cnn_ext.insights.dataset.sections import accuracy, attention, comparison, shortcuts
 from captum_cnn_ext.insights.report.findings import Finding
 from captum_cnn_ext.insights.wording import listed, percent, short, shown
 from captum_cnn_ext.metrics import Interval, wilson
@@ -100,7 +101,7 @@ def _group_accuracy(audit: DatasetAudit, limits: Any) -> Measured:
 
 
 def _calibration(audit: DatasetAudit, most: float) -> Measured:
-    found = next((f for f in audit.findings if f.id == "calibration"), None)
+    found = _finding(audit, accuracy.CALIBRATION)
     if found is None or found.interval is None:
         return Measured(False, "confidence was not measured: too few images")
     error = dict(found.numbers)["calibration_error"]
@@ -111,13 +112,13 @@ def _calibration(audit: DatasetAudit, most: float) -> Measured:
 
 
 def _no_shortcut(audit: DatasetAudit, _: bool) -> Measured:
-    found = _starting(audit, "shortcut-")
-    tested = next((f for f in audit.findings if f.id == "no-shortcut"), None)
+    found = _each(audit, shortcuts.SHORTCUT)
+    tested = _finding(audit, shortcuts.NO_SHORTCUT)
     if found:
         return _worst(found, "flips", ("shortcut", "shortcuts"))
     if tested is None:
         return Measured(False, "no class could be tested for shortcuts; see the report")
-    doubts = _starting(audit, "perhaps-shortcut-")
+    doubts = _each(audit, shortcuts.PERHAPS)
     text = tested.text if not doubts else f"{tested.text} Not decided: {doubts[0].text}"
     return Measured(True, text.rstrip("."))
 
@@ -130,14 +131,14 @@ def _on_objects(audit: DatasetAudit, least: Any) -> Measured:
     shares = {
         c: wilson(int(hits[used & (labels == c)].sum()), n) for c, n in counts.items() if n >= FEW
     }
-    judged = [f for f in audit.findings if f.section == "attention" and "object" in f.id]
+    beside = _each(audit, attention.OFF_OBJECT)
+    judged = bool(beside) or _finding(audit, attention.ON_OBJECTS) is not None
     if not shares or (least is True and not judged):
         return Measured(False, f"no class has {FEW} right answers with a mask, so nothing is known")
     worst = min(shares, key=lambda c: shares[c].mean)
     if least is True:
-        found = _starting(audit, "evidence-off-object-")
-        if found:
-            return _worst(found, "pointing_game", CLASSES, least=True)
+        if beside:
+            return _worst(beside, "pointing_game", CLASSES, least=True)
         text = f"no class has its evidence beside the object; the least is “{_name(audit, worst)}”"
         text += f" with the strongest evidence on it in {shown(shares[worst])} of its images"
         return Measured(True, text, shares[worst].mean, (shares[worst].low, shares[worst].high))
@@ -146,10 +147,10 @@ def _on_objects(audit: DatasetAudit, least: Any) -> Measured:
 
 
 def _not_worse(audit: DatasetAudit, most: Any) -> Measured:
-    found = [f for f in audit.findings if f.id in ("worse-than-before", "not-worse-than-before")]
-    if not found or found[0].interval is None:
+    found = _finding(audit, comparison.WORSE) or _finding(audit, comparison.NOT_WORSE)
+    if found is None or found.interval is None:
         return Measured(False, "the older model could not be compared; see the report")
-    change, ends = dict(found[0].numbers)["difference"], found[0].interval
+    change, ends = dict(found.numbers)["difference"], found.interval
     text = f"accuracy changed by {100 * change:+.1f} points ({100 * ends[0]:+.1f} to "
     text += f"{100 * ends[1]:+.1f}) since the older model, "
     if most is True:
@@ -159,11 +160,11 @@ def _not_worse(audit: DatasetAudit, most: Any) -> Measured:
 
 
 def _class_not_worse(audit: DatasetAudit, most: Any) -> Measured:
-    rows = [(str(r[0]), r[4], r[5], r[6]) for r in _rows(audit, "against") if r[4] is not None]
+    rows = _rows(audit, comparison.BY_CLASS, "class", "difference", "from", "to")
     if not rows:
         return Measured(False, "the older model could not be compared; see the report")
     if most is True:
-        found = _starting(audit, "class-worse-than-before-")
+        found = _each(audit, comparison.CLASS_WORSE)
         if found:
             return _worst(found, "difference", CLASSES, least=True)
         return Measured(True, "no class is found less often than by the older model beyond chance")
@@ -174,11 +175,11 @@ def _class_not_worse(audit: DatasetAudit, most: Any) -> Measured:
 
 
 def _looks_where_it_did(audit: DatasetAudit, most: Any) -> Measured:
-    rows = [(str(r[0]), r[1], r[2]) for r in _rows(audit, "moved") if r[1] is not None]
+    rows = _rows(audit, comparison.MOVED_BY_CLASS, "class", "moved", "by chance")
     if not rows:
         return Measured(False, "no class has enough images that both models name rightly")
     if most is True:
-        found = _starting(audit, "looks-elsewhere-than-before-")
+        found = _each(audit, comparison.ELSEWHERE)
         if found:
             return _worst(found, "moved", CLASSES)
     name, moved, chance = max(rows, key=lambda row: row[1])
@@ -189,8 +190,13 @@ def _looks_where_it_did(audit: DatasetAudit, most: Any) -> Measured:
     return Measured(moved <= most, f"{text}, allowed {percent(most)}", moved)
 
 
-def _starting(audit: DatasetAudit, prefix: str) -> list[Finding]:
-    return [f for f in audit.findings if f.id.startswith(prefix) and f.verdict != "fine"]
+def _finding(audit: DatasetAudit, id: str) -> Finding | None:
+    return next((f for f in audit.findings if f.id == id), None)
+
+
+def _each(audit: DatasetAudit, id: str) -> list[Finding]:
+    """The findings that are made once for each class, whose ids go on with the class."""
+    return [f for f in audit.findings if f.id.startswith(f"{id}-") and f.verdict != "fine"]
 
 
 def _worst(
@@ -207,9 +213,13 @@ def _worst(
     return Measured(False, text, dict(order[0].numbers)[key], order[0].interval)
 
 
-def _rows(audit: DatasetAudit, table: str) -> list[Any]:
+def _rows(audit: DatasetAudit, table: str, name: str, *numbers: str) -> list[tuple[Any, ...]]:
+    """These columns of a table; without the rows of which the first number is not known."""
     found = audit.page.tables.get(table)
-    return [] if found is None else list(found.rows)
+    if found is None:
+        return []
+    rows = zip(*(found.column(title) for title in (name, *numbers)), strict=True)
+    return [row for row in rows if row[1] is not None]
 
 
 def _name(audit: DatasetAudit, label: int) -> str:

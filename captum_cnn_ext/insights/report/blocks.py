@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.one_line_repr import brief
 
 Tone = Literal["plain", "note", "fine", "warning", "error"]
@@ -91,6 +92,19 @@ class Table:
             raise ValueError(
                 f"rows: got a row of {len(wrong[0])} cells, expected {len(self.columns)}"
             )
+
+    def column(self, title: str) -> list[Cell]:
+        """The cells under a title, from top to bottom.
+
+        Raises:
+            ArgumentError: no column has this title, or several have.
+        """
+        titles = [column.title for column in self.columns]
+        if titles.count(title) != 1:
+            few = "several columns" if title in titles else "no column"
+            raise ArgumentError(f"title={title!r}: {few} of this title; there are {titles}")
+        place = titles.index(title)
+        return [row[place] for row in self.rows]
 
     def on_page(self) -> Table:
         """The columns that are shown; rows that are equal but for their first cell are one."""

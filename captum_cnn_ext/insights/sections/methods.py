@@ -1,7 +1,5 @@
 """Each method's cost, and how far its maps name what the score needs, beside two controls."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -57,7 +55,9 @@ def build(audited: Audited, maps: MethodMaps, report: Report, work: Work) -> Sec
     quality = {place: up - down for place, (up, down) in areas.items()}
     blob = metrics.as_maps(controls[GAUSSIAN], inputs)
     rows: list[list[Cell]] = []
-    for (where, name), (up, down) in areas.items():
+    scores = {place: round(float(value.mean()), 4) for place, value in quality.items()}
+    for where, name in sorted(areas, key=lambda place: -scores[place]):
+        up, down = areas[where, name]
         used = methods.get((where, name))
         difference = (quality[where, name] - quality["", GAUSSIAN]).mean()
         like = metrics.rank_correlation(metrics.as_maps(given[where, name], inputs), blob).mean()
@@ -69,7 +69,7 @@ def build(audited: Audited, maps: MethodMaps, report: Report, work: Work) -> Sec
                 _rounded(maps.passes(where, name)) if used else None,
                 round(float(up.mean()), 4),
                 round(float(down.mean()), 4),
-                round(float(quality[where, name].mean()), 4),
+                scores[where, name],
                 None if name == GAUSSIAN else round(float(difference), 4),
                 None if name == GAUSSIAN else round(float(like), 3),
             ]
@@ -83,7 +83,7 @@ def build(audited: Audited, maps: MethodMaps, report: Report, work: Work) -> Sec
     return SectionContent(
         [
             *[Text(text) for text in _words(photos, audited.explained.of_classes)],
-            report.tabulate("methods", "", _columns(), sorted(rows, key=_worst_last)).on_page(),
+            report.tabulate("methods", "", _columns(), rows).on_page(),
             Fold(
                 "What one map of one photo costs",
                 [Facts([(name, method.known.cost) for (_, name), method in methods.items()])],
@@ -130,11 +130,6 @@ def _judged(quality: dict[tuple[str, str], Tensor], where: str, name: str) -> st
     own = quality[where, name]
     signs = [decided(own - quality["", control]) for control in (GAUSSIAN, RANDOM)]
     return BETTER if min(signs) > 0 else WORSE if min(signs) < 0 else OPEN
-
-
-def _worst_last(row: Sequence[Cell]) -> float:
-    value = row[6]
-    return -value if isinstance(value, (int, float)) else 0.0
 
 
 def _rounded(value: float | None) -> float | None:

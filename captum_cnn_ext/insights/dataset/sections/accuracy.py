@@ -30,6 +30,7 @@ from captum_cnn_ext.insights.wording import of_images, percent, rounded, shown
 from captum_cnn_ext.metrics import Interval, wilson
 
 KEY = "accuracy"
+CALIBRATION = "calibration"  # id of a finding
 ERRORS = 12  # pictures of the most confident errors
 PAIRS, EACH = 4, 4  # confused pairs with pictures
 SHOWN_PAIRS = 20
@@ -225,14 +226,14 @@ def _confidence(audited: AuditedData, report: Report) -> list[Block]:
             KEY,
             "Do not read its confidence as a probability; temperature scaling on other labelled "
             "images usually removes most of it.",
-            id="calibration", interval=error, numbers=numbers,
+            id=CALIBRATION, interval=error, numbers=numbers,
         )  # fmt: skip
     else:
         report.note(
             "fine",
             f"Its confidence is what it should be: {gap}, which a calibrated model can be by "
             "chance or is too little to matter.",
-            KEY, id="calibration", interval=error, numbers=numbers,
+            KEY, id=CALIBRATION, interval=error, numbers=numbers,
         )  # fmt: skip
     return blocks
 

@@ -23,6 +23,8 @@ from captum_cnn_ext.insights.wording import percent, rounded, shown
 from captum_cnn_ext.metrics import Interval, bootstrap, wilson
 
 KEY = "attention"
+ON_OBJECTS = "evidence-on-objects"  # ids of findings; this one is of all classes
+OFF_OBJECT = "evidence-off-object"  # and a class
 CLASSES = 24  # with pictures
 FEW = 10  # images under which a class is not compared
 MARGIN = 0.1  # of the evidence or the image: a difference below it is not worth a word
@@ -185,7 +187,7 @@ def _objects(audited: AuditedData, report: Report) -> list[Block]:
             "fine",
             f"In none of {len(tested)} classes with enough masks does the strongest evidence for "
             "right answers lie beside the object in most images.",
-            KEY, id="evidence-on-objects", evidence=("objects.csv",),
+            KEY, id=ON_OBJECTS, evidence=("objects.csv",),
             numbers={"classes": len(tested)},
         )  # fmt: skip
     caption = (
@@ -225,7 +227,7 @@ def _off_object(
         "unsure", text, KEY,
         "Look at its mean map, and at what such images share apart from the object"
         + ("; whether the model relies on that is tested below." if audited.testing else "."),
-        id=f"evidence-off-object-{c}", subject=audited.classes[c], interval=peaks,
+        id=f"{OFF_OBJECT}-{c}", subject=audited.classes[c], interval=peaks,
         evidence=("objects.csv",),
         numbers={"pointing_game": peaks.mean, "energy_inside": energy.mean, "object_share": cover},
     )  # fmt: skip

@@ -27,6 +27,9 @@ from captum_cnn_ext.insights.wording import of_images, percent, rounded
 from captum_cnn_ext.metrics import Interval
 
 KEY = "against"
+BY_CLASS, MOVED_BY_CLASS = "against", "moved"  # names of tables
+WORSE, NOT_WORSE = "worse-than-before", "not-worse-than-before"  # ids of findings
+CLASS_WORSE, ELSEWHERE = "class-worse-than-before", "looks-elsewhere-than-before"  # and a class
 FEW = 10
 SPLITS = 200
 EACH = 6  # pictures of images that changed
@@ -97,13 +100,13 @@ def _overall(report: Report, difference: Interval) -> None:
             "unsure",
             f"Accuracy fell by {-100 * difference.mean:.1f} points since the older model.",
             KEY, "See which classes and images it lost.",
-            id="worse-than-before", interval=difference, numbers={"difference": difference.mean},
+            id=WORSE, interval=difference, numbers={"difference": difference.mean},
         )  # fmt: skip
     else:
         way = "rose" if difference.low > 0 else "did not change beyond chance"
         report.note(
             "fine", f"Accuracy {way} since the older model: {_points(difference)}.", KEY,
-            id="not-worse-than-before", interval=difference,
+            id=NOT_WORSE, interval=difference,
             numbers={"difference": difference.mean},
         )  # fmt: skip
 
@@ -133,13 +136,13 @@ def _classes(audited: AuditedData, report: Report, pair: Both) -> tuple[Block, l
                 f"{audited.short(c)} was found in {of_images(before, count)} and is now in "
                 f"{of_images(now, count)}.",
                 KEY, "Look at the images that it lost.",
-                id=f"class-worse-than-before-{c}", subject=audited.classes[c], interval=change,
+                id=f"{CLASS_WORSE}-{c}", subject=audited.classes[c], interval=change,
                 evidence=("against.csv",), numbers={"difference": change.mean},
             )  # fmt: skip
     titles = ["images", "right now", "before", "difference", "from", "to"]
     columns = [Column("class"), *Column.numbers(*titles)]
     caption = "Intervals hold for all classes together."
-    return report.tabulate("against", caption, columns, rows), equal
+    return report.tabulate(BY_CLASS, caption, columns, rows), equal
 
 
 def _changed(audited: AuditedData, report: Report, pair: Both) -> list[Block]:
@@ -240,7 +243,7 @@ def _attention(audited: AuditedData, report: Report, pair: Both, equal: list[int
         "with the one model"
         + (", or what the retrained twin does to any class if that is more." if twin else ".")
     )
-    table = report.tabulate("moved", caption, [*columns, Column("elsewhere")], rows)
+    table = report.tabulate(MOVED_BY_CLASS, caption, [*columns, Column("elsewhere")], rows)
     shown = [Panels("Mean evidence now and before", pictures, together=2)] if pictures else []
     return [table, *shown]
 
@@ -259,7 +262,7 @@ def _elsewhere(
         f"{audited.short(c)} is found as often as before, but {percent(moved)} of its evidence "
         f"lies elsewhere now ({what} at most {percent(limit)}).",
         KEY, "Compare both mean maps: has the new model found another cue?",
-        id=f"looks-elsewhere-than-before-{c}", subject=audited.classes[c],
+        id=f"{ELSEWHERE}-{c}", subject=audited.classes[c],
         evidence=("moved.csv",), numbers={"moved": moved, "by_chance": limit},
     )  # fmt: skip
 

@@ -33,6 +33,8 @@ from captum_cnn_ext.insights.wording import percent, rounded
 from captum_cnn_ext.metrics import Interval
 
 KEY = "shortcuts"
+NO_SHORTCUT = "no-shortcut"  # ids of findings; this one is of all classes
+SHORTCUT, PERHAPS = "shortcut", "perhaps-shortcut"  # a class and what it is recognised by follow
 NAMES = 8  # of classes in one line
 GIVERS = 5  # pictures of images that have it
 SHOWN = 8  # suspects with pictures
@@ -71,7 +73,7 @@ def build(audited: AuditedData, report: Report) -> SectionContent:
             f"No shortcut was found in {len(found.classes)} classes: {found.candidates:,} features "
             f"were tried, {found.tests} of them turned enough images of other classes to be tested "
             "further, and none is a shortcut.",
-            KEY, id="no-shortcut", numbers={"candidates": found.candidates, "tests": found.tests},
+            KEY, id=NO_SHORTCUT, numbers={"candidates": found.candidates, "tests": found.tests},
         )  # fmt: skip
     _say_what_was_not_tested(audited, report, found)
     text = (
@@ -151,7 +153,7 @@ def _find(audited: AuditedData, report: Report, suspect: Suspect, tests: int) ->
         claim(suspect, tests, audited.classes),
         KEY,
         (NEXT if tested else REVIEW) + (OF_TWO if either else ""),
-        id=f"{'shortcut' if tested else 'perhaps-shortcut'}-{suspect.label}-{suspect.kind}",
+        id=f"{SHORTCUT if tested else PERHAPS}-{suspect.label}-{suspect.kind}",
         subject=audited.classes[suspect.label if suspect.held_by is None else suspect.held_by],
         interval=Interval(suspect.flips, suspect.low, suspect.high),
         evidence=("shortcuts.csv",),
