@@ -19,7 +19,7 @@ from captum_cnn_ext._engine.judging.targets import TargetColumns, target_columns
 from captum_cnn_ext._engine.running.batching import in_chunks, rows_of, tuples_for_tuples
 from captum_cnn_ext._engine.running.forward import copies, run_model
 from captum_cnn_ext._numbers import whole
-from captum_cnn_ext.attr.pixels.masked_input_base import RandomlyMasked, Scorer
+from captum_cnn_ext.attr.pixels.masked_input_base import MaskSettings, RandomlyMasked, Scorer
 
 
 class DRise(RandomlyMasked):
@@ -97,14 +97,21 @@ class DRise(RandomlyMasked):
                 its range.
             TargetError: an example has no such detection.
         """
-        how = n_samples, perturbations_per_eval, show_progress, cells, probability, seed
         own = target.tolist() if isinstance(target, Tensor) and target.ndim else target
         columns = (
             TargetColumns(None, [[each] for each in own])
             if isinstance(own, list)
             else TargetColumns([0 if own is None else own], None)
         )
-        found = self._weighted_masks(inputs, baselines, additional_forward_args, columns, *how)
+        settings = MaskSettings(
+            n_samples=n_samples,
+            perturbations_per_eval=perturbations_per_eval,
+            show_progress=show_progress,
+            cells=cells,
+            probability=probability,
+            seed=seed,
+        )
+        found = self._weighted_masks(inputs, baselines, additional_forward_args, columns, settings)
         return tuples_for_tuples(tuple(maps[:, 0] for maps in found), inputs)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
@@ -131,9 +138,16 @@ class DRise(RandomlyMasked):
         Returns:
             (N, T, 1, H, W); a tuple of these when ``inputs`` is a tuple.
         """
-        how = n_samples, perturbations_per_eval, show_progress, cells, probability, seed
         columns = target_columns(targets, inputs)
-        found = self._weighted_masks(inputs, baselines, additional_forward_args, columns, *how)
+        settings = MaskSettings(
+            n_samples=n_samples,
+            perturbations_per_eval=perturbations_per_eval,
+            show_progress=show_progress,
+            cells=cells,
+            probability=probability,
+            seed=seed,
+        )
+        found = self._weighted_masks(inputs, baselines, additional_forward_args, columns, settings)
         return tuples_for_tuples(found, inputs)
 
     def _scorers(

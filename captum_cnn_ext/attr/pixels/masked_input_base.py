@@ -85,13 +85,9 @@ class RandomlyMasked(Documented, PerturbationAttribution, ABC):
         baselines: Any,
         additional_forward_args: Any,
         targets: Any,
-        *how: Any,
+        settings: MaskSettings,
     ) -> tuple[Tensor, ...]:
-        """For each input (N, T, 1, *positions): one map for each of T targets, from all masks.
-
-        ``how`` are the `MaskSettings`.
-        """
-        settings = MaskSettings(*how)
+        """For each input (N, T, 1, *positions): one map for each of T targets, from all masks."""
         tensors = as_tensors(inputs)
         extra = format_additional_forward_args(additional_forward_args)
         check_examples(tensors)

@@ -12,7 +12,7 @@ from captum_cnn_ext._engine.judging.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.judging.probabilities import Scale
 from captum_cnn_ext._engine.judging.targets import TargetColumns, as_target, target_columns
 from captum_cnn_ext._engine.running.batching import tuples_for_tuples
-from captum_cnn_ext.attr.pixels.masked_input_base import RandomlyMasked, Scorer
+from captum_cnn_ext.attr.pixels.masked_input_base import MaskSettings, RandomlyMasked, Scorer
 
 
 class Rise(RandomlyMasked):
@@ -86,9 +86,16 @@ class Rise(RandomlyMasked):
                 does not give one score for each example.
             TargetError: the output has no such target.
         """
-        how = n_samples, perturbations_per_eval, show_progress, cells, probability, seed
         columns = TargetColumns([as_target(target)], None)
-        found = self._weighted_masks(inputs, baselines, additional_forward_args, columns, *how)
+        settings = MaskSettings(
+            n_samples=n_samples,
+            perturbations_per_eval=perturbations_per_eval,
+            show_progress=show_progress,
+            cells=cells,
+            probability=probability,
+            seed=seed,
+        )
+        found = self._weighted_masks(inputs, baselines, additional_forward_args, columns, settings)
         return tuples_for_tuples(tuple(maps[:, 0] for maps in found), inputs)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
@@ -124,9 +131,16 @@ class Rise(RandomlyMasked):
             >>> Rise(resnet18().eval()).attribute_targets(x, [3, 5, 7], n_samples=8).shape
             torch.Size([1, 3, 1, 64, 64])
         """
-        how = n_samples, perturbations_per_eval, show_progress, cells, probability, seed
         columns = target_columns(targets, inputs)
-        found = self._weighted_masks(inputs, baselines, additional_forward_args, columns, *how)
+        settings = MaskSettings(
+            n_samples=n_samples,
+            perturbations_per_eval=perturbations_per_eval,
+            show_progress=show_progress,
+            cells=cells,
+            probability=probability,
+            seed=seed,
+        )
+        found = self._weighted_masks(inputs, baselines, additional_forward_args, columns, settings)
         return tuples_for_tuples(found, inputs)
 
     def _scorers(
