@@ -8,6 +8,7 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.inputs import as_tensors, check_examples
+from captum_cnn_ext._engine.wide_numbers import wide
 
 
 def as_image(inputs: Any) -> Tensor:
@@ -57,7 +58,7 @@ def as_maps(attributions: Any, inputs: Any) -> Tensor:
             f"attributions: expected ({len(image)}, C, h, w) or ({len(image)}, h, w), got "
             f"{', '.join(str(tuple(t.shape)) for t in given)}"
         )
-    found = found.to(torch.promote_types(found.dtype, torch.float32))
+    found = wide(found)
     if not bool(found.isfinite().all()):
         raise ArgumentError("attributions: some values are not finite")
     maps = found.sum(1, keepdim=True) if found.ndim == 4 else found.unsqueeze(1)

@@ -18,6 +18,7 @@ from captum_cnn_ext._engine.judging.targets import as_target, select_score
 from captum_cnn_ext._engine.running.batching import choices_of, rows_of
 from captum_cnn_ext._engine.running.forward import fixed_by_run, run_model
 from captum_cnn_ext._engine.to_device import to_device
+from captum_cnn_ext._engine.wide_numbers import wide
 
 # Deviation of the tape's output from the model's, in units of rounding of its largest value, that
 # is still another order of summation. Networks with a hundred layers reach 100; of the short types,
@@ -82,16 +83,12 @@ class Example:
 
     def scores(self, output: Any) -> Tensor:
         """What the target selects, wide enough for differences."""
-        return _wide(self.scale.scores(output, self.target))
+        return wide(self.scale.scores(output, self.target))
 
     def of_tape(self, output: Tensor) -> Tensor:
         """The same from the end of a tape, which is the score itself where the target is a
         function of the model's output."""
-        return _wide(output) if is_function(self.target) else self.scores(output)
-
-
-def _wide(score: Tensor) -> Tensor:
-    return score.to(torch.promote_types(score.dtype, torch.float32))
+        return wide(output) if is_function(self.target) else self.scores(output)
 
 
 def incremental_model(example: Example, place: int, replaced: Tensor) -> Incremental:

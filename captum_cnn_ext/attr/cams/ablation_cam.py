@@ -23,8 +23,9 @@ from captum_cnn_ext._engine.replay.affine_head import affine_gradients, used_ten
 from captum_cnn_ext._engine.replay.replay import Replay
 from captum_cnn_ext._engine.running.batching import Chunk
 from captum_cnn_ext._engine.running.layer_sites import Site
+from captum_cnn_ext._engine.wide_numbers import wide
 from captum_cnn_ext.attr.cams.base import Evidence, Request
-from captum_cnn_ext.attr.cams.perturbation_base import PerturbationCam, repeated, wide
+from captum_cnn_ext.attr.cams.perturbation_base import PerturbationCam, repeated
 from captum_cnn_ext.attr.layers.reshape_transform import ReshapeTransform, flat
 
 

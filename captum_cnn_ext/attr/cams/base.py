@@ -27,6 +27,7 @@ from captum_cnn_ext._engine.running.batching import (
     tuples_for_tuples,
 )
 from captum_cnn_ext._engine.running.layer_sites import Site, layer_sites
+from captum_cnn_ext._engine.wide_numbers import wide_dtype
 from captum_cnn_ext.attr.layers.base import LayerMap
 from captum_cnn_ext.attr.layers.reshape_transform import ReshapeTransform, channel_transform, flat
 
@@ -258,7 +259,7 @@ class ActivationMap(LayerMap, ABC):
     @final
     def _map(self, tensors: Sequence[Tensor], request: Request) -> Tensor:
         # half precision would underflow in products of gradients
-        dtype = torch.promote_types(tensors[0].dtype, torch.float32)
+        dtype = wide_dtype(tensors[0].dtype)
         maps = self._parts(*(flat(tensor).to(dtype) for tensor in tensors))
         maps = maps.sum(1, keepdim=True) if request.summation and self._sums_channels else maps
         maps = maps.relu() if request.relu else maps

@@ -17,6 +17,7 @@ from captum_cnn_ext._engine.judging.targets import refuse_function, select_score
 from captum_cnn_ext._engine.running.batching import Chunk
 from captum_cnn_ext._engine.running.forward import fixed_by_run
 from captum_cnn_ext._engine.running.layer_recording import Recording
+from captum_cnn_ext._engine.wide_numbers import wide
 from captum_cnn_ext._numbers import as_count, as_number, as_seed
 from captum_cnn_ext.attr.cams.base import Evidence, Request
 from captum_cnn_ext.attr.cams.gradient_base import GradientCam, T
@@ -292,8 +293,7 @@ class LayerEigenGradCam(GradientCam):
 def _powers(evidence: list[Evidence]) -> list[Tensor]:
     """g, g^2, g^3 in at least single precision, where cubes of small numbers survive."""
     gradients = [each.others[0] for each in evidence]
-    wide = [g.to(torch.promote_types(g.dtype, torch.float32)) for g in gradients]
-    return [torch.stack((g, g**2, g**3)) for g in wide]
+    return [torch.stack((g, g**2, g**3)) for g in map(wide, gradients)]
 
 
 def _added(left: list[Tensor], right: list[Tensor]) -> list[Tensor]:

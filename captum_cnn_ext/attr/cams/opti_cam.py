@@ -16,9 +16,9 @@ from captum_cnn_ext._engine.judging.probabilities import Scale
 from captum_cnn_ext._engine.running.batching import Chunk
 from captum_cnn_ext._engine.running.forward import copies, fixed_by_run, run_model
 from captum_cnn_ext._engine.running.layer_sites import Site
+from captum_cnn_ext._engine.wide_numbers import wide, wide_dtype
 from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.attr.cams.base import Evidence, Request
-from captum_cnn_ext.attr.cams.perturbation_base import wide
 from captum_cnn_ext.attr.cams.score_cam import MaskedInputCam, times_mask, unit_range
 from captum_cnn_ext.attr.resized_maps import resized
 
@@ -91,7 +91,7 @@ class LayerOptiCam(MaskedInputCam):
         return found
 
     def _optimised(self, chunk: Chunk, maps: Tensor, request: Request) -> Tensor:
-        dtype = torch.promote_types(maps.dtype, torch.float32)
+        dtype = wide_dtype(maps.dtype)
         logits = torch.zeros(maps.shape[:2], dtype=dtype, device=maps.device, requires_grad=True)
         adam = torch.optim.Adam([logits], lr=self.lr)
         scored = partial(Scale(self.score).scores, target=chunk.target)

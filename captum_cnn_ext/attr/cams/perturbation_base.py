@@ -39,8 +39,3 @@ def repeated(target: TargetType, n: int, length: int, count: int) -> TargetType:
     if isinstance(target, list) and len(target) == length:
         return [target[n]] * count
     return target
-
-
-def wide(scores: Tensor) -> Tensor:
-    """Differences of half-precision scores would be rounding error."""
-    return scores.to(torch.promote_types(scores.dtype, torch.float32))

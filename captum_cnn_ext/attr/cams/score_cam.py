@@ -19,9 +19,10 @@ from captum_cnn_ext._engine.running.batching import Chunk, images_at_once
 from captum_cnn_ext._engine.running.forward import FastOrder, run_model
 from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext._engine.to_device import to_device
+from captum_cnn_ext._engine.wide_numbers import wide
 from captum_cnn_ext._numbers import as_count_or_none
 from captum_cnn_ext.attr.cams.base import Evidence, Request
-from captum_cnn_ext.attr.cams.perturbation_base import PerturbationCam, repeated, wide
+from captum_cnn_ext.attr.cams.perturbation_base import PerturbationCam, repeated
 from captum_cnn_ext.attr.resized_maps import LINEAR, resized
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.to_device import to_device
+from captum_cnn_ext._engine.wide_numbers import wide_dtype
 from captum_cnn_ext._numbers import as_count
 
 _TOGETHER = (
@@ -69,7 +70,7 @@ class RandomMasks:
             for length, s in zip(size, grid, strict=True)
         ]
         placed = to_device(torch.stack(shifts, 1), like.device)
-        return cls(size, to_device(bits, like.device, _wide(like.dtype)), placed, probability)
+        return cls(size, to_device(bits, like.device, wide_dtype(like.dtype)), placed, probability)
 
     def __len__(self) -> int:
         return len(self.bits)
@@ -106,7 +107,3 @@ def _stretched(cells: int, cell: int, like: Tensor) -> Tensor:
     """((cells + 1) cell, cells): linear interpolation between the centres of cells."""
     one_each = torch.eye(cells, device=like.device, dtype=like.dtype)[None]
     return F.interpolate(one_each, size=(cells + 1) * cell, mode="linear")[0].T
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)

@@ -30,6 +30,7 @@ from captum_cnn_ext._engine.running.batching import (
 )
 from captum_cnn_ext._engine.running.forward import copies, run_for
 from captum_cnn_ext._engine.to_device import as_tensor, to_device
+from captum_cnn_ext._engine.wide_numbers import wide
 from captum_cnn_ext.attr.pixels.sliding_windows import Grid
 
 # windows in one pass over the tape on a CPU: more where they are so small that its calls have too
@@ -73,17 +74,16 @@ class WindowLosses:
             t.shape[:1] != count for t in (*self.tensors, *outputs)
         ):
             return None
-        scores = select_score(clean, self.target)
+        scores = wide(select_score(clean, self.target))
         if scores.shape != count:
             return None
-        wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
         self.follow(windows, incremental)
-        if self.model is None and self._mixes(windows, wide):
+        if self.model is None and self._mixes(windows, scores):
             return None
         several = isinstance(self.target, list) and len(set(map(id, self.target))) > 1
         found = []
         try:
-            for n, score in enumerate(wide):
+            for n, score in enumerate(scores):
                 if n and several and is_function(self.target):
                     self.follow(windows, incremental, n)  # its tape ends with its own function
                 found.append(
@@ -212,7 +212,7 @@ class WindowLosses:
         )
         found = as_tensor(output) if given else select_score(output, self.target)
         found = found.reshape(-1)
-        return found.to(torch.promote_types(found.dtype, torch.float32))
+        return wide(found)
 
 
 def _is_worth_recording(tensor: Tensor, grid: Grid) -> bool:

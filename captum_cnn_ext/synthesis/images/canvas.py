@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.input_sizes import input_axes, input_shape
+from captum_cnn_ext._engine.wide_numbers import wide_dtype
 from captum_cnn_ext._numbers import as_number, as_numbers
 from captum_cnn_ext.synthesis.images.parameterizations import Fourier, ImageParam, MakeImage
 from captum_cnn_ext.synthesis.spatial_axes import KINDS, spread_over
@@ -133,7 +134,7 @@ def canvas_for(
         else:
             shape = _shape(input_shape("image", image, model), images)
         # spectra in half precision would lose the image
-        exact = torch.promote_types(dtype, torch.float32)
+        exact = wide_dtype(dtype)
         one_channel = _grey(make) if grey else {}
         param = make(shape, generator=generator, device=device, dtype=exact, **one_channel)
         if isinstance(image, Tensor):

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext._engine.wide_numbers import wide_dtype
 from captum_cnn_ext._numbers import as_count, as_indices, as_number
 from captum_cnn_ext.synthesis.images.spectrum import falloff, from_unit, to_unit
 from captum_cnn_ext.synthesis.spatial_axes import LINEAR, images_only
@@ -92,7 +93,7 @@ class ImageParam(nn.Module, ABC):
                 f"image: a photo of shape {tuple(photo.shape)}; expected {wanted}, or (N, ...)"
             )
         like = next(self.parameters())
-        values = photo.detach().to(like.device, torch.promote_types(like.dtype, torch.float32))
+        values = photo.detach().to(like.device, wide_dtype(like.dtype))
         values = values.expand(self.shape)
         return values.mean(1, keepdim=True) if self.grey else values.clone()
 
