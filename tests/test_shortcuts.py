@@ -25,8 +25,8 @@ from captum_cnn_ext.evidence.shortcuts.same_picture import is_everywhere
 from captum_cnn_ext.evidence.shortcuts.samples import predictor, sample_of
 from captum_cnn_ext.evidence.shortcuts.strategies import k_means, silhouettes
 from captum_cnn_ext.evidence.shortcuts.suspects import Suspect, claim
-from captum_cnn_ext.evidence.shortcuts.transplants import Trial, split, tried
-from captum_cnn_ext.evidence.shortcuts.verdicts import one_finding_each, verdict
+from captum_cnn_ext.evidence.shortcuts.transplants import Trial, run_trial, split
+from captum_cnn_ext.evidence.shortcuts.verdicts import Judged, one_finding_each, verdict
 
 SIDE = 16
 TAG = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
@@ -185,7 +185,7 @@ def test_a_hue_is_a_shortcut_and_one_finding_with_its_cast():
     records = image_records(model, "0", data)
     sample = sample_of(model, data, records, [0, 1, 2], 28, None, 0)
     (one,) = [c for c in candidates(sample, 1) if c.kind == "hue"]
-    trial = tried(predictor(model, records, 64), sample, split(sample, 1, 0), one, 0)
+    trial = run_trial(predictor(model, records, 64), sample, split(sample, 1, 0), one, 0)
     assert (trial.flips, trial.null, trial.sameness) == (1.0, 0.0, None)
     assert verdict(trial, 0.05) == "shortcut"
     named = [s.kind for s in find_shortcuts(model, data, records).shortcuts if s.label == 1]
@@ -262,12 +262,17 @@ def test_what_the_same_images_carry_is_one_finding():
         place = places.get(kind)
         kind = "patch" if place is not None else kind
         trial = Trial(
-            Candidate(label, kind, lambda images, donors: images, place), flips, (0, 1), 0.5, 0.0,
-            0.0, 0.0, 0.001, None, torch.zeros(1), None, (8, 8), None, frozenset(carriers),
-            len(carriers) / 12, 18,
+            candidate=Candidate(label, kind, lambda images, donors: images, place),
+            flips=flips, ends=(0, 1), all_flips=0.5, null=0.0, lost=0.0, lost_null=0.0, p=0.001,
+            sameness=None, givers=torch.zeros(1), place=None, size=(8, 8), outside=None,
+            carriers=frozenset(carriers), carrier_share=len(carriers) / 12, counted=18,
         )  # fmt: skip
-        given = (flips, 0.0, 1.0, 0.5, 0.0, 0.0, 0.0, 0.001, 0.001, None, None, (1,), sort, "")
-        return Suspect(label, kind, "a corner", None, *given, receivers=18), trial
+        suspect = Suspect(
+            label=label, kind=kind, place="a corner", box=None, flips=flips, low=0.0, high=1.0,
+            all_flips=0.5, null=0.0, lost=0.0, lost_null=0.0, p=0.001, p_corrected=0.001,
+            sameness=None, outside=None, images=(1,), verdict=sort, sentence="", receivers=18,
+        )  # fmt: skip
+        return Judged(suspect, trial)
 
     def named(*found, classes=3):
         sample = type("Sample", (), {"labels": torch.arange(classes)})
@@ -522,7 +527,7 @@ def test_verdicts(kind, change, expected):
     given = dict(flips=0.9, null=0.1, sameness=0.1, outside=None, p=0.001) | change
     place = window(0, 0, (8, 8), torch.device("cpu")) if kind == "patch" else None
     trial = Trial(
-        Candidate(1, kind, lambda images, donors: images, place),
+        candidate=Candidate(1, kind, lambda images, donors: images, place),
         ends=(0.0, 1.0),
         all_flips=0.5,
         lost=0.0,
@@ -531,7 +536,7 @@ def test_verdicts(kind, change, expected):
         place=None,
         size=(8, 8),
         carriers=frozenset(),
-        share=0.5,
+        carrier_share=0.5,
         counted=18,
         **given,
     )
@@ -563,11 +568,11 @@ def test_a_test_ends_early_where_nothing_flips(tagged):
         return torch.zeros(len(images))
 
     one = candidates(sample, 1)[0]
-    assert tried(never, sample, parts, one, 0) is None
+    assert run_trial(never, sample, parts, one, 0) is None
     assert sum(seen) == 24 * 6
 
     def always(images):
         return torch.ones(len(images))
 
-    trial = tried(always, sample, parts, one, 0)
+    trial = run_trial(always, sample, parts, one, 0)
     assert (trial.flips, trial.null, trial.lost, trial.p) == (1.0, 1.0, 0.0, 1.0)

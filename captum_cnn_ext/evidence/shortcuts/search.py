@@ -36,10 +36,15 @@ from captum_cnn_ext.evidence.shortcuts.transplants import (
     SCREENED,
     Trial,
     first_look,
+    run_trial,
     split,
-    tried,
 )
-from captum_cnn_ext.evidence.shortcuts.verdicts import one_finding_each, verdict, with_presence
+from captum_cnn_ext.evidence.shortcuts.verdicts import (
+    Judged,
+    one_finding_each,
+    verdict,
+    with_presence,
+)
 from captum_cnn_ext.evidence.streams.image_stream import Preprocess
 
 # Set on networks and artefacts of development, see benchmarks/results/shortcut_truth.md
@@ -161,17 +166,17 @@ def find_shortcuts(
                 bar.update()
         chosen = with_presence(sample, _worth_a_test(every, looks, most_tests))
         trials = [
-            tried(predict, sample, usable[one.label], one, seed)
+            run_trial(predict, sample, usable[one.label], one, seed)
             for one in tqdm(chosen, desc="tests", disable=not show_progress)
         ]
     corrected = holm([1.0 if trial is None else trial.p for trial in trials])
     eraser = Eraser(model, sample, lambda outputs: classes_of(outputs, records))
     suspects = [
-        (_suspect(trial, p, sample, eraser, records), trial)
+        Judged(_suspect(trial, p, sample, eraser, records), trial)
         for trial, p in zip(trials, corrected, strict=True)
         if trial is not None
     ]
-    found = one_finding_each([one for one in suspects if one[0].verdict], sample)
+    found = one_finding_each([one for one in suspects if one.suspect.verdict], sample)
     labels = set(np.unique(records.labels).tolist())
     return Shortcuts(
         tuple(
@@ -228,27 +233,29 @@ def _suspect(
     judged, boxes = verdict(trial, p), trial.boxes()
     erased = eraser.erased(trial.givers.tolist(), boxes) if judged and boxes else None
     leave, leave_elsewhere = erased or (None, None)
+    low, high = trial.ends
     rows = sample.rows[trial.givers.cpu()].numpy()
     return Suspect(
-        trial.candidate.label,
-        trial.kind,
-        place,
-        box,
-        trial.flips,
-        *trial.ends,
-        trial.all_flips,
-        trial.null,
-        trial.lost,
-        trial.lost_null,
-        trial.p,
-        p,
-        trial.sameness,
-        trial.outside,
-        tuple(int(records.images[row]) for row in rows),
-        judged,
-        "",
-        tuple(boxes),
-        leave,
-        leave_elsewhere,
-        trial.counted,
+        label=trial.candidate.label,
+        kind=trial.kind,
+        place=place,
+        box=box,
+        flips=trial.flips,
+        low=low,
+        high=high,
+        all_flips=trial.all_flips,
+        null=trial.null,
+        lost=trial.lost,
+        lost_null=trial.lost_null,
+        p=trial.p,
+        p_corrected=p,
+        sameness=trial.sameness,
+        outside=trial.outside,
+        images=tuple(int(records.images[row]) for row in rows),
+        verdict=judged,
+        sentence="",  # told when all suspects are known
+        boxes=tuple(boxes),
+        erased=leave,
+        erased_elsewhere=leave_elsewhere,
+        receivers=trial.counted,
     )

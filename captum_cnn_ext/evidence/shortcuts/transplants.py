@@ -43,7 +43,7 @@ class Split:
     counted: Tensor
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Trial:
     """What came of a candidate.
 
@@ -64,7 +64,7 @@ class Trial:
         size: height and width of images.
         outside: share of the given pixels that lie outside of the donors' masks; None without.
         carriers: the donors that give at least half as often as the better half of them does.
-        share: of all donors.
+        carrier_share: their share of all donors.
         counted: images of other classes that each donor gave to.
     """
 
@@ -82,7 +82,7 @@ class Trial:
     size: tuple[int, int]
     outside: float | None
     carriers: frozenset[int]
-    share: float
+    carrier_share: float
     counted: int
 
     @property
@@ -169,21 +169,21 @@ def split(sample: Sample, label: int, seed: int) -> Split | None:
     pairs = max(len(looked), len(receivers))
     index = torch.arange(min(pairs, SCREENED), device=own.device)
     return Split(
-        (looked[index % len(looked)], receivers[index % len(receivers)]),
-        own[:donors],
-        controls,
-        choosing,
-        counts,
+        looked=(looked[index % len(looked)], receivers[index % len(receivers)]),
+        donors=own[:donors],
+        controls=controls,
+        choosing=choosing,
+        counted=counts,
     )
 
 
 def first_look(predict: Predict, parts: Split, candidate: Candidate) -> float:
     """The share of a few images that turn into the class."""
     donors, images = parts.looked
-    return float(_into(predict, candidate, images, donors).float().mean())
+    return float(_turned_into_class(predict, candidate, images, donors).float().mean())
 
 
-def tried(
+def run_trial(
     predict: Predict, sample: Sample, parts: Split, candidate: Candidate, seed: int
 ) -> Trial | None:
     """The whole test of one candidate; None where its best donors flip too little to go on."""
@@ -194,7 +194,9 @@ def tried(
     def flips(images: Tensor) -> Tensor:
         """Which images (R,) each donor (D,) turns into the class (D, R)."""
         pairs = torch.cartesian_prod(donors, images)
-        return _into(predict, candidate, pairs[:, 1], pairs[:, 0]).view(len(donors), len(images))
+        return _turned_into_class(predict, candidate, pairs[:, 1], pairs[:, 0]).view(
+            len(donors), len(images)
+        )
 
     first = flips(parts.choosing)
     if float(first[best_half(first, own)].float().mean()) < FUTILE:
@@ -204,36 +206,38 @@ def tried(
     givers, rates = donors[best], second[own].float().mean(1)
     carriers = parts.donors[2 * rates >= second[best].float().mean()].tolist()
 
-    def left(given: Tensor) -> float:
-        """How many images of the class leave it when each gets the same of one of ``given``."""
+    def share_leaving_class(given: Tensor) -> float:
+        """Of the class's images, when each gets the same of one of ``given``."""
         receivers = givers.repeat_interleave(4)
         index = torch.arange(len(receivers), device=device)
         shift = 1 + index // len(given) if given is givers else 0
         each = given[(index // 4 + index % 4 + shift) % len(given)]
-        return 1 - float(_into(predict, candidate, receivers, each).float().mean())
+        return 1 - float(_turned_into_class(predict, candidate, receivers, each).float().mean())
 
     sameness, place = _sameness(sample, parts, candidate, givers)
     return Trial(
-        candidate,
-        float(second[best].float().mean()),
-        interval(second[best], seed=seed),
-        float(second[own].float().mean()),
-        float(second[best_null].float().mean()),
-        left(parts.controls),
-        left(parts.donors[~best[: len(parts.donors)]]),
-        permutation_p(first, second, own, seed=seed),
-        sameness,
-        givers,
-        place,
-        sample.size,
-        _outside(sample, candidate, givers),
-        frozenset(carriers),
-        len(carriers) / len(parts.donors),
-        second.shape[1],
+        candidate=candidate,
+        flips=float(second[best].float().mean()),
+        ends=interval(second[best], seed=seed),
+        all_flips=float(second[own].float().mean()),
+        null=float(second[best_null].float().mean()),
+        lost=share_leaving_class(parts.controls),
+        lost_null=share_leaving_class(parts.donors[~best[: len(parts.donors)]]),
+        p=permutation_p(first, second, own, seed=seed),
+        sameness=sameness,
+        givers=givers,
+        place=place,
+        size=sample.size,
+        outside=_outside(sample, candidate, givers),
+        carriers=frozenset(carriers),
+        carrier_share=len(carriers) / len(parts.donors),
+        counted=second.shape[1],
     )
 
 
-def _into(predict: Predict, candidate: Candidate, images: Tensor, donors: Tensor) -> Tensor:
+def _turned_into_class(
+    predict: Predict, candidate: Candidate, images: Tensor, donors: Tensor
+) -> Tensor:
     """Which images (n,) the model gives to the class when they have what their donors have."""
     parts = zip(torch.split(images, AT_ONCE), torch.split(donors, AT_ONCE), strict=True)
     return torch.cat([predict(candidate.give(*part)) == candidate.label for part in parts])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from torch.nn.functional import max_pool2d
 
@@ -28,7 +28,13 @@ COMPLEMENT = 0.25  # how far shares of two classes may be apart that are the sam
 MARKS = {"patch", "border", "picture", "padding", "texture"}  # there or not; others more or less
 PLACED = {"patch", "border", "picture", "background"}
 
-Judged = tuple[Suspect, Trial]
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A suspect, and the trial that says so."""
+
+    suspect: Suspect
+    trial: Trial
 
 
 def verdict(trial: Trial, p_corrected: float) -> str:
@@ -72,7 +78,7 @@ def with_presence(sample: Sample, chosen: Sequence[Candidate]) -> list[Candidate
     for one in chosen if len(labels) == 2 else ():
         if lacks(sample, one):
             other = labels[labels[0] == one.label]
-            mirror = dataclasses.replace(one, label=other)
+            mirror = replace(one, label=other)
             if not any(
                 (two.label, two.kind) == (other, one.kind) and _touch(two, one) for two in found
             ):
@@ -87,50 +93,54 @@ def one_finding_each(found: Sequence[Judged], sample: Sample) -> list[Suspect]:
     """
     labels, lacking = sorted(set(sample.labels.tolist())), list[Judged]()
     if len(labels) == 2:
-        found = [_of_two(one, labels, sample) for one in found]
-        there = [one for one in found if one[0].held_by is None and one[0].verdict == "shortcut"]
+        found = [_with_holder(one, labels, sample) for one in found]
+        there = [
+            one
+            for one in found
+            if one.suspect.held_by is None and one.suspect.verdict == "shortcut"
+        ]
         lacking = [
             one
             for one in found
-            if one[0].held_by is not None and any(_same_thing(two, one) for two in there)
+            if one.suspect.held_by is not None and any(_same_thing(two, one) for two in there)
         ]
         found = [one for one in found if one not in lacking]
-    ordered, left = list[Suspect](), sorted(found, key=_rank)
-    while left:
-        first = left[0][0]
+    ordered, remaining = list[Suspect](), sorted(found, key=_rank)
+    while remaining:
+        first = remaining[0].suspect
         close = [
             item
-            for item in left
-            if (item[0].label, item[0].verdict) == (first.label, first.verdict)
-            and item[0].flips > first.flips - CLOSE
+            for item in remaining
+            if (item.suspect.label, item.suspect.verdict) == (first.label, first.verdict)
+            and item.suspect.flips > first.flips - CLOSE
         ]
         best = min(close, key=_telling)
-        rest = [item for item in left if item is not best and not _same_thing(best, item)]
+        rest = [item for item in remaining if item is not best and not _same_thing(best, item)]
         also = [item for item in rest if _same_images(best, item)]
         if len(labels) == 2:
             also += [item for item in rest if any(_opposite(one, item) for one in (best, *also))]
         also += [item for item in lacking if _same_thing(best, item)]
-        ordered.append(dataclasses.replace(best[0], also=tuple(one for one, _ in also)))
-        left = [item for item in rest if item not in also]
+        ordered.append(replace(best.suspect, also=tuple(one.suspect for one in also)))
+        remaining = [item for item in rest if item not in also]
     return ordered
 
 
-def _of_two(one: Judged, labels: list[int], sample: Sample) -> Judged:
-    suspect, trial = one
-    other = labels[labels[0] == suspect.label]
-    if suspect.verdict == "strategy" or not lacks(sample, trial.candidate):
+def _with_holder(one: Judged, labels: list[int], sample: Sample) -> Judged:
+    """Of two classes: named with the other one, where it is that one which has the thing."""
+    other = labels[labels[0] == one.suspect.label]
+    if one.suspect.verdict == "strategy" or not lacks(sample, one.trial.candidate):
         return one
-    return dataclasses.replace(suspect, held_by=other), trial
+    return Judged(replace(one.suspect, held_by=other), one.trial)
 
 
 def _rank(item: Judged) -> tuple[int, float]:
-    order = ("shortcut", "not decided", "strategy").index(item[0].verdict)
-    return order, -item[0].flips
+    order = ("shortcut", "not decided", "strategy").index(item.suspect.verdict)
+    return order, -item.suspect.flips
 
 
 def _telling(item: Judged) -> tuple[bool, bool, int, float]:
     """What the other class has there says more than a property; the same picture than a place."""
-    return item[0].held_by is None, not _is_the_same(item[1]), *item[1].specific()
+    return item.suspect.held_by is None, not _is_the_same(item.trial), *item.trial.specific()
 
 
 def _is_the_same(trial: Trial) -> bool:
@@ -140,27 +150,29 @@ def _is_the_same(trial: Trial) -> bool:
 
 def _same_thing(taken: Judged, other: Judged) -> bool:
     """Whether two are about the same pixels, or one lacks what the other class has there."""
-    mirrored = taken[0].label == other[0].held_by or other[0].label == taken[0].held_by
-    if taken[0].label != other[0].label and not mirrored:
+    mirrored = (
+        taken.suspect.label == other.suspect.held_by or other.suspect.label == taken.suspect.held_by
+    )
+    if taken.suspect.label != other.suspect.label and not mirrored:
         return False
-    kinds = {taken[0].kind, other[0].kind}
+    kinds = {taken.suspect.kind, other.suspect.kind}
     if kinds in ({"colour", "hue"}, {"padding", "border"}, {"padding"}):
         return True
     if not kinds <= PLACED:
         return False
     if kinds & {"picture", "background"}:
         return not mirrored
-    return bool((taken[1].pixels() & other[1].pixels()).any())
+    return bool((taken.trial.pixels() & other.trial.pixels()).any())
 
 
 def _same_images(taken: Judged, other: Judged) -> bool:
     """Whether the same images carry both; what lies at another place is another thing."""
-    (one, trial), (two, second) = taken, other
+    one, two = taken.suspect, other.suspect
     apart = {one.kind, two.kind} <= PLACED or "strategy" in (one.verdict, two.verdict)
     if one.label != two.label or apart:
         return False
-    either, both = trial.carriers | second.carriers, trial.carriers & second.carriers
-    return len(both) >= SAME_IMAGES * len(either)
+    first, second = taken.trial.carriers, other.trial.carriers
+    return len(first & second) >= SAME_IMAGES * len(first | second)
 
 
 def _opposite(taken: Judged, other: Judged) -> bool:
@@ -168,12 +180,12 @@ def _opposite(taken: Judged, other: Judged) -> bool:
 
     Then giving it to as many images as have the mark turns them.
     """
-    (one, trial), (two, _) = taken, other
+    one, two = taken.suspect, other.suspect
     if one.label == two.label or two.kind in MARKS or "strategy" in (one.verdict, two.verdict):
         return False
     if one.kind == two.kind or {one.kind, two.kind} <= OF_COLOURS:
         return True
-    return one.kind in MARKS and abs(trial.share - two.flips) <= COMPLEMENT
+    return one.kind in MARKS and abs(taken.trial.carrier_share - two.flips) <= COMPLEMENT
 
 
 def _touch(one: Candidate, other: Candidate) -> bool:
