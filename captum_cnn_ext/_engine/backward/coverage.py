@@ -14,7 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.backward.autograd_graph import RESHAPING, kind, nodes_between
+from captum_cnn_ext._engine.backward.autograd_graph import kind, nodes_between
+from captum_cnn_ext._engine.backward.operation_kinds import (
+    HARD,
+    LINEAR,
+    OPAQUE,
+    PLAIN,
+    POINTWISE,
+    PRODUCTS,
+    SMOOTH,
+    SWITCHES,
+    WRITTEN_SILU,
+)
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.one_line_repr import brief
 
@@ -57,59 +68,23 @@ def _counted(kinds: Mapping[str, int]) -> str:
     return ", ".join(f"{count} x {name}" for name, count in kinds.items())
 
 
-# Slopes are 0 or 1.
-HARD = {"Relu", "Threshold", "Hardtanh", "ClampMin", "Clamp", "Maximum"}
-# Slopes take other values; a product with its own sigmoid is SiLU written out.
-SMOOTH = {
-    *("LeakyRelu", "PreluKernel", "RreluWithNoise", "Elu", "Celu"),
-    *("Silu", "Gelu", "Hardswish", "Mish", "Softplus", "x * sigmoid(x)"),
-}
-_SWITCHES = {
-    *("MaxPool2DWithIndices", "MaxPool3DWithIndices", "MaxPool2D", "MkldnnMaxPool2D"),
-    *("AdaptiveMaxPool2D", "AdaptiveMaxPool3D", "FractionalMaxPool2D", "FractionalMaxPool3D"),
-    *("Max", "Amax", "Topk", "MkldnnMaxPool3D"),
-}
-_PLAIN = {
-    *("Sigmoid", "Hardsigmoid", "Tanh", "Softmax", "LogSoftmax", "LogSigmoid", "Erf", "Exp"),
-    *("Pow", "Sqrt", "Rsqrt", "Log", "Log1P", "Reciprocal", "Logsumexp", "LinalgVectorNorm"),
-    *("NativeLayerNorm", "NativeGroupNorm", "Var", "Std", "VarMean", "StdMean", "Sin", "Cos"),
-    *("FusedRmsNorm", "Glu", "Norm"),
-}
-_PRODUCTS = {
-    *("Mul", "Div", "Bmm", "Mm", "Baddbmm", "Einsum", "Addcmul", "Addmm", "Linear", "Convolution"),
-}
-_LINEAR = {
-    *("Add", "Sub", "Rsub", "Neg", "Sum", "Mean", "Cumsum", "Prod", "Dot", "Mv", "Lerp", "Addcdiv"),
-    *(*RESHAPING, "Unflatten", "IndexSelect", "Narrow", "Repeat", "Split", "SplitWithSizes"),
-    *("UnsafeSplit", "Chunk", "Flip", "Roll", "Diagonal"),
-    *("ConstantPadNd", "ReflectionPad1D", "ReflectionPad2D", "ReflectionPad3D", "Unfold"),
-    *("ReplicationPad1D", "ReplicationPad2D", "ReplicationPad3D", "PixelShuffle"),
-    *("PixelUnshuffle", "ChannelShuffle", "NativeChannelShuffle", "Im2Col", "Col2Im"),
-    *("AvgPool2D", "AvgPool3D", "AdaptiveAvgPool2D", "AdaptiveAvgPool3D", "GridSampler2D"),
-    *("UpsampleNearest1D", "UpsampleNearest2D", "UpsampleNearest3D", "UpsampleBilinear2D"),
-    *("UpsampleLinear1D", "UpsampleTrilinear3D", "UpsampleBicubic2D", "UpsampleBilinear2DAa"),
-    *("NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm", "BatchNormImplIndex"),
-    *("MkldnnConvolution", "CudnnConvolution", "SlowConv2D", "ConvolutionOverrideable"),
-    *("MiopenConvolution", "MpsConvolution", "SlowConvTranspose2D", "NativeDropout"),
-    *("CopyBackwards", "Copy", "Contiguous", "ViewAsReal", "ViewAsComplex", "FftR2C", "FftC2R"),
-    *("MaxUnpool2D", "MaxUnpool3D", "Scatter", "Broadcast", "ToSparse", "Identity", "Detach"),
-    *("CopySlices", "Movedim", "SwapAxes", "Real"),
-    *("UpsampleNearestExact1D", "UpsampleNearestExact2D", "UpsampleNearestExact3D"),
-}
-_OPAQUE = ("CompiledFunction", "DifferentiableGraph", "CompiledAutograd")
-# functions of one position each: a signal times such a function of itself is an activation
-_POINTWISE = {
-    *("Sigmoid", "Hardsigmoid", "Tanh", "Erf", "Exp", "Add", "Sub", "Rsub", "Mul", "Div", "Pow"),
-    *("Neg", "ToCopy", "Reciprocal", "Log1P", "Gt", "Clone", *HARD, *(SMOOTH - {"x * sigmoid(x)"})),
-}
+@dataclass(frozen=True)
+class ClassifiedNodes:
+    """What lies between the inputs and the output of one graph.
+
+    Args:
+        rectifiers: the rectifiers' nodes, each with its kind.
+        coverage: how many operations of which kind there are.
+        writes_into_views: some in-place operation wrote into a view, which hides its node.
+    """
+
+    rectifiers: list[tuple[Any, str]]
+    coverage: Coverage
+    writes_into_views: bool
 
 
-def audit(inputs: Sequence[Tensor], output: Tensor) -> tuple[list[tuple[Any, str]], Coverage, bool]:
+def classify_nodes(inputs: Sequence[Tensor], output: Tensor) -> ClassifiedNodes:
     """What lies between ``inputs`` and ``output``.
-
-    Returns:
-        The rectifiers' nodes, each with its kind; the coverage; whether some in-place operation
-        wrote into a view, which hides its node.
 
     Raises:
         ArgumentError: a part of the graph is compiled or scripted and cannot be seen.
@@ -118,36 +93,36 @@ def audit(inputs: Sequence[Tensor], output: Tensor) -> tuple[list[tuple[Any, str
     starts = [torch.autograd.graph.get_gradient_edge(tensor).node for tensor in inputs]
     on_path = {id(node) for node in (*nodes, *starts)}
     rectifiers: list[tuple[Any, str]] = []
-    hidden = False
+    writes_into_views = False
     counts: dict[str, Counter[str]] = {
         name: Counter() for name in ("switch", "gate", "plain", "unknown")
     }
     for node in nodes:
         name = kind(node)
-        if any([part in name for part in _OPAQUE]):
+        if any([part in name for part in OPAQUE]):
             raise ArgumentError(
                 f"forward_func: {node.name()} hides the rectifiers of a compiled or scripted part "
                 "of the model; pass the original torch.nn.Module"
             )
         factors = [id(parent) in on_path for parent, _ in node.next_functions].count(True)
-        hidden = hidden or name == "CopySlices"
-        sort = _sort(node, name, factors)
-        if sort == "rectifier":
-            rectifiers.append((node, "x * sigmoid(x)" if name == "Mul" else name))
-        elif sort != "linear":
-            counts[sort][name] += 1
-    return (
-        rectifiers,
-        Coverage(
-            dict(Counter(name for _, name in rectifiers)),
-            counts["switch"].total(),
-            *(dict(counts[name]) for name in ("gate", "plain", "unknown")),
-        ),
-        hidden,
+        writes_into_views = writes_into_views or name == "CopySlices"
+        category = _category(node, name, factors)
+        if category == "rectifier":
+            rectifiers.append((node, WRITTEN_SILU if name == "Mul" else name))
+        elif category != "linear":
+            counts[category][name] += 1
+    coverage = Coverage(
+        rectifiers=dict(Counter(name for _, name in rectifiers)),
+        switches=counts["switch"].total(),
+        gates=dict(counts["gate"]),
+        plain=dict(counts["plain"]),
+        unknown=dict(counts["unknown"]),
     )
+    return ClassifiedNodes(rectifiers, coverage, writes_into_views)
 
 
-def _sort(node: Any, name: str, factors: int) -> str:
+def _category(node: Any, name: str, factors: int) -> str:
+    """ "rectifier", "switch", "gate", "plain", "linear" or "unknown"."""
     if isinstance(node, torch.autograd.function.BackwardCFunction):
         moves = {"Scatter", "Gather", "Broadcast"}  # DataParallel's own
         return "linear" if name in moves else "unknown"
@@ -157,13 +132,15 @@ def _sort(node: Any, name: str, factors: int) -> str:
         return "rectifier" if _rectifies(node, name) else "unknown"
     if name in SMOOTH:
         return "rectifier"
-    if name in _SWITCHES:
+    if name in SWITCHES:
         return "switch"
-    if name in _PLAIN or name.startswith("ScaledDotProduct"):
-        return "gate" if name.startswith("Scaled") else "plain"
-    if name in _PRODUCTS:
-        return _sort_product(node, name, factors)
-    return "linear" if name in _LINEAR else "unknown"
+    if name.startswith("ScaledDotProduct"):
+        return "gate"
+    if name in PLAIN:
+        return "plain"
+    if name in PRODUCTS:
+        return _category_of_product(node, name, factors)
+    return "linear" if name in LINEAR else "unknown"
 
 
 def _rectifies(node: Any, name: str) -> bool:
@@ -184,7 +161,7 @@ def _is_zero(bound: Any) -> bool:
     return bound is not None and bound == 0
 
 
-def _sort_product(node: Any, name: str, factors: int) -> str:
+def _category_of_product(node: Any, name: str, factors: int) -> str:
     if factors < 2:
         return "unknown" if name == "Mul" and _masks(node) else "linear"
     if name not in ("Mul", "Div"):
@@ -215,6 +192,6 @@ def _pointwise_sources(node: Any, number: int) -> set[tuple[Any, int]]:
         if edge[0] is None or edge in found or len(found) > 64:
             continue
         found.add(edge)
-        if kind(edge[0]) in _POINTWISE:
+        if kind(edge[0]) in POINTWISE:
             todo.extend(edge[0].next_functions)
     return found

@@ -23,7 +23,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from captum_cnn_ext._engine.backward.autograd_graph import connected
-from captum_cnn_ext._engine.backward.coverage import HARD, Coverage, audit
+from captum_cnn_ext._engine.backward.coverage import Coverage, classify_nodes
+from captum_cnn_ext._engine.backward.operation_kinds import ACTIVATIONS, HARD, WRITTEN_SILU
 
 RULES = ("gradient", "deconvnet", "guided")
 SMOOTH_OPTIONS = ("gate", "slope")
@@ -52,26 +53,26 @@ class RuledBackward:
         output: Tensor,
         coverage: Coverage,
         fired: list[str],
-        views: "_InPlaceOnViews | None",
+        on_views: "_InPlaceOnViews | None",
     ) -> None:
-        self._audited, self._fired, self._views = coverage, fired, views
+        self._in_graph, self._fired, self._on_views = coverage, fired, on_views
         self._inputs, self._output = list(inputs), output
 
     @property
     def batchable(self) -> bool:
         """Whether many seeds can go through one vectorised pass."""
-        return self._views is None
+        return self._on_views is None
 
     @property
     def coverage(self) -> Coverage:
         """What the rule met; complete after a backward pass."""
-        found = self._audited
-        if self._views is None:
+        found = self._in_graph
+        if self._on_views is None:
             return found
         return replace(
             found,
-            rectifiers={**found.rectifiers, **self._views.rectified},
-            unknown={**found.unknown, **self._views.unknown},
+            rectifiers={**found.rectifiers, **self._on_views.rectified},
+            unknown={**found.unknown, **self._on_views.unknown},
         )
 
     def gradients(
@@ -88,8 +89,8 @@ class RuledBackward:
             RuntimeError: a rectifier that the rule should have met did not run.
         """
         before = len(self._fired)
-        if self._views is not None:
-            self._views.forget()
+        if self._on_views is not None:
+            self._on_views.forget()
         found = torch.autograd.grad(
             self._output,
             self._inputs,
@@ -98,7 +99,7 @@ class RuledBackward:
             allow_unused=True,
             is_grads_batched=batched,
         )
-        expected, met = sum(self._audited.rectifiers.values()), len(self._fired) - before
+        expected, met = sum(self._in_graph.rectifiers.values()), len(self._fired) - before
         if met < expected:
             raise RuntimeError(
                 f"the rule met {met} rectifiers of {expected} in the graph; the result would be "
@@ -120,15 +121,15 @@ def ruled_backward(
     Raises:
         ArgumentError: a compiled or scripted part hides its operations.
     """
-    rectifiers, coverage, views = audit(inputs, output)
+    nodes = classify_nodes(inputs, output)
     fired: list[str] = []
     with ExitStack() as stack:
-        for node, name in rectifiers:
+        for node, name in nodes.rectifiers:
             handle = node.register_hook(_hook(node, name, rule, smooth, fired))
             stack.callback(handle.remove)
-        mode = _InPlaceOnViews(rule, smooth) if views else None
-        stack.enter_context(mode or nullcontext())
-        yield RuledBackward(inputs, output, coverage, fired, mode)
+        on_views = _InPlaceOnViews(rule, smooth) if nodes.writes_into_views else None
+        stack.enter_context(on_views or nullcontext())
+        yield RuledBackward(inputs, output, nodes.coverage, fired, on_views)
 
 
 def backpropagate(
@@ -150,7 +151,7 @@ def backpropagate(
 def _hook(
     node: Any, name: str, rule: str, smooth: str, fired: list[str]
 ) -> Callable[..., tuple[Tensor | None, ...] | None]:
-    place = _signal(node) if name in ("x * sigmoid(x)", "Maximum") else 0
+    place = _signal(node) if name in (WRITTEN_SILU, "Maximum") else 0
     hard = name in HARD
 
     def apply(
@@ -160,7 +161,7 @@ def _hook(
         g, wanted = incoming[0], outgoing[place]
         if rule == "gradient" or g is None or wanted is None:
             return None
-        if name == "x * sigmoid(x)":
+        if name == WRITTEN_SILU:
             # both factors carry a part of f'(x) g: all of it goes by the signal's own way
             x = node._saved_self if place == 0 else node._saved_other
             gate = x.sigmoid()
@@ -188,7 +189,7 @@ def _signal(node: Any) -> int:
 
 def _rises(node: Any, name: str) -> Tensor | None:
     """Where a rectifier counts as rising; None where its own slope, 0 or 1, says it."""
-    if name in ("Relu", "Threshold", "Hardtanh"):
+    if ACTIVATIONS[name].slope_is_rise:
         return None
     if name == "Maximum":
         x: Tensor = node._saved_self if _signal(node) == 0 else node._saved_other
@@ -198,28 +199,50 @@ def _rises(node: Any, name: str) -> Tensor | None:
     return x > 0 if top is None else (x > 0) & (x < top)
 
 
-_aten = torch.ops.aten
 # the rectifiers' own backward operations, with whether their slope is 0 or 1; (g, x, ...)
 _BACKWARDS: Mapping[Any, bool] = {
-    _aten.threshold_backward.default: True,
-    _aten.hardtanh_backward.default: True,
-    _aten.leaky_relu_backward.default: False,
-    _aten.elu_backward.default: False,
-    _aten.silu_backward.default: False,
-    _aten.gelu_backward.default: False,
-    _aten.hardswish_backward.default: False,
-    _aten.mish_backward.default: False,
-    _aten.softplus_backward.default: False,
+    getattr(torch.ops.aten, activation.backward).default: activation.hard
+    for activation in ACTIVATIONS.values()
+    if activation.backward
 }
 
 
 # what a node for an in-place operation on a view runs besides the operation's own backward
-_BOOKKEEPING = {
-    *("empty_strided", "new_empty_strided", "empty_like", "empty", "zeros", "zeros_like"),
-    *("copy_", "clone", "_to_copy", "fill_", "zero_", "as_strided", "view", "_unsafe_view"),
-    *("expand", "detach", "alias", "mul", "div", "neg", "add", "add_", "sum", "slice", "select"),
-    *("new_zeros", "new_empty", "permute", "transpose", "squeeze", "unsqueeze"),
-}
+_BOOKKEEPING = frozenset(
+    {
+        "_to_copy",
+        "_unsafe_view",
+        "add",
+        "add_",
+        "alias",
+        "as_strided",
+        "clone",
+        "copy_",
+        "detach",
+        "div",
+        "empty",
+        "empty_like",
+        "empty_strided",
+        "expand",
+        "fill_",
+        "mul",
+        "neg",
+        "new_empty",
+        "new_empty_strided",
+        "new_zeros",
+        "permute",
+        "select",
+        "slice",
+        "squeeze",
+        "sum",
+        "transpose",
+        "unsqueeze",
+        "view",
+        "zero_",
+        "zeros",
+        "zeros_like",
+    }
+)
 
 
 class _InPlaceOnViews(TorchDispatchMode):  # type: ignore[no-untyped-call]
