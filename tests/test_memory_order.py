@@ -33,11 +33,26 @@ def networks():
 
 X = torch.rand(5, 3, 10, 10, generator=torch.Generator().manual_seed(1))
 MAP = torch.rand(5, 1, 10, 10, generator=torch.Generator().manual_seed(2))
+BOXES = torch.tensor([[0.0, 0, 4, 4], [1, 1, 5, 5], [2, 2, 7, 7], [3, 0, 9, 6], [0, 4, 8, 9]])
+
+
+def detector(model):
+    """Five boxes in each image, each with the model's probability of a class."""
+    return lambda x: [
+        {"boxes": BOXES, "labels": torch.arange(5), "scores": row.softmax(0)} for row in model(x)
+    ]
+
+
 CALLS = {
     "deletion": lambda m: metrics.deletion(m, X, MAP, 1, steps=4).scores,
     "average_drop": lambda m: metrics.average_drop(m, X, MAP, 1),
     "LayerScoreCam": lambda m: attr.LayerScoreCam(m, "first").attribute(X, 1),
     "Occlusion": lambda m: attr.Occlusion(m).attribute(X, (3, 4, 4), (3, 2, 2), target=1),
+    "Occlusion by whole passes": lambda m: attr.Occlusion(m).attribute(
+        X, (3, 4, 4), (3, 2, 2), target=1, incremental=False
+    ),
+    "Rise": lambda m: attr.Rise(m).attribute(X, target=1, n_samples=8, cells=3),
+    "DRise": lambda m: attr.DRise(detector(m)).attribute(X, target=1, n_samples=8, cells=3),
     "top_patches": lambda m: evidence.top_patches(m, "second", list(X), k=2).values,
     "image_records": lambda m: torch.tensor(
         evidence.image_records(m, "second", [(x, 1) for x in X], batch_size=2).maps
@@ -54,6 +69,22 @@ CALLS = {
 def test_a_view_in_the_model_is_no_obstacle(name):
     free, bound = networks()
     torch.testing.assert_close(CALLS[name](bound), CALLS[name](free), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["Rise", "DRise", "Occlusion by whole passes"])
+def test_a_view_costs_one_pass_that_fails_and_no_other(name):
+    """For all examples and masks or windows of a call together."""
+    answered = []
+    free, bound = models = networks()
+    for model in models:
+        rows = []
+        model.register_forward_hook(lambda _, given, output, rows=rows: rows.append(len(output)))
+        CALLS[name](model)
+        answered.append(rows)
+    assert answered[1] == answered[0]
+    first = free.seen.index(True)
+    assert all(free.seen[first:])
+    assert bound.seen == [*free.seen[:first], True, *[False] * (len(free.seen) - first)]
 
 
 def test_the_model_is_asked_once_in_vain():

@@ -26,7 +26,7 @@ from captum_cnn_ext._engine.incremental.operation_tape import (
     record_tape,
 )
 from captum_cnn_ext._engine.incremental.tile_rules import Change, needs_recorded, through
-from captum_cnn_ext._engine.incremental.tiles import Tile, channels_last, fastest_format, whole
+from captum_cnn_ext._engine.incremental.tiles import Tile, fastest_format, in_fastest_format, whole
 from captum_cnn_ext._engine.judging.arguments import root_module, runnable
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.module_walk import in_training, modules_in
@@ -105,7 +105,7 @@ class Recorded:
         self.count = 1
         self._changes: dict[int, Change] = {}
         self._padded: dict[tuple[Any, ...], Tensor] = {}
-        self._base = {i: channels_last(tensor) for i, tensor in enumerate(inputs)}
+        self._base = {i: in_fastest_format(tensor) for i, tensor in enumerate(inputs)}
         self._base |= self._tape.constants
         with torch.inference_mode(), torch.autocast(model.device_type, enabled=False):
             for place, step in enumerate(self._tape.steps):
@@ -161,7 +161,7 @@ class Recorded:
             return self._base[number]
         key = (number, pads, value)
         if key not in self._padded:
-            self._padded[key] = channels_last(F.pad(self._base[number], pads, value=value))
+            self._padded[key] = in_fastest_format(F.pad(self._base[number], pads, value=value))
         return self._padded[key]
 
     def _whole(self, number: int) -> Tensor:
@@ -218,7 +218,7 @@ def _with_fast_weights(step: Step) -> Step:
     weight = step.args.get("weight")
     if step.name != "convolution" or not isinstance(weight, Tensor):
         return step
-    return Step(step.func, {**step.args, "weight": channels_last(weight)}, step.outputs)
+    return Step(step.func, {**step.args, "weight": in_fastest_format(weight)}, step.outputs)
 
 
 def _norm_in_convolution(convolution: Step, norm: Step) -> Step | None:

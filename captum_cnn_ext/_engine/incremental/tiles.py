@@ -82,7 +82,7 @@ def fastest_format(tensor: Tensor) -> torch.memory_format:
     return _CHANNELS_LAST.get(tensor.ndim, torch.contiguous_format)
 
 
-def channels_last(tensor: Tensor) -> Tensor:
+def in_fastest_format(tensor: Tensor) -> Tensor:
     """Maps and weights in that format; anything else as it is."""
     form = _CHANNELS_LAST.get(tensor.ndim)
     return tensor if form is None else tensor.contiguous(memory_format=form)

@@ -19,6 +19,7 @@ from captum_cnn_ext._engine.judging.inputs import (
     check_examples,
 )
 from captum_cnn_ext._engine.running.batching import images_at_once, in_chunks
+from captum_cnn_ext._engine.running.forward import FastOrder
 from captum_cnn_ext._numbers import as_count, as_number, as_seed
 from captum_cnn_ext.attr.argument_docs import Documented
 from captum_cnn_ext.attr.pixels.random_masks import RandomMasks
@@ -103,10 +104,11 @@ class RandomlyMasked(Documented, PerturbationAttribution, ABC):
         generator = torch.Generator().manual_seed(settings.seed)
         masks = [settings.masks_for(tensor, generator) for tensor in tensors]
         found: list[list[Tensor]] = [[] for _ in tensors]
+        order = FastOrder()
         for n, scorer in enumerate(self._scorers(tensors, extra, targets)):
             example = Example(self.forward_func, tensors, extra, None, n)
             scores = self._of_masked(
-                scorer, example, masks, [blank[n : n + 1] for blank in blanks], settings
+                scorer, example, masks, [blank[n : n + 1] for blank in blanks], settings, order
             )
             for maps, mine in zip(found, masks, strict=True):
                 maps.append(mine.weighted(scores).unsqueeze(1))
@@ -123,19 +125,24 @@ class RandomlyMasked(Documented, PerturbationAttribution, ABC):
         masks: Sequence[RandomMasks],
         blanks: Sequence[Tensor],
         settings: MaskSettings,
+        order: FastOrder,
     ) -> Tensor:
         """The scores of one example under every mask, (M, T)."""
         rows = example.rows()
         inputs, others = rows[: len(masks)], rows[len(masks) :]
+
+        def scores_of(masked: list[Tensor]) -> Tensor:
+            count = len(masked[0])
+            # copies, because a model may write into its input
+            repeated = [row.expand(count, *row.shape[1:]).clone() for row in others]
+            return scorer(example.arguments([*masked, *repeated]))
 
         def run(numbers: slice) -> Tensor:
             masked = [
                 _blended(x, blank, mine.of(numbers).unsqueeze(1))
                 for x, blank, mine in zip(inputs, blanks, masks, strict=True)
             ]
-            count = len(masked[0])
-            repeated = [row.expand(count, *row.shape[1:]).clone() for row in others]
-            scores = scorer(example.arguments([*masked, *repeated]))
+            count, scores = len(masked[0]), order(scores_of, masked)
             if len(scores) != count:
                 raise ArgumentError(
                     f"forward_func: gave {len(scores)} score(s) for {count} masked inputs; "
@@ -159,7 +166,4 @@ def _blended(x: Tensor, blank: Tensor, mask: Tensor) -> Tensor:
     exact = x.is_floating_point() and blank.dtype == x.dtype
     kind = x.dtype if exact else torch.promote_types(blank.dtype, mask.dtype)
     mixed = torch.lerp(blank.to(kind), x.to(kind), mask.to(kind))
-    mixed = mixed if exact or blank.is_floating_point() else mixed.round().to(blank.dtype)
-    if mixed.ndim == 4 and mixed.device.type == "cpu":
-        mixed = mixed.contiguous(memory_format=torch.channels_last)
-    return mixed
+    return mixed if exact or blank.is_floating_point() else mixed.round().to(blank.dtype)

@@ -17,7 +17,6 @@ from captum_cnn_ext._engine.incremental.replaced_inputs import (
     mixes,
     window_tile,
 )
-from captum_cnn_ext._engine.incremental.tiles import channels_last
 from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.captum_compat import TargetType
 from captum_cnn_ext._engine.judging.output_targets import is_function
@@ -28,7 +27,7 @@ from captum_cnn_ext._engine.running.batching import (
     out_of_memory,
     rows_at_once,
 )
-from captum_cnn_ext._engine.running.forward import copies, run_for
+from captum_cnn_ext._engine.running.forward import FastOrder, copies, run_for
 from captum_cnn_ext._engine.to_device import as_tensor, to_device
 from captum_cnn_ext._engine.wide_numbers import wide
 from captum_cnn_ext.attr.pixels.sliding_windows import Grid
@@ -55,7 +54,7 @@ class WindowLosses:
     ) -> None:
         self.forward_func, self.tensors, self.extra = forward_func, tensors, extra
         self.target, self.blanks, self.most = target, blanks, most
-        self.progress = progress
+        self.progress, self._fast_order = progress, FastOrder()
         self.model: Incremental | None = None
         self._recorded: tuple[int, Recorded] | None = None
 
@@ -170,7 +169,7 @@ class WindowLosses:
                 return example.of_tape(recorded.changed(place, tile))
             replaced = torch.where(grid.masks(chosen, image.device), blank, image)
             try:
-                found = example.run(place, channels_last(replaced))
+                found = self._fast_order(lambda given: example.run(place, *given), [replaced])
             except Exception as error:
                 if out_of_memory(error):
                     raise
