@@ -227,7 +227,7 @@ def record(
     stop_early = not (gradients or need_output)
     graph = gradients or from_inputs
     # DataParallel gathers its replicas' outputs in this thread: the graph must be on here.
-    on = from_inputs or in_graph or (gradients and parallel)
+    grad_enabled_from_start = from_inputs or in_graph or (gradients and parallel)
     normless = graph and perhaps_without_norms(model, inputs)
 
     def run(stack: ExitStack, around: Around, *, from_start: bool = False) -> Recording:
@@ -240,7 +240,7 @@ def record(
         probes = probes_for(forward_func, sites, args, count=stop_early and not parallel)
         recording = Recording(probes, device_ids or getattr(root, "device_ids", None))
         recording.inputs = leaves
-        mode = torch.enable_grad() if on or from_start else torch.no_grad()
+        mode = torch.enable_grad() if grad_enabled_from_start or from_start else torch.no_grad()
         recording.recorder = recorder = Recorder(leaves[:1]) if follow else None
         if differentiable_twice:
             stack.enter_context(TwiceDifferentiable())
@@ -284,7 +284,7 @@ def record(
             stack.close()
             # into a view from before the layer: autograd has to know that part as well
             recording = run(stack, lambda _: writes_allowed(), from_start=refused)
-        elif gradients and not on and not has_gradient(recording.output):
+        elif gradients and not grad_enabled_from_start and not has_gradient(recording.output):
             # a torch.no_grad block of the model around the layer: it leaves gradients as it found
             # them, so they have to be on before it
             recording = None

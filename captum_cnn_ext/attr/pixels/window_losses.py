@@ -64,8 +64,12 @@ class WindowLosses:
     def by_example(
         self, windows: list[Grid], clean: Any, incremental: bool | None, share: float | None
     ) -> list[Tensor] | None:
-        """(N, windows) for each input, or None where a row of the output is not an example's
-        alone, or windows are so few that it does not matter."""
+        """What each window of each example costs that example's score: (N, windows) for each input.
+
+        None where the examples have to be run together instead: the model gives no score for each
+        example, or an example's score depends on the others in the batch, or the windows are
+        too few for it to be worth finding out whether it does.
+        """
         count = self.tensors[0].shape[:1]
         given = isinstance(clean, Tensor) and not is_function(self.target)
         outputs = (clean,) if given else ()
@@ -88,7 +92,7 @@ class WindowLosses:
                 found.append(
                     [self.losses(i, n, grid, score, share) for i, grid in enumerate(windows)]
                 )
-        except _OfTheBatch:
+        except _RowsNotIndependent:
             return None
         return [torch.stack(losses) for losses in zip(*found, strict=True)]
 
@@ -173,9 +177,9 @@ class WindowLosses:
             except Exception as error:
                 if out_of_memory(error):
                     raise
-                raise _OfTheBatch from error  # perhaps it counts on the user's own batch
+                raise _RowsNotIndependent from error  # perhaps it counts on the user's own batch
             if len(found) != len(chosen):
-                raise _OfTheBatch
+                raise _RowsNotIndependent
             return found
 
         size = min(self.most or size, len(ordered))
@@ -220,5 +224,5 @@ def _is_worth_recording(tensor: Tensor, grid: Grid) -> bool:
     return windows >= FEWEST_WINDOWS and positions >= FEWEST_POSITIONS
 
 
-class _OfTheBatch(Exception):
+class _RowsNotIndependent(Exception):
     """The forward does not give a row of its output for each row that it is given."""
