@@ -166,12 +166,33 @@ class SkipGradient(Regularizer):
     .. math:: \nabla_x = (1 + \gamma \, f'(x)) \, \nabla_{x + f(x)}
 
     What a gradient says through the skip connections, other networks say too more often than what
-    it says through a branch. Sums are found in the graph of each step, however they are written,
-    but for those in place into a view and those in a compiled or scripted part; a network without
-    any is left as it is. Skip connections with a layer of their own stay whole on both sides.
+    it says through a branch. Sums are found in the graph of each step: additions of x and of what
+    is computed from it with weights, also of several branches, x + f(x) + g(x), and in place. Not
+    seen are sum([x, f(x)]), torch.stack, x - f(x), a scaled x, additions in place into a view, and
+    those in a compiled, scripted or checkpointed (reentrant) part; a network without any sum is
+    left as it is. Skip connections with a layer of their own stay whole on both sides.
 
     Reference: Wu, Wang, Xia, Bailey, Ma, *Skip Connections Matter: On the Transferability of
     Adversarial Examples Generated with ResNets*, 2020, arXiv:2002.05990.
+
+    Cost: no pass; at each step a walk over the graph, a small part of a pass (0.3 ms for ResNet-18,
+    1 to 10 ms for ViT-B).
+
+    Args:
+        share: what is left of a branch's gradient, from 0 (the skip connections alone) to 1 (all).
+
+    Raises:
+        ArgumentError: a share that is not from 0 to 1.
+
+    Example::
+
+        >>> from torchvision.models import resnet18
+        >>> from captum_cnn_ext.synthesis import Target, maximize
+        >>> from captum_cnn_ext.synthesis.regularizers import SkipGradient
+        >>> held = [SkipGradient(0.3)]
+        >>> model = resnet18().eval()
+        >>> maximize(model, Target(3), image=64, steps=2, regularizers=held).images.shape
+        torch.Size([1, 3, 64, 64])
     """
 
     share: float = 0.5
