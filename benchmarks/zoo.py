@@ -44,7 +44,7 @@ from zoo_networks import names, network
 from zoo_table import write_table
 
 from captum_cnn_ext import attr
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext.errors import ArgumentError
 
 RESULTS = Path(__file__).parent / "results"
 PATH = RESULTS / "zoo.json"

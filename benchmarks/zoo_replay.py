@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from zoo import changed, with_replaced_layer
 from zoo_networks import calibrate
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.replay.replay import Replay
 from captum_cnn_ext._engine.running.layer_sites import Site
+from captum_cnn_ext.errors import ArgumentError
 
 TOO_LARGE = {"vit_h_14", "vit_l_16", "vit_l_32", "regnet_y_128gf"}
 SIZES = {"inception_v3": 96}

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.running.stopping import Stoppable, Stopped
 from captum_cnn_ext.cli import main
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence import top_patches
 from captum_cnn_ext.insights import compare, explore, unit_gradients
 from captum_cnn_ext.insights.comparison import Comparison

@@ -9,7 +9,7 @@ from digits import mnist, trained
 from snapshots import nothing_left_behind
 from torch import nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence import (
     Turn,
     activation_similarity,

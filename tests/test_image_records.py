@@ -14,7 +14,7 @@ from snapshots import nothing_left_behind
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence import image_records
 
 ARRAYS = (

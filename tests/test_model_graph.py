@@ -10,8 +10,8 @@ from snapshots import nothing_left_behind
 from torch import nn
 from torchvision import models
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext.cli import main
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence import model_graph, tensorboard_graph
 from captum_cnn_ext.evidence.structure.safe_svg import only_shapes
 

@@ -11,10 +11,10 @@ from snapshots import nothing_left_behind
 from torch import nn
 from torchvision import models
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.receptive_fields import crops, rules
 from captum_cnn_ext._engine.receptive_fields.nan_probe import measured_edges
 from captum_cnn_ext._engine.trace import trace_recorder as recorder
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence import (
     effective_receptive_field,
     receptive_field,

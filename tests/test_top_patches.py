@@ -15,7 +15,7 @@ from snapshots import nothing_left_behind
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence import TopPatches, receptive_field, top_patches
 from captum_cnn_ext.evidence.patches import patch_ranking
 

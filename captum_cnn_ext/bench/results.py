@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.whole_files import write_whole
+from captum_cnn_ext.errors import ArgumentError
 
 Cell = dict[str, Any]
 COMPACT = (",", ":")

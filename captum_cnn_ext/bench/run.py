@@ -12,7 +12,6 @@ from torch import Tensor
 
 from captum_cnn_ext import metrics
 from captum_cnn_ext._engine.backward.batch_norm_of_one_image import one_image_norms
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, TargetError
 from captum_cnn_ext._engine.judging.output_targets import fixed_target, is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.targets import as_target, select_score
@@ -23,6 +22,7 @@ from captum_cnn_ext._numbers import as_count, as_numbers, as_seed
 from captum_cnn_ext.bench.cost import peak_bytes, timed
 from captum_cnn_ext.bench.methods import Method, Subject
 from captum_cnn_ext.bench.results import Cell, Results
+from captum_cnn_ext.errors import ArgumentError, TargetError
 
 
 @dataclass(frozen=True)

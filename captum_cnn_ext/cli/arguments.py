@@ -54,7 +54,7 @@ def writing(out: str, option: str = "out") -> Iterator[None]:
 @contextmanager
 def auditing(out: str) -> Iterator[None]:
     """What an audit refuses, and that its report cannot be written, as one line."""
-    from captum_cnn_ext._engine.judging.arguments import ArgumentError
+    from captum_cnn_ext.errors import ArgumentError
 
     try:
         with writing(out):

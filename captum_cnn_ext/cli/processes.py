@@ -41,9 +41,9 @@ def results_in(
     """What the file and its parts hold; after the block, on the first process, what all made."""
     import torch
 
-    from captum_cnn_ext._engine.judging.arguments import ArgumentError
     from captum_cnn_ext.bench.cost import machine
     from captum_cnn_ext.bench.results import joined
+    from captum_cnn_ext.errors import ArgumentError
 
     def parts() -> list[Path]:
         return sorted(out.parent.glob(f"{out.stem}.part*.json"))

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_cnn_ext._engine.connected_components import bounds, connected_components, skimage
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
 from captum_cnn_ext._engine.judging.inputs import as_tensors
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._numbers import as_count_or_none, as_number, as_size
+from captum_cnn_ext.errors import ArgumentError, choose
 from captum_cnn_ext.photos import PhotoGeometry
 
 LEVELS = {"otsu": None, "energy": 0.5, "percentile": 90.0, "maximum": 0.2}

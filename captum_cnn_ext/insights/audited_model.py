@@ -10,10 +10,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, runnable
+from captum_cnn_ext._engine.judging.arguments import runnable
 from captum_cnn_ext._engine.judging.inputs import check_initialised
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._numbers import as_numbers
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.insights.inputs import Preprocess, normalisation
 from captum_cnn_ext.models import LoadedModel
 from captum_cnn_ext.models.loaded import ASSUMED, assumed

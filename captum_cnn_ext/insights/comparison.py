@@ -11,11 +11,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer
+from captum_cnn_ext._engine.judging.arguments import Layer
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.progress import tqdm
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._numbers import as_seed
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.insights.audited_model import AuditedModel, ClassNames, audited_model
 from captum_cnn_ext.insights.inputs import Images, Photos, Preprocess, read_photos
 from captum_cnn_ext.insights.layers import default_layers, named_layers

@@ -12,13 +12,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from captum_cnn_ext import metrics
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layer
+from captum_cnn_ext._engine.judging.arguments import Layer, find_layer
 from captum_cnn_ext._engine.judging.output_targets import is_function
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._engine.whole_files import PICTURES, writable_path, write_figure
 from captum_cnn_ext._numbers import as_seed
 from captum_cnn_ext.attr import suggest_layers
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.insights.audited_model import (
     DONE_BEFORE,
     AuditedModel,

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.whole_files import writable_path
+from captum_cnn_ext.errors import ArgumentError
 
 SUFFIXES = (".html", ".htm")
 

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.input_sizes import input_axes, input_channels
 from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.photos import PhotoFiles, read_picture
 
 Photo = Image.Image | str | os.PathLike[str]

@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layer, layer_name
+from captum_cnn_ext._engine.judging.arguments import Layer, find_layer, layer_name
 from captum_cnn_ext._engine.judging.output_targets import is_function
 from captum_cnn_ext.attr import LayerFeatureMaps, LayerSuggestion, suggest_layers
+from captum_cnn_ext.errors import ArgumentError
 
 EARLIER_STAGES = 2
 

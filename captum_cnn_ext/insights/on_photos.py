@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.whole_files import write_together
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.insights.inputs import Photos, Preprocess
 from captum_cnn_ext.insights.pictures import QUALITY
 from captum_cnn_ext.photos import PhotoGeometry, photo_geometry

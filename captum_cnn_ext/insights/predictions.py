@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, TargetError
 from captum_cnn_ext._engine.judging.input_errors import input_errors_explained
 from captum_cnn_ext._engine.judging.output_targets import fixed_target, is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
@@ -22,6 +21,7 @@ from captum_cnn_ext._engine.judging.targets import as_target, select_score
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.batching import choices_of
 from captum_cnn_ext._numbers import whole
+from captum_cnn_ext.errors import ArgumentError, TargetError
 from captum_cnn_ext.insights.inputs import Photos
 from captum_cnn_ext.insights.on_photos import OnPhotos
 from captum_cnn_ext.insights.wording import percent

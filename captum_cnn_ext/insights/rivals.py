@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.running.state import state_as_found
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.insights.audited_model import AuditedModel, audited_model
 from captum_cnn_ext.insights.inputs import Images, Photos, read_photos
 from captum_cnn_ext.insights.layers import ChosenLayer, default_layers, named_layers

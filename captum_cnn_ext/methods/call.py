@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.backward.batch_norm_of_one_image import one_image_norms
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, find_layer
+from captum_cnn_ext._engine.judging.arguments import find_layer
 from captum_cnn_ext._engine.judging.output_targets import ScoredModel, is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.graph_nodes import NodeLayer
 from captum_cnn_ext._engine.running.state import state_as_found
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.methods import settings
 from captum_cnn_ext.methods.expression import Expression, evaluate, imported, source, variable
 from captum_cnn_ext.methods.known import CAPTUM, CONTROL, INPUT, LAYER, LAYERS, KnownMethod

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, nearest
 from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext.errors import ArgumentError, nearest
 from captum_cnn_ext.methods.expression import evaluate, imported
 
 OURS, CAPTUM, CONTROL = "captum-cnn-ext", "Captum", "control"

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.inputs import as_tensors, check_examples
 from captum_cnn_ext._engine.wide_numbers import wide
+from captum_cnn_ext.errors import ArgumentError
 
 
 def as_image(inputs: Any) -> Tensor:

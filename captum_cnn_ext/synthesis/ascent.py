@@ -12,12 +12,13 @@ from torch import Tensor
 from captum_cnn_ext._engine.backward.autograd_graph import connected
 from captum_cnn_ext._engine.backward.checkpoints import checkpoints_explained
 from captum_cnn_ext._engine.backward.lost_gradient import gradient_end
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, observed_module
+from captum_cnn_ext._engine.judging.arguments import observed_module
 from captum_cnn_ext._engine.nested_tensors import tensors_of_output
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.progress import tqdm
 from captum_cnn_ext._notebook import drawn_by, saved_by
 from captum_cnn_ext._numbers import as_count_or_none, as_seed
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.synthesis.callbacks import Callback, Step
 from captum_cnn_ext.synthesis.images.canvas import Canvas, Start, canvas_for
 from captum_cnn_ext.synthesis.images.parameterizations import ImageParam, MakeImage, Pixels

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.arguments import Layer as AnyLayer
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._notebook import drawn_by, saved_by
 from captum_cnn_ext._numbers import as_count, as_number, as_seed
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.synthesis import transforms as t
 from captum_cnn_ext.synthesis.ascent import maximize
 from captum_cnn_ext.synthesis.callbacks import Callback

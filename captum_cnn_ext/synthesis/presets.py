@@ -5,8 +5,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import choose
 from captum_cnn_ext._numbers import as_count, as_number
+from captum_cnn_ext.errors import choose
 from captum_cnn_ext.synthesis import transforms as t
 from captum_cnn_ext.synthesis.images.canvas import standardized
 from captum_cnn_ext.synthesis.images.maco import MacoPhase

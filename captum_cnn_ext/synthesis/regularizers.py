@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_cnn_ext._engine.backward.residual_branches import hold_back_branches
-from captum_cnn_ext._engine.judging.arguments import choose
 from captum_cnn_ext._numbers import as_count, as_number
+from captum_cnn_ext.errors import choose
 from captum_cnn_ext.synthesis.spatial_axes import spread_over
 
 _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
 from captum_cnn_ext._engine.to_device import to_device
 from captum_cnn_ext._numbers import as_count, as_number
+from captum_cnn_ext.errors import ArgumentError, choose
 from captum_cnn_ext.synthesis.spatial_axes import LINEAR, images_only, spread_over
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]

@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, layer_name, observed_module
 from captum_cnn_ext._engine.judging.arguments import Layer as AnyLayer
+from captum_cnn_ext._engine.judging.arguments import layer_name, observed_module
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._numbers import as_count, as_seed
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.synthesis.images.canvas import canvas_for
 from captum_cnn_ext.synthesis.images.parameterizations import Pixels
 from captum_cnn_ext.synthesis.objectives.algebra import Objective, Place, module_or_name

@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, TargetError
 from captum_cnn_ext._engine.judging.detections import as_detections, holds_queries
 from captum_cnn_ext._engine.judging.output_targets import parts_of
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.targets import select_score
+from captum_cnn_ext.errors import ArgumentError, TargetError
 from captum_cnn_ext.targets.base import Target
 from captum_cnn_ext.targets.boxes import Boxes
 from captum_cnn_ext.targets.segment import Segment

@@ -7,12 +7,12 @@ from typing import Any, final
 
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.judging.inputs import as_tensors
 from captum_cnn_ext._engine.judging.output_targets import OutputTarget, ScoredModel
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.forward import fixed_by_run
+from captum_cnn_ext.errors import ArgumentError
 
 
 class Target(OutputTarget, ABC):

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, TargetError, choose
 from captum_cnn_ext._engine.judging.detections import (
     LOWER_THRESHOLD,
     Detections,
@@ -15,6 +14,7 @@ from captum_cnn_ext._engine.judging.detections import (
     box_iou,
 )
 from captum_cnn_ext._numbers import as_number, as_numbers, whole
+from captum_cnn_ext.errors import ArgumentError, TargetError, choose
 from captum_cnn_ext.targets.base import Target, one_point
 from captum_cnn_ext.targets.raw_boxes import RawBoxes
 

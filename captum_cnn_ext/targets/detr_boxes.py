@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._numbers import as_number, as_numbers
+from captum_cnn_ext.errors import ArgumentError
 
 
 @dataclass(frozen=True, repr=False)

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
 from captum_cnn_ext._engine.judging.detections import box_iou
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.warn_user import warn_user
 from captum_cnn_ext._numbers import as_count, as_number
+from captum_cnn_ext.errors import ArgumentError, choose
 
 
 @dataclass(frozen=True, repr=False)

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, TargetError
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._numbers import as_number, whole
+from captum_cnn_ext.errors import ArgumentError, TargetError
 from captum_cnn_ext.targets.base import Target
 
 WAYS = ("higher", "lower")

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, TargetError, choose
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.probabilities import as_probabilities
 from captum_cnn_ext._engine.to_device import as_tensor
 from captum_cnn_ext._numbers import whole
+from captum_cnn_ext.errors import ArgumentError, TargetError, choose
 from captum_cnn_ext.targets.base import Target, one_point
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, TargetError, choose
 from captum_cnn_ext._engine.judging.output_targets import (
     fixed_target,
     is_linear,
@@ -17,6 +16,7 @@ from captum_cnn_ext._engine.judging.output_targets import (
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.targets import as_target, select_score
 from captum_cnn_ext._numbers import as_number, as_numbers
+from captum_cnn_ext.errors import ArgumentError, TargetError, choose
 from captum_cnn_ext.targets.base import Target
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, TargetError
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.running.forward import copies, run_model
+from captum_cnn_ext.errors import ArgumentError, TargetError
 from captum_cnn_ext.targets.base import Target
 
 

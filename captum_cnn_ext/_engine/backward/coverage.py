@@ -26,8 +26,8 @@ from captum_cnn_ext._engine.backward.operation_kinds import (
     SWITCHES,
     WRITTEN_SILU,
 )
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext.errors import ArgumentError
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,7 @@ from captum_cnn_ext._engine.judging.output_targets import ScoredModel
 from captum_cnn_ext._engine.judging.wrapped_module import wrapped_modules
 from captum_cnn_ext._engine.module_walk import name_in
 from captum_cnn_ext._engine.running.graph_nodes import NodeLayer, node_layer
-from captum_cnn_ext.errors import ArgumentError as ArgumentError
-from captum_cnn_ext.errors import TargetError as TargetError
-from captum_cnn_ext.errors import choose as choose
-from captum_cnn_ext.errors import nearest as nearest
+from captum_cnn_ext.errors import ArgumentError, nearest
 
 Layer = nn.Module | str
 

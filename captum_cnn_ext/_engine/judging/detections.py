@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.to_device import as_tensor
+from captum_cnn_ext.errors import ArgumentError
 
 _EXPECTED = (
     "expected a detector's output in torchvision's form, a list with a dictionary for each "

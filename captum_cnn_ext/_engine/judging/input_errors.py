@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, layer_name
+from captum_cnn_ext._engine.judging.arguments import layer_name
 from captum_cnn_ext._engine.judging.outputs import OutputError, output_tensor
 from captum_cnn_ext._engine.module_walk import modules_in
+from captum_cnn_ext.errors import ArgumentError
 
 _TYPES = re.compile(r"dtype|scalar type|[Ii]nput type|for '\w+'|result type")
 _SMALL = re.compile(r"too small|greater than actual input size")

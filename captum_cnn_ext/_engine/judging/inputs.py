@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.module_walk import modules_in
+from captum_cnn_ext.errors import ArgumentError
 
 
 def as_tensors(inputs: Any, parameter: str = "inputs") -> tuple[Tensor, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext.errors import ArgumentError
 
 _LOGITS = ("['logits']", ".logits")  # transformers; torchvision's inception and googlenet
 _SEGMENTATION = {"['out']", "['aux']"}  # torchvision; aux is a loss's, at an earlier layer

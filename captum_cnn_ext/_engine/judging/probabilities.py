@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
 from captum_cnn_ext._engine.judging.output_targets import is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.targets import select_score
+from captum_cnn_ext.errors import ArgumentError, choose
 
 # in inference mode operations come as they are written, elsewhere as what they consist of
 _GIVES = {"softmax", "_softmax", "_safe_softmax", "sigmoid", "sigmoid_", "special_expit"}

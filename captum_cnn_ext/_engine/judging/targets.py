@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, TargetError
 from captum_cnn_ext._engine.judging.captum_compat import select_targets
 from captum_cnn_ext._engine.judging.inputs import as_tensors
 from captum_cnn_ext._engine.judging.output_targets import called, check_length, is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
+from captum_cnn_ext.errors import ArgumentError, TargetError
 
 
 def as_target(target: Any) -> Any:

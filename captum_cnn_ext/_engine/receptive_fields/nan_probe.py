@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.receptive_fields.axis import FAR
 from captum_cnn_ext._engine.running.layer_recording import record
 from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext._engine.trace.model_copy import copy_structure
 from captum_cnn_ext._engine.trace.window_arithmetic import Ints
+from captum_cnn_ext.errors import ArgumentError
 
 AT_ONCE = 8  # probes in one forward pass
 

@@ -6,8 +6,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.to_device import to_device
+from captum_cnn_ext.errors import ArgumentError
 
 
 @dataclass(frozen=True)

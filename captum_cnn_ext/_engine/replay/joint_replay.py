@@ -12,12 +12,7 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.backward.batch_norm_of_one_image import one_image_norms
 from captum_cnn_ext._engine.backward.lost_gradient import OF_QUANTISED
-from captum_cnn_ext._engine.judging.arguments import (
-    ArgumentError,
-    observed_module,
-    root_module,
-    runnable,
-)
+from captum_cnn_ext._engine.judging.arguments import observed_module, root_module, runnable
 from captum_cnn_ext._engine.judging.input_errors import input_errors_explained
 from captum_cnn_ext._engine.judging.inputs import check_devices, check_examples
 from captum_cnn_ext._engine.replay.batch_rows import Rows
@@ -26,6 +21,7 @@ from captum_cnn_ext._engine.running.forward import copies
 from captum_cnn_ext._engine.running.layer_recording import record
 from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext._engine.running.state import state_as_found
+from captum_cnn_ext.errors import ArgumentError
 
 
 class RecordedLayers(ABC):

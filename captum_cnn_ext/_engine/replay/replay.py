@@ -19,9 +19,6 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
 from captum_cnn_ext._engine.backward.batch_norm_of_one_image import one_image_norms
-from captum_cnn_ext._engine.judging.arguments import (
-    ArgumentError,
-)
 from captum_cnn_ext._engine.judging.input_errors import check_rows, input_errors_explained
 from captum_cnn_ext._engine.module_walk import modules_in
 from captum_cnn_ext._engine.nested_tensors import tensors_in
@@ -36,6 +33,7 @@ from captum_cnn_ext._engine.running.forward import copies
 from captum_cnn_ext._engine.running.layer_sites import Site, warn_last_call
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._engine.to_device import to_device
+from captum_cnn_ext.errors import ArgumentError
 
 # of the layer's tensor and of the largest one of a pass: a CPU is no faster with larger ones
 _CPU_LAYER_BYTES, _CPU_BYTES = 64 * 2**20, 256 * 2**20

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.backward.saved_tensors import through_hidden_writes
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.captum_compat import TargetType, format_additional_forward_args
 from captum_cnn_ext._engine.judging.inputs import as_tensors
 from captum_cnn_ext._engine.nested_tensors import joined_rows
 from captum_cnn_ext._engine.progress import progress_bar
 from captum_cnn_ext._numbers import as_count_or_none
+from captum_cnn_ext.errors import ArgumentError
 
 T = TypeVar("T")
 

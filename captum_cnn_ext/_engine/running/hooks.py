@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.backward.lost_gradient import values_stay
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, root_module, runnable
+from captum_cnn_ext._engine.judging.arguments import root_module, runnable
 from captum_cnn_ext._engine.judging.input_errors import input_errors_explained
 from captum_cnn_ext._engine.module_walk import modules_in
 from captum_cnn_ext._engine.nested_tensors import with_tensors
@@ -19,6 +19,7 @@ from captum_cnn_ext._engine.running.call_counts import static_call_counts
 from captum_cnn_ext._engine.running.graph_nodes import NodeLayer
 from captum_cnn_ext._engine.running.layer_sites import Site, warn_last_call
 from captum_cnn_ext._engine.running.undo import Undo
+from captum_cnn_ext.errors import ArgumentError
 
 
 @dataclass

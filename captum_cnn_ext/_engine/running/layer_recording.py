@@ -42,11 +42,7 @@ from captum_cnn_ext._engine.backward.second_derivatives import (
     TwiceDifferentiable,
     derivative_along,
 )
-from captum_cnn_ext._engine.judging.arguments import (
-    ArgumentError,
-    observed_module,
-    root_module,
-)
+from captum_cnn_ext._engine.judging.arguments import observed_module, root_module
 from captum_cnn_ext._engine.judging.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.judging.input_errors import check_rows
 from captum_cnn_ext._engine.judging.inputs import check_devices
@@ -63,6 +59,7 @@ from captum_cnn_ext._engine.running.hooks import (
 from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._engine.trace.trace_recorder import Recorder
+from captum_cnn_ext.errors import ArgumentError
 
 Around = Callable[["Recording"], AbstractContextManager[Any]]
 

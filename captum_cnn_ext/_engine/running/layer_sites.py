@@ -6,10 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, layer_name
+from captum_cnn_ext._engine.judging.arguments import layer_name
 from captum_cnn_ext._engine.running.graph_nodes import NodeLayer
 from captum_cnn_ext._engine.warn_user import warn_user
 from captum_cnn_ext._numbers import as_count_or_none
+from captum_cnn_ext.errors import ArgumentError
 
 
 @dataclass(frozen=True)

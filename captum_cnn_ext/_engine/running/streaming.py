@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.module_walk import in_training
 from captum_cnn_ext._engine.running.batching import in_fitting_parts
@@ -18,6 +17,7 @@ from captum_cnn_ext._engine.running.layer_recording import record
 from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._engine.to_device import to_device
+from captum_cnn_ext.errors import ArgumentError
 
 
 def home_of(model: nn.Module) -> tuple[torch.device, torch.dtype]:

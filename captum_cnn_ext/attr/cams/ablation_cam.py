@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.backward.lost_gradient import not_used
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, observed_module
+from captum_cnn_ext._engine.judging.arguments import Layer, observed_module
 from captum_cnn_ext._engine.judging.captum_compat import TargetType
 from captum_cnn_ext._engine.judging.output_targets import fixed_target, is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
@@ -27,6 +27,7 @@ from captum_cnn_ext._engine.wide_numbers import wide
 from captum_cnn_ext.attr.cams.base import Evidence, Request
 from captum_cnn_ext.attr.cams.perturbation_base import PerturbationCam, repeated
 from captum_cnn_ext.attr.layers.reshape_transform import ReshapeTransform, flat
+from captum_cnn_ext.errors import ArgumentError
 
 
 def ablation_weights(scores: Tensor, ablated: Tensor, signed: bool = False) -> Tensor:

@@ -15,7 +15,6 @@ from typing import Any, TypeVar, final
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.judging.inputs import as_tensors, check_examples
 from captum_cnn_ext._engine.judging.targets import as_target
@@ -30,6 +29,7 @@ from captum_cnn_ext._engine.running.layer_sites import Site, layer_sites
 from captum_cnn_ext._engine.wide_numbers import wide_dtype
 from captum_cnn_ext.attr.layers.base import LayerMap
 from captum_cnn_ext.attr.layers.reshape_transform import ReshapeTransform, channel_transform, flat
+from captum_cnn_ext.errors import ArgumentError
 
 T = TypeVar("T")
 

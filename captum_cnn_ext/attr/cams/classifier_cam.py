@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.backward.autograd_graph import AVERAGING, LINEAR, RESHAPING
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, TargetError, find_layer
+from captum_cnn_ext._engine.judging.arguments import Layer, find_layer
 from captum_cnn_ext._engine.judging.captum_compat import TargetType
 from captum_cnn_ext._engine.judging.output_targets import is_function, is_linear
 from captum_cnn_ext._engine.judging.outputs import output_tensor
@@ -17,6 +17,7 @@ from captum_cnn_ext._engine.running.batching import Chunk
 from captum_cnn_ext._engine.running.layer_recording import Recording
 from captum_cnn_ext.attr.cams.base import Evidence, Request
 from captum_cnn_ext.attr.cams.gradient_base import GradientCam, T
+from captum_cnn_ext.errors import ArgumentError, TargetError
 
 _POOL = (*AVERAGING, "Div")
 

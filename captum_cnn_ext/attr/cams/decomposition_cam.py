@@ -10,11 +10,12 @@ from typing import Any, final
 
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose
+from captum_cnn_ext._engine.judging.arguments import Layer
 from captum_cnn_ext._engine.running.batching import Chunk
 from captum_cnn_ext._numbers import as_number
 from captum_cnn_ext.attr.cams.base import ActivationMap, Evidence, Request
 from captum_cnn_ext.attr.cams.principal_components import first_direction, kernel_projection
+from captum_cnn_ext.errors import ArgumentError, choose
 
 # --- the formulas: A of shape (n, k, p) -> each channel's part of the map ----------------------
 

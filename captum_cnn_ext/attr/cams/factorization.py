@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer
+from captum_cnn_ext._engine.judging.arguments import Layer
 from captum_cnn_ext._engine.running.state import imported
 from captum_cnn_ext._numbers import as_count, as_seed
 from captum_cnn_ext.attr.cams.decomposition_cam import DecompositionCam
 from captum_cnn_ext.attr.layers.reshape_transform import ReshapeTransform, flat
-from captum_cnn_ext.errors import needing
+from captum_cnn_ext.errors import ArgumentError, needing
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose
+from captum_cnn_ext._engine.judging.arguments import Layer
 from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext.attr.cams.base import JoinedLayers
 from captum_cnn_ext.attr.cams.gradient_base import GradientCam
 from captum_cnn_ext.attr.cams.gradient_cam import BASES, base_weights
 from captum_cnn_ext.attr.resized_maps import LINEAR, resized
+from captum_cnn_ext.errors import ArgumentError, choose
 
 _SCALE = 2.0  # of the tanh: Jiang 2021, section III-D
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose
+from captum_cnn_ext._engine.judging.arguments import Layer
 from captum_cnn_ext._engine.judging.captum_compat import TargetType
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.targets import refuse_function, select_score
@@ -23,6 +23,7 @@ from captum_cnn_ext.attr.cams.base import Evidence, Request
 from captum_cnn_ext.attr.cams.gradient_base import GradientCam, T
 from captum_cnn_ext.attr.cams.gradient_cam import BASES, base_weights, warn_where_ill_posed
 from captum_cnn_ext.attr.cams.principal_components import first_direction
+from captum_cnn_ext.errors import ArgumentError, choose
 
 # --- the formulas -----------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from captum_cnn_ext._engine.backward.checkpoints import checkpoints_explained
 from captum_cnn_ext._engine.backward.lost_gradient import gradient_end, values_stay, why_no_gradient
 from captum_cnn_ext._engine.backward.saved_tensors import differentiable
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, root_module
+from captum_cnn_ext._engine.judging.arguments import Layer, root_module
 from captum_cnn_ext._engine.judging.probabilities import Scale
 from captum_cnn_ext._engine.running.batching import Chunk
 from captum_cnn_ext._engine.running.forward import copies, fixed_by_run, run_model
@@ -21,6 +21,7 @@ from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.attr.cams.base import Evidence, Request
 from captum_cnn_ext.attr.cams.score_cam import MaskedInputCam, times_mask, unit_range
 from captum_cnn_ext.attr.resized_maps import resized
+from captum_cnn_ext.errors import ArgumentError
 
 
 def combined(logits: Tensor, maps: Tensor) -> Tensor:

@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import Layer, choose
+from captum_cnn_ext._engine.judging.arguments import Layer
 from captum_cnn_ext._engine.to_device import to_device
 from captum_cnn_ext.attr.cams.base import JoinedLayers
 from captum_cnn_ext.attr.cams.score_cam import MaskedInputCam
 from captum_cnn_ext.attr.resized_maps import resized
+from captum_cnn_ext.errors import choose
 
 _VARIANTS = ("+", "-", "+-")
 _SMALLEST = 1e-12  # of what a map is divided by, as the authors' code

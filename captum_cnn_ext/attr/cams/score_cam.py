@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose
+from captum_cnn_ext._engine.judging.arguments import Layer
 from captum_cnn_ext._engine.judging.output_targets import fixed_target, is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.probabilities import Ending, Scale
@@ -24,6 +24,7 @@ from captum_cnn_ext._numbers import as_count_or_none
 from captum_cnn_ext.attr.cams.base import Evidence, Request
 from captum_cnn_ext.attr.cams.perturbation_base import PerturbationCam, repeated
 from captum_cnn_ext.attr.resized_maps import LINEAR, resized
+from captum_cnn_ext.errors import ArgumentError, choose
 
 
 def unit_range(maps: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from captum.attr import LayerIntegratedGradients as CaptumLayerIntegratedGradien
 from torch import Tensor
 
 from captum_cnn_ext._engine.backward.checkpoints import checkpoints_explained
-from captum_cnn_ext._engine.judging.arguments import Layer, choose, find_layers
+from captum_cnn_ext._engine.judging.arguments import Layer, find_layers
 from captum_cnn_ext._engine.judging.captum_compat import (
     QUADRATURES,
     Ablation,
@@ -39,6 +39,7 @@ from captum_cnn_ext._numbers import as_count, as_count_or_none
 from captum_cnn_ext.attr.layers.base import LayerMap
 from captum_cnn_ext.attr.layers.convergence_delta import ConvergenceDelta
 from captum_cnn_ext.attr.layers.tail_forward import TailForward
+from captum_cnn_ext.errors import choose
 
 
 class TailMethod(LayerMap, ABC):

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from captum_cnn_ext._engine.backward.dependence import dependence
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext.attr.layers.layer_outputs import (
     INERT,
     LayerOutput,
@@ -15,6 +14,7 @@ from captum_cnn_ext.attr.layers.layer_outputs import (
     is_in,
     is_map,
 )
+from captum_cnn_ext.errors import ArgumentError
 
 
 def before_the_head(outputs: Sequence[LayerOutput], dimensions: int) -> Sequence[LayerOutput]:

@@ -14,7 +14,7 @@ from captum.attr import InternalInfluence as CaptumInternalInfluence
 from captum.attr import LayerConductance as CaptumLayerConductance
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose, find_layer
+from captum_cnn_ext._engine.judging.arguments import Layer, find_layer
 from captum_cnn_ext._engine.judging.captum_compat import (
     QUADRATURES,
     TargetType,
@@ -36,6 +36,7 @@ from captum_cnn_ext._engine.running.layer_sites import Site, layer_sites
 from captum_cnn_ext._numbers import as_count, as_count_or_none
 from captum_cnn_ext.attr.layers.base import LayerMap
 from captum_cnn_ext.attr.layers.convergence_delta import ConvergenceDelta
+from captum_cnn_ext.errors import ArgumentError, choose
 
 Pair = tuple[Tensor, Tensor]
 

@@ -6,8 +6,8 @@ from math import isqrt
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._numbers import as_count, as_count_or_none
+from captum_cnn_ext.errors import ArgumentError
 
 ReshapeTransform = Callable[[Tensor], Tensor]
 

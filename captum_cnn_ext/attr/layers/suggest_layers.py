@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, root_module
+from captum_cnn_ext._engine.judging.arguments import root_module
 from captum_cnn_ext._engine.judging.input_sizes import input_shape
 from captum_cnn_ext._engine.trace.forward_trace import Trace
 from captum_cnn_ext._engine.trace.trace_recorder import trace_of
@@ -22,6 +22,7 @@ from captum_cnn_ext.attr.layers.layer_outputs import (
 )
 from captum_cnn_ext.attr.layers.layers_of_target import before_the_head, of_target
 from captum_cnn_ext.attr.layers.reshape_transform import channel_transform
+from captum_cnn_ext.errors import ArgumentError
 
 
 def suggest_layers(

@@ -9,12 +9,7 @@ from torch import Tensor
 from captum_cnn_ext._engine.backward.autograd_graph import connected
 from captum_cnn_ext._engine.backward.lost_gradient import gradient_end, values_stay, why_no_gradient
 from captum_cnn_ext._engine.backward.saved_tensors import differentiable
-from captum_cnn_ext._engine.judging.arguments import (
-    ArgumentError,
-    Layer,
-    find_layers,
-    observed_module,
-)
+from captum_cnn_ext._engine.judging.arguments import Layer, find_layers, observed_module
 from captum_cnn_ext._engine.judging.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.judging.inputs import as_tensors
 from captum_cnn_ext._engine.judging.output_targets import fixed_target
@@ -25,6 +20,7 @@ from captum_cnn_ext._engine.replay.joint_replay import JointReplay, RecordedLaye
 from captum_cnn_ext._engine.replay.replay import Replay
 from captum_cnn_ext._engine.running.layer_sites import layer_sites
 from captum_cnn_ext.attr.argument_docs import Documented
+from captum_cnn_ext.errors import ArgumentError
 
 
 class TailForward(Documented):

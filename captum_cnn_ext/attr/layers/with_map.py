@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layer
+from captum_cnn_ext._engine.judging.arguments import Layer, find_layer
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.replay.patching import layer_hook
 from captum_cnn_ext._engine.running.layer_sites import layer_sites
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext.attr.cams.classifier_cam import LayerCam
 from captum_cnn_ext.attr.layers.tail_forward import TailForward
+from captum_cnn_ext.errors import ArgumentError
 
 SIDE = 224  # of the image that is tried where none is given
 ROWS = 64  # of the tail at once, outside of an exported program

@@ -7,13 +7,14 @@ import torch
 from captum.attr import GradientAttribution, NeuronAttribution
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layer, root_module
+from captum_cnn_ext._engine.judging.arguments import Layer, find_layer, root_module
 from captum_cnn_ext._engine.judging.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.judging.input_sizes import input_shape
 from captum_cnn_ext._engine.judging.inputs import as_tensors, check_devices, check_examples
 from captum_cnn_ext._engine.judging.targets import NeuronSelector, select_neuron
 from captum_cnn_ext._numbers import as_numbers
 from captum_cnn_ext.attr.argument_docs import Documented
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.synthesis import Objective, Recipe, Synthesis, Target, maximize
 from captum_cnn_ext.synthesis.objectives.algebra import Place
 from captum_cnn_ext.synthesis.spatial_axes import KINDS

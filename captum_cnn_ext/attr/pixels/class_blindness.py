@@ -10,9 +10,9 @@ from torch import Tensor
 from captum_cnn_ext._engine.backward.autograd_graph import connected
 from captum_cnn_ext._engine.backward.rules import RULES, ruled_backward
 from captum_cnn_ext._engine.backward.saved_tensors import through_hidden_writes
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.running.layer_recording import record
+from captum_cnn_ext.errors import ArgumentError, choose
 
 
 def class_blindness(

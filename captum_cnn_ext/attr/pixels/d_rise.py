@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, TargetError
 from captum_cnn_ext._engine.judging.captum_compat import log_usage
 from captum_cnn_ext._engine.judging.detections import (
     LOWER_THRESHOLD,
@@ -20,6 +19,7 @@ from captum_cnn_ext._engine.running.batching import in_chunks, rows_of, tuples_f
 from captum_cnn_ext._engine.running.forward import copies, run_model
 from captum_cnn_ext._numbers import whole
 from captum_cnn_ext.attr.pixels.masked_input_base import MaskSettings, RandomlyMasked, Scorer
+from captum_cnn_ext.errors import ArgumentError, TargetError
 
 
 class DRise(RandomlyMasked):

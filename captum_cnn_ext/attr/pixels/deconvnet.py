@@ -11,7 +11,7 @@ from torch import Tensor
 from captum_cnn_ext._engine.backward.autograd_graph import connected
 from captum_cnn_ext._engine.backward.rules import RULES, SMOOTH_OPTIONS
 from captum_cnn_ext._engine.backward.units_to_pixels import Pass, through_cuts, through_the_graph
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose, find_layer
+from captum_cnn_ext._engine.judging.arguments import Layer, find_layer
 from captum_cnn_ext._engine.judging.captum_compat import format_additional_forward_args, log_usage
 from captum_cnn_ext._engine.judging.inputs import as_tensors, check_examples
 from captum_cnn_ext._engine.receptive_fields.crops import box, crops
@@ -29,6 +29,7 @@ from captum_cnn_ext.attr.pixels.reconstructions import (
     joined,
     seeded_units,
 )
+from captum_cnn_ext.errors import ArgumentError, choose
 
 # A cut is worth its own forward pass when it is smaller than this part of the image: a cut goes
 # forward and back, the whole image only back.

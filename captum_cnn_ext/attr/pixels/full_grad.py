@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, refuse_scripted, root_module
+from captum_cnn_ext._engine.judging.arguments import refuse_scripted, root_module
 from captum_cnn_ext._engine.judging.captum_compat import (
     TargetType,
     format_additional_forward_args,
@@ -23,6 +23,7 @@ from captum_cnn_ext._engine.running.layer_recording import record
 from captum_cnn_ext._engine.running.layer_sites import Site
 from captum_cnn_ext.attr.argument_docs import Documented
 from captum_cnn_ext.attr.resized_maps import LINEAR, resized
+from captum_cnn_ext.errors import ArgumentError
 
 T = TypeVar("T")
 Terms = tuple[tuple[Tensor, ...], dict[str, tuple[Tensor, ...]]]

@@ -11,13 +11,14 @@ from torch import Tensor
 from captum_cnn_ext._engine.backward.coverage import Coverage
 from captum_cnn_ext._engine.backward.rules import SMOOTH_OPTIONS, backpropagate
 from captum_cnn_ext._engine.backward.saved_tensors import through_hidden_writes
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose, find_layer
+from captum_cnn_ext._engine.judging.arguments import Layer, find_layer
 from captum_cnn_ext._engine.judging.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.judging.inputs import as_tensors
 from captum_cnn_ext._engine.judging.targets import NeuronSelector, select_neuron, select_score
 from captum_cnn_ext._engine.running.layer_recording import Recording, record
 from captum_cnn_ext._engine.running.layer_sites import Site, layer_sites
 from captum_cnn_ext.attr.argument_docs import Documented
+from captum_cnn_ext.errors import ArgumentError, choose
 
 Select = Callable[[Recording], Tensor]
 

@@ -9,12 +9,12 @@ from captum.attr import GradientAttribution, LayerAttribution
 from torch import Tensor
 
 from captum_cnn_ext._engine.backward.rules import RULES
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
 from captum_cnn_ext._engine.judging.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.judging.inputs import as_tensors
 from captum_cnn_ext._engine.judging.targets import select_score
 from captum_cnn_ext.attr.argument_docs import Documented
 from captum_cnn_ext.attr.pixels.guided_backprop import GuidedBackprop, ruled_attribution
+from captum_cnn_ext.errors import ArgumentError, choose
 
 
 def guided_map(cam: Tensor, pixels: Tensor, interpolate_mode: str) -> Tensor:

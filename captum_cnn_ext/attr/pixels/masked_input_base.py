@@ -10,7 +10,7 @@ from captum.attr import PerturbationAttribution
 from torch import Tensor
 
 from captum_cnn_ext._engine.incremental.replaced_inputs import Example
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, observed_module
+from captum_cnn_ext._engine.judging.arguments import observed_module
 from captum_cnn_ext._engine.judging.captum_compat import format_additional_forward_args
 from captum_cnn_ext._engine.judging.inputs import (
     as_baselines,
@@ -23,6 +23,7 @@ from captum_cnn_ext._engine.running.forward import FastOrder
 from captum_cnn_ext._numbers import as_count, as_number, as_seed
 from captum_cnn_ext.attr.argument_docs import Documented
 from captum_cnn_ext.attr.pixels.random_masks import RandomMasks
+from captum_cnn_ext.errors import ArgumentError
 
 
 @dataclass

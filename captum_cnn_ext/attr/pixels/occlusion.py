@@ -6,7 +6,6 @@ import torch
 from captum.attr import Occlusion as CaptumOcclusion
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.captum_compat import (
     TargetType,
     format_additional_forward_args,
@@ -20,6 +19,7 @@ from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.attr.argument_docs import Documented
 from captum_cnn_ext.attr.pixels.sliding_windows import grids
 from captum_cnn_ext.attr.pixels.window_losses import WindowLosses
+from captum_cnn_ext.errors import ArgumentError
 
 
 class Occlusion(Documented, CaptumOcclusion):

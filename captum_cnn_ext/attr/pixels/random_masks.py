@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.to_device import to_device
 from captum_cnn_ext._engine.wide_numbers import wide_dtype
 from captum_cnn_ext._numbers import as_count
+from captum_cnn_ext.errors import ArgumentError
 
 _TOGETHER = (
     64  # masks that are summed at once, whatever the passes: the sum does not depend on them

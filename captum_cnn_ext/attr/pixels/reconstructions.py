@@ -11,11 +11,11 @@ from torch import Tensor
 
 from captum_cnn_ext._engine.backward.coverage import Coverage
 from captum_cnn_ext._engine.backward.units_to_pixels import Units
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._notebook import drawn_by, write_drawing
 from captum_cnn_ext._numbers import as_count, whole
 from captum_cnn_ext.attr.layers.reshape_transform import flat
+from captum_cnn_ext.errors import ArgumentError, choose
 
 Seed = str | tuple[int, ...] | Tensor
 

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.incremental.replaced_inputs import Example
-from captum_cnn_ext._engine.judging.arguments import choose
 from captum_cnn_ext._engine.judging.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.judging.probabilities import Scale
 from captum_cnn_ext._engine.judging.targets import TargetColumns, as_target, target_columns
 from captum_cnn_ext._engine.running.batching import tuples_for_tuples
 from captum_cnn_ext.attr.pixels.masked_input_base import MaskSettings, RandomlyMasked, Scorer
+from captum_cnn_ext.errors import choose
 
 
 class Rise(RandomlyMasked):

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.to_device import to_device
 from captum_cnn_ext._numbers import as_count
+from captum_cnn_ext.errors import ArgumentError
 
 
 @dataclass(frozen=True)

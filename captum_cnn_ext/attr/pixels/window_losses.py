@@ -17,7 +17,6 @@ from captum_cnn_ext._engine.incremental.replaced_inputs import (
     mixes,
     window_tile,
 )
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.captum_compat import TargetType
 from captum_cnn_ext._engine.judging.output_targets import is_function
 from captum_cnn_ext._engine.judging.targets import select_score
@@ -31,6 +30,7 @@ from captum_cnn_ext._engine.running.forward import FastOrder, copies, run_for
 from captum_cnn_ext._engine.to_device import as_tensor, to_device
 from captum_cnn_ext._engine.wide_numbers import wide
 from captum_cnn_ext.attr.pixels.sliding_windows import Grid
+from captum_cnn_ext.errors import ArgumentError
 
 # windows in one pass over the tape on a CPU: more where they are so small that its calls have too
 # little to do

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.backward.autograd_graph import connected
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layer
+from captum_cnn_ext._engine.judging.arguments import Layer, find_layer
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.batching import in_chunks
 from captum_cnn_ext._engine.running.layer_recording import record
 from captum_cnn_ext._engine.running.layer_sites import layer_sites
 from captum_cnn_ext._numbers import whole
+from captum_cnn_ext.errors import ArgumentError
 
 # Luo et al. count the pixels that matter more than two standard deviations of a Gaussian do
 _BEYOND_TWO_SIGMA = 1 - 0.9545

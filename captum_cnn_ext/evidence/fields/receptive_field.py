@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layer, layer_name
+from captum_cnn_ext._engine.judging.arguments import Layer, find_layer, layer_name
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.receptive_fields.axis import FAR, Axis
 from captum_cnn_ext._engine.receptive_fields.fields import Field
 from captum_cnn_ext._engine.receptive_fields.layer_fields import LayerFields, layer_fields
 from captum_cnn_ext._engine.receptive_fields.nan_probe import measured_edges
 from captum_cnn_ext._numbers import as_count_or_none, whole
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence.structure.layer_table import InputSize, example_inputs
 
 Span = tuple[int, int]

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.running.layer_sites import Site, layer_sites
 from captum_cnn_ext._engine.running.streaming import streamed
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence.fields.receptive_field import ReceptiveField, receptive_field
 from captum_cnn_ext.evidence.patches.patch_ranking import NOBODY, Ranking
 from captum_cnn_ext.evidence.patches.patch_result import TopPatches

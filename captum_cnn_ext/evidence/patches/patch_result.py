@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.whole_files import write_together
 from captum_cnn_ext._numbers import as_count, as_indices, as_number
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence.patches.patch_ranking import NOBODY, strongest
 from captum_cnn_ext.evidence.patches.patch_recheck import Recheck, rechecked
 from captum_cnn_ext.evidence.streams.image_stream import Preprocess, images_of

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, choose, find_layer
+from captum_cnn_ext._engine.judging.arguments import Layer, find_layer
 from captum_cnn_ext._numbers import as_count, as_indices
+from captum_cnn_ext.errors import ArgumentError, choose
 from captum_cnn_ext.evidence.patches.patch_job import PatchJob
 from captum_cnn_ext.evidence.patches.patch_result import TopPatches
 from captum_cnn_ext.evidence.streams.image_stream import Preprocess, images_of

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layer
+from captum_cnn_ext._engine.judging.arguments import Layer, find_layer
 from captum_cnn_ext._engine.judging.probabilities import Ending
 from captum_cnn_ext._numbers import as_count
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence.records.record_job import (
     LARGEST_GRID,
     Columns,

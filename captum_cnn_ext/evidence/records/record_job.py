@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.probabilities import as_probabilities, check_class_scores
 from captum_cnn_ext._engine.running.layer_sites import layer_sites
 from captum_cnn_ext._engine.running.streaming import streamed_gradients
 from captum_cnn_ext._engine.to_device import as_tensor
 from captum_cnn_ext._numbers import whole
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence.streams.image_stream import Batch, Images
 from captum_cnn_ext.evidence.streams.job_files import Arrays
 from captum_cnn_ext.evidence.streams.stream_job import Run, StreamJob

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layer
+from captum_cnn_ext._engine.judging.arguments import Layer, find_layer
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.progress import tqdm
 from captum_cnn_ext._engine.running.layer_sites import layer_sites
 from captum_cnn_ext._engine.running.streaming import streamed
 from captum_cnn_ext._numbers import as_count
 from captum_cnn_ext._renamed import renamed
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence.fields.receptive_field import receptive_field
 from captum_cnn_ext.evidence.similarity.turned_kernels import Turn, turns_of
 

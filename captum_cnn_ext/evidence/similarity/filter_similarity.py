@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._numbers import as_count, as_number, as_seed
-from captum_cnn_ext.errors import needing
+from captum_cnn_ext.errors import ArgumentError, needing
 from captum_cnn_ext.evidence.similarity.turned_kernels import Turn, turns_of
 
 LEAST_SCORE = 0.8  # below it two filters do not look alike, however unlikely their match is

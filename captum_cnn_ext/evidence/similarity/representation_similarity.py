@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext.errors import ArgumentError
 
 FEWEST = 4  # examples that the unbiased estimate needs
 

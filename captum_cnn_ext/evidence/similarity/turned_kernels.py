@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._numbers import as_count, as_number
+from captum_cnn_ext.errors import ArgumentError, choose
 
 GROUPS = ("rotations", "rotations+flips", "none")
 

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, distributed, nn
 
 from captum_cnn_ext._engine.fingerprints import fingerprint
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose, layer_name
+from captum_cnn_ext._engine.judging.arguments import layer_name
 from captum_cnn_ext._engine.progress import tqdm
 from captum_cnn_ext._engine.running.batching import images_at_once
 from captum_cnn_ext._engine.running.streaming import home_of
 from captum_cnn_ext._engine.whole_files import write_whole
 from captum_cnn_ext._numbers import as_count, as_indices
+from captum_cnn_ext.errors import ArgumentError, choose
 from captum_cnn_ext.evidence.streams.image_stream import Batch, Images, batches
 from captum_cnn_ext.evidence.streams.job_files import Arrays, judge_settings, packed, unpacked
 

@@ -86,7 +86,7 @@ class LayerTable:
             return self.rows[key]
         found = [row for row in self.rows if row.name == key]
         if not found:
-            from captum_cnn_ext._engine.judging.arguments import nearest
+            from captum_cnn_ext.errors import nearest
 
             raise KeyError(f"no layer {key!r}{nearest(key, [row.name for row in self.rows])}")
         return found[0]

@@ -12,14 +12,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._engine.trace.data_flow import Flow, FlowNode, flow_of
 from captum_cnn_ext._engine.trace.model_copy import copy_structure
 from captum_cnn_ext._engine.whole_files import write_whole
 from captum_cnn_ext._numbers import as_count_or_none
-from captum_cnn_ext.errors import install, needing
+from captum_cnn_ext.errors import ArgumentError, install, needing
 from captum_cnn_ext.evidence.structure.layer_table import InputSize, example_inputs
 from captum_cnn_ext.evidence.structure.safe_svg import only_shapes
 

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer
+from captum_cnn_ext._engine.judging.arguments import Layer
 from captum_cnn_ext._engine.running.forward import run_forward
 from captum_cnn_ext._numbers import as_seed
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence import ImageRecords, image_records
 from captum_cnn_ext.evidence.records.record_job import Columns, LabelledImages
 from captum_cnn_ext.evidence.streams.image_stream import images_of

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence.records.record_job import NO_CLASS
 from captum_cnn_ext.insights.audited_model import AuditedModel, ClassNames
 from captum_cnn_ext.insights.dataset.audited import AuditedData

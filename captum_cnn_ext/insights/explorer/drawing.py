@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from captum_cnn_ext._engine.judging.arguments import choose
+from captum_cnn_ext.errors import choose
 from captum_cnn_ext.insights.explorer.computing.library_calls import blurred, length
 from captum_cnn_ext.insights.pictures import overlaid
 from captum_cnn_ext.methods.expression import evaluate, variable

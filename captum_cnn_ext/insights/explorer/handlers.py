@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.insights.explorer.computing.questions_and_answers import Photo, Unit
 from captum_cnn_ext.insights.explorer.computing.session import ExplorerSession
 from captum_cnn_ext.insights.explorer.limits import read_upload, same_picture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageChops, ImageStat
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.photos import read_picture
 
 MOST_BYTES = 20 * 1024**2

@@ -9,9 +9,8 @@ from typing import Any
 from PIL import Image
 from torch import nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._numbers import as_count
-from captum_cnn_ext.errors import needing
+from captum_cnn_ext.errors import ArgumentError, needing
 from captum_cnn_ext.evidence import TopPatches
 from captum_cnn_ext.insights.audited_model import ClassNames
 from captum_cnn_ext.insights.explorer.code_snippets import IN_MEMORY, Setup, Snippets

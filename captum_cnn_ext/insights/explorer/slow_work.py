@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import gradio as gr
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.insights.explorer.computing.questions_and_answers import Photo
 from captum_cnn_ext.insights.explorer.computing.session import ExplorerSession
 from captum_cnn_ext.insights.explorer.computing.synthesized_units import PatternSettings

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import torch
 from PIL import Image
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.insights.comparison import Comparison
 from captum_cnn_ext.insights.explorer import drawing
 from captum_cnn_ext.insights.explorer.code_snippets import Snippets

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.insights.layers import default_layers
 from captum_cnn_ext.methods import LAYER, call_of, find_methods
 from captum_cnn_ext.metrics import as_maps

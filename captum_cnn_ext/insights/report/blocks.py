@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext.errors import ArgumentError
 
 Tone = Literal["plain", "note", "fine", "warning", "error"]
 Cell = str | int | float | None

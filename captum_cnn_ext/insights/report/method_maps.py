@@ -5,8 +5,8 @@ from functools import cached_property
 
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.insights.report.findings import Problem, Report, error_text
 from captum_cnn_ext.insights.report.work import Work

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.whole_files import write_together
 from captum_cnn_ext._notebook import as_markdown
 from captum_cnn_ext._numbers import as_count
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.insights.files import report_paths
 from captum_cnn_ext.insights.on_photos import OnPhotos
 from captum_cnn_ext.insights.report.blocks import Cell, SectionContent, Table

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.input_errors import input_errors_explained
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.progress import tqdm
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.insights.report.audited import Audited
 from captum_cnn_ext.methods import AT_ONCE
 

@@ -5,7 +5,7 @@ A module that adds a section puts its `Section` into `SECTIONS`, or calls `regis
 
 from collections.abc import Iterable
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
+from captum_cnn_ext.errors import ArgumentError, choose
 from captum_cnn_ext.insights.report.section import Section
 from captum_cnn_ext.insights.sections import (
     attributions,

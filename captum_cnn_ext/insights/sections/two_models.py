@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.fingerprints import fingerprint
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext.attr import LayerFeatureMaps
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence import linear_cka
 from captum_cnn_ext.insights.report.audited import Audited, Rival
 from captum_cnn_ext.insights.report.blocks import (

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from captum_cnn_ext import metrics
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.insights.pictures import heat_picture
 from captum_cnn_ext.insights.report.audited import Audited, Rival
 from captum_cnn_ext.insights.report.blocks import Block, Cell, Column, Panels, Picture, Text

@@ -9,11 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._notebook import drawn_by
 from captum_cnn_ext._numbers import as_count, as_number
-from captum_cnn_ext.errors import choose
+from captum_cnn_ext.errors import ArgumentError, choose
 from captum_cnn_ext.metrics.faithfulness.scoring import Scoring
 from captum_cnn_ext.metrics.maps import as_image, as_maps, pixel_ranks
 

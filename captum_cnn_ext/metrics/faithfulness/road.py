@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.running.batching import fitting, rows_at_once
 from captum_cnn_ext._engine.to_device import to_device
 from captum_cnn_ext._numbers import as_count, as_number, as_numbers, as_seed
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.metrics.faithfulness.scoring import Scoring
 from captum_cnn_ext.metrics.maps import as_image, as_maps, pixel_ranks
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.connected_components import connected_components, skimage
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.detections import box_iou as _iou
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.to_device import as_tensor
 from captum_cnn_ext._numbers import as_count, as_number, as_numbers
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.metrics.maps import as_image, as_maps, unit_range
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.to_device import as_tensor
 from captum_cnn_ext._numbers import as_number, as_size
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.metrics.maps import as_image, as_maps
 
 

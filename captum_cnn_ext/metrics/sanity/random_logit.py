@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._numbers import as_count, as_seed
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.metrics.maps import as_image, as_maps, unit_range
 from captum_cnn_ext.metrics.sanity.randomization import structural_similarity
 

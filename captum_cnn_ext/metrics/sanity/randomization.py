@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose, find_layer
+from captum_cnn_ext._engine.judging.arguments import find_layer
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._engine.progress import tqdm
 from captum_cnn_ext._numbers import as_seed
+from captum_cnn_ext.errors import ArgumentError, choose
 from captum_cnn_ext.metrics.maps import as_image, as_maps, unit_range
 from captum_cnn_ext.metrics.sanity.agreement import rank_correlation
 

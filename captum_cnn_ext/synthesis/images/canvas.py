@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.input_sizes import input_axes, input_shape
 from captum_cnn_ext._engine.wide_numbers import wide_dtype
 from captum_cnn_ext._numbers import as_number, as_numbers
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.synthesis.images.parameterizations import Fourier, ImageParam, MakeImage
 from captum_cnn_ext.synthesis.spatial_axes import KINDS, spread_over
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._numbers import as_count, as_indices, as_number
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.synthesis.images.parameterizations import ImageParam, Shape
 from captum_cnn_ext.synthesis.spatial_axes import LINEAR
 

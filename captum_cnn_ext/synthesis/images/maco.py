@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._numbers import as_number
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.synthesis.images.parameterizations import ImageParam, Shape
 from captum_cnn_ext.synthesis.images.spectrum import falloff, from_unit, to_unit
 

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.wide_numbers import wide_dtype
 from captum_cnn_ext._numbers import as_count, as_indices, as_number
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.synthesis.images.spectrum import falloff, from_unit, to_unit
 from captum_cnn_ext.synthesis.spatial_axes import LINEAR, images_only
 

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer
+from captum_cnn_ext._engine.judging.arguments import Layer
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._numbers import as_count, as_count_or_none, whole
+from captum_cnn_ext.errors import ArgumentError
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose, find_layer
 from captum_cnn_ext._engine.judging.arguments import Layer as AnyLayer
+from captum_cnn_ext._engine.judging.arguments import find_layer
+from captum_cnn_ext.errors import ArgumentError, choose
 from captum_cnn_ext.synthesis.objectives.algebra import Objective, Place, View
 
 OVER = ("image", "batch")

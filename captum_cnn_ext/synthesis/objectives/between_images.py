@@ -6,9 +6,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose
 from captum_cnn_ext._engine.judging.arguments import Layer as AnyLayer
 from captum_cnn_ext._numbers import as_count, as_number
+from captum_cnn_ext.errors import ArgumentError, choose
 from captum_cnn_ext.synthesis.objectives.algebra import (
     Batch,
     Objective,

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.arguments import Layer as AnyLayer
 from captum_cnn_ext._numbers import as_number
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.synthesis.objectives.algebra import (
     Batch,
     Objective,

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.arguments import Layer as AnyLayer
 from captum_cnn_ext._engine.judging.captum_compat import TargetType
 from captum_cnn_ext._engine.judging.output_targets import is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.targets import as_target, select_score
 from captum_cnn_ext._numbers import as_count, as_indices, whole
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.synthesis.objectives.algebra import (
     Batch,
     Objective,

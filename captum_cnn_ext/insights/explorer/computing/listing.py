@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.trace.trace_recorder import trace_of
 from captum_cnn_ext.attr import suggest_layers
 from captum_cnn_ext.attr.layers.reshape_transform import channel_maps
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence import layer_table
 from captum_cnn_ext.evidence.structure.layer_rows import LayerRow, plain
 

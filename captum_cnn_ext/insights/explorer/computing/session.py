@@ -10,10 +10,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.backward.rules import RULES
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, choose, nearest
 from captum_cnn_ext._engine.running.streaming import home_of
 from captum_cnn_ext.attr import suggest_layers
 from captum_cnn_ext.attr.layers.reshape_transform import channel_maps
+from captum_cnn_ext.errors import ArgumentError, choose, nearest
 from captum_cnn_ext.evidence import TopPatches
 from captum_cnn_ext.insights.audited_model import AuditedModel, ClassNames, audited_model
 from captum_cnn_ext.insights.comparison import Comparison

@@ -18,8 +18,8 @@ from PIL.PngImagePlugin import PngInfo
 from torch import nn
 
 from captum_cnn_ext._engine.fingerprints import fingerprint
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.whole_files import write_whole
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.insights.explorer.computing.library_calls import synthesis
 from captum_cnn_ext.methods.expression import Expression, evaluate, variable
 from captum_cnn_ext.synthesis import Step

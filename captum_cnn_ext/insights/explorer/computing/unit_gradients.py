@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError, Layer, find_layer
+from captum_cnn_ext._engine.judging.arguments import Layer, find_layer
 from captum_cnn_ext._engine.running.layer_recording import record
 from captum_cnn_ext._engine.running.layer_sites import layer_sites
 from captum_cnn_ext._numbers import as_count, as_count_or_none
 from captum_cnn_ext.attr.layers.reshape_transform import channel_maps
+from captum_cnn_ext.errors import ArgumentError
 
 
 def unit_gradients(

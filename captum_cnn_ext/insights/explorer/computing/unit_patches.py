@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence import TopPatches
 from captum_cnn_ext.evidence.streams.job_files import cut
 from captum_cnn_ext.insights.explorer.computing import library_calls

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.arguments import ArgumentError
 from captum_cnn_ext._engine.judging.detections import as_detections
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.probabilities import Ending
 from captum_cnn_ext._engine.running.forward import run_model
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.insights.predictions import predicted
 
 CLASSES, BOXES, AREAS = "classes", "boxes", "areas"
