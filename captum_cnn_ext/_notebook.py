@@ -62,6 +62,8 @@ def write_drawing(
     target: Path = files.writable_path(path, files.PICTURES)
     try:
         figure = _figure(drawing, given, **options)
+    except files.ArgumentError:  # it names the argument
+        raise
     except (TypeError, ValueError) as error:
         raise files.ArgumentError(f"path={str(path)!r}: no picture of this: {error}") from error
     files.write_figure(figure, target)

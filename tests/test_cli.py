@@ -277,6 +277,10 @@ def test_python_dash_m_is_the_same_program(tmp_path):
         (["--out", "photos"], "ends in .html"),
         (["--device", "nonsense"], "nonsense"),
         (["--max-images", "-1"], "argument --max-images: '-1': expected an integer of at least 0"),
+        (
+            ["--max-images", "\u0663"],
+            "argument --max-images: '\u0663': expected an integer of at least 0",
+        ),
         (["--seed", "x"], "--seed"),
         (["--colour", "blue"], "--colour"),
     ],

@@ -130,6 +130,15 @@ def test_what_cannot_be_drawn_is_told_in_words(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_argument_of_the_drawing_is_named_and_not_the_path(tmp_path):
+    model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 2)).eval()
+    x = torch.rand(1, 3, 8, 8)
+    found = attr.DeconvNet(model, "1").reconstruct(x)
+    with pytest.raises(ValueError, match=r"^crop='nope': expected one of"):
+        found.save(tmp_path / "x.png", images=x, crop="nope")
+    assert not list(tmp_path.iterdir())
+
+
 def test_findings_show_names_as_they_are():
     name = "<b>*cat*</b> [x](y) `_a_`|"
     model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 2)).eval()

@@ -193,3 +193,15 @@ def test_an_ascent_takes_the_held_back_gradient(share):
 def test_a_share_is_from_0_to_1():
     with pytest.raises(ArgumentError, match=r"share=1\.5"):
         SkipGradient(1.5)
+
+
+def test_a_regularizer_inherits_from_the_base():
+    class Darker:
+        on_pixels = False
+
+        def penalty(self, image):
+            return image.flatten(1).mean(1)
+
+    said = r"regularizers: got .*Darker.* at 1, expected .* inherits from .*\.Regularizer"
+    with pytest.raises(ArgumentError, match=said):
+        maximize(Blocks(), Target(2), 6, steps=1, regularizers=[SkipGradient(), Darker()])

@@ -192,9 +192,12 @@ def integer(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
     """The type of an argument that counts something."""
 
     def judged(text: str) -> int:
-        found = int(text) if text.strip().isdecimal() else None
+        digits = text.strip()
+        found = int(digits) if digits.isascii() and digits.isdecimal() else None
         if found is None or found < minimum or (maximum is not None and found > maximum):
-            bounds = f"from {minimum} to {maximum}" if maximum else f"of at least {minimum}"
+            bounds = f"of at least {minimum}"
+            if maximum is not None:
+                bounds = f"from {minimum} to {maximum}"
             raise argparse.ArgumentTypeError(f"{text!r}: expected an integer {bounds}")
         return found
 

@@ -101,7 +101,8 @@ def maximize(
             which is optimised in place. A network of signals takes (12, 256), one of volumes or
             videos (3, 8, 56, 56).
         recipe: a :class:`Recipe`, or the name of a preset.
-        parameterization, steps, optimizer, transforms, regularizers: in place of the recipe's.
+        parameterization, steps, optimizer, transforms, regularizers: in place of the recipe's;
+            any ``regularizers`` also replace the default's ``SkipGradient``.
         count: how many images; by default as many as the objective is about.
         mean, std: the model's normalisation, one number per channel.
         alpha: optimise an opacity as well: the image stands before random backgrounds, and what

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext._numbers import as_count
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.synthesis.images.parameterizations import Fourier, MakeImage
 from captum_cnn_ext.synthesis.regularizers import Regularizer
 from captum_cnn_ext.synthesis.transforms import Transform
@@ -28,9 +29,13 @@ class Recipe:
         steps: how many.
         optimizer: from parameters to a torch optimiser, which minimises the negative objective.
         transforms: what the network sees of the image, one after another.
-        regularizers: what is held against the image.
+        regularizers: what is held against the image, each a :class:`Regularizer`.
         finish: what becomes of the last images, to look at.
         name: for reports.
+
+    Raises:
+        ArgumentError: less than one step; a regularizer that does not inherit from
+            :class:`Regularizer`.
 
     Example::
 
@@ -51,6 +56,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         as_count("steps", self.steps)
+        for index, one in enumerate(self.regularizers):
+            if not isinstance(one, Regularizer):
+                raise ArgumentError(
+                    f"regularizers: got {one!r} at {index}, expected an object whose class "
+                    "inherits from captum_cnn_ext.synthesis.regularizers.Regularizer"
+                )
 
     def overridden(self, **changes: Any) -> Recipe:
         """This recipe with what is not None in ``changes``."""
