@@ -224,11 +224,29 @@ def reflecting() -> Any:
     return replace(BARE, transforms=[t.affine(**VIEW, fill="reflect")])
 
 
+def skipping(transforms: Any) -> Any:
+    return replace(BARE, transforms=transforms, regularizers=[SkipGradient(0.5)])
+
+
 ANNEALED = partial(AnnealedAdam, lr=1.6e-3)
 VARIANTS: dict[str, Callable[[], Made]] = {
     "bare": Made,
     "skip gradient 0.5": lambda: Made(replace(BARE, regularizers=[SkipGradient(0.5)])),
     "skip gradient 0.3": lambda: Made(replace(BARE, regularizers=[SkipGradient(0.3)])),
+    "skip gradient 0.5, mirrored": lambda: Made(skipping([mirrored, *BARE.transforms])),
+    "skip gradient 0.5, scales from 0.4": lambda: Made(
+        skipping([t.affine(**VIEW | {"scale": (0.4, 1.8)})])
+    ),
+    "skip gradient 0.5, 2 views, 128 steps": lambda: Made(
+        replace(several(2, 1.6e-3), regularizers=[SkipGradient(0.5)])
+    ),
+    "skip gradient 0.5, half a margin": lambda: Made(
+        skipping(BARE.transforms),
+        lambda model, target: Target(target) + margin(model, target),
+    ),
+    "skip gradient 0.5, unsteady norms 0.05": lambda: Made(
+        skipping(BARE.transforms), network=partial(Unsteady, sd=0.05)
+    ),
     "mean of the last half": lambda: Made(tail=1 / 2),
     "mean of the last third": lambda: Made(tail=1 / 3),
     "mean of the last sixth": lambda: Made(tail=1 / 6),

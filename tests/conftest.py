@@ -38,6 +38,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if str(DEVICE).startswith("lazy") and item.name.endswith(BEYOND_IT):
             item.add_marker(pytest.mark.skip(reason="beyond the pretend device"))
+    if SIDE_BY_SIDE:  # the long ones first, so that no process ends with one while the others wait
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.hookimpl(optionalhook=True)
