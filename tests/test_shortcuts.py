@@ -236,6 +236,31 @@ def test_of_two_classes_what_is_needed_but_not_enough_is_named_by_who_has_it():
     assert ", which tagged has and plain lacks, to recognise plain" in first.sentence
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_of_two_classes_of_noise_neither_has_anything_anywhere(seed):
+    generator = torch.Generator().manual_seed(seed)
+    data = [
+        (0.2 * torch.rand(1, 16, 16, generator=generator) + 0.6 * (n % 2), n % 2)
+        for n in range(120)
+    ]
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    for parameter, values in zip(model.parameters(), ([-1.0, 1.0], [1.0, 0.0]), strict=True):
+        parameter.data = torch.tensor(values).view_as(parameter)
+    found = find_shortcuts(model, data, image_records(model, "0", data))
+    assert (found.shortcuts[0].kind, found.shortcuts[0].held_by) == ("brightness", None)
+    assert found.is_other_side(1 - found.shortcuts[0].named)
+
+
+@pytest.mark.parametrize("images", [8, 12])
+def test_a_class_too_small_to_give_is_no_class_that_has_it(images):
+    model, data = two_classes(enough=False)
+    plain, tagged = ([one for one in data if one[1] == label] for label in (0, 1))
+    data = tagged[:30] + plain[:images]
+    found = find_shortcuts(model, data, image_records(model, "0", data))
+    assert found.classes == (0,)
+    assert found.untested == (1,)
+
+
 def test_two_causes_in_other_images_are_two_findings():
     model, data = net(ROWS, level=60.0), blobs()
     weights = model[2].weight.data.view(3, SIDE, SIDE).clone()

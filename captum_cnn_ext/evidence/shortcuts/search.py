@@ -114,7 +114,8 @@ def find_shortcuts(
             looks are candidates too.
         classes: indices of classes to test; None takes those whose evidence lies most elsewhere
             than that of others, of those with enough images that are right.
-        most_classes, most_tests: bounds of the cost.
+        most_classes, most_tests: bounds of the cost; of two classes, what the other one has where
+            one lacks something is tested too, so that whole tests may be twice as many.
         class_names: for the sentences.
         seed: of the draws.
         internal_batch_size: images per pass.
@@ -164,7 +165,7 @@ def find_shortcuts(
             for one in every:
                 looks.append(first_look(predict, usable[one.label], one))
                 bar.update()
-        chosen = with_presence(sample, _worth_a_test(every, looks, most_tests))
+        chosen = with_presence(sample, _worth_a_test(every, looks, most_tests), usable)
         trials = [
             run_trial(predict, sample, usable[one.label], one, seed)
             for one in tqdm(chosen, desc="tests", disable=not show_progress)

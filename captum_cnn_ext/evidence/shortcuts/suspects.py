@@ -95,6 +95,11 @@ class Suspect:
 
     __repr__ = brief
 
+    @property
+    def named(self) -> int:
+        """The class that has it: ``label``, or of two classes the other one."""
+        return self.label if self.held_by is None else self.held_by
+
 
 @dataclass(frozen=True)
 class Shortcuts:
@@ -121,10 +126,21 @@ class Shortcuts:
     __repr__ = brief
 
     def __str__(self) -> str:
-        named = ", ".join(f"{s.kind} of class {s.label}" for s in self.shortcuts) or "none"
+        named = ", ".join(f"{s.kind} of class {s.named}" for s in self.shortcuts) or "none"
         return (
             f"shortcuts: {named}; {self.tests} tests of {self.candidates} candidates in "
             f"{len(self.classes)} classes"
+        )
+
+    def of_class(self, label: int) -> tuple[Suspect, ...]:
+        """The suspects that name this class, the most telling one first."""
+        return tuple(one for one in self.suspects if one.named == label)
+
+    def is_other_side(self, label: int) -> bool:
+        """Whether, of two classes, this one is known by lacking what the other one has."""
+        return any(
+            one.named != label and label in {one.label, *(two.label for two in one.also)}
+            for one in self.shortcuts
         )
 
     @property

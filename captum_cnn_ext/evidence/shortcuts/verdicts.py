@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from captum_cnn_ext.evidence.shortcuts.candidates import OF_COLOURS, Candidate
@@ -24,6 +25,7 @@ SAME = {"patch": 0.2, "border": 0.2, "picture": 0.15, "texture": 0.3, "padding":
 OUTSIDE = 0.9  # of the given pixels, from where they are no part of the object
 CLOSE = 0.1  # flips that are as many, when the most telling of several suspects is chosen
 SAME_IMAGES = 0.6  # of the images that carry either of two things carry both: one finding
+CLEARLY = 0.5  # of the other class's, at most, has a class that lacks something
 COMPLEMENT = 0.25  # how far shares of two classes may be apart that are the same fact
 MARKS = {"patch", "border", "picture", "padding", "texture"}  # there or not; others more or less
 PLACED = {"patch", "border", "picture", "background"}
@@ -51,33 +53,49 @@ def verdict(trial: Trial, p_corrected: float) -> str:
 
 
 def lacks(sample: Sample, candidate: Candidate) -> bool:
-    """Whether, of two classes, it is the other one that has something where this one has nothing.
+    """Whether, of two classes, it is clearly the other one that has something at this place.
 
     Something has edges in the mean image of its class, where what differs from image to image is
-    even; bars are counted.
+    even, and stands out of what is left of these: the same of the difference of half the images and
+    the others. Bars are counted.
     """
     own = sample.labels == candidate.label
     if candidate.kind == "padding":
-        shares = [bars(sample.images[rows]).any(1).float().mean() for rows in (own, ~own)]
-    elif candidate.place is not None:
-        mask = max_pool2d(candidate.place.mask[None].float(), 3, 1, 1)[0]
-        shares = []
-        for rows in (own, ~own):
-            mean = sample.images[rows].mean(0)
-            steps = mean.diff(dim=1).abs().sum(0)[:, :-1] + mean.diff(dim=2).abs().sum(0)[:-1]
-            shares.append((steps * mask[:-1, :-1]).sum())
-    else:
+        mine, theirs = (float(bars(sample.images[r]).any(1).float().mean()) for r in (own, ~own))
+        return mine < CLEARLY * theirs
+    if candidate.place is None:
         return False
-    return bool(shares[0] < shares[1])
+    mask = max_pool2d(candidate.place.mask[None].float(), 3, 1, 1)[0]
+    (mine, _), (theirs, by_chance) = (_edges(sample.images[rows], mask) for rows in (own, ~own))
+    return mine < CLEARLY * theirs and by_chance < theirs
 
 
-def with_presence(sample: Sample, chosen: Sequence[Candidate]) -> list[Candidate]:
-    """Of two classes also what the one has where what the other lacks is to be tested."""
+def _edges(images: Tensor, mask: Tensor) -> tuple[float, float]:
+    """How much the edges of the mean image exceed those by chance, and the latter."""
+    if len(images) < 2:
+        return 0.0, 0.0
+    one, two = images[::2].mean(0), images[1::2].mean(0)
+
+    def edges(image: Tensor) -> float:
+        steps = image.diff(dim=1).abs().sum(0)[:, :-1] + image.diff(dim=2).abs().sum(0)[:-1]
+        return float((steps * mask[:-1, :-1]).sum())
+
+    by_chance = edges((one - two) / 2)
+    return max(edges((one + two) / 2) - by_chance, 0.0), by_chance
+
+
+def with_presence(
+    sample: Sample, chosen: Sequence[Candidate], usable: Collection[int]
+) -> list[Candidate]:
+    """Of two classes also what the one has where what the other lacks is to be tested.
+
+    Only classes that are ``usable`` have enough images to give something.
+    """
     labels = sorted(set(sample.labels.tolist()))
     found = list(chosen)
     for one in chosen if len(labels) == 2 else ():
-        if lacks(sample, one):
-            other = labels[labels[0] == one.label]
+        other = labels[labels[0] == one.label]
+        if other in usable and lacks(sample, one):
             mirror = replace(one, label=other)
             if not any(
                 (two.label, two.kind) == (other, one.kind) and _touch(two, one) for two in found

@@ -125,8 +125,9 @@ def _rest(audited: AuditedData, report: Report) -> str:
     """What the first sentence says of findings: shortcuts by their class, the others counted."""
     doubts = [finding for finding in report.findings if finding.verdict != "fine"]
     found = audited.shortcuts.shortcuts if isinstance(audited.shortcuts, Shortcuts) else ()
-    names = [audited.short(label) for label in sorted({one.label for one in found})]
+    names = [audited.short(label) for label in sorted({one.named for one in found})]
     said = f", and it relies on a shortcut for {listed(names, CLASSES)}" if names else ""
+    said = f"{said}; a part of this audit failed" if report.problems else said
     if names:
         doubts = [finding for finding in doubts if not finding.id.startswith("shortcut-")]
     if not doubts:

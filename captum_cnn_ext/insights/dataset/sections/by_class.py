@@ -14,10 +14,11 @@ from captum_cnn_ext.insights.wording import shown
 
 SHOWN = 20  # rows on the page
 SHORTCUT, OPEN, NONE, UNTESTED = "shortcut", "not decided", "none found", "not tested"
-WORST_FIRST = (SHORTCUT, OPEN, UNTESTED, NONE)
+OTHER = "see the other class"  # of two
+WORST_FIRST = (SHORTCUT, OTHER, OPEN, UNTESTED, NONE)
 COLUMNS = [
     Column("class"),
-    Column("shortcut", tones={SHORTCUT: "error", OPEN: "warning", NONE: "fine"}),
+    Column("shortcut", tones={SHORTCUT: "error", OTHER: "warning", OPEN: "warning", NONE: "fine"}),
     Column("found (95% interval)"),
     Column("images", number=True),
     Column("what, and what it does"),
@@ -48,18 +49,21 @@ def _rank(row: tuple[str, ClassScore]) -> tuple[int, float]:
 def _verdict(tests: Shortcuts | None, label: int) -> str:
     if tests is None or label not in tests.classes:
         return UNTESTED
-    said = {one.verdict for one in tests.suspects if one.label == label}
+    said = {one.verdict for one in tests.of_class(label)}
+    if SHORTCUT not in said and tests.is_other_side(label):
+        return OTHER
     return SHORTCUT if SHORTCUT in said else OPEN if OPEN in said else NONE
 
 
 def _what(tests: Shortcuts | None, label: int, verdict: str) -> str:
     """The most telling thing of a class, in a line."""
-    own = [] if tests is None else [one for one in tests.suspects if one.label == label]
+    if tests is None:
+        return ""
     if verdict == UNTESTED:
-        return "" if tests is None else "too few images that it gets right, or not chosen"
-    others = [] if tests is None else [one for one in tests.suspects if one.label != label]
-    if not own and any(two.label == label for one in others for two in one.also):
-        return "what the other class is recognised by is that this one lacks it"
+        return "too few images that it gets right, or not chosen"
+    if verdict == OTHER:
+        return "it lacks what the other class is recognised by"
+    own = tests.of_class(label)
     if not own:
         return "nothing that was tried turns other images into it"
     first = own[0]
@@ -68,10 +72,10 @@ def _what(tests: Shortcuts | None, label: int, verdict: str) -> str:
 
 
 def _effect(one: Suspect) -> str:
-    return (
-        f": put into other images it turns {one.flips:.0%} of them ({one.null:.0%} by chance, "
-        f"p = {one.p_corrected:.3f})"
-    )
+    does = f"put into other images it turns {one.flips:.0%} of them"
+    if one.held_by is not None:
+        does = f"without it {one.flips:.0%} of its images turn into the other class"
+    return f": {does} ({one.null:.0%} by chance, p = {one.p_corrected:.3f})"
 
 
 SECTION = Section("by_class", "Class by class", build)

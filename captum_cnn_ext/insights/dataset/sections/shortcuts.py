@@ -94,9 +94,10 @@ def build(audited: AuditedData, report: Report) -> SectionContent:
 
 def _tested(audited: AuditedData, found: Shortcuts) -> Block:
     """Which classes have a shortcut, which have none, and how much was tried."""
-    named = {one.label for one in found.shortcuts}
-    open_ = {one.label for one in found.suspects if one.verdict == "not decided"} - named
-    clear = [label for label in found.classes if label not in named | open_]
+    named = {one.named for one in found.shortcuts}
+    other = {label for label in found.classes if found.is_other_side(label)} - named
+    open_ = {one.named for one in found.suspects if one.verdict == "not decided"} - named - other
+    clear = [label for label in found.classes if label not in named | other | open_]
     facts = [
         ("A shortcut was found for", _classes(audited, sorted(named)) or "no class"),
         ("None was found for", _classes(audited, clear) or "no other class"),
@@ -106,7 +107,11 @@ def _tested(audited: AuditedData, found: Shortcuts) -> Block:
             "be tested on others",
         ),
     ]
-    for title, labels in (("Not tested", found.untested), ("Not decided for", sorted(open_))):
+    for title, labels in (
+        ("Not tested", found.untested),
+        ("Not decided for", sorted(open_)),
+        ("Known by the lack of it", sorted(other)),
+    ):
         if labels:
             facts.insert(2, (title, _classes(audited, labels)))
     return Facts(facts)
@@ -153,8 +158,8 @@ def _find(audited: AuditedData, report: Report, suspect: Suspect, tests: int) ->
         claim(suspect, tests, audited.classes),
         KEY,
         (NEXT if tested else REVIEW) + (OF_TWO if either else ""),
-        id=f"{SHORTCUT if tested else PERHAPS}-{suspect.label}-{suspect.kind}",
-        subject=audited.classes[suspect.label if suspect.held_by is None else suspect.held_by],
+        id=f"{SHORTCUT if tested else PERHAPS}-{suspect.named}-{suspect.kind}",
+        subject=audited.classes[suspect.named],
         interval=Interval(suspect.flips, suspect.low, suspect.high),
         evidence=("shortcuts.csv",),
         numbers=numbers,
@@ -198,7 +203,7 @@ def _pictures(audited: AuditedData, suspect: Suspect) -> Group:
     what = suspect.kind
     if suspect.place:
         what = suspect.place if what in suspect.place else f"{what} at {suspect.place}"
-    title = f"{audited.classes[suspect.label]}: {what} ({suspect.verdict})"
+    title = f"{audited.classes[suspect.named]}: {what} ({suspect.verdict})"
     turned = f"Images it comes from; put elsewhere it turned {percent(suspect.flips)}"
     tone: Tone = "warning" if suspect.verdict == "shortcut" else "note"
     return Group(title, [Text(suspect.sentence, tone), Panels(turned, pictures)])
