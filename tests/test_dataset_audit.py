@@ -306,7 +306,9 @@ def test_the_page_says_which_class_how_sure_and_how_often_this_is_wrong():
     assert done.page.sections[0][0].key == "by_class"
     assert [row[1] for row in table.rows[: len(labels)]] == ["shortcut"] * len(labels)
     assert len(table.rows) == len(set(done.records.labels.tolist()))
-    assert {row[1] for row in table.rows} <= {"shortcut", "not decided", "none found", "not tested"}
+    assert [row[1] for row in table.rows[len(labels) :]] == ["see the other class"]
+    assert facts["Known by the lack of it"] == "class 3"
+    assert facts["None was found for"] == "no other class"
     assert "put into other images it turns" in table.rows[0][4]
     assert often.text.startswith("How often is this wrong?")
     unchecked = " ".join(done.page.overview.unchecked)
@@ -325,7 +327,10 @@ def test_of_two_classes_what_one_lacks_is_the_same_fact_as_what_the_other_has():
         one.text
     )
     assert "the opposite in the other one" in one.next_step
-    assert [row[1] for row in done.page.tables["by_class"].rows] == ["shortcut", "none found"]
+    assert [row[1] for row in done.page.tables["by_class"].rows] == [
+        "shortcut",
+        "see the other class",
+    ]
     assert "relies on a shortcut for “class 2”;" in done.page.overview.headline
     told = {(row[0], row[1], row[3]) for row in done.page.tables["shortcuts"].rows}
     assert {("class 2", "brightness", "shortcut"), ("class 2", "patch", "same as brightness"),
