@@ -74,10 +74,10 @@ def add(commands: Any) -> None:
     parsing.add_old_spelling(audit, "--layers", "--layer")
     add_overlays(audit)
     audit_data.add_arguments(audit)
-    audit.set_defaults(run=partial(_audit, audit.get_default))
+    audit.set_defaults(default=audit.get_default)
 
 
-def _audit(default: Callable[[str], Any], options: argparse.Namespace) -> int:
+def _audit(options: argparse.Namespace) -> int:
     """Judge everything that can be judged without work, then do the work."""
     begin = time.perf_counter()
     audit_data.judge(options)
@@ -113,7 +113,7 @@ def _audit(default: Callable[[str], Any], options: argparse.Namespace) -> int:
             against=rival,
             title=options.title,
             notes=notes,
-            command=_command(options, default),
+            command=_command(options),
             on_step=check,
         )
         check()
@@ -203,11 +203,12 @@ def _file_size(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
-def _command(options: argparse.Namespace, default: Callable[[str], Any]) -> str:
+def _command(options: argparse.Namespace) -> str:
     """The command line again, without what is as by default and without folders."""
     words = [PROGRAM, "audit"]
     for name, value in vars(options).items():
-        if value in (None, default(name)) or name in ("run", "no_progress", "open"):
+        left_out = value in (None, options.default(name))
+        if left_out or name in ("run", "default", "no_progress", "open"):
             continue
         values = value if isinstance(value, list) else [value]
         words.append(f"--{name.replace('_', '-')}")
