@@ -24,7 +24,7 @@ from captum_cnn_ext.evidence.shortcuts.places import window
 from captum_cnn_ext.evidence.shortcuts.same_picture import is_everywhere
 from captum_cnn_ext.evidence.shortcuts.samples import predictor, sample_of
 from captum_cnn_ext.evidence.shortcuts.strategies import k_means, silhouettes
-from captum_cnn_ext.evidence.shortcuts.suspects import Suspect, claim
+from captum_cnn_ext.evidence.shortcuts.suspects import Suspect, claim, is_other_side
 from captum_cnn_ext.evidence.shortcuts.transplants import Trial, run_trial, split
 from captum_cnn_ext.evidence.shortcuts.verdicts import Judged, one_finding_each, verdict
 
@@ -248,7 +248,7 @@ def test_of_two_classes_of_noise_neither_has_anything_anywhere(seed):
         parameter.data = torch.tensor(values).view_as(parameter)
     found = find_shortcuts(model, data, image_records(model, "0", data))
     assert (found.shortcuts[0].kind, found.shortcuts[0].held_by) == ("brightness", None)
-    assert found.is_other_side(1 - found.shortcuts[0].named)
+    assert is_other_side(found, 1 - found.shortcuts[0].named)
 
 
 @pytest.mark.parametrize("images", [8, 12])

@@ -132,21 +132,18 @@ class Shortcuts:
             f"{len(self.classes)} classes"
         )
 
-    def of_class(self, label: int) -> tuple[Suspect, ...]:
-        """The suspects that name this class, the most telling one first."""
-        return tuple(one for one in self.suspects if one.named == label)
-
-    def is_other_side(self, label: int) -> bool:
-        """Whether, of two classes, this one is known by lacking what the other one has."""
-        return any(
-            one.named != label and label in {one.label, *(two.label for two in one.also)}
-            for one in self.shortcuts
-        )
-
     @property
     def shortcuts(self) -> tuple[Suspect, ...]:
         """The suspects of which the verdict is "shortcut"."""
         return tuple(s for s in self.suspects if s.verdict == "shortcut")
+
+
+def is_other_side(found: Shortcuts, label: int) -> bool:
+    """Whether, of two classes, ``label`` is known by lacking what the other one has."""
+    return any(
+        one.named != label and label in {one.label, *(two.label for two in one.also)}
+        for one in found.shortcuts
+    )
 
 
 def claim(suspect: Suspect, tests: int, class_names: Sequence[str] | None = None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from captum_cnn_ext.evidence import Shortcuts, Suspect
-from captum_cnn_ext.evidence.shortcuts.suspects import thing_of
+from captum_cnn_ext.evidence.shortcuts.suspects import is_other_side, thing_of
 from captum_cnn_ext.insights.dataset.audited import AuditedData
 from captum_cnn_ext.insights.dataset.scores import ClassScore
 from captum_cnn_ext.insights.dataset.sections.shortcuts import HOW_OFTEN
@@ -49,8 +49,8 @@ def _rank(row: tuple[str, ClassScore]) -> tuple[int, float]:
 def _verdict(tests: Shortcuts | None, label: int) -> str:
     if tests is None or label not in tests.classes:
         return UNTESTED
-    said = {one.verdict for one in tests.of_class(label)}
-    if SHORTCUT not in said and tests.is_other_side(label):
+    said = {one.verdict for one in _of_class(tests, label)}
+    if SHORTCUT not in said and is_other_side(tests, label):
         return OTHER
     return SHORTCUT if SHORTCUT in said else OPEN if OPEN in said else NONE
 
@@ -63,12 +63,17 @@ def _what(tests: Shortcuts | None, label: int, verdict: str) -> str:
         return "too few images that it gets right, or not chosen"
     if verdict == OTHER:
         return "it lacks what the other class is recognised by"
-    own = tests.of_class(label)
+    own = _of_class(tests, label)
     if not own:
         return "nothing that was tried turns other images into it"
     first = own[0]
     text = thing_of(first) + _effect(first)
     return f"{text}; it may be the object itself" if first.verdict == "strategy" else text
+
+
+def _of_class(tests: Shortcuts, label: int) -> list[Suspect]:
+    """The suspects that name this class, the most telling one first."""
+    return [one for one in tests.suspects if one.named == label]
 
 
 def _effect(one: Suspect) -> str:

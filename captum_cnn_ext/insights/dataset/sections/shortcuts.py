@@ -12,6 +12,7 @@ from captum_cnn_ext.evidence.shortcuts.suspects import (
     LEAST_FLIPS,
     LEAST_FLIPS_OF_PROPERTY,
     claim,
+    is_other_side,
 )
 from captum_cnn_ext.evidence.shortcuts.verdicts import MARKS
 from captum_cnn_ext.insights.dataset.audited import AuditedData
@@ -95,7 +96,7 @@ def build(audited: AuditedData, report: Report) -> SectionContent:
 def _tested(audited: AuditedData, found: Shortcuts) -> Block:
     """Which classes have a shortcut, which have none, and how much was tried."""
     named = {one.named for one in found.shortcuts}
-    other = {label for label in found.classes if found.is_other_side(label)} - named
+    other = {label for label in found.classes if is_other_side(found, label)} - named
     open_ = {one.named for one in found.suspects if one.verdict == "not decided"} - named - other
     clear = [label for label in found.classes if label not in named | other | open_]
     facts = [
