@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from bench_synthesis_quality import JUDGES, judge
 from torch import Tensor, nn
 
-from captum_cnn_ext.synthesis import Custom, Target, presets
+from captum_cnn_ext.synthesis import Target, presets
 from captum_cnn_ext.synthesis import transforms as t
 from captum_cnn_ext.synthesis.callbacks import Step
 from captum_cnn_ext.synthesis.objectives.algebra import Objective, Place, View
@@ -161,12 +161,6 @@ def agreement(model: nn.Module, target: int, weight: float) -> Objective:
     return Objective(score, (place,), True, name="class and agreement")
 
 
-def margin(model: nn.Module, target: int) -> Objective:
-    """The class less the log of the sum of the others' exponentials."""
-    keep = torch.arange(1000) != target
-    return Custom(None, lambda scores: scores[:, target] - scores[:, keep].logsumexp(1))
-
-
 def mean_of_views(model: nn.Module, target: int) -> Objective:
     """The class, where steps have different numbers of views."""
     one = Target(target)
@@ -242,7 +236,7 @@ VARIANTS: dict[str, Callable[[], Made]] = {
     ),
     "skip gradient 0.5, half a margin": lambda: Made(
         skipping(BARE.transforms),
-        lambda model, target: Target(target) + margin(model, target),
+        lambda model, target: Target(target, margin=0.5),
     ),
     "skip gradient 0.5, unsteady norms 0.05": lambda: Made(
         skipping(BARE.transforms), network=partial(Unsteady, sd=0.05)
@@ -268,7 +262,9 @@ VARIANTS: dict[str, Callable[[], Made]] = {
         replace(BARE, transforms=[Growing([(64, 12, 32), (128, 3, 128), (224, 1, 999)])]),
         mean_of_views,
     ),
-    "margin over other classes": lambda: Made(objective=margin),
+    "margin over other classes": lambda: Made(
+        objective=lambda model, target: Target(target, margin=1.0)
+    ),
     "statistics, 12 norms, 5": lambda: Made(BARE, with_statistics(5.0, 12)),
     "statistics, 12 norms, 0.5": lambda: Made(BARE, with_statistics(0.5, 12)),
     "statistics, 12 norms, 0.5, reflected": lambda: Made(reflecting(), with_statistics(0.5, 12)),

@@ -1,5 +1,6 @@
 """Objectives against literal formulas; their algebra; what they say when something is wrong."""
 
+import math
 import operator
 
 import pytest
@@ -114,6 +115,32 @@ def test_targets_in_captums_forms_and_of_a_named_layer():
     assert Target([1, 0, 6]).images == 3
 
 
+@pytest.mark.parametrize(
+    ("target", "classes"),
+    [
+        (3, [3, 3, 3]),
+        (-1, [6, 6, 6]),
+        ([1, 0, 6], [1, 0, 6]),
+        (torch.tensor([2, 2, 5]), [2, 2, 5]),
+        ([(0,), (1,), (2,)], [0, 1, 2]),
+    ],
+)
+def test_a_margin_is_over_all_other_classes(target, classes):
+    scores = torch.randn(N, 7, dtype=torch.float64)
+    expected = []
+    for row, own in zip(scores.tolist(), classes, strict=True):
+        others = sum(math.exp(score) for k, score in enumerate(row) if k != own)
+        expected.append(row[own] - 0.25 * math.log(others))
+    found = values(Target(target, margin=0.25), output=scores)
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_margin_over_scores_that_would_overflow():
+    huge = torch.tensor([[1000.0, 0.0, 2.0]]).expand(N, 3)
+    assert values(Target(1, margin=1.0), output=huge) == [-1000.0] * N
+    assert str(Target(3, margin=0.5)) == "target 3 over all others"
+
+
 def test_custom_functions_get_the_tensor_or_the_output():
     brightest = Custom("a", lambda a: a.flatten(1).amax(1))
     assert values(brightest) == maps().flatten(1).amax(1).tolist()
@@ -205,6 +232,10 @@ def test_probabilities_are_noticed_and_logits_are_not():
         (lambda: ActivationDifference("a", torch.ones(3, 3)), "photo: expected"),
         (lambda: Style([], PHOTO), "expected at least one layer"),
         (lambda: Target(9), "target=9: the model's output"),
+        (lambda: Target(9, margin=0.5), "target=9: the model's output"),
+        (lambda: Target((0, 1, 1), "b", margin=1), r"least two classes .* \(3, 4, 5, 6\)"),
+        (lambda: Target(0, margin=1.5), "margin=1.5: expected a finite number of at least 0"),
+        (lambda: Target(lambda out: out, margin=1), "margin=1.0: the target .* has others"),
     ],
 )
 def test_errors_say_what_was_expected(objective, message):

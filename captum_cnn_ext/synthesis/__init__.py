@@ -23,13 +23,13 @@ from captum_cnn_ext.synthesis.objectives.between_images import (
     Interpolation,
     Style,
 )
+from captum_cnn_ext.synthesis.objectives.classes import Target
 from captum_cnn_ext.synthesis.objectives.directions import CosineDirection, Direction
 from captum_cnn_ext.synthesis.objectives.units import (
     Channel,
     Custom,
     Layer,
     Neuron,
-    Target,
 )
 from captum_cnn_ext.synthesis.recipe import Recipe
 from captum_cnn_ext.synthesis.trust import Trust, check

@@ -1,17 +1,11 @@
-"""Objectives about units of a network: neurons, channels, layers, classes."""
+"""Objectives about units of a network: neurons, channels, layers; any function of a layer."""
 
-import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import Layer as AnyLayer
-from captum_cnn_ext._engine.judging.captum_compat import TargetType
-from captum_cnn_ext._engine.judging.output_targets import is_function
-from captum_cnn_ext._engine.judging.outputs import output_tensor
-from captum_cnn_ext._engine.judging.targets import as_target, select_score
 from captum_cnn_ext._numbers import as_count, as_indices, whole
 from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.synthesis.objectives.algebra import (
@@ -21,7 +15,6 @@ from captum_cnn_ext.synthesis.objectives.algebra import (
     View,
     at_place,
     module_or_name,
-    on,
     positions_mean,
 )
 
@@ -141,64 +134,6 @@ def Layer(
     return at_place(score, place, batch, None, str(place))
 
 
-def Target(
-    target: TargetType = None, layer: AnyLayer | None = None, *, batch: Batch = None
-) -> Objective:
-    """The score of a class as the model gives it, which should be a logit.
-
-    A model that ends in a softmax is noticed and a warning says so: a probability rises as well by
-    making every other class less likely, and its gradient vanishes. Name the layer before the
-    softmax as ``layer`` then.
-
-    Reference: Simonyan, Vedaldi, Zisserman, *Deep Inside Convolutional Networks*, 2013,
-    arXiv:1312.6034.
-
-    Args:
-        target: in any of Captum's forms, a list or a tensor (N,) has a class for each image; or a
-            function of the model's output, as those of `captum_cnn_ext.targets` are.
-        layer: take the scores from this layer's output instead of the model's.
-        batch: as in :func:`Channel`.
-
-    Raises:
-        TargetError: (when used) the output has no such target; an ``IndexError``.
-
-    Example::
-
-        >>> from captum_cnn_ext.synthesis import Target
-        >>> print(Target(285) - 0.5 * Target(281))
-        target 285 - 0.5 target 281
-    """
-    place = None if layer is None else Place(module_or_name(layer))
-    target = as_target(target)
-
-    def output(view: View) -> Any:
-        if place is not None:
-            return view.at(place)
-        return view.output if is_function(target) else output_tensor(view.output)
-
-    def score(view: View) -> Tensor:
-        return select_score(output(view), target)
-
-    def check(view: View) -> None:
-        scores = output(view)
-        if not is_function(target) and scores.ndim == 2 and _are_probabilities(scores.detach()):
-            warnings.warn(
-                f"target={target!r}: the scores are probabilities (every row of them is positive "
-                "and sums to 1). Maximise the logits: name the layer before the softmax, "
-                "Target(target, layer=...).",
-                stacklevel=2,
-            )
-
-    several = target if isinstance(target, (list, Tensor)) else None
-    images = (
-        1 if several is None or (isinstance(several, Tensor) and not several.ndim) else len(several)
-    )
-    name = f"target {target}" if images == 1 else f"{images} targets"
-    only, least = on(batch, score)
-    places = () if place is None else (place,)
-    return Objective(only, places, place is None, max(images, least), name, check)
-
-
 def Custom(
     layer: AnyLayer | None,
     score: Callable[..., Tensor],
@@ -298,9 +233,3 @@ def _inside(place: Place, maps: Tensor, position: tuple[int, ...] | None) -> tup
             f"{len(sizes)} indices below it"
         )
     return position
-
-
-def _are_probabilities(scores: Tensor) -> bool:
-    if scores.shape[1] < 2 or not scores.is_floating_point():
-        return False
-    return bool((scores >= 0).all() and ((scores.float().sum(1) - 1).abs() < 1e-3).all())
