@@ -18,7 +18,7 @@ from torch import nn
 
 from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.insights import audit_dataset
-from captum_cnn_ext.insights.dataset import attention, scores
+from captum_cnn_ext.insights.dataset import map_statistics, scores
 from captum_cnn_ext.insights.report.blocks import Facts
 from captum_cnn_ext.metrics import share_difference, wilson
 
@@ -82,13 +82,13 @@ def test_confusions_and_class_scores():
 
 
 def test_where_maps_lie():
-    cover = attention.border_cover(16, 16)
+    cover = map_statistics.border_cover(16, 16)
     expected = np.ones((16, 16))
     expected[2:14, 2:14] = 0
     np.testing.assert_allclose(cover, expected)
-    coarse = attention.border_cover(7, 7)  # an eighth is 0.875 of a position
+    coarse = map_statistics.border_cover(7, 7)  # an eighth is 0.875 of a position
     assert abs(coarse[3, 0] - 0.875) < 1e-6
-    assert abs(coarse.mean() - attention.border_area()) < 1e-6
+    assert abs(coarse.mean() - map_statistics.border_area()) < 1e-6
 
     class Records:
         maps = np.zeros((3, 8, 8), dtype=np.float16)
@@ -100,8 +100,10 @@ def test_where_maps_lie():
     records.maps[0, 0, 0] = 1  # one corner
     records.maps[1] = 1  # even
     records.maps[2, 3, 5] = -1  # nothing positive
-    found = attention.map_statistics(records)
-    np.testing.assert_allclose(found["border_share"][:2], [1, attention.border_area()], rtol=1e-5)
+    found = map_statistics.map_statistics(records)
+    np.testing.assert_allclose(
+        found["border_share"][:2], [1, map_statistics.border_area()], rtol=1e-5
+    )
     np.testing.assert_allclose(found["half_area"][:2], [0.5 / 64, 0.5], rtol=1e-4)
     np.testing.assert_allclose(found["center_x"][:2], [1 / 16, 0.5], rtol=1e-5)
     assert all(np.isnan(values[2]) for values in found.values())
@@ -115,7 +117,7 @@ def test_on_the_object():
     maps = torch.zeros(3, 1, 64, 64)
     maps[0, 0, :32, :32] = 1  # exactly the object
     maps[1, 0, 50:60, 50:60] = 1  # elsewhere
-    found = attention.object_columns(images, maps, [*masks, None])
+    found = map_statistics.object_columns(images, maps, [*masks, None])
     np.testing.assert_allclose(found["object_share"][:2], [0.25, 0.25])
     np.testing.assert_allclose(found["energy_inside"][:2], [1, 0])
     np.testing.assert_allclose(found["pointing_game"][:2], [1, 0])
@@ -127,11 +129,11 @@ def test_on_the_object():
 def test_how_far_evidence_moved():
     left, right = np.zeros((2, 4, 4), dtype=np.float32)
     left[:, 0], right[:, 3] = 0.25, 0.25
-    assert attention.distance(left, left) == 0
-    assert attention.distance(left, right) == 1
-    assert abs(attention.distance(left, (left + right) / 2) - 0.5) < 1e-6
+    assert map_statistics.distance(left, left) == 0
+    assert map_statistics.distance(left, right) == 1
+    assert abs(map_statistics.distance(left, (left + right) / 2) - 0.5) < 1e-6
     fine = np.kron(left, np.ones((2, 2), dtype=np.float32)) / 4
-    assert attention.distance(fine, left) < 1e-6  # on the coarser grid
+    assert map_statistics.distance(fine, left) < 1e-6  # on the coarser grid
 
 
 # --- the audit ----------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_cnn_ext._engine.backward.activation_checkpoints import checkpoints_explained
 from captum_cnn_ext._engine.backward.autograd_graph import connected
-from captum_cnn_ext._engine.backward.checkpoints import checkpoints_explained
 from captum_cnn_ext._engine.backward.lost_gradient import gradient_end
 from captum_cnn_ext._engine.judging.arguments import observed_module
 from captum_cnn_ext._engine.nested_tensors import tensors_of_output

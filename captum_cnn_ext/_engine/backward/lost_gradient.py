@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
+from captum_cnn_ext._engine.backward.activation_checkpoints import in_reentrant_checkpoint
 from captum_cnn_ext._engine.backward.autograd_graph import connected
-from captum_cnn_ext._engine.backward.checkpoints import in_reentrant_checkpoint
 from captum_cnn_ext._engine.nested_tensors import tensors_in, tensors_of_output
 from captum_cnn_ext._engine.running.undo import Undo
 from captum_cnn_ext.errors import ArgumentError

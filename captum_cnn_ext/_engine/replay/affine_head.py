@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_cnn_ext._engine.backward.activation_checkpoints import CheckpointedLayerError
 from captum_cnn_ext._engine.backward.autograd_graph import (
     AVERAGING,
     LINEAR,
@@ -18,7 +19,6 @@ from captum_cnn_ext._engine.backward.autograd_graph import (
     connected,
     operations_between,
 )
-from captum_cnn_ext._engine.backward.checkpoints import CheckpointedLayerError
 from captum_cnn_ext._engine.backward.lost_gradient import (
     LeavesTorchError,
     gradient_end,

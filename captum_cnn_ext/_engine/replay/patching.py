@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.backward.checkpoints import refuse_in_checkpoint
+from captum_cnn_ext._engine.backward.activation_checkpoints import refuse_in_checkpoint
 from captum_cnn_ext._engine.module_walk import modules_in
 from captum_cnn_ext._engine.nested_tensors import with_tensors
 from captum_cnn_ext._engine.running.hooks import hook_site

@@ -15,6 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_cnn_ext._engine.backward.activation_checkpoints import (
+    checkpoints_explained,
+    passed_reentrant,
+)
 from captum_cnn_ext._engine.backward.autograd_graph import (
     differentiable_once,
     has_gradient,
@@ -26,7 +30,6 @@ from captum_cnn_ext._engine.backward.batch_norm_of_one_image import (
     passed_norms,
     perhaps_without_norms,
 )
-from captum_cnn_ext._engine.backward.checkpoints import checkpoints_explained, passed_reentrant
 from captum_cnn_ext._engine.backward.lost_gradient import (
     LostGradient,
     watching,

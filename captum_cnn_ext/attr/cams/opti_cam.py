@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.backward.checkpoints import checkpoints_explained
+from captum_cnn_ext._engine.backward.activation_checkpoints import checkpoints_explained
 from captum_cnn_ext._engine.backward.lost_gradient import gradient_end, values_stay, why_no_gradient
 from captum_cnn_ext._engine.backward.saved_tensors import differentiable
 from captum_cnn_ext._engine.judging.arguments import Layer, root_module

@@ -13,7 +13,7 @@ from captum.attr import LayerFeatureAblation as CaptumLayerFeatureAblation
 from captum.attr import LayerIntegratedGradients as CaptumLayerIntegratedGradients
 from torch import Tensor
 
-from captum_cnn_ext._engine.backward.checkpoints import checkpoints_explained
+from captum_cnn_ext._engine.backward.activation_checkpoints import checkpoints_explained
 from captum_cnn_ext._engine.judging.arguments import Layer, find_layers
 from captum_cnn_ext._engine.judging.captum_compat import (
     QUADRATURES,

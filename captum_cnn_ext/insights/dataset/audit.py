@@ -21,8 +21,8 @@ from captum_cnn_ext.evidence.records.record_job import Columns, LabelledImages
 from captum_cnn_ext.evidence.streams.image_stream import images_of
 from captum_cnn_ext.insights.audited_model import AuditedModel, ClassNames, audited_model
 from captum_cnn_ext.insights.dataset.assembly import assembled
-from captum_cnn_ext.insights.dataset.attention import object_columns
 from captum_cnn_ext.insights.dataset.audited import AuditedData
+from captum_cnn_ext.insights.dataset.map_statistics import object_columns
 from captum_cnn_ext.insights.dataset.numbering import judge_numbering
 from captum_cnn_ext.insights.dataset.result import DatasetAudit
 from captum_cnn_ext.insights.inputs import Preprocess

@@ -22,7 +22,7 @@ from captum_cnn_ext.evidence import (
 )
 from captum_cnn_ext.evidence.records.record_job import LabelledImages
 from captum_cnn_ext.insights.audited_model import AuditedModel
-from captum_cnn_ext.insights.dataset.attention import map_statistics
+from captum_cnn_ext.insights.dataset.map_statistics import map_statistics
 from captum_cnn_ext.insights.dataset.pictures import Look, overlay_picture
 from captum_cnn_ext.insights.dataset.scores import ClassScore, class_scores
 from captum_cnn_ext.insights.pictures import scale

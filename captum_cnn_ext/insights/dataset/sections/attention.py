@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from captum_cnn_ext.insights.dataset.attention import OBJECT_COLUMNS, border_area, mean_map
 from captum_cnn_ext.insights.dataset.audited import AuditedData
+from captum_cnn_ext.insights.dataset.map_statistics import OBJECT_COLUMNS, border_area, mean_map
 from captum_cnn_ext.insights.pictures import heat_scale
 from captum_cnn_ext.insights.report.blocks import (
     Block,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from captum_cnn_ext.evidence import ImageRecords
-from captum_cnn_ext.insights.dataset.attention import Floats, distance, mean_map
 from captum_cnn_ext.insights.dataset.audited import AuditedData
+from captum_cnn_ext.insights.dataset.map_statistics import Floats, distance, mean_map
 from captum_cnn_ext.insights.dataset.scores import paired_difference
 from captum_cnn_ext.insights.report.blocks import (
     Block,
