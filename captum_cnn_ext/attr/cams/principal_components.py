@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from captum_cnn_ext._engine.wide_numbers import widest
+
 
 def first_direction(matrix: Tensor) -> Tensor:
     """The first right singular vector of each (p, k) matrix, given as (n, k, p); shape (n, k, 1).
@@ -11,7 +13,7 @@ def first_direction(matrix: Tensor) -> Tensor:
     precision where the device has it. Its sign makes the projection correlate with the energy
     sum_k a_k^2 of the positions; where that does not decide, its largest values are positive.
     """
-    wide = matrix.double() if matrix.device.type != "mps" else matrix
+    wide = widest(matrix)
     direction: Tensor
     if wide.shape[1] <= wide.shape[2]:
         direction = _largest(wide @ wide.mT)[1]
@@ -58,7 +60,7 @@ def kernel_projection(matrix: Tensor, kernel: str, gamma: float | None) -> Tenso
     Positions are centred, then compared by the kernel, whose matrix is centred again, as in
     kernel PCA. The sign is that of ``first_direction``.
     """
-    wide = matrix.double() if matrix.device.type != "mps" else matrix
+    wide = widest(matrix)
     centred = wide - wide.mean(2, keepdim=True)
     scale = 1 / matrix.shape[1] if gamma is None else gamma
     products = centred.mT @ centred

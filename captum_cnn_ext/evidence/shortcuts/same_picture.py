@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.fft import irfft2, rfft2
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, conv2d
 
+from captum_cnn_ext._engine.wide_numbers import widest
 from captum_cnn_ext.evidence.shortcuts.properties import excess, usual_power
 
+AT_ONCE = 8  # images whose Fourier transforms are held
 MATCHED_AT = 48  # pixels of a side, at most, where a picture is searched for
 QUANTILE = 0.25
 TIGHT = 0.25  # pixels that are less alike than this are none of a patch's own
@@ -45,12 +48,33 @@ def is_everywhere(donors: Tensor, others: Tensor, same: Tensor) -> bool:
         return False
     (top, left), (bottom, right) = at.amin(0).tolist(), at.amax(0).tolist()
     rows, columns = slice(top, bottom + 1), slice(left, right + 1)
-    part = donors.median(0).values[:, rows, columns]
-    weights = same[rows, columns].to(part).expand_as(part)[None]
-    squared = conv2d(others.square(), weights) - 2 * conv2d(others, weights * part)
-    distances = squared + (weights * part.square()).sum()  # (n, 1, h, w)
-    closest, here = distances.flatten(1).amin(1).clamp_min(0), distances[:, 0, top, left]
+    part, counted = widest(donors.median(0).values[:, rows, columns]), same[rows, columns]
+    here = ((others[:, :, rows, columns] - part).square() * counted).sum((1, 2, 3))
+    few_each = torch.split(others, AT_ONCE)
+    closest = torch.cat([differences(few, part, counted).flatten(1).amin(1) for few in few_each])
+    closest = torch.minimum(closest.clamp_min(0), here)  # which is one of the places
     return bool(closest.median() <= PLAIN * here.median())
+
+
+def differences(images: Tensor, part: Tensor, counted: Tensor) -> Tensor:
+    r"""Squared differences of a part (C, h, w) from every place of images (n, C, H, W).
+
+    Only pixels that are ``counted`` (h, w) are summed; the result is (n, H - h + 1, W - w + 1).
+
+    .. math:: \sum_p w_p (x_{q+p} - a_p)^2
+        = \sum_p w_p x_{q+p}^2 - 2 \sum_p w_p a_p x_{q+p} + \sum_p w_p a_p^2
+
+    for every place q at once: the two sums of x are correlations, products of Fourier transforms.
+    These wrap around at the far edges, where the part does not lie in the image. What is left where
+    images are alike is small beside the sums, hence the widest numbers.
+    """
+    images, part = widest(images), widest(part)
+    size, weights = images.shape[2:], counted.to(part)
+    pixels, values = (rfft2(kernel, s=size).conj() for kernel in (weights, weights * part))
+    waves = rfft2(images.square().sum(1)) * pixels - 2 * (rfft2(images) * values).sum(1)
+    height, width = size[0] - len(counted) + 1, size[1] - counted.shape[1] + 1
+    found: Tensor = irfft2(waves, s=size)[:, :height, :width] + (weights * part.square()).sum()
+    return found
 
 
 def sameness_anywhere(donors: Tensor, others: Tensor, masks: Tensor) -> tuple[float, Tensor]:
