@@ -1,6 +1,7 @@
 """A shortcut that is in a network is found and named; a network without one has none."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,8 +22,9 @@ from captum_cnn_ext.evidence.shortcuts.permutation import (
     permutation_p,
 )
 from captum_cnn_ext.evidence.shortcuts.places import window
-from captum_cnn_ext.evidence.shortcuts.same_picture import is_everywhere
+from captum_cnn_ext.evidence.shortcuts.same_picture import differences, is_everywhere
 from captum_cnn_ext.evidence.shortcuts.samples import predictor, sample_of
+from captum_cnn_ext.evidence.shortcuts.search import _with_others
 from captum_cnn_ext.evidence.shortcuts.strategies import k_means, silhouettes
 from captum_cnn_ext.evidence.shortcuts.suspects import Suspect, claim, is_other_side
 from captum_cnn_ext.evidence.shortcuts.transplants import Trial, run_trial, split
@@ -234,6 +236,9 @@ def test_of_two_classes_what_is_needed_but_not_enough_is_named_by_who_has_it():
     first = found.shortcuts[0]
     assert (first.label, first.kind, first.held_by) == (0, "patch", 1)
     assert ", which tagged has and plain lacks, to recognise plain" in first.sentence
+    alone = find_shortcuts(model, data, records, classes=[0])
+    assert alone.classes == (0,)
+    assert {(one.label, one.held_by) for one in alone.shortcuts} == {(0, 1)}
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -289,8 +294,8 @@ def test_what_the_same_images_carry_is_one_finding():
         trial = Trial(
             candidate=Candidate(label, kind, lambda images, donors: images, place),
             flips=flips, ends=(0, 1), all_flips=0.5, null=0.0, lost=0.0, lost_null=0.0, p=0.001,
-            sameness=None, givers=torch.zeros(1), place=None, size=(8, 8), outside=None,
-            carriers=frozenset(carriers), carrier_share=len(carriers) / 12, counted=18,
+            sameness=None, givers=torch.zeros(1), same_at=None, size=(8, 8), outside=None,
+            carriers=frozenset(carriers), carrier_share=len(carriers) / 12, receivers=18,
         )  # fmt: skip
         suspect = Suspect(
             label=label, kind=kind, place="a corner", box=None, flips=flips, low=0.0, high=1.0,
@@ -421,6 +426,38 @@ def test_classes_are_chosen_among_those_that_can_be_tested(tagged):
     records = image_records(model, "0", some)
     # the class with the tag looks more elsewhere than another, but has too few images
     assert find_shortcuts(model, some, records, most_classes=2, most_tests=1).classes == (0, 2)
+
+
+@pytest.mark.parametrize("asked", [[1], [2, 1], [0, 1]])
+def test_classes_that_are_not_tested_still_receive(tagged, asked):
+    """What is found of a class is the same, whichever others are tested beside it."""
+    model, data, records = tagged
+
+    def told(found):
+        fields = [copy.copy(vars(one)) for one in found.suspects if one.label in asked]
+        return [{**f, "p_corrected": None, "sentence": None} for f in fields]
+
+    found = find_shortcuts(model, data, records, classes=asked)
+    assert found.classes == tuple(asked)
+    assert found.untested == tuple({0, 1, 2} - set(asked))
+    assert {one.label for one in found.suspects} <= set(asked)
+    assert (found.shortcuts[0].label, found.shortcuts[0].kind) == (1, "patch")
+    assert told(found) == told(find_shortcuts(model, data, records))
+
+
+def test_the_one_class_that_is_chosen_is_tested_on_the_others(tagged):
+    model, data, records = tagged
+    found = find_shortcuts(model, data, records, most_classes=1)
+    assert len(found.classes) == 1
+    assert found.candidates > 15
+
+
+def test_twenty_classes_receive_those_with_the_most_right_images():
+    labels = np.repeat(np.arange(30), np.arange(1, 31))
+    records = SimpleNamespace(labels=labels, correct=labels != 29)
+    assert _with_others(records, [3]) == [3, *range(10, 29)]
+    assert _with_others(records, [29, 3]) == [3, *range(11, 29), 29]
+    assert _with_others(records, range(25)) == list(range(25))
 
 
 def test_few_images_are_said_and_not_tested(tagged):
@@ -558,11 +595,11 @@ def test_verdicts(kind, change, expected):
         lost=0.0,
         lost_null=0.0,
         givers=torch.zeros(1),
-        place=None,
+        same_at=None,
         size=(8, 8),
         carriers=frozenset(),
         carrier_share=0.5,
-        counted=18,
+        receivers=18,
         **given,
     )
     assert verdict(trial, 0.05) == expected
@@ -581,6 +618,53 @@ def test_an_empty_part_that_all_others_have_elsewhere_is_no_thing(value, expecte
     same[5, 5] = False
     assert is_everywhere(donors, others, same) is expected
     assert is_everywhere(donors, others, torch.zeros_like(same)) is False
+
+
+def one_by_one(images, part, counted):
+    """Squared differences of a part from every place of images, pixel by pixel."""
+    images, part = images.double(), part.double()
+    size = [side - length + 1 for side, length in zip(images.shape[2:], counted.shape, strict=True)]
+    found = torch.zeros(len(images), *size, dtype=torch.float64)
+    for image, top, left in np.ndindex(*found.shape):
+        for row, column in counted.nonzero().tolist():
+            apart = images[image, :, top + row, left + column] - part[:, row, column]
+            found[image, top, left] += apart.square().sum()
+    return found
+
+
+@pytest.mark.parametrize("middle", [0.0, 1000.0])
+def test_differences_of_a_part_from_every_place(middle):
+    """Those of single precision are as exact, though small beside the sums."""
+    generator = torch.Generator().manual_seed(0)
+    images = middle + torch.rand(2, 3, 9, 7, generator=generator)
+    counted = torch.rand(4, 3, generator=generator) < 0.7
+    part = images[1, :, 5:9, 2:5].clone()  # in the last rows
+    found, expected = differences(images, part, counted), one_by_one(images, part, counted)
+    assert expected[1, 5, 2] == 0
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-13 * (1 + middle) ** 2)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05, 0.09, 0.1, 0.3])
+def test_a_part_is_everywhere_where_the_closest_places_say_so(noise):
+    generator = torch.Generator().manual_seed(0)
+    donors = torch.rand(3, 2, 10, 10, generator=generator)
+    others = torch.rand(5, 2, 10, 10, generator=generator)
+    part, same = donors.median(0).values[:, 1:4, 6:10], torch.zeros(10, 10, dtype=torch.bool)
+    others[:, :, 5:8, 2:6] = part + noise * torch.randn(5, 2, 3, 4, generator=generator)
+    same[1:4, 6:10] = ~torch.eye(3, 4, dtype=torch.bool).roll(1, 1)
+    apart = one_by_one(others, part, same[1:4, 6:10])
+    share = apart.flatten(1).amin(1).median() / apart[:, 1, 6].median()
+    assert is_everywhere(donors, others, same) is bool(share <= 0.1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_others_have_at_the_same_place_is_everywhere(seed):
+    """None is a tenth of no difference, whatever rounding leaves."""
+    others = torch.rand(4, 3, 12, 12, generator=torch.Generator().manual_seed(seed))
+    others[:, :, 2:5, 3:6] = torch.tensor([3.0, 0.7, -2.0])[:, None, None]
+    same = torch.zeros(12, 12, dtype=torch.bool)
+    same[2:5, 3:6] = True
+    assert is_everywhere(others, others, same)
 
 
 def test_a_test_ends_early_where_nothing_flips(tagged):

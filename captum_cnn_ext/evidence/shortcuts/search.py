@@ -43,13 +43,14 @@ from captum_cnn_ext.evidence.shortcuts.verdicts import (
     Judged,
     one_finding_each,
     verdict,
-    with_presence,
+    with_holders,
 )
 from captum_cnn_ext.evidence.streams.image_stream import Preprocess
 
 # Set on networks and artefacts of development, see benchmarks/results/shortcut_truth.md
 LEAST_LOOK = 0.12  # flips in the first look that call for the whole test
 EACH = 4  # whole tests of a class, at most
+DRAWN = 20  # classes that give images, at least: what is tested of one needs others
 
 
 def find_shortcuts(
@@ -113,7 +114,8 @@ def find_shortcuts(
         groups: (N,) the strategy of each row of the records, -1 for none; places where a strategy
             looks are candidates too.
         classes: indices of classes to test; None takes those whose evidence lies most elsewhere
-            than that of others, of those with enough images that are right.
+            than that of others, of those with enough images that are right. What they have is
+            given to images of others too, of twenty classes at least where there are as many.
         most_classes, most_tests: bounds of the cost; of two classes, what the other one has where
             one lacks something is tested too, so that whole tests may be twice as many.
         class_names: for the sentences.
@@ -140,13 +142,14 @@ def find_shortcuts(
     seed, most_tests = as_seed("seed", seed), as_count("most_tests", most_tests)
     rows = as_count("internal_batch_size", internal_batch_size)
     wanted = _classes(records, classes, as_count("most_classes", most_classes))
-    strategies = None if groups is None else torch.as_tensor(np.asarray(groups), device="cpu")
-    if strategies is not None and strategies.shape != (len(records),):
+    groups = None if groups is None else torch.as_tensor(np.asarray(groups), device="cpu")
+    if groups is not None and groups.shape != (len(records),):
         raise ArgumentError(
-            f"groups: has shape {tuple(strategies.shape)}, expected one number for each of the "
+            f"groups: has shape {tuple(groups.shape)}, expected one number for each of the "
             f"{len(records)} records"
         )
-    sample = sample_of(model, dataset, records, wanted, SCREENED + DONORS, preprocess, seed)
+    drawn = _with_others(records, wanted)
+    sample = sample_of(model, dataset, records, drawn, SCREENED + DONORS, preprocess, seed)
     judge = predictor(model, records, rows)
     passes = 0
 
@@ -158,14 +161,14 @@ def find_shortcuts(
     with state_as_found(model, [sample.images]):
         splits = {label: split(sample, label, seed + label) for label in wanted}
         usable = {label: parts for label, parts in splits.items() if parts is not None}
-        given = None if strategies is None else strategies[sample.rows].to(sample.labels.device)
-        every = [one for label in usable for one in candidates(sample, label, given)]
+        grouped = None if groups is None else groups[sample.rows].to(sample.labels.device)
+        every = [one for label in usable for one in candidates(sample, label, grouped)]
         with tqdm(total=len(every), desc="first look", disable=not show_progress) as bar:
             looks = []
             for one in every:
                 looks.append(first_look(predict, usable[one.label], one))
                 bar.update()
-        chosen = with_presence(sample, _worth_a_test(every, looks, most_tests), usable)
+        chosen = with_holders(sample, _worth_a_test(every, looks, most_tests), usable)
         trials = [
             run_trial(predict, sample, usable[one.label], one, seed)
             for one in tqdm(chosen, desc="tests", disable=not show_progress)
@@ -199,7 +202,7 @@ def _classes(records: ImageRecords, given: Any, most: int) -> list[int]:
         wrong = [label for label in wanted if not 0 <= label < records.classes]
         if wrong:
             raise ArgumentError(f"classes={wrong}: the model has {records.classes} classes")
-        return wanted
+        return list(dict.fromkeys(wanted))
     present, images = np.unique(records.labels[records.correct], return_counts=True)
     enough = present[images >= 2 * LEAST_DONORS]  # else they could not be split
     if len(present) > most and len(enough):
@@ -215,6 +218,14 @@ def _classes(records: ImageRecords, given: Any, most: int) -> list[int]:
     labels, usual = torch.from_numpy(np.array(records.predictions)).long(), shares.mean(0)
     apart = [float((shares[labels == int(label)].mean(0) - usual).amax()) for label in present]
     return sorted(int(present[k]) for k in np.argsort(apart)[::-1][:most])
+
+
+def _with_others(records: ImageRecords, wanted: Sequence[int]) -> list[int]:
+    """The classes to draw images of: those to test, then those of which most images are right."""
+    present, images = np.unique(records.labels[records.correct], return_counts=True)
+    most_first = present[np.argsort(-images, kind="stable")].tolist()
+    others = [label for label in most_first if label not in wanted]
+    return sorted([*wanted, *others[: max(0, DRAWN - len(wanted))]])
 
 
 def _worth_a_test(every: Sequence[Candidate], looks: Sequence[float], most: int) -> list[Candidate]:
@@ -258,5 +269,5 @@ def _suspect(
         boxes=tuple(boxes),
         erased=leave,
         erased_elsewhere=leave_elsewhere,
-        receivers=trial.counted,
+        receivers=trial.receivers,
     )

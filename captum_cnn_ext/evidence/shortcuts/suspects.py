@@ -109,8 +109,8 @@ class Shortcuts:
         suspects: shortcuts first, then what is not decided and strategies; those of a class with
             the most telling one first.
         classes: that were tested.
-        untested: classes with too few correctly classified images, or for which the number of
-            classes was bounded.
+        untested: classes with too few correctly classified images, that were not asked for, or for
+            which the number of classes was bounded.
         candidates: how many transplants had a first look.
         tests: how many went through the whole test, for which p-values are corrected.
         passes: images that the model was run on.
@@ -180,12 +180,12 @@ def claim(suspect: Suspect, tests: int, class_names: Sequence[str] | None = None
 
 
 def _also(suspect: Suspect, class_names: Sequence[str] | None) -> str:
-    """The other things that are the same fact; of the other class they are the opposite."""
+    """The other things that are the same fact; of two classes also from the other side."""
     things: tuple[dict[str, None], dict[str, None]] = ({}, {})
     for one in suspect.also:
-        opposite = one.label != suspect.label
-        of = f" of {_name(one.label, class_names)}" if opposite else ""
-        things[opposite][f"{thing_of(one)}{of}"] = None
+        other_side = one.label != suspect.label
+        of = f" of {_name(one.label, class_names)}" if other_side else ""
+        things[other_side][f"{thing_of(one)}{of}"] = None
     own, rest = (list(names) for names in things)
     text = f" Also seen as {_listed(own)}, which the same images have." if own else ""
     if not rest:

@@ -60,12 +60,13 @@ class Trial:
         sameness: how different the picture is from donor to donor, as against other images;
             None for properties, which are one number.
         givers: the half of donors, numbers in the sample.
-        place: middles (D, 2) of the found parts for "picture", quotients (H, W) for a place.
+        same_at: where it is the same in all givers: middles (D, 2) of the found parts for
+            "picture", quotients (H, W) for a place.
         size: height and width of images.
         outside: share of the given pixels that lie outside of the donors' masks; None without.
         carriers: the donors that give at least half as often as the better half of them does.
         carrier_share: their share of all donors.
-        counted: images of other classes that each donor gave to.
+        receivers: how many images of other classes each donor gave to.
     """
 
     candidate: Candidate
@@ -78,17 +79,17 @@ class Trial:
     p: float
     sameness: float | None
     givers: Tensor
-    place: Tensor | None
+    same_at: Tensor | None
     size: tuple[int, int]
     outside: float | None
     carriers: frozenset[int]
     carrier_share: float
-    counted: int
+    receivers: int
 
     @property
     def kind(self) -> str:
         """That of the candidate; a picture whose parts overlap in all donors is a patch."""
-        middles, kind = self.place, self.candidate.kind
+        middles, kind = self.same_at, self.candidate.kind
         if kind != "picture" or middles is None:
             return kind
         still = float((middles - middles.median(0).values).abs().max()) < PART
@@ -97,17 +98,17 @@ class Trial:
     def where(self) -> tuple[str, tuple[int, int, int, int] | None]:
         """The place in words and its box; that of a patch is cut to what is the same in all."""
         place = self.candidate.place
-        if self.kind == "patch" and place is None and self.place is not None:
+        if self.kind == "patch" and place is None and self.same_at is not None:
             size = (self.size[0], self.size[1])
-            middle = self.place.median(0).values.tolist()
+            middle = self.same_at.median(0).values.tolist()
             low = [round((at - PART / 2) * side) for at, side in zip(middle, size, strict=True)]
             high = [round((at + PART / 2) * side) for at, side in zip(middle, size, strict=True)]
             box = (low[0], low[1], high[0], high[1])
             return named(box, size), box
         if place is None:
             return "", None
-        if place.kind == "patch" and self.place is not None:
-            same = (self.place < TIGHT).nonzero()
+        if place.kind == "patch" and self.same_at is not None:
+            same = (self.same_at < TIGHT).nonzero()
             if len(same):
                 (top, left), (bottom, right) = same.amin(0).tolist(), same.amax(0).tolist()
                 box = (top, left, bottom + 1, right + 1)
@@ -119,11 +120,11 @@ class Trial:
         _, box = self.where()
         if self.kind == "patch" and box is not None:
             return [box] * len(self.givers)
-        if self.kind != "picture" or self.place is None:
+        if self.kind != "picture" or self.same_at is None:
             return []
         sides = [max(1, round(PART * side)) for side in self.size]
         found = []
-        for middle in self.place.tolist():
+        for middle in self.same_at.tolist():
             top, left = (
                 min(max(0, round(at * side - length / 2)), side - length)
                 for at, side, length in zip(middle, self.size, sides, strict=True)
@@ -214,7 +215,7 @@ def run_trial(
         each = given[(index // 4 + index % 4 + shift) % len(given)]
         return 1 - float(_turned_into_class(predict, candidate, receivers, each).float().mean())
 
-    sameness, place = _sameness(sample, parts, candidate, givers)
+    sameness, same_at = _sameness(sample, parts, candidate, givers)
     return Trial(
         candidate=candidate,
         flips=float(second[best].float().mean()),
@@ -226,12 +227,12 @@ def run_trial(
         p=permutation_p(first, second, own, seed=seed),
         sameness=sameness,
         givers=givers,
-        place=place,
+        same_at=same_at,
         size=sample.size,
         outside=_outside(sample, candidate, givers),
         carriers=frozenset(carriers),
         carrier_share=len(carriers) / len(parts.donors),
-        counted=second.shape[1],
+        receivers=second.shape[1],
     )
 
 
@@ -246,21 +247,20 @@ def _turned_into_class(
 def _sameness(
     sample: Sample, parts: Split, candidate: Candidate, givers: Tensor
 ) -> tuple[float | None, Tensor | None]:
-    donors, others = sample.images[givers], sample.images[parts.controls]
+    donors, controls = sample.images[givers], sample.images[parts.controls]
+    others = sample.labels != candidate.label
     if candidate.place is not None:
-        value, quotients = sameness_at(donors, others, candidate.place.mask)
-        every = sample.images[sample.labels != candidate.label]
+        value, quotients = sameness_at(donors, controls, candidate.place.mask)
         # of two classes what this one lacks is what the other has, which `verdicts` names
         several = candidate.place.kind == "patch" and len(set(sample.labels.tolist())) > 2
-        plain = several and is_everywhere(donors, every, quotients < TIGHT)
+        plain = several and is_everywhere(donors, sample.images[others], quotients < TIGHT)
         return 1.0 if plain else value, quotients
     if candidate.masks is not None:
-        return sameness_anywhere(donors, others, candidate.masks[givers])
+        return sameness_anywhere(donors, controls, candidate.masks[givers])
     if candidate.kind == "padding":
-        return sameness_of_padding(donors, sample.images[sample.labels != candidate.label]), None
+        return sameness_of_padding(donors, sample.images[others]), None
     if candidate.kind == "texture":
-        every = sample.images[sample.labels != candidate.label]
-        return sameness_of_texture(donors, every), None
+        return sameness_of_texture(donors, sample.images[others]), None
     return None, None
 
 

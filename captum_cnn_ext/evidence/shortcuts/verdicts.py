@@ -84,23 +84,23 @@ def _edges(images: Tensor, mask: Tensor) -> tuple[float, float]:
     return max(edges((one + two) / 2) - by_chance, 0.0), by_chance
 
 
-def with_presence(
+def with_holders(
     sample: Sample, chosen: Sequence[Candidate], usable: Collection[int]
 ) -> list[Candidate]:
-    """Of two classes also what the one has where what the other lacks is to be tested.
+    """Of two classes, beside what one lacks, also what the other one has there is to be tested.
 
-    Only classes that are ``usable`` have enough images to give something.
+    Only classes that are ``usable`` are asked for and have enough images to give something.
     """
     labels = sorted(set(sample.labels.tolist()))
     found = list(chosen)
     for one in chosen if len(labels) == 2 else ():
         other = labels[labels[0] == one.label]
         if other in usable and lacks(sample, one):
-            mirror = replace(one, label=other)
+            held = replace(one, label=other)
             if not any(
                 (two.label, two.kind) == (other, one.kind) and _touch(two, one) for two in found
             ):
-                found.append(mirror)
+                found.append(held)
     return found
 
 
@@ -136,7 +136,7 @@ def one_finding_each(found: Sequence[Judged], sample: Sample) -> list[Suspect]:
         rest = [item for item in remaining if item is not best and not _same_thing(best, item)]
         also = [item for item in rest if _same_images(best, item)]
         if len(labels) == 2:
-            also += [item for item in rest if any(_opposite(one, item) for one in (best, *also))]
+            also += [item for item in rest if any(_other_side(one, item) for one in (best, *also))]
         also += [item for item in lacking if _same_thing(best, item)]
         ordered.append(replace(best.suspect, also=tuple(one.suspect for one in also)))
         remaining = [item for item in rest if item not in also]
@@ -166,47 +166,46 @@ def _is_the_same(trial: Trial) -> bool:
     return trial.sameness is None or trial.sameness <= SAME[trial.candidate.kind]
 
 
-def _same_thing(taken: Judged, other: Judged) -> bool:
+def _same_thing(one: Judged, two: Judged) -> bool:
     """Whether two are about the same pixels, or one lacks what the other class has there."""
-    mirrored = (
-        taken.suspect.label == other.suspect.held_by or other.suspect.label == taken.suspect.held_by
-    )
-    if taken.suspect.label != other.suspect.label and not mirrored:
+    lacking = one.suspect.label == two.suspect.held_by or two.suspect.label == one.suspect.held_by
+    if one.suspect.label != two.suspect.label and not lacking:
         return False
-    kinds = {taken.suspect.kind, other.suspect.kind}
+    kinds = {one.suspect.kind, two.suspect.kind}
     if kinds in ({"colour", "hue"}, {"padding", "border"}, {"padding"}):
         return True
     if not kinds <= PLACED:
         return False
     if kinds & {"picture", "background"}:
-        return not mirrored
-    return bool((taken.trial.pixels() & other.trial.pixels()).any())
+        return not lacking
+    return bool((one.trial.pixels() & two.trial.pixels()).any())
 
 
-def _same_images(taken: Judged, other: Judged) -> bool:
+def _same_images(one: Judged, two: Judged) -> bool:
     """Whether the same images carry both; what lies at another place is another thing."""
-    one, two = taken.suspect, other.suspect
-    apart = {one.kind, two.kind} <= PLACED or "strategy" in (one.verdict, two.verdict)
-    if one.label != two.label or apart:
+    kinds = {one.suspect.kind, two.suspect.kind}
+    apart = kinds <= PLACED or "strategy" in (one.suspect.verdict, two.suspect.verdict)
+    if one.suspect.label != two.suspect.label or apart:
         return False
-    first, second = taken.trial.carriers, other.trial.carriers
+    first, second = one.trial.carriers, two.trial.carriers
     return len(first & second) >= SAME_IMAGES * len(first | second)
 
 
-def _opposite(taken: Judged, other: Judged) -> bool:
-    """Whether of two classes one is known by less of it, or as not having the other's mark.
+def _other_side(told: Judged, item: Judged) -> bool:
+    """Whether of two classes ``item`` is what was ``told`` from the side of the other class.
 
-    Then giving it to as many images as have the mark turns them.
+    One is known by less of it, or as not having the other's mark: then giving it to as many images
+    as have the mark turns them.
     """
-    one, two = taken.suspect, other.suspect
+    one, two = told.suspect, item.suspect
     if one.label == two.label or two.kind in MARKS or "strategy" in (one.verdict, two.verdict):
         return False
     if one.kind == two.kind or {one.kind, two.kind} <= OF_COLOURS:
         return True
-    return one.kind in MARKS and abs(taken.trial.carrier_share - two.flips) <= COMPLEMENT
+    return one.kind in MARKS and abs(told.trial.carrier_share - two.flips) <= COMPLEMENT
 
 
-def _touch(one: Candidate, other: Candidate) -> bool:
-    if one.place is None or other.place is None:
-        return one.place is other.place
-    return bool((one.place.mask & other.place.mask).any())
+def _touch(one: Candidate, two: Candidate) -> bool:
+    if one.place is None or two.place is None:
+        return one.place is two.place
+    return bool((one.place.mask & two.place.mask).any())
