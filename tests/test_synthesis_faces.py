@@ -3,6 +3,7 @@
 import gc
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,6 +92,18 @@ def test_synthesize_classes_with_a_film(folder, capsys):  # noqa: F811
         assert film.n_frames == 4
 
 
+def test_synthesize_a_class_over_the_others_by_default(folder):  # noqa: F811
+    options = ("--target", "1", "--steps", "3", "--size", "16")
+    for name, margin in (
+        ("default", ()),
+        ("half", ("--margin", "0.5")),
+        ("own", ("--margin", "0")),
+    ):
+        assert main(["synthesize", *MODEL, *options, *margin, "--out", f"{name}.png"]) == 0
+    default, half, own = (Path(f"{name}.png").read_bytes() for name in ("default", "half", "own"))
+    assert default == half != own
+
+
 def test_synthesize_channels_and_a_gallery(folder, capsys):  # noqa: F811
     options = ("--layer", "0", "--steps", "2", "--size", "16")
     assert main(["synthesize", *MODEL, *options, "--channels", "1,3", "--out", "two.jpg"]) == 0
@@ -122,6 +135,10 @@ def test_dream(folder, capsys):  # noqa: F811
             "--target ',': expected classes by their numbers or names",
         ),
         (["synthesize", "--target", "7", "--steps", "1", "--size", "16"], "--target 7: the model"),
+        (
+            ["synthesize", "--target", "1", "--margin", "2"],
+            "--margin 2.0: expected a finite number",
+        ),
         (["synthesize", "--layer", "9"], "--layer '9': Sequential has no such layer"),
         (["synthesize", "--layer", "0", "--film", "f.gif"], "a gallery has no film"),
         (["synthesize", "--target", "1", "--recipe", "lucyd"], "nearest: 'lucid'"),

@@ -138,6 +138,7 @@ def test_a_margin_is_over_all_other_classes(target, classes):
 def test_a_margin_over_scores_that_would_overflow():
     huge = torch.tensor([[1000.0, 0.0, 2.0]]).expand(N, 3)
     assert values(Target(1, margin=1.0), output=huge) == [-1000.0] * N
+    assert values(Target(0, margin=1.0), output=huge[:, :1]) == [1000.0] * N  # has no others
     assert str(Target(3, margin=0.5)) == "target 3 over all others"
 
 
@@ -233,7 +234,7 @@ def test_probabilities_are_noticed_and_logits_are_not():
         (lambda: Style([], PHOTO), "expected at least one layer"),
         (lambda: Target(9), "target=9: the model's output"),
         (lambda: Target(9, margin=0.5), "target=9: the model's output"),
-        (lambda: Target((0, 1, 1), "b", margin=1), r"least two classes .* \(3, 4, 5, 6\)"),
+        (lambda: Target((0, 1, 1), "b", margin=1), r"scores \(N, C\) .* \(3, 4, 5, 6\)"),
         (lambda: Target(0, margin=1.5), "margin=1.5: expected a finite number of at least 0"),
         (lambda: Target(lambda out: out, margin=1), "margin=1.0: the target .* has others"),
     ],

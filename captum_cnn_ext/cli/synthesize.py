@@ -40,6 +40,8 @@ def add(commands: Any) -> None:
           "detectors class:7, or class:7@120,80 at that pixel of the image")  # fmt: skip
     value("--layer", "NAME", "dotted name of a layer, as structure prints it: its channels "
           "instead of classes")  # fmt: skip
+    value("--margin", "M", "how much the other classes count against a class, from 0 to 1; a half "
+          "tells apart classes that look alike", 0.5, type=float)  # fmt: skip
     value("--channels", "A,B", "channels of the layer (default: all, as a gallery)")
     count("--best", "how many channels a gallery keeps, those that reach most", 64)
     count("--size", "side of the images in pixels (default: the model's input; in a gallery 128)")
@@ -154,7 +156,9 @@ def _objective(
         def name(label: int) -> str:
             return known[label] if 0 <= label < len(known) else f"class {label}"
 
-        return Target(targets), [name(t) if isinstance(t, int) else t.said(name) for t in targets]
+        of_classes = all(isinstance(target, int) for target in targets)
+        objective = Target(targets, margin=options.margin if of_classes else 0.0)
+        return objective, [name(t) if isinstance(t, int) else t.said(name) for t in targets]
     assert channels is not None
     return Channel(options.layer, channels), [f"channel {channel}" for channel in channels]
 

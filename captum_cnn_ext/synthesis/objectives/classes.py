@@ -46,7 +46,7 @@ def Target(
         target: in any of Captum's forms, a list or a tensor (N,) has a class for each image; or a
             function of the model's output, as those of `captum_cnn_ext.targets` are.
         layer: take the scores from this layer's output instead of the model's.
-        margin: :math:`m` from 0 to 1; 0.5 makes images that other networks recognise more often.
+        margin: :math:`m` from 0 to 1; a half tells apart classes that look alike.
         batch: as in :func:`Channel`.
 
     Raises:
@@ -104,11 +104,13 @@ def _of_others(scores: Tensor, target: TargetType) -> Tensor:
         classes = torch.as_tensor(target, device=scores.device).reshape(-1)
     except (TypeError, ValueError, RuntimeError):
         classes = torch.zeros(0)
-    if scores.ndim != 2 or scores.shape[1] < 2 or classes.numel() not in {1, len(scores)}:
+    if scores.ndim != 2 or classes.numel() not in {1, len(scores)}:
         raise ArgumentError(
-            f"margin: expected scores of at least two classes (N, C) and a class for each image; "
-            f"got scores {tuple(scores.shape)} and the target {target!r}"
+            f"margin: expected scores (N, C) and a class for each image; got scores "
+            f"{tuple(scores.shape)} and the target {target!r}"
         )
+    if scores.shape[1] == 1:
+        return torch.zeros_like(scores[:, 0])
     own = classes.expand(len(scores))[:, None] % scores.shape[1]
     return scores.scatter(1, own, -torch.inf).logsumexp(1)
 
