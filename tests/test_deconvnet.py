@@ -17,6 +17,7 @@ from captum_cnn_ext._engine.receptive_fields import crops
 from captum_cnn_ext._engine.trace import trace_recorder as recorder
 from captum_cnn_ext.attr.pixels import deconvnet as module
 
+RULES = "deconvnet", "guided", "gradient"
 STACKS = pytest.mark.parametrize("name", ["alexnet", "vgg"])
 
 
@@ -25,7 +26,7 @@ def net(model, layer=None):
 
 
 @STACKS
-@pytest.mark.parametrize("rule", ["deconvnet", "guided", "gradient"])
+@pytest.mark.parametrize("rule", RULES)
 def test_cuts_give_the_whole_images_values(name, rule, monkeypatch):
     model, x = nets.stack(name), nets.photos(2, 131)
     monkeypatch.setattr(module, "_WORTH_CUTTING", 1.0)
@@ -220,6 +221,41 @@ def test_without_max_pooling_the_picture_is_the_weights_and_a_warning_says_so():
     assert float((one[0] - one[1]).norm() / one.norm()) > 0.1
     assert found.coverage.switches == 0
     assert net(nets.stack("vgg")).reconstruct(nets.photos()).coverage.switches == 2
+
+
+def residual():
+    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(8, 8, 3, padding=1)]
+    return models._seeded(nn.Sequential(*layers, nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1)))
+
+
+@pytest.mark.parametrize("crop", [True, False])
+def test_one_rectifier_below_the_layer_is_enough_for_the_warning(crop):
+    photos = nets.photos(2, 33)
+    with pytest.warns(UserWarning, match="no max-pooling between the input and layer '2'") as met:
+        found = net(residual(), "2").reconstruct(photos, seed=(16, 16), crop=crop)
+    one = found.attributions / found.values[:, :, None, None, None]
+    same = torch.sign(found.values[0]) == torch.sign(found.values[1])
+    assert same.any()
+    torch.testing.assert_close(one[0, same], one[1, same])
+    assert [warning.filename for warning in met] == [__file__]
+
+
+@pytest.mark.parametrize("layer", ["0", "1"])
+def test_where_only_the_layer_itself_rectifies_every_rule_shows_the_same(layer):
+    pictures = [net(residual(), layer).attribute(nets.photos(), rule=rule) for rule in RULES]
+    torch.testing.assert_close(pictures[0], pictures[1])
+    torch.testing.assert_close(pictures[0], pictures[2])
+
+
+@pytest.mark.parametrize("options", [{}, {"crop": False}, {"internal_batch_size": 1}])
+def test_a_warning_comes_once_in_a_call_at_the_users_line_and_again_in_the_next(options):
+    relu = nn.ReLU()
+    layers = [nn.Conv2d(3, 4, 3), relu, nn.MaxPool2d(2), nn.Conv2d(4, 4, 3), relu]
+    method = net(models._seeded(nn.Sequential(*layers)), relu)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="is called 2 times") as met:
+            method.attribute(nets.photos(2, 64), [0, 1], **options)
+        assert [warning.filename for warning in met] == [__file__]
 
 
 def test_from_a_class_score_a_warning_says_what_class_blindness_measures():

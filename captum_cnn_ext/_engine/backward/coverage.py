@@ -5,7 +5,6 @@ by their autograd nodes, whether they were modules, functions or in-place calls;
 not recognised is passed over in silence.
 """
 
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_cnn_ext._engine.backward.autograd_graph import kind, nodes_between
+from captum_cnn_ext._engine.backward.autograd_graph import RESHAPING, kind, nodes_between
 from captum_cnn_ext._engine.backward.operation_kinds import (
     HARD,
     LINEAR,
@@ -27,6 +26,7 @@ from captum_cnn_ext._engine.backward.operation_kinds import (
     WRITTEN_SILU,
 )
 from captum_cnn_ext._engine.one_line_repr import brief
+from captum_cnn_ext._engine.warn_user import warn_user
 from captum_cnn_ext.errors import ArgumentError
 
 
@@ -55,12 +55,11 @@ class Coverage:
     def warn_of_unknown(self, caller: str) -> None:
         """A warning when something may have escaped the rule."""
         if self.unknown:
-            warnings.warn(
+            warn_user(
                 f"{caller}: the rule was not applied to {_counted(self.unknown)}: not known to be "
                 "a rectifier, not known not to be one, so its plain gradient was used. Write the "
                 "activation with torch's own (torch.nn.functional.relu, silu, ...), or read the "
-                "result with that in mind.",
-                stacklevel=4,
+                "result with that in mind."
             )
 
 
@@ -119,6 +118,14 @@ def classify_nodes(inputs: Sequence[Tensor], output: Tensor) -> ClassifiedNodes:
         unknown=dict(counts["unknown"]),
     )
     return ClassifiedNodes(rectifiers, coverage, writes_into_views)
+
+
+def is_rectified(tensor: Tensor) -> bool:
+    """Whether a rectifier, and at most reshaping after it, gave this tensor."""
+    node = tensor.grad_fn
+    while node is not None and kind(node) in RESHAPING and len(node.next_functions) == 1:
+        node = node.next_functions[0][0]
+    return node is not None and _category(node, kind(node), len(node.next_functions)) == "rectifier"
 
 
 def _category(node: Any, name: str, factors: int) -> str:

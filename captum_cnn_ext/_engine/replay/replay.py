@@ -10,7 +10,6 @@ the whole forward runs, with the layer's output replaced by a hook.
 """
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,6 +32,7 @@ from captum_cnn_ext._engine.running.forward import copies
 from captum_cnn_ext._engine.running.layer_sites import Site, warn_last_call
 from captum_cnn_ext._engine.running.state import state_as_found
 from captum_cnn_ext._engine.to_device import to_device
+from captum_cnn_ext._engine.warn_user import warn_user
 from captum_cnn_ext.errors import ArgumentError
 
 # of the layer's tensor and of the largest one of a pass: a CPU is no faster with larger ones
@@ -175,9 +175,8 @@ class Replay(RecordedLayers):
                 return self._run_tail(activation, rows)
             except ChangedOrderError as change:
                 self.full_forward = str(change)
-            warnings.warn(
-                f"layer {self._site.name!r}: {self.full_forward}; the whole forward is run instead",
-                stacklevel=3,
+            warn_user(
+                f"layer {self._site.name!r}: {self.full_forward}; the whole forward is run instead"
             )
         return self._run_all(activation, rows)
 

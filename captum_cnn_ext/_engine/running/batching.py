@@ -13,6 +13,7 @@ from captum_cnn_ext._engine.judging.captum_compat import TargetType, format_addi
 from captum_cnn_ext._engine.judging.inputs import as_tensors
 from captum_cnn_ext._engine.nested_tensors import joined_rows
 from captum_cnn_ext._engine.progress import progress_bar
+from captum_cnn_ext._engine.warn_user import each_warning_once
 from captum_cnn_ext._numbers import as_count_or_none
 from captum_cnn_ext.errors import ArgumentError
 
@@ -83,7 +84,8 @@ def in_chunks(
     run: Callable[[slice], T], length: int, chunk: int | None = None, **progress: Any
 ) -> list[T]:
     """What ``run`` gives for each part of ``range(length)``, as by ``chunk_by_chunk``."""
-    return list(chunk_by_chunk(run, length, chunk, **progress))
+    with each_warning_once():
+        return list(chunk_by_chunk(run, length, chunk, **progress))
 
 
 def chunk_by_chunk(

@@ -4,7 +4,6 @@ Each method is one pure function from activations and gradients to weights, and 
 Letters: n examples, k channels, p positions (h x w flattened); A = activations, g = dy/dA.
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from captum_cnn_ext._engine.judging.arguments import Layer
+from captum_cnn_ext._engine.warn_user import warn_user
 from captum_cnn_ext.attr.cams.gradient_base import GradientCam
 
 # --- the formulas: (A, g) of shape (n, k, p) -> weights (n, k, 1) or (n, k, p) -----------------
@@ -74,11 +74,10 @@ def base_weights(base: str, activations: Tensor, gradients: Tensor, method: str)
 def warn_where_ill_posed(activations: Tensor, method: str) -> None:
     """Say that Grad-CAM++'s denominator can change sign on this layer."""
     if (activations.sum(2) < 0).any():
-        warnings.warn(
+        warn_user(
             f"{method}: the layer has channels that sum to less than 0, for which Grad-CAM++ is "
             "ill-posed; choose a layer after its ReLU, or another method (LayerHiResCam, "
-            "LayerLayerCam)",
-            stacklevel=2,
+            "LayerLayerCam)"
         )
 
 

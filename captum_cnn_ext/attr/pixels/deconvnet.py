@@ -1,6 +1,5 @@
 """Feature maps of a layer back to pixels, as Zeiler and Fergus drew them."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ from captum.attr import GradientAttribution, NeuronAttribution
 from torch import Tensor
 
 from captum_cnn_ext._engine.backward.autograd_graph import connected
+from captum_cnn_ext._engine.backward.coverage import is_rectified
 from captum_cnn_ext._engine.backward.rules import RULES, SMOOTH_OPTIONS
 from captum_cnn_ext._engine.backward.units_to_pixels import Pass, through_cuts, through_the_graph
 from captum_cnn_ext._engine.judging.arguments import Layer, find_layer
@@ -18,6 +18,7 @@ from captum_cnn_ext._engine.receptive_fields.crops import box, crops
 from captum_cnn_ext._engine.running.batching import choices_of, in_chunks, rows_of
 from captum_cnn_ext._engine.running.layer_recording import record
 from captum_cnn_ext._engine.running.layer_sites import Site, layer_sites
+from captum_cnn_ext._engine.warn_user import warn_user
 from captum_cnn_ext._numbers import as_count_or_none
 from captum_cnn_ext._renamed import renamed
 from captum_cnn_ext.attr.argument_docs import Documented
@@ -171,7 +172,7 @@ class DeconvNet(Documented, NeuronAttribution, GradientAttribution):
         chunk = as_count_or_none("internal_batch_size", internal_batch_size)
         how = Pass(rule, smooth, chunk, show_progress, self.get_name())
 
-        def run(rows: slice) -> Reconstructions:
+        def run(rows: slice) -> tuple[Reconstructions, bool]:
             part = tuple(rows_of(value, rows, len(image)) for value in extra)
             several = isinstance(channels, Tensor) and channels.ndim > 1
             chosen = choices_of(channels, rows, len(image)) if several else channels
@@ -180,9 +181,10 @@ class DeconvNet(Documented, NeuronAttribution, GradientAttribution):
                 image[rows], part, site, chosen, start, top, how, crop, reshape_transform
             )
 
-        found = joined(in_chunks(run, len(image), chunk))
+        parts = in_chunks(run, len(image), chunk)
+        found = joined([part for part, _ in parts])
         found.coverage.warn_of_unknown("DeconvNet")
-        _warn_of_pictures_without_the_photo(found, rule, site.name)
+        _warn_of_pictures_without_the_photo(found, rule, site.name, parts[0][1])
         return found
 
     def _run(
@@ -196,7 +198,8 @@ class DeconvNet(Documented, NeuronAttribution, GradientAttribution):
         how: Pass,
         crop: bool,
         reshape_transform: ReshapeTransform | None,
-    ) -> Reconstructions:
+    ) -> tuple[Reconstructions, bool]:
+        """The result, and whether the layer itself rectifies, which every rule sees alike."""
         one_place = not isinstance(seed, Tensor) and seed != "map"  # else there is no field to know
         with record(
             self.forward_func,
@@ -220,6 +223,7 @@ class DeconvNet(Documented, NeuronAttribution, GradientAttribution):
                     + (f"because {end}." if end else "on which it does not depend.")
                 )
             layer = channel_maps(outputs[0], (image,), site.name, reshape_transform)
+            rectified = is_rectified(layer)
             field = recording.cut_field(layer) if one_place else None
             chosen = choose_channels(layer.detach(), channels, top)
             units = seeded_units(layer.detach(), chosen, seed)
@@ -228,13 +232,15 @@ class DeconvNet(Documented, NeuronAttribution, GradientAttribution):
             alone = not any(isinstance(value, Tensor) for value in extra)
             if not (crop and cuts and alone and cuts.share < _WORTH_CUTTING):
                 found = through_the_graph(recording.inputs[0], layer, units, how)
-                return Reconstructions.of(units, *found, _boxes(field, units.positions, size))
+                boxes = _boxes(field, units.positions, size)
+                return Reconstructions.of(units, *found, boxes), rectified
         # the graph of the whole images is gone before the cuts build theirs
         del recording, outputs, layer
         on_cuts = through_cuts(self.forward_func, site, extra, image.detach(), cuts, units, how)
         if on_cuts is None:
             return self._run(image, extra, site, channels, seed, top, how, False, reshape_transform)
-        return Reconstructions.of(units, *on_cuts, _boxes(field, units.positions, size))
+        boxes = _boxes(field, units.positions, size)
+        return Reconstructions.of(units, *on_cuts, boxes), rectified
 
 
 def _boxes(field: Any, positions: Tensor | None, size: tuple[int, int]) -> Tensor | None:
@@ -245,19 +251,19 @@ def _boxes(field: Any, positions: Tensor | None, size: tuple[int, int]) -> Tenso
     return torch.tensor(flat, device=positions.device).reshape(*positions.shape[:2], 2, 2)
 
 
-def _warn_of_pictures_without_the_photo(found: Reconstructions, rule: str, layer: str) -> None:
-    rectifiers = sum(found.coverage.rectifiers.values())
-    if rule == "deconvnet" and found.coverage.switches == 0 and rectifiers > 1:
-        warnings.warn(
+def _warn_of_pictures_without_the_photo(
+    found: Reconstructions, rule: str, layer: str, rectified: bool
+) -> None:
+    below = sum(found.coverage.rectifiers.values()) - rectified
+    if rule == "deconvnet" and found.coverage.switches == 0 and below > 0:
+        warn_user(
             f"DeconvNet: there is no max-pooling between the input and layer {layer!r}, so nothing "
             "tells the way back where in this photo the maxima were. A deconvnet picture then "
-            "shows the network's weights and is much the same for every photo; use rule='guided'.",
-            stacklevel=3,
+            "shows the network's weights and is much the same for every photo; use rule='guided'."
         )
     if rule != "gradient" and found.spatial == 0:
-        warnings.warn(
+        warn_user(
             f"DeconvNet: layer {layer!r} has no positions, like a class score. From a class score "
             f"a {rule} picture hardly depends on the class; class_blindness(model, inputs) "
-            "measures it. Choose a layer of feature maps, or a CAM to explain a class.",
-            stacklevel=3,
+            "measures it. Choose a layer of feature maps, or a CAM to explain a class."
         )

@@ -1,7 +1,6 @@
 """Any layer attribution times guided backpropagation: where, and which pixels there."""
 
 import inspect
-import warnings
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from captum_cnn_ext._engine.backward.rules import RULES
 from captum_cnn_ext._engine.judging.captum_compat import TargetType, log_usage
 from captum_cnn_ext._engine.judging.inputs import as_tensors
 from captum_cnn_ext._engine.judging.targets import select_score
+from captum_cnn_ext._engine.warn_user import warn_user
 from captum_cnn_ext.attr.argument_docs import Documented
 from captum_cnn_ext.attr.pixels.guided_backprop import GuidedBackprop, ruled_attribution
 from captum_cnn_ext.errors import ArgumentError, choose
@@ -128,10 +128,9 @@ class GuidedCam(Documented, GradientAttribution):
             )
         if not all(fitting):
             which = [i for i, fits in enumerate(fitting) if not fits]
-            warnings.warn(
+            warn_user(
                 f"GuidedCam: the map cannot be upsampled to inputs {which}, which get an empty "
-                "tensor, as in Captum",
-                stacklevel=2,
+                "tensor, as in Captum"
             )
         with torch.no_grad():
             products = tuple(
