@@ -185,7 +185,7 @@ def test_a_visitors_way(opened, demo_page, tmp_path):
     says(page, "#says", "espresso (967)")
     says(page, "#grid .what", "coffee")
 
-    assert page.locator("#layers [aria-current]").get_attribute("data-layer") == "_blocks.2"
+    assert page.locator("#layers [aria-current]").get_attribute("data-layer") == "_blocks.10"
     page.locator("#layers input").fill("1._bn0")
     page.locator('#layers [data-layer="_blocks.1._bn0"]').click()
     assert "units 1–60 of 96" in says(page, "#grid .what", "_blocks.1._bn0")

@@ -32,13 +32,13 @@ class Handlers:
 
     @told
     def begin(self, request: gr.Request) -> tuple[Any, ...]:
-        """What an address asks for, or the first image and a layer in the middle."""
+        """What an address asks for, or the first image and the stage before the last."""
         asked = dict(request.query_params)
         photos, layers = self.session.photos, self.session.layers
         photo = photos.get(asked.get("image", "")) or next(iter(photos.values()))
         stages = self.session.suggested
         layer = asked.get("layer", "")
-        layer = layer if layer in layers else stages[-2:][0]
+        layer = layer if layer in layers else stages[:2][-1]
         number = asked.get("unit", "")
         unit = int(number) if number.isdecimal() else -1
         return photo, photo.picture, layer, self._unit_in(photo, layer, unit)
