@@ -7,7 +7,7 @@ from snapshots import nothing_left_behind
 from torch import nn
 
 from captum_cnn_ext import attr, evidence, metrics, synthesis
-from captum_cnn_ext.errors import ArgumentError
+from captum_cnn_ext.errors import ArgumentError, TargetError
 from captum_cnn_ext.insights import audit, compare
 
 
@@ -54,6 +54,8 @@ CASES = {
              r"expects \(N, 3, H, W\); for a grey image pass inputs.expand\(-1, 3, -1, -1\)"),
     "channels last": (net(), X.permute(0, 2, 3, 1), r"pass inputs.permute\(0, 3, 1, 2\)"),
     "opacity": (net(), torch.rand(1, 4, 8, 8), r"has 4 channel\(s\).*pass inputs\[:, :3\]"),
+    "one image, channels last": (net(), X[0].permute(1, 2, 0),
+                                 r"for one image \(H, W, C\) pass inputs.permute\(2, 0, 1\).unsq"),
     "no channels": (net(), X[:, 0], r"has no batch dimension, or no channels"),
     "two dimensions": (net(), X[0, 0], r"has 2 dimensions; layer 'stem'"),
     "another size": (net(), torch.rand(1, 3, 12, 12), r"leaves 54 features for layer 'head' "
@@ -65,6 +67,8 @@ CALLS = {
     "replay": lambda m, x: attr.LayerAblationCam(m, layer(m)).attribute(x, 0),
     "pixels": lambda m, x: attr.GuidedBackprop(m).attribute(x, 0),
     "forward": lambda m, x: attr.Occlusion(m).attribute(x, tuple(x.shape[1:]), target=0),
+    "windows": lambda m, x: attr.Occlusion(m).attribute(x, (3, 4, 4), target=0),
+    "suggestion": lambda m, x: attr.suggest_layers(m, x),
 }
 
 
@@ -111,6 +115,8 @@ def test_early_stops_and_streams_explain_too(case):
     model, x, message = CASES[case]
     with pytest.raises(ArgumentError, match=message):
         attr.LayerFeatureMaps(model, "block").attribute(x)
+    with pytest.raises(ArgumentError, match=message):
+        attr.DeconvNet(model, "block").attribute(x)
     if case == "grey":
         with pytest.raises(ArgumentError, match=r"layer 'stem' \(Conv2d\) expects \(N, 3, H, W\)"):
             evidence.top_patches(model, "block", list(x))
@@ -129,6 +135,61 @@ def test_metrics_reports_and_comparisons():
     ):
         with pytest.raises(ArgumentError, match=r"layer 'stem.0' \(Conv2d\) expects"):
             run(small_images()[:, :1])
+
+
+def test_a_window_that_does_not_fit_inputs_that_do_is_still_named():
+    with pytest.raises(ArgumentError, match=r"sliding_window_shapes=\(4, 4\): expected 3 positive"):
+        attr.Occlusion(net()).attribute(X, (4, 4), target=0)
+
+
+def test_bytes_that_a_model_takes_have_no_gradient():
+    for call in (
+        lambda: attr.DeconvNet(FromBytes(), "inner.block").attribute(BYTES),
+        lambda: attr.GuidedBackprop(FromBytes()).attribute(BYTES, 0),
+    ):
+        with pytest.raises(ArgumentError, match=r"no gradient there, as torch.uint8 has none"):
+            call()
+
+
+EMPTY = X[:0]
+
+
+@pytest.mark.parametrize("target", [[], torch.zeros(0, dtype=torch.long), 0], ids=str)
+def test_an_empty_batch_takes_every_form_of_target_alike(target):
+    model = net()
+    for method in (attr.LayerGradCam, attr.LayerHiResCam, attr.LayerScoreCam):
+        found = method(model, "block").attribute(EMPTY, target)
+        assert found.shape == (0, 1, 8, 8), method
+    assert attr.GuidedBackprop(model).attribute(EMPTY, target).shape == EMPTY.shape
+    for call in (
+        lambda: attr.Occlusion(model).attribute(EMPTY, (3, 4, 4), target=target),
+        lambda: attr.LayerAblationCam(model, "block").attribute(EMPTY, target),
+    ):
+        with pytest.raises(ArgumentError, match="expected at least one example"):
+            call()
+
+
+def test_no_target_is_not_one_for_each_example():
+    for target in ([], torch.zeros(0, dtype=torch.long)):
+        with pytest.raises(TargetError, match=r"got 0 targets for 2 example\(s\)"):
+            attr.LayerHiResCam(net(), "block").attribute(X, target)
+
+
+METRICS = [
+    getattr(metrics, name)
+    for name in ("insertion", "deletion", "insertion_and_deletion", "average_drop", "road")
+]
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.__name__)
+def test_metrics_speak_of_the_users_images_and_not_of_their_own_versions(metric):
+    model, maps = net(head="mean"), torch.rand(2, 1, 8, 8)
+    with pytest.raises(TargetError, match=r"the model's output \(N, 5\); expected one score"):
+        metric(model, X, maps)
+    with pytest.raises(TargetError, match=r"output of shape \(N, 5\) has 5 classes"):
+        metric(model, X, maps, 7)
+    with pytest.raises(TargetError, match=r"got 3 targets for 2 example\(s\)"):
+        metric(model, X, maps, [0, 1, 2])
 
 
 # --- what a model takes is taken, and other errors stay ----------------------------------------

@@ -11,7 +11,7 @@ from torch import Tensor
 from captum_cnn_ext._engine.incremental.changed_pass import Incremental
 from captum_cnn_ext._engine.incremental.operation_tape import Refusal
 from captum_cnn_ext._engine.incremental.tiles import Span, Tile, cut
-from captum_cnn_ext._engine.judging.output_targets import is_function
+from captum_cnn_ext._engine.judging.output_targets import check_length, is_function
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.judging.probabilities import Scale
 from captum_cnn_ext._engine.judging.targets import as_target, select_score
@@ -52,7 +52,11 @@ class Example:
         values = (*inputs, *extra)
         self.by_row = [isinstance(v, Tensor) and v.shape[:1] == (length,) for v in values]
         self.values = [rows_of(v, rows, length) for v in values]
-        own = choices_of(as_target(target), rows, length)
+        target = as_target(target)
+        several = isinstance(target, list) or (isinstance(target, Tensor) and target.ndim)
+        if several and len(target) != 1:
+            check_length(target, length)
+        own = choices_of(target, rows, length)
         own = fixed_by_run(own, forward_func, self.values)
         self.target = own[0] if isinstance(own, list) and len(own) == 1 else own
 

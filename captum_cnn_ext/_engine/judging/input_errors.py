@@ -55,7 +55,7 @@ def check_rows(root: nn.Module | None, inputs: Sequence[Any], output: Any) -> No
     Raises:
         ArgumentError: the output has rows, and another number of them than the inputs.
     """
-    if not inputs or not isinstance(inputs[0], Tensor) or not _perhaps_one_image(root, inputs[0]):
+    if not inputs or not isinstance(inputs[0], Tensor) or not perhaps_one_image(root, inputs[0]):
         return
     try:
         scores = output_tensor(output)
@@ -80,7 +80,7 @@ def _reason(root: nn.Module | None, inputs: list[Tensor], error: Exception) -> s
         if first.dtype != known and (given is None or given.dtype == first.dtype):
             return f"{first.dtype}, while the model's weights are {known}; {_cast(first, known)}"
     if module is None or given is None:
-        if _perhaps_one_image(root, first) and _DIMENSIONS.search(text):
+        if perhaps_one_image(root, first) and _DIMENSIONS.search(text):
             return f"the model fails on {_shapes([first])}; {_one_image(first)}"
         return ""
     layer = f"layer {layer_name(root, module)!r} ({type(module).__name__})"
@@ -91,14 +91,14 @@ def _reason(root: nn.Module | None, inputs: list[Tensor], error: Exception) -> s
         )
     if _SMALL.search(text):
         return f"{_shapes(inputs)} is too small for this network: {layer} gets {_shapes([given])}"
-    if isinstance(module, _NormBase) and given.ndim == 3 and _perhaps_one_image(root, first):
+    if isinstance(module, _NormBase) and given.ndim == 3 and perhaps_one_image(root, first):
         return f"{layer} gets {_shapes([given])}; {_one_image(first)}"
     if isinstance(module, _ConvNd):
-        if _perhaps_one_image(root, first) and given.shape != first.shape:
+        if perhaps_one_image(root, first) and given.shape != first.shape:
             return f"{layer} gets {_shapes([given])}; {_one_image(first)}"
         return _at_convolution(module, layer, given, inputs)
     if isinstance(module, nn.Linear) and given.shape[-1] != module.in_features:
-        if _perhaps_one_image(root, first) and given.ndim > 1 and len(given) != len(first):
+        if perhaps_one_image(root, first) and given.ndim > 1 and len(given) != len(first):
             return f"{layer} gets {_shapes([given])}; {_one_image(first)}"
         return (
             f"{_shapes(inputs)} leaves {given.shape[-1]} features for {layer}, which takes "
@@ -122,7 +122,13 @@ def _at_convolution(module: _ConvNd, layer: str, given: Tensor, inputs: list[Ten
     if not own:
         return f"{_shapes(inputs)} gives {_shapes([given])} to a layer in the model; {expected}"
     if given.ndim == positions + 1:
-        return f"{_shapes([given])} has no batch dimension, or no channels; {expected}"
+        order = f"{positions}, {', '.join(map(str, range(positions)))}"
+        hint = (
+            f"; for one image ({sizes}, C) pass inputs.permute({order}).unsqueeze(0)"
+            if given.shape[-1] == takes
+            else ""
+        )
+        return f"{_shapes([given])} has no batch dimension, or no channels; {expected}{hint}"
     hint = ""
     if given.shape[-1] == takes:
         order = f"0, {positions + 1}, {', '.join(str(d + 1) for d in range(positions))}"
@@ -170,7 +176,7 @@ def _cast(given: Tensor, dtype: torch.dtype) -> str:
     return f"pass {scaled.format(dtype)} that the model was trained with"
 
 
-def _perhaps_one_image(root: nn.Module | None, given: Tensor) -> bool:
+def perhaps_one_image(root: nn.Module | None, given: Tensor) -> bool:
     """Whether (C, H, W) is given to a network with two-dimensional convolutions only."""
     if root is None or given.ndim != 3:
         return False

@@ -41,6 +41,8 @@ def as_target(target: Any) -> Any:
             )
         return (target[:, 0] if column else target).tolist()
     if isinstance(target, list):
+        if not target:  # of a batch without examples
+            return torch.zeros(0, dtype=torch.long, device="cpu")
         return [_element(each, f"target[{i}]") for i, each in enumerate(target)]
     return target if target is None else _element(target, "target")
 
@@ -88,13 +90,13 @@ def select_score(output: Any, target: Any) -> Tensor:
     except (AssertionError, IndexError, RuntimeError, TypeError) as error:
         raise TargetError(
             f"target={target!r}: cannot be taken from the model's output of shape "
-            f"{tuple(output.shape)}; expected one class index where that is (N, classes), or a "
+            f"{_shape(output)}; expected one class index where that is (N, classes), or a "
             "tuple with one index for each dimension after the batch"
         ) from error
     if score.numel() != (score.shape[0] if score.ndim else 1):
         raise TargetError(
             f"target={target!r}: selects shape {tuple(score.shape[1:])} for each example from the "
-            f"model's output {tuple(output.shape)}; expected one score. Target not provided when "
+            f"model's output {_shape(output)}; expected one score. Target not provided when "
             "necessary, or too short: give one index for each dimension after the batch, or wrap "
             "forward_func so that it returns one score."
         )
@@ -123,7 +125,7 @@ def _of_functions(output: Any, target: Any) -> Tensor:
 
 def _check_range(output: Tensor, target: Any) -> None:
     """Refuse class indices the output does not have; on CUDA an index error would be fatal."""
-    if isinstance(target, list) or (isinstance(target, Tensor) and target.numel() > 1):
+    if isinstance(target, list) or (isinstance(target, Tensor) and target.numel() != 1):
         check_length(target, output.shape[0] if output.ndim else 1)
     if isinstance(target, Tensor):
         indices = target.reshape(-1).tolist()
@@ -137,12 +139,18 @@ def _check_range(output: Tensor, target: Any) -> None:
     wrong = [index for index in indices if not -classes <= index < classes]
     if wrong:
         raise TargetError(
-            f"target={wrong[0]}: the model's output of shape {tuple(output.shape)} has "
+            f"target={wrong[0]}: the model's output of shape {_shape(output)} has "
             f"{classes} classes; expected an index from 0 to {classes - 1}"
             if classes
             else f"target={wrong[0]}: the model returns one score for each example (shape "
-            f"{tuple(output.shape)}), so it takes no target; expected target=None"
+            f"{_shape(output)}), so it takes no target; expected target=None"
         )
+
+
+def _shape(output: Tensor) -> str:
+    """(N, classes): how many examples a pass had is not always how many the user gave."""
+    sizes = ["N", *map(str, output.shape[1:])]
+    return f"({', '.join(sizes)}{',' * (len(sizes) == 1)})" if output.ndim else "()"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Run a model on changed inputs, and leave it as it was found."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from operator import is_
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from captum_cnn_ext._engine.judging.output_targets import (
 )
 from captum_cnn_ext._engine.judging.outputs import output_tensor
 from captum_cnn_ext._engine.running.state import state_as_found
+from captum_cnn_ext.errors import ArgumentError
 
 T = TypeVar("T")
 
@@ -46,6 +48,26 @@ def run_model(forward_func: Callable[..., Any], args: tuple[Any, ...]) -> Any:
             output = without_reducer(forward_func)(*args)
     check_rows(root, args, output)
     return output
+
+
+@contextmanager
+def inputs_judged_first(forward_func: Callable[..., Any], args: Iterable[Any]) -> Iterator[None]:
+    """Where the block refuses something, inputs that the model cannot take are named instead.
+
+    Raises:
+        ArgumentError: what is wrong with the inputs, found by one forward pass.
+    """
+    try:
+        yield
+    except ValueError:
+        try:
+            with torch.no_grad():
+                run_model(forward_func, copies(args))
+        except ArgumentError:
+            raise
+        except Exception:
+            pass  # not about the inputs: what the block said stays
+        raise
 
 
 def run_for(target: Any, forward_func: Callable[..., Any], args: tuple[Any, ...]) -> Any:

@@ -1,6 +1,7 @@
 """Which layer to look at: the last convolution stage before global pooling, and earlier ones."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -8,7 +9,9 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
 
 from captum_cnn_ext._engine.judging.arguments import root_module
+from captum_cnn_ext._engine.judging.input_errors import perhaps_one_image
 from captum_cnn_ext._engine.judging.input_sizes import input_shape
+from captum_cnn_ext._engine.running.forward import copies, inputs_judged_first, run_model
 from captum_cnn_ext._engine.trace.forward_trace import Trace
 from captum_cnn_ext._engine.trace.trace_recorder import trace_of
 from captum_cnn_ext.attr.layers.layer_outputs import (
@@ -81,7 +84,12 @@ def suggest_layers(
     if root is None:
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     example = _example(root, inputs)
-    outputs = _last_calls(trace_of(root, example))
+    real = (example is inputs or example[0] is inputs) and not example[0].is_meta
+    with inputs_judged_first(root, example) if real else nullcontext():
+        outputs = _last_calls(trace_of(root, example))
+    if real and perhaps_one_image(root, example[0]):
+        with torch.no_grad():
+            run_model(root, copies(example))  # which refuses an output without rows
     convolutions = _convolutions(outputs, example)
     if convolutions and _is_classifier(outputs, convolutions[-1]):
         # everything from the classifier on speaks of classes, not of features

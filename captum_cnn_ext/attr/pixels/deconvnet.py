@@ -157,11 +157,11 @@ class DeconvNet(Documented, NeuronAttribution, GradientAttribution):
                 not reached, or a compiled part hides its operations.
         """
         tensors = as_tensors(inputs)
-        if len(tensors) > 1 or not tensors[0].is_floating_point():
+        if len(tensors) > 1:
             raise ArgumentError(
-                "inputs: expected one floating point tensor of images (N, C, H, W), got "
-                f"{', '.join(f'{tuple(t.shape)} {t.dtype}' for t in tensors)}; other inputs of the "
-                "model go into additional_forward_args"
+                "inputs: expected one tensor of images (N, C, H, W), got "
+                f"{', '.join(str(tuple(t.shape)) for t in tensors)}; other inputs of the model go "
+                "into additional_forward_args"
             )
         image = tensors[0]
         check_examples(tensors)
@@ -211,6 +211,8 @@ class DeconvNet(Documented, NeuronAttribution, GradientAttribution):
             follow=one_place,
         ) as recording:
             outputs = recording.outputs(0)
+            if not image.is_floating_point():
+                raise ArgumentError(recording.why_no_gradient(None, outputs[0]))
             if len(outputs) > 1 or not outputs[0].requires_grad:
                 raise ArgumentError(
                     f"layer {site.name!r}: expected one tensor that depends on the inputs, got "

@@ -14,7 +14,7 @@ from captum_cnn_ext._engine.judging.captum_compat import (
 from captum_cnn_ext._engine.judging.inputs import as_baselines, as_tensors, check_examples
 from captum_cnn_ext._engine.judging.output_targets import fixed_target
 from captum_cnn_ext._engine.judging.targets import as_target
-from captum_cnn_ext._engine.running.forward import copies, run_for
+from captum_cnn_ext._engine.running.forward import copies, inputs_judged_first, run_for
 from captum_cnn_ext._numbers import as_count, as_number
 from captum_cnn_ext.attr.argument_docs import Documented
 from captum_cnn_ext.attr.pixels.sliding_windows import grids
@@ -117,7 +117,8 @@ class Occlusion(Documented, CaptumOcclusion):
         tensors = as_tensors(inputs)
         extra = format_additional_forward_args(additional_forward_args)
         check_examples(tensors)
-        windows = grids(tensors, sliding_window_shapes, strides)
+        with inputs_judged_first(self.forward_func, (*tensors, *extra)):
+            windows = grids(tensors, sliding_window_shapes, strides)
         blanks = as_baselines(baselines, tensors)
         per_eval = as_count("perturbations_per_eval", perturbations_per_eval)
         if coarse_to_fine is not None:
