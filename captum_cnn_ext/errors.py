@@ -14,8 +14,12 @@ Example::
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 __all__ = ["ArgumentError", "TargetError", "choose", "nearest"]
+
+_MOST_NEAR = 3
+_LIKE = 0.5  # the share of letters that two names have in common, in the same order
 
 
 class ArgumentError(ValueError, AssertionError):
@@ -27,8 +31,25 @@ class TargetError(ArgumentError, IndexError):
 
 
 def nearest(name: str, options: Iterable[str]) -> str:
-    """A hint ``"; nearest: 'a', 'b'"`` for a misspelt name, or an empty string."""
-    close = difflib.get_close_matches(name, list(options), n=3, cutoff=0.4)
+    """A hint ``"; nearest: 'a', 'b'"`` for a misspelt name, whatever its case, or nothing."""
+    known = {option.lower(): option for option in options}
+    return _hint(known[near] for near in _close(name.lower(), known))
+
+
+def nearest_file(name: str, options: Iterable[str]) -> str:
+    """`nearest` for the name of a file: that endings are alike does not make it near."""
+    known: dict[str, list[str]] = {}
+    for option in options:
+        known.setdefault(Path(option).stem.lower(), []).append(option)
+    return _hint(one for near in _close(Path(name).stem.lower(), known) for one in known[near])
+
+
+def _close(name: str, options: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(name, list(options), n=_MOST_NEAR, cutoff=_LIKE)
+
+
+def _hint(names: Iterable[str]) -> str:
+    close = list(names)[:_MOST_NEAR]
     return f"; nearest: {', '.join(map(repr, close))}" if close else ""
 
 

@@ -6,9 +6,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from captum_cnn_ext import attr
 from captum_cnn_ext._numbers import as_count, as_count_or_none, as_number, as_numbers, as_seed
-from captum_cnn_ext.errors import ArgumentError, TargetError, choose
+from captum_cnn_ext.errors import ArgumentError, TargetError, choose, nearest, nearest_file
 
 NO_NUMBERS = [True, np.True_, torch.tensor(True), "1", b"1", None, [1], 1j, object, math.nan,
               float("inf"), np.float32("nan"), torch.tensor([1.0]), np.ones(1)]  # fmt: skip
@@ -71,6 +73,31 @@ def test_the_message_holds_name_value_and_expectation(call, message):
     with pytest.raises(ArgumentError) as caught:
         call()
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "hint"),
+    [
+        ("hirescm", ("Saliency", "LayerHiResCam"), "; nearest: 'LayerHiResCam'"),
+        ("layr4", ("stem", "layer3", "layer4"), "; nearest: 'layer4', 'layer3'"),
+        ("layr4", ("stem", "c1", "relu"), ""),
+        ("zzz", (), ""),
+    ],
+)
+def test_near_names_are_like_it_whatever_the_case(name, options, hint):
+    assert nearest(name, options) == hint
+
+
+def test_a_files_ending_makes_no_name_near():
+    beside = ["ov.png", "e2.png", "profile.png", "no-file.jpg", "README"]
+    assert nearest_file("nofile.png", beside) == "; nearest: 'no-file.jpg', 'profile.png'"
+    assert nearest_file("readme", beside) == "; nearest: 'README'"
+
+
+def test_a_network_of_few_layers_lists_them_where_none_is_near():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    with pytest.raises(ArgumentError, match=r"no such layer; it has '0', '1'\.$"):
+        attr.LayerGradCam(model, "layr4")
 
 
 def test_the_bounds_themselves():

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from captum_cnn_ext.errors import install, nearest
+from captum_cnn_ext.errors import install, nearest, nearest_file
 
 FORMS = (
     "demo, torchvision:NAME, timm:NAME, package.module:FACTORY or path/to/file.py:FACTORY "
@@ -35,7 +35,7 @@ def no_such(file: Path, suffixes: Iterable[str]) -> str:
     if not file.parent.is_dir():
         return f"there is no folder {file.parent} (asked for {file.name})"
     names = [other.name for other in file.parent.iterdir() if other.suffix in tuple(suffixes)]
-    return f"there is no file {file}{nearest(file.name, names)}"
+    return f"there is no file {file}{nearest_file(file.name, names)}"
 
 
 def not_installed(what: str, extra: str) -> ImportError:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from captum_cnn_ext._numbers import as_count_or_none
-from captum_cnn_ext.errors import install, nearest
+from captum_cnn_ext.errors import install, nearest_file
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -156,7 +156,7 @@ def _what_is_there(folder: Path) -> str:
 def _near(path: Path) -> str:
     """Names like this one, beside it."""
     beside = path.parent.iterdir() if path.parent.is_dir() else ()
-    return nearest(path.name, [other.name for other in beside if other.name[:1] != "."])
+    return nearest_file(path.name, [other.name for other in beside if other.name[:1] != "."])
 
 
 def picture_files(folder: Path, *, recursive: bool = False) -> list[Path]:

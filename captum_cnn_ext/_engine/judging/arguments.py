@@ -14,6 +14,8 @@ from captum_cnn_ext.errors import ArgumentError, nearest
 
 Layer = nn.Module | str
 
+_FEW = 8  # layers that a message lists
+
 
 def root_module(forward_func: Callable[..., Any]) -> nn.Module | None:
     """The module behind ``forward_func``: itself, the owner of a bound method, or None.
@@ -73,10 +75,9 @@ def find_layer(
         if isinstance(forward_func, nn.parallel.DistributedDataParallel):
             found = found or modules.get(layer.removeprefix("module."))
         if found is None or not layer:
-            others = [name for name in modules if name]
             raise ArgumentError(
                 f"{parameter}={layer!r}: {type(root).__name__} has no such layer"
-                f"{nearest(layer, others)}. model.named_modules() lists all {len(others)}."
+                f"{_others(layer, [name for name in modules if name])}"
             )
         layer = found
     if not isinstance(layer, nn.Module):
@@ -88,6 +89,14 @@ def find_layer(
     root = observed_module(forward_func)
     name = name_in(root, layer)
     return (node_layer(root, name) if root is not None and name else None) or layer
+
+
+def _others(layer: str, names: list[str]) -> str:
+    """Names that may be meant: the nearest, or all where they are few and none is near."""
+    near = nearest(layer, names)
+    if names and not near and len(names) <= _FEW:
+        return f"; it has {', '.join(map(repr, names))}."
+    return f"{near}. model.named_modules() lists all {len(names)}."
 
 
 def refuse_scripted(module: nn.Module, parameter: str) -> None:
