@@ -607,7 +607,8 @@ def test_maps_that_differ_in_strength_alone_are_drawn_once_and_tables_join_them(
     assert same_maps(found) == [["A", "C"], ["B"], ["D"], ["E"]]
     columns = [Column("method"), Column("score", True), Column("passes", True, shown=False)]
     table = Table("", columns, [["A", 0.5, 1], ["B", 0.4, 2], ["C", 0.5, 3]])
-    page = table.on_page()
+    page = table.on_page(join=True)
     assert [list(row) for row in page.rows] == [["A, C", 0.5], ["B", 0.4]]
     assert [column.title for column in page.columns] == ["method", "score"]
     assert len(table.rows) == 3  # the file has each
+    assert [row[0] for row in table.on_page().rows] == ["A", "B", "C"]  # counts are no scores

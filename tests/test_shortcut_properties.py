@@ -208,7 +208,7 @@ def test_windows_frames_and_their_names():
     corner = window(0, 6, (32, 64), CPU)
     assert corner.box == (0, 48, 8, 64)
     assert int(corner.mask.sum()) == 8 * 16
-    assert str(corner) == "the top right corner (rows 0-8, columns 48-64)"
+    assert str(corner) == "the top right corner (rows 0-7, columns 48-63)"
     assert named((12, 12, 20, 20), (32, 32)).startswith("the middle")
     thin, wide, down, across = frames((32, 32), CPU)
     assert int(thin.mask.sum()) == 32 * 32 - 28 * 28

@@ -128,7 +128,7 @@ def _said(done: Any, saved: Any, loaded: LoadedModel) -> int:
             print(f"{what}: {getattr(saved, what)}")
     print(done.page.overview.headline)
     for verdict in ("wrong", "unsure"):
-        for finding in done.page.overview.of(verdict):
-            print(f"- {finding.text} {finding.next_step}".rstrip())
+        for finding, step in done.page.overview.advised(verdict):
+            print(f"- {finding.text} {step[:1].upper()}{step[1:]}".rstrip())
     arguments.print_notes(loaded)
     return arguments.print_problems(done.page.problems)

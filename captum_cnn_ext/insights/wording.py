@@ -1,6 +1,7 @@
 """Names and numbers in sentences and tables."""
 
 import math
+from collections.abc import Sequence
 
 from captum_cnn_ext.metrics import Interval
 
@@ -12,10 +13,18 @@ def short(name: str) -> str:
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
-def listed(names: list[str], most: int = 4) -> str:
-    """Names in a sentence: the first few, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """Names in a sentence: the first few, and how many more there are, which is never one."""
+    if len(names) <= most + 1:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} and {len(names) - most} more"
+
+
+def first_of(items: Sequence[str], most: int) -> list[str]:
+    """The first items of a list, and a last one of how many more there are, which is never one."""
+    if len(items) <= most + 1:
+        return list(items)
+    return [*items[:most], f"and {len(items) - most} more"]
 
 
 def counted(number: int, thing: str) -> str:

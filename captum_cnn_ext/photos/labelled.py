@@ -246,5 +246,6 @@ def _names(labels: Sequence[str]) -> str:
 
 
 def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(repr(name) for name in names[:SHOWN]) + more
+    shown = names if len(names) == SHOWN + 1 else names[:SHOWN]
+    more = f" and {len(names) - SHOWN} more" if len(names) > len(shown) else ""
+    return ", ".join(repr(name) for name in shown) + more

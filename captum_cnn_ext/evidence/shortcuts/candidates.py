@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from captum_cnn_ext.evidence.shortcuts.places import (
     CELLS,
     STEPS,
+    Box,
     Place,
     best,
     constancy,
@@ -89,6 +90,18 @@ def candidates(sample: Sample, label: int, groups: Tensor | None = None) -> list
     masks = peaks(shares, sample.size)
     found.append(Candidate(label, "picture", _picture(sample, masks), None, masks))
     return found
+
+
+def within(sample: Sample, candidate: Candidate, box: Box) -> Candidate:
+    """The same candidate, of which only the pixels in a box are given."""
+    top, left, bottom, right = box
+    inside = torch.zeros(sample.size, dtype=torch.bool, device=sample.images.device)
+    inside[top:bottom, left:right] = True
+
+    def give(images: Tensor, donors: Tensor) -> Tensor:
+        return pasted(sample.images[images], candidate.give(images, donors), inside)
+
+    return replace(candidate, give=give)
 
 
 def peaks(shares: Tensor, size: tuple[int, int]) -> Tensor:

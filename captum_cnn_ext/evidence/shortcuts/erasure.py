@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.incremental.blanked_windows import BlankedWindows
+from captum_cnn_ext.evidence.shortcuts.places import Box
 from captum_cnn_ext.evidence.shortcuts.samples import Sample
 
-Box = tuple[int, int, int, int]
-"""Top, left, bottom, right."""
 Classes = Callable[[Tensor], Tensor]
 """From a model's outputs to classes."""
 

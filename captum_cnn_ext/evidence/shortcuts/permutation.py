@@ -19,6 +19,20 @@ def best_half(flips: Tensor, chosen: Tensor) -> Tensor:
     return ranked.argsort(-1, descending=True).argsort(-1) < (count + 1) // 2
 
 
+def some_pairs(flips: Tensor, count: int = 4) -> list[tuple[int, int]]:
+    """A few pairs of a donor and an image of (D, R), those that flip first; images differ.
+
+    Donors take turns, among those that flip the image.
+    """
+    turned = flips.any(0)
+    images = sorted(range(flips.shape[1]), key=lambda image: not bool(turned[image]))[:count]
+    found = []
+    for turn, image in enumerate(images):
+        able = (flips[:, image] | ~turned[image]).nonzero()[:, 0].tolist()
+        found.append((able[turn % len(able)], image))
+    return found
+
+
 def difference(first: Tensor, second: Tensor, own: Tensor) -> Tensor:
     """How much more of the second images own donors flip than the others do; the best half of each.
 

@@ -18,6 +18,9 @@ UNEVEN = 2  # pixels by which bars of a picture in the middle may differ
 OFTEN = 0.25  # share of images with bars from where it is worth a look
 FLOOR = 0.01  # of the side
 
+Box = tuple[int, int, int, int]
+"""Top, left, bottom, right; the last two are the first row and column that are out of it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Place:
@@ -31,7 +34,7 @@ class Place:
 
     kind: str
     mask: Tensor
-    box: tuple[int, int, int, int]
+    box: Box
 
     def __str__(self) -> str:
         if self.kind == "border":
@@ -58,14 +61,14 @@ class Place:
 
 
 def named(box: Sequence[int], size: tuple[int, int]) -> str:
-    """A box in words, with its pixels: ``the top left corner (rows 0-8, columns 0-8)``."""
+    """A box in words, with its pixels: ``the top left corner (rows 0-7, columns 0-7)``."""
     top, left, bottom, right = box
     down, across = (top + bottom) / 2 / size[0], (left + right) / 2 / size[1]
     row = "top" if down < 1 / 3 else "bottom" if down > 2 / 3 else ""
     column = "left" if across < 1 / 3 else "right" if across > 2 / 3 else ""
     words = f"{row} {column}".strip()
     place = f"the {words} {'corner' if row and column else 'side'}" if words else "the middle"
-    return f"{place} (rows {top}-{bottom}, columns {left}-{right})"
+    return f"{place} (rows {top}-{bottom - 1}, columns {left}-{right - 1})"
 
 
 def window(row: int, column: int, size: tuple[int, int], device: torch.device) -> Place:

@@ -8,6 +8,7 @@ from torch.fft import irfft2, rfft2
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, conv2d
 
 from captum_cnn_ext._engine.wide_numbers import widest
+from captum_cnn_ext.evidence.shortcuts.places import Box
 from captum_cnn_ext.evidence.shortcuts.properties import excess, usual_power
 
 AT_ONCE = 8  # images whose Fourier transforms are held
@@ -15,6 +16,7 @@ MATCHED_AT = 48  # pixels of a side, at most, where a picture is searched for
 QUANTILE = 0.25
 TIGHT = 0.25  # pixels that are less alike than this are none of a patch's own
 PLAIN = 0.1  # of the difference at its place: a part that is found as close elsewhere is plain
+NEARLY_ALL = 0.8  # of the pixels that are alike, from where these are one place
 PART = 0.15  # of the image's side: the searched part of a picture
 
 
@@ -34,6 +36,23 @@ def sameness_at(donors: Tensor, others: Tensor, mask: Tensor) -> tuple[float, Te
     quotient = (within + floor) / (between + floor)
     quotient = torch.where(mask, quotient, 1.0)
     return float(quotient[mask].quantile(QUANTILE)), quotient
+
+
+def compact(same: Tensor) -> Box | None:
+    """The one compact place of what is ``same`` (H, W); None where it is spread, or nothing.
+
+    A window of a quarter of each side holds nearly all of it, and it fills half of its rows and
+    columns there.
+    """
+    size = [max(1, side // 4) for side in same.shape]
+    counts = avg_pool2d(same[None].float(), size, 1)[0] * size[0] * size[1]
+    down, across = divmod(int(counts.argmax()), counts.shape[1])
+    at = same[down : down + size[0], across : across + size[1]].nonzero()
+    if len(at) < max(1, NEARLY_ALL * float(same.sum())):
+        return None
+    low, high = at.amin(0).tolist(), (at.amax(0) + 1).tolist()
+    full = len(at) >= (high[0] - low[0]) * (high[1] - low[1]) / 2
+    return (down + low[0], across + low[1], down + high[0], across + high[1]) if full else None
 
 
 def is_everywhere(donors: Tensor, others: Tensor, same: Tensor) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from torch import Tensor
 
 from captum_cnn_ext._engine.one_line_repr import brief
 
@@ -31,6 +33,26 @@ THINGS = {
 
 
 @dataclass(frozen=True)
+class Changed:
+    """An image of another class that was given the thing, and what the model says of it.
+
+    Args:
+        image: its number in the data set.
+        giver: the place in ``Suspect.images`` of the image that gave it.
+        before, after: the classes that the model names; before, it was right.
+        pixels: (C, H, W), the network input that was tested.
+    """
+
+    image: int
+    giver: int
+    before: int
+    after: int
+    pixels: Tensor = field(compare=False)
+
+    __repr__ = brief
+
+
+@dataclass(frozen=True)
 class Suspect:
     """One thing that images of a class have, given to images of other classes.
 
@@ -40,7 +62,8 @@ class Suspect:
             (bars at the edges), or a property of the whole image: "brightness", "contrast",
             "colour", "saturation", "hue", "sharpness", "noise", "blockiness" or "texture".
         place: where, in words; "" for a property of the whole image.
-        box: rows and columns (top, left, bottom, right) of a patch or border, in pixels.
+        box: rows and columns (top, left, bottom, right) of a patch or border, in pixels, the last
+            two exclusive; of a border or background the ``part`` that counts.
         flips: the share of correctly classified images of other classes that turn into the class.
         low, high: the ends of its 95 % interval.
         all_flips: the same share by all tried images of the class instead of the half of them that
@@ -66,6 +89,10 @@ class Suspect:
             those of ``label`` lack, and giving it to them was not enough.
         also: other suspects that are the same fact: the same images carry them, or they are what
             the other one of two classes lacks.
+        part: in words the one compact place of a border or background in which all that give it
+            are the same picture, if by it alone half as many turn; else "".
+        part_flips: the share that turns by that part alone.
+        changed: a few images of other classes that were given it, those first that turned.
     """
 
     label: int
@@ -92,6 +119,9 @@ class Suspect:
     receivers: int = 0
     held_by: int | None = None
     also: tuple[Suspect, ...] = ()
+    part: str = ""
+    part_flips: float | None = None
+    changed: tuple[Changed, ...] = ()
 
     __repr__ = brief
 
@@ -99,6 +129,16 @@ class Suspect:
     def named(self) -> int:
         """The class that has it: ``label``, or of two classes the other one."""
         return self.label if self.held_by is None else self.held_by
+
+    @property
+    def tries(self) -> int:
+        """How often an image of another class was given it."""
+        return self.receivers * len(self.images)
+
+    @property
+    def turned(self) -> int:
+        """In how many of these ``tries`` it turned; their share is ``flips``."""
+        return round(self.flips * self.tries)
 
 
 @dataclass(frozen=True)
@@ -148,9 +188,11 @@ def is_other_side(found: Shortcuts, label: int) -> bool:
 
 def claim(suspect: Suspect, tests: int, class_names: Sequence[str] | None = None) -> str:
     """What a suspect says to a reader who knows no statistics: words first, numbers after them."""
-    name, thing = _name(suspect.label, class_names), thing_of(suspect)
+    name, thing = _name(suspect.label, class_names), with_part(suspect)
     if suspect.held_by is not None:
         thing += f", which {_name(suspect.held_by, class_names)} has and {name} lacks,"
+    elif suspect.part:
+        thing += ","
     says = f"The model relies on {thing} to recognise {name}"
     if suspect.verdict == "strategy":
         says = (
@@ -166,9 +208,10 @@ def claim(suspect: Suspect, tests: int, class_names: Sequence[str] | None = None
             f"({LEAST_FLIPS_OF_PROPERTY:.0%} for a property of the whole image), and "
             f"{100 * LEAST_ABOVE_NULL:.0f} points more than by chance"
         )
+    if suspect.part_flips is not None:
+        few += f". That patch alone turns {suspect.part_flips:.0%}"
     wide = ", but how many it turns is uncertain" if suspect.high - suspect.low > 0.5 else ""
-    tries = suspect.receivers * len(suspect.images)
-    of = f"{round(suspect.flips * tries)} of {tries} tries on {suspect.receivers} images"
+    of = f"{suspect.turned} of {suspect.tries} tries on {suspect.receivers} images"
     return (
         f"{says}: put into correctly classified images of other classes, it turns "
         f"{_many(suspect.flips)} of them into {name} ({suspect.flips:.0%}, {of}; 95% interval "
@@ -202,6 +245,12 @@ def thing_of(suspect: Suspect) -> str:
     if suspect.kind == "patch":
         return f"the patch at {suspect.place}"
     return suspect.place if suspect.kind == "border" else THINGS[suspect.kind]
+
+
+def with_part(suspect: Suspect) -> str:
+    """The same, with the part of it that counts."""
+    mostly = f", mostly the patch at {suspect.part}" if suspect.part else ""
+    return thing_of(suspect) + mostly
 
 
 def sentence(suspect: Suspect, tests: int, class_names: Sequence[str] | None = None) -> str:

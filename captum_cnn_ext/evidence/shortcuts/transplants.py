@@ -7,12 +7,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_cnn_ext.evidence.shortcuts.candidates import Candidate
-from captum_cnn_ext.evidence.shortcuts.permutation import best_half, interval, permutation_p
-from captum_cnn_ext.evidence.shortcuts.places import named, sameness_of_padding
+from captum_cnn_ext.evidence.shortcuts.candidates import Candidate, within
+from captum_cnn_ext.evidence.shortcuts.permutation import (
+    best_half,
+    interval,
+    permutation_p,
+    some_pairs,
+)
+from captum_cnn_ext.evidence.shortcuts.places import Box, named, sameness_of_padding
 from captum_cnn_ext.evidence.shortcuts.same_picture import (
     PART,
     TIGHT,
+    compact,
     is_everywhere,
     sameness_anywhere,
     sameness_at,
@@ -26,7 +32,8 @@ SCREENED = 16  # pairs of a donor and an image in the first look
 DONORS = 12  # of the class, and as many of other classes
 LEAST_DONORS = 4
 CHOOSING, COUNTED = 6, 18  # images on which donors are chosen, and on which flips are counted
-
+LARGE = {"border", "background"}  # in which a small place may be what counts
+MOSTLY = 0.5  # of the flips, from where a part of what is given is most of it
 
 # from what says more to what says less; properties that are not here are before these
 ORDER = {"hue": 1, "patch": 2, "border": 3, "picture": 4, "background": 5}
@@ -61,12 +68,16 @@ class Trial:
             None for properties, which are one number.
         givers: the half of donors, numbers in the sample.
         same_at: where it is the same in all givers: middles (D, 2) of the found parts for
-            "picture", quotients (H, W) for a place.
+            "picture", quotients (H, W) for a place or a background.
         size: height and width of images.
         outside: share of the given pixels that lie outside of the donors' masks; None without.
         carriers: the donors that give at least half as often as the better half of them does.
         carrier_share: their share of all donors.
         receivers: how many images of other classes each donor gave to.
+        shown: an image, the place of its donor in ``givers`` and the class that the model says
+            then, for a few of these images.
+        part: of a border or a background the one compact place that is the same in all givers, and
+            the share of images that turn by it alone, where that is most of ``flips``.
     """
 
     candidate: Candidate
@@ -85,6 +96,8 @@ class Trial:
     carriers: frozenset[int]
     carrier_share: float
     receivers: int
+    shown: tuple[tuple[int, int, int], ...] = ()
+    part: tuple[Box, float] | None = None
 
     @property
     def kind(self) -> str:
@@ -95,9 +108,11 @@ class Trial:
         still = float((middles - middles.median(0).values).abs().max()) < PART
         return "patch" if still else kind
 
-    def where(self) -> tuple[str, tuple[int, int, int, int] | None]:
+    def where(self) -> tuple[str, Box | None]:
         """The place in words and its box; that of a patch is cut to what is the same in all."""
         place = self.candidate.place
+        if self.part is not None:
+            return "" if place is None else str(place), self.part[0]
         if self.kind == "patch" and place is None and self.same_at is not None:
             size = (self.size[0], self.size[1])
             middle = self.same_at.median(0).values.tolist()
@@ -115,7 +130,7 @@ class Trial:
                 return named(box, (place.mask.shape[0], place.mask.shape[1])), box
         return str(place), place.box
 
-    def boxes(self) -> list[tuple[int, int, int, int]]:
+    def boxes(self) -> list[Box]:
         """The pixels that each giver gives, where these are a patch or a picture; else nothing."""
         _, box = self.where()
         if self.kind == "patch" and box is not None:
@@ -181,7 +196,8 @@ def split(sample: Sample, label: int, seed: int) -> Split | None:
 def first_look(predict: Predict, parts: Split, candidate: Candidate) -> float:
     """The share of a few images that turn into the class."""
     donors, images = parts.looked
-    return float(_turned_into_class(predict, candidate, images, donors).float().mean())
+    turned = _answers(predict, candidate, images, donors) == candidate.label
+    return float(turned.float().mean())
 
 
 def run_trial(
@@ -192,17 +208,16 @@ def run_trial(
     donors = torch.cat([parts.donors, parts.controls])
     own = torch.arange(len(donors), device=device) < len(parts.donors)
 
-    def flips(images: Tensor) -> Tensor:
-        """Which images (R,) each donor (D,) turns into the class (D, R)."""
+    def said(images: Tensor, given: Candidate, donors: Tensor) -> Tensor:
+        """What the model says of images (R,) with what each donor (D,) gives (D, R)."""
         pairs = torch.cartesian_prod(donors, images)
-        return _turned_into_class(predict, candidate, pairs[:, 1], pairs[:, 0]).view(
-            len(donors), len(images)
-        )
+        return _answers(predict, given, pairs[:, 1], pairs[:, 0]).view(len(donors), len(images))
 
-    first = flips(parts.choosing)
+    first = said(parts.choosing, candidate, donors) == candidate.label
     if float(first[best_half(first, own)].float().mean()) < FUTILE:
         return None
-    second = flips(parts.counted)
+    answers = said(parts.counted, candidate, donors)
+    second = answers == candidate.label
     best, best_null = best_half(first, own), best_half(first, ~own)
     givers, rates = donors[best], second[own].float().mean(1)
     carriers = parts.donors[2 * rates >= second[best].float().mean()].tolist()
@@ -213,12 +228,20 @@ def run_trial(
         index = torch.arange(len(receivers), device=device)
         shift = 1 + index // len(given) if given is givers else 0
         each = given[(index // 4 + index % 4 + shift) % len(given)]
-        return 1 - float(_turned_into_class(predict, candidate, receivers, each).float().mean())
+        left = _answers(predict, candidate, receivers, each) != candidate.label
+        return float(left.float().mean())
 
     sameness, same_at = _sameness(sample, parts, candidate, givers)
+    flips = float(second[best].float().mean())
+    box = compact(same_at < TIGHT) if same_at is not None and candidate.kind in LARGE else None
+    part = None
+    if box is not None:
+        alone = said(parts.counted, within(sample, candidate, box), givers) == candidate.label
+        share = float(alone.float().mean())
+        part = (box, share) if share >= MOSTLY * flips else None
     return Trial(
         candidate=candidate,
-        flips=float(second[best].float().mean()),
+        flips=flips,
         ends=interval(second[best], seed=seed),
         all_flips=float(second[own].float().mean()),
         null=float(second[best_null].float().mean()),
@@ -233,15 +256,18 @@ def run_trial(
         carriers=frozenset(carriers),
         carrier_share=len(carriers) / len(parts.donors),
         receivers=second.shape[1],
+        shown=tuple(
+            (int(parts.counted[image]), giver, int(answers[best][giver, image]))
+            for giver, image in some_pairs(second[best])
+        ),
+        part=part,
     )
 
 
-def _turned_into_class(
-    predict: Predict, candidate: Candidate, images: Tensor, donors: Tensor
-) -> Tensor:
-    """Which images (n,) the model gives to the class when they have what their donors have."""
+def _answers(predict: Predict, candidate: Candidate, images: Tensor, donors: Tensor) -> Tensor:
+    """The classes that the model gives images (n,) when they have what their donors have."""
     parts = zip(torch.split(images, AT_ONCE), torch.split(donors, AT_ONCE), strict=True)
-    return torch.cat([predict(candidate.give(*part)) == candidate.label for part in parts])
+    return torch.cat([predict(candidate.give(*part)) for part in parts])
 
 
 def _sameness(
@@ -255,6 +281,9 @@ def _sameness(
         several = candidate.place.kind == "patch" and len(set(sample.labels.tolist())) > 2
         plain = several and is_everywhere(donors, sample.images[others], quotients < TIGHT)
         return 1.0 if plain else value, quotients
+    if candidate.kind == "background" and sample.masks is not None:
+        given = (~sample.masks[givers]).float().mean(0) >= 0.5
+        return None, sameness_at(donors, controls, given)[1] if given.any() else None
     if candidate.masks is not None:
         return sameness_anywhere(donors, controls, candidate.masks[givers])
     if candidate.kind == "padding":

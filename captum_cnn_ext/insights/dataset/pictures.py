@@ -52,7 +52,12 @@ def overlay_picture(
 
 
 def boxed_picture(
-    image: Tensor, box: tuple[int, int, int, int] | None, look: Look, title: str
+    image: Tensor,
+    box: tuple[int, int, int, int] | None,
+    look: Look,
+    title: str,
+    caption: str = "",
+    alt: str = "",
 ) -> Picture:
     """A network input (C, H, W) as a picture, with a frame around (top, left, bottom, right)."""
     shown, factor = _photo(image, look)
@@ -62,7 +67,15 @@ def boxed_picture(
         draw.rectangle((left - 1, top - 1, right, bottom), outline="black", width=1)
         draw.rectangle((left - 2, top - 2, right + 1, bottom + 1), outline="white", width=1)
     frame = "" if box is None else ", with a frame around what is given"
-    return Picture(encoded(shown), *shown.size, f"{title}{frame}", title)
+    return Picture(encoded(shown), *shown.size, f"{alt or title}{frame}", title, caption)
+
+
+def on_one_scale(images: Tensor, look: Look) -> Tensor:
+    """Network inputs (N, C, H, W) such that their pictures can be compared, whatever is known."""
+    low, high = images.min(), images.max()
+    if look or (low >= 0 and high <= 1):
+        return images  # else each picture would be stretched by itself
+    return (images - low) / (high - low)
 
 
 def patch_picture(patch: Tensor, look: Look, title: str) -> Picture:

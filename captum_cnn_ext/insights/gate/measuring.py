@@ -69,8 +69,7 @@ def _by_name(
     found = _at_least(words.format(f"“{order[0]}”"), share, count, limit[order[0]])
     text = found.text
     if len(below) > 1:
-        others = ", ".join(f"“{n}” {percent(judged[n][0].mean)}" for n in below[1:5])
-        text += f"; also {others}" + (f" and {len(below) - 5} more" if len(below) > 5 else "")
+        text += f"; also {listed([f'“{n}” {percent(judged[n][0].mean)}' for n in below[1:]])}"
     elif not below:
         text = f"the least of {len(judged)}: {text}"
     if any(judged[n][1] < FEW for n in below):

@@ -106,12 +106,12 @@ class Table:
         place = titles.index(title)
         return [row[place] for row in self.rows]
 
-    def on_page(self) -> Table:
-        """The columns that are shown; rows that are equal but for their first cell are one."""
+    def on_page(self, join: bool = False) -> Table:
+        """The columns that are shown; to ``join``, rows that are equal but for their first cell."""
         places = [place for place, column in enumerate(self.columns) if column.shown]
         rows = [[row[place] for place in places] for row in self.rows]
         columns = [self.columns[place] for place in places]
-        if self.anchors:
+        if self.anchors or not join:
             return Table(self.caption, columns, rows, self.anchors)
         joined: dict[tuple[Cell, ...], str] = {}
         for first, *rest in rows:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -197,6 +198,19 @@ class Overview:
     def of(self, verdict: Verdict) -> list[Finding]:
         """The findings with this verdict, in the order of the sections."""
         return [finding for finding in self.findings if finding.verdict == verdict]
+
+    def advised(self, verdict: Verdict) -> list[tuple[Finding, str]]:
+        """The same, each with what to do; said once where it is the same for several in a row."""
+        found, told = [], 0
+        for finding, after in pairwise([*self.of(verdict), None]):
+            assert finding is not None
+            step, told = finding.next_step, told + 1
+            if step and after is not None and after.next_step == step:
+                found.append((finding, ""))
+                continue
+            found.append((finding, f"for each of these {told}: {step}" if told > 1 else step))
+            told = 0
+        return found
 
     @property
     def headline(self) -> str:

@@ -85,7 +85,7 @@ def build(audited: Audited, maps: MethodMaps, report: Report, work: Work) -> Sec
     ]
     _find(report, likenesses)
     if rows:
-        blocks.append(report.tabulate("checks", "", columns, rows).on_page())
+        blocks.append(report.tabulate("checks", "", columns, rows).on_page(join=True))
     else:
         blocks.append(Text("No method could be checked.", "note"))
     if failed:

@@ -83,7 +83,7 @@ def build(audited: Audited, maps: MethodMaps, report: Report, work: Work) -> Sec
     return SectionContent(
         [
             *[Text(text) for text in _words(photos, audited.explained.of_classes)],
-            report.tabulate("methods", "", _columns(), rows).on_page(),
+            report.tabulate("methods", "", _columns(), rows).on_page(join=True),
             Fold(
                 "What one map of one photo costs",
                 [Facts([(name, method.known.cost) for (_, name), method in methods.items()])],

@@ -26,7 +26,7 @@ from captum_cnn_ext.insights.report.blocks import (
 )
 from captum_cnn_ext.insights.report.findings import Report
 from captum_cnn_ext.insights.report.section import Section
-from captum_cnn_ext.insights.wording import of_images, percent, rounded, shown
+from captum_cnn_ext.insights.wording import first_of, of_images, percent, rounded, shown
 from captum_cnn_ext.metrics import Interval, wilson
 
 KEY = "accuracy"
@@ -124,8 +124,7 @@ def _chance(audited: AuditedData, report: Report, accuracy: Interval, largest: i
         for c in np.unique(predictions).tolist()
         if order.label_of[c] != c
     ]
-    more = [f"and {len(items) - 12} more"] if len(items) > 12 else []
-    return [Listing("The order that would fit", [*items[:12], *more], "warning")]
+    return [Listing("The order that would fit", first_of(items, 12), "warning")]
 
 
 def _classes(audited: AuditedData, report: Report) -> list[Block]:

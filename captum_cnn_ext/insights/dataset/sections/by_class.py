@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from captum_cnn_ext.evidence import Shortcuts, Suspect
-from captum_cnn_ext.evidence.shortcuts.suspects import is_other_side, thing_of
+from captum_cnn_ext.evidence.shortcuts.suspects import is_other_side, with_part
 from captum_cnn_ext.insights.dataset.audited import AuditedData
 from captum_cnn_ext.insights.dataset.scores import ClassScore
 from captum_cnn_ext.insights.dataset.sections.shortcuts import HOW_OFTEN
@@ -67,7 +67,7 @@ def _what(tests: Shortcuts | None, label: int, verdict: str) -> str:
     if not own:
         return "nothing that was tried turns other images into it"
     first = own[0]
-    text = thing_of(first) + _effect(first)
+    text = with_part(first) + _effect(first)
     return f"{text}; it may be the object itself" if first.verdict == "strategy" else text
 
 

@@ -9,6 +9,7 @@ from captum_cnn_ext.insights.report.blocks import Block, Facts, Group, Listing, 
 from captum_cnn_ext.insights.report.findings import Report
 from captum_cnn_ext.insights.report.manifest import software, system_words
 from captum_cnn_ext.insights.report.section import Section
+from captum_cnn_ext.insights.wording import first_of
 
 KEY = "not_checked"
 ALWAYS = (
@@ -26,10 +27,9 @@ def build(audited: AuditedData, report: Report) -> SectionContent:
     blocks: list[Block] = [Listing("This audit does not say", [*report.unchecked, *ALWAYS], "note")]
     if records.skipped:
         items = [f"{audited.path(n)}: {why}" for n, why in records.skipped]
-        more = [f"and {len(items) - 10} more"] if len(items) > 10 else []
         one = len(items) == 1
         title = "1 image was left out" if one else f"{len(items):,} images were left out"
-        blocks.append(Listing(title, [*items[:10], *more], "warning"))
+        blocks.append(Listing(title, first_of(items, 10), "warning"))
     if records.remarks:
         items = [f"{audited.path(n)}: {why}" for n, why in records.remarks]
         blocks.append(Listing("Masks that could not be used, the first ones", items, "warning"))

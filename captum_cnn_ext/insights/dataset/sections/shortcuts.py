@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.evidence import Shortcuts, Suspect
@@ -16,7 +17,7 @@ from captum_cnn_ext.evidence.shortcuts.suspects import (
 )
 from captum_cnn_ext.evidence.shortcuts.verdicts import MARKS
 from captum_cnn_ext.insights.dataset.audited import AuditedData
-from captum_cnn_ext.insights.dataset.pictures import boxed_picture
+from captum_cnn_ext.insights.dataset.pictures import boxed_picture, on_one_scale
 from captum_cnn_ext.insights.report.blocks import (
     Block,
     Cell,
@@ -30,7 +31,7 @@ from captum_cnn_ext.insights.report.blocks import (
 )
 from captum_cnn_ext.insights.report.findings import Report
 from captum_cnn_ext.insights.report.section import Section
-from captum_cnn_ext.insights.wording import percent, rounded
+from captum_cnn_ext.insights.wording import listed, percent, rounded
 from captum_cnn_ext.metrics import Interval
 
 KEY = "shortcuts"
@@ -88,8 +89,10 @@ def build(audited: AuditedData, report: Report) -> SectionContent:
     if not found.suspects:
         return SectionContent([*blocks, Text("Nothing was found.", "note")])
     blocks.append(_table(audited, report, found.suspects))
-    for suspect in found.suspects[:SHOWN]:
+    for number, suspect in enumerate(found.suspects[:SHOWN]):
         blocks.append(_pictures(audited, suspect))
+        made = torch.stack([one.pixels for one in suspect.changed])
+        report.keep(f"changed/{number}", made, f"images that were given the {suspect.kind}")
     return SectionContent(blocks)
 
 
@@ -119,8 +122,7 @@ def _tested(audited: AuditedData, found: Shortcuts) -> Block:
 
 
 def _classes(audited: AuditedData, labels: Sequence[int]) -> str:
-    more = f" and {len(labels) - NAMES} more" if len(labels) > NAMES else ""
-    return ", ".join(audited.classes[label] for label in labels[:NAMES]) + more
+    return listed([audited.classes[label] for label in labels], NAMES)
 
 
 def _say_what_was_not_tested(audited: AuditedData, report: Report, found: Shortcuts) -> None:
@@ -183,8 +185,9 @@ def _table(audited: AuditedData, report: Report, suspects: tuple[Suspect, ...]) 
     for s, verdict in told:
         numbers = (s.flips, s.low, s.high, s.null, s.lost, s.lost_null, s.erased,
                    s.erased_elsewhere, s.p_corrected, s.sameness, s.outside)  # fmt: skip
+        where = ", ".join(words for words in (s.place, s.part and f"mostly {s.part}") if words)
         rows.append(
-            [audited.classes[s.label], s.kind, s.place, verdict, *(rounded(v) for v in numbers)]
+            [audited.classes[s.label], s.kind, where, verdict, *(rounded(v) for v in numbers)]
         )
     caption = (
         "Turned: the share of other classes' images that become the class. By chance: with the "
@@ -204,10 +207,39 @@ def _pictures(audited: AuditedData, suspect: Suspect) -> Group:
     what = suspect.kind
     if suspect.place:
         what = suspect.place if what in suspect.place else f"{what} at {suspect.place}"
+    if suspect.part:
+        what += f", mostly the patch at {suspect.part}"
     title = f"{audited.classes[suspect.named]}: {what} ({suspect.verdict})"
-    turned = f"Images it comes from; put elsewhere it turned {percent(suspect.flips)}"
     tone: Tone = "warning" if suspect.verdict == "shortcut" else "note"
-    return Group(title, [Text(suspect.sentence, tone), Panels(turned, pictures)])
+    panels = [Panels("Images it comes from", pictures), _before_and_after(audited, suspect)]
+    return Group(title, [Text(suspect.sentence, tone), *panels])
+
+
+def _before_and_after(audited: AuditedData, suspect: Suspect) -> Panels:
+    """Images that were given it, in pairs, with what the model says of each."""
+    boxes, pictures = suspect.boxes or (suspect.box,) * len(suspect.images), []
+    for one in suspect.changed:
+        path, giver = audited.path(one.image), audited.path(suspect.images[one.giver])
+        before, after = (audited.classes[label] for label in (one.before, one.after))
+        given, look = f"with that of {giver}", audited.look
+        pair = torch.stack([audited.images.image(one.image).to(one.pixels), one.pixels])
+        for image, box, title, caption, alt in zip(
+            on_one_scale(pair, look),
+            (None, boxes[one.giver]),
+            (f"before: {before}", f"after: {after}"),
+            (path, given),
+            (f"{path}, called {before}", f"{path} {given}, called {after}"),
+            strict=True,
+        ):
+            pictures.append(boxed_picture(image, box, look, title, caption, alt))
+    turned = sum(one.after == suspect.label for one in suspect.changed)
+    rest = len(suspect.changed) - turned
+    title = (
+        f"Images of other classes, before and after they were given it: {turned} that turned"
+        f"{f' and {rest} that did not' if rest else ''}; in all {suspect.turned} of "
+        f"{suspect.tries} tries on {suspect.receivers} images turned ({percent(suspect.flips)})"
+    )
+    return Panels(title, pictures, together=2)
 
 
 SECTION = Section(KEY, "Shortcuts, tested", build)
