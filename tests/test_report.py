@@ -13,6 +13,7 @@ from snapshots import nothing_left_behind
 from torch import nn
 
 from captum_cnn_ext import attr
+from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.insights import (
     SECTIONS,
     Column,
@@ -484,13 +485,34 @@ def test_images_that_cannot_be_used_are_refused(model, images, message):
         quick(model, images)
 
 
+def test_a_file_or_a_folder_is_taken_and_class_folders_are_told_of_their_audit(model, tmp_path):
+    folder = tmp_path / "pictures"
+    (folder / "cats").mkdir(parents=True)
+    for name in ("b.png", "a.png"):
+        Image.new("RGB", (24, 24), "red").save(folder / name)
+    (folder / "broken.png").write_bytes(b"no picture")
+    crop = {"preprocess": lambda photo: torch.full((3, 24, 24), photo.width / 24)}
+    one = quick(model, str(folder / "a.png"), **crop)
+    assert list(one.arrays["photo_names"]) == ["a.png"]
+    done = quick(model, folder, **crop)
+    assert list(done.arrays["photo_names"]) == ["a.png", "b.png"]
+    assert "1 of 3 cannot be read" in done.to_html()
+    with pytest.raises(FileNotFoundError, match=r"no file or folder .*cat.png; nearest: 'cats'"):
+        quick(model, str(folder / "cat.png"), **crop)
+    (folder / "a.png").rename(folder / "cats" / "a.png")
+    for name in ("b.png", "broken.png"):
+        (folder / name).unlink()
+    with pytest.raises(ArgumentError, match=r"audit_dataset\(model, folder\), or load_photos"):
+        quick(model, str(folder), **crop)
+
+
 def test_things_of_a_wrong_type_are_refused(model, images):
     with pytest.raises(TypeError, match=r"expected PIL images or files, got int for 'a'"):
         quick(model, {"a": 3})
     with pytest.raises(FileNotFoundError, match=r"nowhere.jpg"):
         quick(model, {"a": "nowhere.jpg"})
-    with pytest.raises(TypeError, match=r"images: expected a dict"):
-        quick(model, "cat.jpg")
+    with pytest.raises(TypeError, match=r"images: expected a dict.*, a file or folder, .* got int"):
+        quick(model, 3)
     with pytest.raises(TypeError, match=r"model: expected a torch.nn.Module"):
         quick(lambda x: x, images)
     with pytest.raises(TypeError, match="class_names='cat': expected a list"):

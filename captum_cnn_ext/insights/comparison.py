@@ -130,8 +130,8 @@ def compare(
         model: a network that returns class scores (N, classes), in evaluation mode, or what
             `captum_cnn_ext.models.load_model` returns; with targets of `captum_cnn_ext.targets`
             any that these can read, such as a detector.
-        images: a dict of names and PIL images or files, a list of these, or preprocessed images
-            (N, C, H, W).
+        images: a dict of names and PIL images or files, a list of these, a file or a folder of
+            pictures, or preprocessed images (N, C, H, W).
         methods: names as in `known_methods`; ``"gradcam++"`` is understood too.
         layers: for the methods that explain a layer: modules or dotted names; None takes the
             first of `captum_cnn_ext.attr.suggest_layers` for this target, and three of them for

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from captum_cnn_ext._engine.judging.input_sizes import input_axes, input_channels
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext.errors import ArgumentError
-from captum_cnn_ext.photos import PhotoFiles, read_picture
+from captum_cnn_ext.photos import PhotoFiles, load_photos, picture_files, read_picture
 
 Photo = Image.Image | str | os.PathLike[str]
-Images = Mapping[str, Photo] | Sequence[Photo] | Tensor
+Images = Mapping[str, Photo] | Sequence[Photo] | Tensor | str | os.PathLike[str]
 Preprocess = Callable[[Image.Image], Tensor]
 
 
@@ -59,6 +59,8 @@ def read_photos(images: Images, preprocess: Preprocess | None, model: nn.Module)
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
     if isinstance(images, Tensor):
         return Photos(_batch(images, like), tuple(_numbered(len(images))), (None,) * len(images))
+    if isinstance(images, (str, os.PathLike)):
+        images = _files(Path(images))
     pictures = _pictures(images)
     assert preprocess is not None
     sizes: list[tuple[int, int] | None] = []
@@ -87,6 +89,16 @@ def read_photos(images: Images, preprocess: Preprocess | None, model: nn.Module)
     return Photos(batch, tuple(pictures), tuple(sizes), skipped, tuple(shown))
 
 
+def _files(path: Path) -> PhotoFiles:
+    """The pictures of a folder, or one file; those that cannot be read are left out and listed."""
+    if path.is_dir() and not picture_files(path) and picture_files(path, recursive=True):
+        raise ArgumentError(
+            f"images: {str(path)!r} holds its pictures in folders, as a data set does; pass it to "
+            "audit_dataset(model, folder), or load_photos(folder) to look at all of these pictures"
+        )
+    return load_photos(path, on_error="skip")
+
+
 def _pictures(images: Mapping[str, Photo] | Sequence[Photo]) -> dict[str, Image.Image]:
     if isinstance(images, Mapping):
         given = {str(name): picture for name, picture in images.items()}
@@ -95,7 +107,7 @@ def _pictures(images: Mapping[str, Photo] | Sequence[Photo]) -> dict[str, Image.
     else:
         raise TypeError(
             f"images: expected a dict of names and PIL images, a list of PIL images or of files, "
-            f"or a tensor (N, C, H, W), got {type(images).__name__}"
+            f"a file or folder, or a tensor (N, C, H, W), got {type(images).__name__}"
         )
     pictures = dict[str, Image.Image]()
     for name, picture in given.items():

@@ -74,8 +74,8 @@ def audit(
         model: a network that returns class scores (N, classes), in evaluation mode, or what
             `captum_cnn_ext.models.load_model` returns; with targets of `captum_cnn_ext.targets`
             any that these can read, such as a detector.
-        images: a dict of names and PIL images, a list of PIL images, or preprocessed images
-            (N, C, H, W).
+        images: a dict of names and PIL images, a list of PIL images or files, a file or a folder
+            of pictures, or preprocessed images (N, C, H, W).
         layers: layers to explain, by module or dotted name; None takes the first three of
             `captum_cnn_ext.attr.suggest_layers`.
         methods: attribution methods by name, in the order wanted; None is a quick set of Captum's
