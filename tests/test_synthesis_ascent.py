@@ -7,6 +7,7 @@ import models
 import pytest
 import references_synthesis as ref
 import torch
+from digits import trained
 from snapshots import nothing_left_behind
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -324,6 +325,30 @@ def test_other_bands_odd_sizes_and_small_pictures(channels, size):
         found = maximize(model, Target(1), (channels, *size), recipe=name, steps=3, alpha=True)
         assert found.images.shape == (1, channels, *size)
         assert found.alpha.shape == (1, 1, *size)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 28, 28), (1, 1, 40, 20), (1, 1, 256), (1, 1, 8, 24, 24)])
+def test_the_default_recipe_moves_pixels_as_far_at_every_size(shape):
+    """Of 224 pixels the amplitudes are untouched: the benchmarks were measured with them."""
+    make = presets.transferable().parameterization
+    large, plain = make((1, 1, 224, 224)), Fourier((1, 1, 224, 224), decay=2.2, lowest=6.0)
+    assert large.scale.equal(plain.scale)
+
+    def moved(param):
+        draws = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            param.spectrum.copy_(torch.randn(param.spectrum.shape, generator=draws) * 1e-4)
+            return float(param().logit().std(correction=0))
+
+    assert moved(make(shape)) == pytest.approx(moved(large), rel=0.4)
+
+
+def test_digits_are_recognised_by_the_network_they_were_made_for():
+    model, classes = trained(), list(range(10))
+    found = maximize(model, Target(classes, margin=0.5), (1, 28, 28))
+    with torch.no_grad():
+        seen = model(found.images).argmax(1)
+    assert int((seen == torch.tensor(classes)).sum()) >= 8  # 5 where steps were those of 224 pixels
 
 
 def test_mnist_sized_ascent_draws_no_border(lite0, demo):

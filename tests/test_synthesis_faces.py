@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from digits import trained
 from PIL import Image
 from test_cli import folder  # noqa: F401  (a fixture)
 
 from captum_cnn_ext.cli import main
 from captum_cnn_ext.insights import Panels, Text, audit
+from captum_cnn_ext.insights.wording import percent
 from captum_cnn_ext.render import save_film, show_images
 
 
@@ -86,7 +88,10 @@ MODEL = ("--model", "net.py:build", "--no-progress")
 def test_synthesize_classes_with_a_film(folder, capsys):  # noqa: F811
     arguments = ("--target", "0,2", "--steps", "3", "--size", "16", "--film", "how.gif")
     assert main(["synthesize", *MODEL, *arguments, "--class-names", "names.txt"]) == 0
-    assert capsys.readouterr().out == "film: how.gif\npicture: synthesis.png\n"
+    cat, bird, *files = capsys.readouterr().out.splitlines()
+    assert cat.startswith("cat: ")
+    assert bird.startswith("bird: ")
+    assert files == ["film: how.gif", "picture: synthesis.png"]
     with Image.open("synthesis.png") as picture, Image.open("how.gif") as film:
         assert picture.width > 100
         assert film.n_frames == 4
@@ -102,6 +107,50 @@ def test_synthesize_a_class_over_the_others_by_default(folder):  # noqa: F811
         assert main(["synthesize", *MODEL, *options, *margin, "--out", f"{name}.png"]) == 0
     default, half, own = (Path(f"{name}.png").read_bytes() for name in ("default", "half", "own"))
     assert default == half != own
+
+
+DIGITS = """
+from torchvision import transforms
+from digits import trained
+
+def build():
+    steps = [transforms.Resize(28), transforms.Grayscale(), transforms.ToTensor()]
+    return trained(), transforms.Compose(steps)
+"""
+
+
+def test_synthesize_says_what_the_network_sees_and_at_which_size(folder, capsys, monkeypatch):  # noqa: F811
+    """What one step makes of noise the network does not know; what 20 do, it does."""
+    Path("written.py").write_text(DIGITS)
+    drawn = []
+    monkeypatch.setattr(
+        "captum_cnn_ext.render.show_images",
+        lambda images, titles, **more: (
+            drawn.append((images, titles)) or show_images(images, titles)
+        ),
+    )
+    model = ("--model", "written.py:build", "--no-progress", "--recipe", "chollet")
+    for steps, known in ("20", True), ("1", False):
+        options = ("--target", "3,7", "--steps", steps, "--size", "28")
+        assert main(["synthesize", *model, *options]) == 0
+        (images, titles), text = drawn[-1], capsys.readouterr()
+        with torch.no_grad():
+            sees = trained()(images).softmax(1)
+        assert text.out.splitlines() == [*titles, "picture: synthesis.png"]
+        for title, row, label in zip(titles, sees, (3, 7), strict=True):
+            most = int(row.argmax())
+            other = "" if most == label else f", seen as class {most} ({percent(float(row[most]))})"
+            assert title == f"class {label}: {percent(float(row[label]))}{other}"
+        assert ("does not recognise" in text.err) is not known
+        assert "have 224" not in text.err
+    assert "1 of 2 images as what was asked for" in text.err or "2 of 2 images" in text.err
+
+    monkeypatch.setattr(
+        "captum_cnn_ext.synthesis.maximize", lambda *rest, **more: pytest.fail(str(rest[2]))
+    )
+    with pytest.raises(pytest.fail.Exception, match=r"\(224, 224\)"):
+        main(["synthesize", *model, "--target", "3"])
+    assert "the images have 224 × 224 pixels, because" in capsys.readouterr().err
 
 
 def test_synthesize_channels_and_a_gallery(folder, capsys):  # noqa: F811

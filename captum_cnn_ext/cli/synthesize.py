@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,6 +15,8 @@ from captum_cnn_ext.cli.parsing import PROGRAM, UsageError, usage_errors
 from captum_cnn_ext.cli.pictures import checked_picture, write_picture
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from captum_cnn_ext.models import LoadedModel
     from captum_cnn_ext.synthesis import Objective
 
@@ -100,6 +103,7 @@ def _synthesize(options: argparse.Namespace) -> int:
             heading = f"{options.layer}: the {len(titles)} channels that reached most"
             images, film = atlas.images, None
         else:
+            _note_nominal_size(options, loaded)
             film = Snapshots(every=max(1, (options.steps or 256) // 32))
             objective, names = _objective(options, loaded, targets, channels)
             found = maximize(
@@ -114,6 +118,9 @@ def _synthesize(options: argparse.Namespace) -> int:
             images = found.images
             values = found.values.tolist()
             titles = [f"{name}: {value:.2f}" for name, value in zip(names, values, strict=True)]
+            if targets is not None and _are_classes(targets):
+                titles = _as_seen(loaded, images, targets, titles)
+            print("\n".join(titles))
             heading = options.layer or "classes"
         figure, _ = show_images(images, titles, title=f"{heading} of {loaded.name}")
         if film is not None and options.film:
@@ -151,16 +158,63 @@ def _objective(
     from captum_cnn_ext.synthesis import Channel, Target
 
     if targets is not None:
-        known = loaded.class_names or []
-
-        def name(label: int) -> str:
-            return known[label] if 0 <= label < len(known) else f"class {label}"
-
-        of_classes = all(isinstance(target, int) for target in targets)
-        objective = Target(targets, margin=options.margin if of_classes else 0.0)
+        name = partial(_name, loaded)
+        objective = Target(targets, margin=options.margin if _are_classes(targets) else 0.0)
         return objective, [name(t) if isinstance(t, int) else t.said(name) for t in targets]
     assert channels is not None
     return Channel(options.layer, channels), [f"channel {channel}" for channel in channels]
+
+
+def _are_classes(targets: list[Any]) -> bool:
+    return all(isinstance(target, int) for target in targets)
+
+
+def _name(loaded: LoadedModel, label: int) -> str:
+    known = loaded.class_names or []
+    return known[label] if 0 <= label < len(known) else f"class {label}"
+
+
+def _as_seen(
+    loaded: LoadedModel, images: Tensor, classes: list[int], titles: list[str]
+) -> list[str]:
+    """What the network sees in the finished images, in words; a note where it is another class."""
+    from captum_cnn_ext.insights.predictions import outputs_of, predicted
+    from captum_cnn_ext.insights.wording import listed, percent
+
+    mean, std = (images.new_tensor(v).reshape(-1, 1, 1) for v in (loaded.mean, loaded.std))
+    like = next(loaded.model.parameters(), images)
+    outputs, given = outputs_of(loaded.model, ((images - mean) / std).to(like))
+    if outputs.ndim != 2:
+        return titles
+    said, others = [], []
+    for row, label in zip(predicted(outputs, given).probabilities, classes, strict=True):
+        own, most = float(row[label]), int(row.argmax())
+        said.append(f"{_name(loaded, label)}: {percent(own)}")
+        if own < float(row[most]):
+            said[-1] += f", seen as {_name(loaded, most)} ({percent(float(row[most]))})"
+        if own < float(row[most]) or (len(row) == 1 and own < 0.5):
+            others.append(said[-1])
+    if others:
+        print(
+            f"{PROGRAM}: note: the network does not recognise {len(others)} of {len(said)} images "
+            f"as what was asked for: {listed(others)}. More --steps or a larger --margin may do, "
+            "or --recipe yosinski, which shows it the image in no other views",
+            file=sys.stderr,
+        )
+    return said
+
+
+def _note_nominal_size(options: argparse.Namespace, loaded: LoadedModel) -> None:
+    """Before the minutes that images of a wrong size take."""
+    from captum_cnn_ext.models.loaded import ASSUMED, NOMINAL
+
+    if not options.size and any(n == NOMINAL or n.startswith(ASSUMED) for n in loaded.notes):
+        height, width = loaded.input_size
+        print(
+            f"{PROGRAM}: note: the images have {height} × {width} pixels, because the model came "
+            "with no size of its own; --size sets another",
+            file=sys.stderr,
+        )
 
 
 def _judge_film(name: str) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Preprocess = Callable[[Image.Image], Tensor]
 
 ASSUMED = "no preprocessing"  # how a note begins that says so
+NOMINAL = "the size after preprocessing depends on the picture; input_size is nominal"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -143,7 +144,7 @@ def measured(loaded: LoadedModel) -> LoadedModel:
         notes += ("the preprocessing is no fixed normalisation; drawn inputs may look different",)
     if size != other_size:
         size = (224, 224)
-        notes += ("the size after preprocessing depends on the picture; input_size is nominal",)
+        notes += (NOMINAL,)
     return dataclasses.replace(
         loaded,
         mean=tuple(round(value, 6) for value in mean.tolist()),

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captum_cnn_ext._engine.wide_numbers import wide_dtype
-from captum_cnn_ext._numbers import as_count, as_indices, as_number
+from captum_cnn_ext._numbers import as_count, as_count_or_none, as_indices, as_number
 from captum_cnn_ext.errors import ArgumentError
-from captum_cnn_ext.synthesis.images.spectrum import falloff, from_unit, to_unit
+from captum_cnn_ext.synthesis.images.spectrum import falloff, from_unit, pixels_moved, to_unit
 from captum_cnn_ext.synthesis.spatial_axes import LINEAR, images_only
 
 Shape = Sequence[int]
@@ -164,6 +164,10 @@ class Fourier(ImageParam):
         decay: 1 is the amplitude of natural images; larger is smoother.
         lowest: l, cycles per image below which the spectrum rises no more.
         sd: standard deviation of the noise z begins with.
+        tuned_at: the side of the square image that ``sd`` and the optimiser's step were chosen
+            for; s is multiplied so that a change of z changes pixels as much at every size. None
+            leaves s as it is: unless ``decay`` is half the number of axes, small images then move
+            less or more than large ones.
         generator, device, dtype: as in :class:`ImageParam`.
 
     Example::
@@ -183,6 +187,7 @@ class Fourier(ImageParam):
         decay: float = 1.0,
         lowest: float = 1.0,
         sd: float = 0.01,
+        tuned_at: int | None = None,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -191,10 +196,16 @@ class Fourier(ImageParam):
         *first, last = self.painted
         decay, sd = as_number("decay", decay), as_number("sd", sd, 0)
         lowest = as_number("lowest", lowest, above=0)
+        tuned_at = as_count_or_none("tuned_at", tuned_at)
         form = (*first, last // 2 + 1, 2)
         noise = torch.randn(form, generator=generator, device="cpu", dtype=dtype)
         self.spectrum = nn.Parameter((noise * sd).to(device))
         scale = falloff(self.shape[2:], decay, self.spectrum.detach(), lowest)
+        if tuned_at is not None:
+            own, tuned = (
+                pixels_moved(sizes, decay, lowest) for sizes in (self.shape[2:], (tuned_at,) * 2)
+            )
+            scale = scale * (tuned / own)
         self.register_buffer("scale", scale[..., None], persistent=False)
 
     def forward(self) -> Tensor:

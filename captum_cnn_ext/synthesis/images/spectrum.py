@@ -1,5 +1,6 @@
 """Colours and frequencies of natural images: with them gradient ascent draws no noise."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -50,6 +51,20 @@ def falloff(sizes: Sequence[int], decay: float, like: Tensor, lowest: float = 1.
     frequency = torch.stack(grids).sum(0).sqrt()
     scale: Tensor = frequency.clamp_min(lowest / max(sizes)).pow(-decay)
     return scale.to(like)
+
+
+def pixels_moved(sizes: Sequence[int], decay: float, lowest: float = 1.0) -> float:
+    """How far pixels move, as a root mean square, where all of a spectrum with :func:`falloff`
+    moves by 1, but for a factor that all sizes share.
+
+    Example::
+
+        >>> from captum_cnn_ext.synthesis.images.spectrum import pixels_moved
+        >>> [round(pixels_moved((side, side), 2.2, 6.0) / 75, 1) for side in (28, 224)]
+        [0.1, 1.0]
+    """
+    scale = falloff(sizes, decay, torch.zeros((), dtype=torch.float64, device="cpu"), lowest)
+    return math.sqrt(float(scale.square().sum()) / math.prod(sizes))
 
 
 def to_unit(plain: Tensor) -> Tensor:
