@@ -60,8 +60,9 @@ def pixels_moved(sizes: Sequence[int], decay: float, lowest: float = 1.0) -> flo
     Example::
 
         >>> from captum_cnn_ext.synthesis.images.spectrum import pixels_moved
-        >>> [round(pixels_moved((side, side), 2.2, 6.0) / 75, 1) for side in (28, 224)]
-        [0.1, 1.0]
+        >>> small, large = (pixels_moved((side, side), 2.2, 6.0) for side in (28, 224))
+        >>> round(large / small, 1)
+        12.4
     """
     scale = falloff(sizes, decay, torch.zeros((), dtype=torch.float64, device="cpu"), lowest)
     return math.sqrt(float(scale.square().sum()) / math.prod(sizes))
