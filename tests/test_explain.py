@@ -89,8 +89,9 @@ def test_the_photo_is_prepared_and_predicted_once(model):
 def test_it_says_which_preprocessing_was_assumed_and_that_weights_are_random(model, image):
     from captum_cnn_ext.models import load_model
 
-    found = explain(model, Image.new("RGB", (80, 60), "red"), 1, check=False)
-    assert "ImageNet's (224 × 224 pixels) was assumed" in str(found)
+    with pytest.warns(UserWarning, match="no preprocessing was given"):
+        found = explain(model, Image.new("RGB", (80, 60), "red"), 1, check=False)
+    assert "ImageNet's (80 × 60 pixels, their own size) was assumed" in str(found)
     assert "assumed" not in str(explain(model, image, 1, check=False))
     untrained = load_model("torchvision:squeezenet1_1")
     found = explain(untrained, torch.rand(3, 64, 64), 1, check=False)

@@ -48,8 +48,9 @@ class AnySize(nn.Sequential):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_without_a_preprocessing_pictures_have_the_networks_channels(channels):
     _, pictures, _ = digits()
-    found = compare(AnySize(channels).eval(), pictures, ["Saliency"])
-    assert found.inputs.shape == (2, channels, 224, 224)
+    with pytest.warns(UserWarning, match="no preprocessing was given"):
+        found = compare(AnySize(channels).eval(), pictures, ["Saliency"])
+    assert found.inputs.shape == (2, channels, 28, 28)
     if channels == 1:  # as they are, from 0 to 1
         assert float(found.inputs.max()) > 0.9
         assert float(found.inputs.min()) >= 0
@@ -59,8 +60,11 @@ def test_a_head_of_one_size_is_told_what_was_assumed():
     _, pictures, _ = digits()
     for look in (compare, audit):
         options = {"methods": ["Saliency"]}
-        with pytest.raises(ValueError, match=r"grey pictures \(224 × 224.*pass preprocess="):
-            look(trained(), pictures, **options)
+        with (
+            pytest.warns(UserWarning, match="no preprocessing was given"),
+            pytest.raises(ValueError, match=r"grey pictures \(224 × 224.*pass preprocess="),
+        ):
+            look(trained(), [picture.resize((40, 40)) for picture in pictures], **options)
 
 
 def test_signals_and_volumes_are_sent_to_where_they_are_drawn():

@@ -116,7 +116,7 @@ def test_torchvision_untrained_says_so():
 def test_segmentation_networks_do_not_download_a_backbone(monkeypatch):
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", None)
     loaded = load_model("torchvision:lraspp_mobilenet_v3_large")
-    assert "depends on the picture" in loaded.notes[-1]
+    assert "does not bring pictures of all shapes to one size" in loaded.notes[-1]
 
 
 def test_weights_of_torchvision_by_name(monkeypatch):
@@ -181,7 +181,7 @@ def test_factories(folder):
     assert (loaded.name, loaded.weights) == ("nets.py:net", "as the factory returned them")
     assert loaded.notes == (
         UNTRAINED,
-        "no preprocessing came with this model; ImageNet's (224 × 224 pixels) was assumed",
+        "no preprocessing was given; ImageNet's (224 × 224 pixels) was assumed",
     )
     assert loaded.preprocess(Image.new("RGB", (300, 400))).shape == (3, 224, 224)
     assert not loaded.model.training
@@ -197,7 +197,7 @@ def test_the_normalisation_of_any_preprocessing_is_found(folder):
     assert loaded.notes == (UNTRAINED,)
     odd = load_model("nets.py:per_picture_standardised")
     assert (odd.mean, odd.std, odd.input_size) == ((0.0,) * 3, (1.0,) * 3, (224, 224))
-    assert ["no fixed normalisation" in odd.notes[1], "depends" in odd.notes[2]] == [True, True]
+    assert ["no fixed normalisation" in odd.notes[1], "to one size" in odd.notes[2]] == [True, True]
 
 
 def test_a_broken_file_leaves_no_module_behind(folder):

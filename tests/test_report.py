@@ -428,7 +428,8 @@ def test_pil_images_get_the_models_preprocessing_or_imagenets(model):
         "red": Image.new("RGB", (40, 30), "red"),
         "blue": Image.new("RGB", (30, 40), "blue"),
     }
-    done = quick(model, pictures)
+    with pytest.warns(UserWarning, match="no preprocessing was given"):
+        done = quick(model, pictures)
     assert done.arrays["inputs"].shape == (2, 3, 224, 224)
     assert "ImageNet&#39;s (224 × 224 pixels) was assumed" in done.to_html()
     np.testing.assert_allclose(

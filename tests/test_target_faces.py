@@ -11,7 +11,7 @@ from torchvision.models import detection
 from captum_cnn_ext import attr, cli, render, targets
 from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.insights import compare
-from captum_cnn_ext.models.loaded import assumed
+from captum_cnn_ext.models.guessed import assumed
 
 METHODS = ["LayerHiResCam", "Occlusion", "IntegratedGradients", "Saliency", "LayerGradCam"]
 
@@ -186,7 +186,7 @@ def test_a_bare_detector_gets_the_whole_photo_as_it_is():
     """It resizes and normalises by itself: ImageNet's crop would be normalised twice."""
     detector = detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None).eval()
     photo = Image.new("RGB", (90, 60), (255, 0, 51))
-    found = assumed(detector, "came with it")
+    found = assumed(detector)
     assert found.preprocess(photo).shape == (3, 60, 90)
     assert found.preprocess(photo)[:, 0, 0].tolist() == pytest.approx([1.0, 0.0, 0.2])
     assert "the whole photo in [0, 1] was assumed" in found.notes[-1]

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from captum_cnn_ext.cli.parsing import DONE, INCOMPLETE, PROGRAM, UsageError, one_line, usage_errors
 
@@ -31,14 +31,19 @@ PARAMETERS = {  # that have another name than their option
 
 
 @contextmanager
-def as_notes() -> Iterator[None]:
-    """Print the block's warnings after it, each once and without the place in our code."""
+def as_notes(said: bool = True) -> Iterator[None]:
+    """Print the block's warnings after it, each once and without the place in our code.
+
+    Args:
+        said: False keeps quiet, where another process speaks.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             yield
         finally:
-            for text in dict.fromkeys(" ".join(str(w.message).split()) for w in caught):
+            texts = [" ".join(str(w.message).split()) for w in caught if said]
+            for text in dict.fromkeys(texts):
                 print(f"{PROGRAM}: note: {text}", file=sys.stderr)
 
 
@@ -81,7 +86,13 @@ def in_options(message: str, options: argparse.Namespace) -> str:
 
 def print_notes(loaded: LoadedModel) -> None:
     """What one has to know of the model to believe its pictures: random weights, and the like."""
+    from captum_cnn_ext.models.guessed import Guess
+
+    guess = loaded.preprocess
+    told = [guess.note] if isinstance(guess, Guess) and guess.settled else []
     for note in loaded.notes:
+        if note in told:  # before the work
+            continue
         print(f"{PROGRAM}: note: {note}", file=sys.stderr)
 
 
@@ -117,6 +128,14 @@ def load_other(options: argparse.Namespace, argument: str) -> LoadedModel:
         return load(other, options.class_names)
     except UsageError as error:
         raise UsageError(f"--{argument} {given}: {error}") from error
+
+
+def settled(loaded: LoadedModel, pictures: Any, said: bool = True) -> LoadedModel:
+    """The model as it takes these pictures; that this is a guess is said before any work."""
+    from captum_cnn_ext.models import guessed
+
+    with as_notes(said):
+        return guessed.settled(loaded, pictures)
 
 
 def read_photos(options: argparse.Namespace) -> tuple[PhotoFiles, list[str]]:

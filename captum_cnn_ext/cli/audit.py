@@ -89,6 +89,8 @@ def _audit(options: argparse.Namespace) -> int:
     target = parsing.explained_target(options.target, loaded.class_names)
     rival = None if options.against is None else arguments.load_other(options, "against")
     photos, notes = arguments.read_photos(options)
+    loaded = arguments.settled(loaded, photos)
+    rival = None if rival is None else arguments.settled(rival, photos)
     named = options.images is not None or options.sections is not None
     options.quick = options.quick or not (options.full or named)
 

@@ -75,8 +75,9 @@ def audited(options: argparse.Namespace) -> Iterator[tuple[Any, LoadedModel, boo
 
     with arguments.auditing(options.out), processes() as (rank, _):
         loaded, photos = _demo(options) if options.data == "demo" else _given(options)
+        loaded = arguments.settled(loaded, photos, said=rank == 0)
         others: dict[str, Any] = {
-            name: arguments.load_other(options, name)
+            name: arguments.settled(arguments.load_other(options, name), photos, said=rank == 0)
             for name in ("against", "twin")
             if getattr(options, name) is not None
         }

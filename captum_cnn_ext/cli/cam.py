@@ -59,6 +59,7 @@ def _cam(options: argparse.Namespace) -> int:
     loaded = arguments.load(options, options.class_names)
     target = parsing.explained_target(options.target, loaded.class_names)
     photos, _ = arguments.read_photos(options)
+    loaded = arguments.settled(loaded, photos)
     with usage_errors(), arguments.as_notes():
         found = compare(
             loaded,

@@ -58,6 +58,7 @@ def _deconv(options: argparse.Namespace) -> int:
     checked_picture(options.out)
     loaded = arguments.load(options)
     pictures, _ = arguments.read_photos(options)
+    loaded = arguments.settled(loaded, pictures)
     with usage_errors():
         photos = read_inputs(pictures, loaded.preprocess, loaded.model)
         layer = options.layer or default_layers(loaded.model, photos.inputs[:1])[0][-2:][0].name

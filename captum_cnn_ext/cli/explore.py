@@ -66,6 +66,7 @@ def _explore(options: argparse.Namespace) -> int:
     ranked = _ranked(options)
     loaded = arguments.load(options, options.class_names)
     photos, _ = arguments.read_photos(options)
+    loaded = arguments.settled(loaded, photos)
     with usage_errors(TypeError):
         page = explore(
             loaded,

@@ -206,7 +206,8 @@ def _as_seen(
 
 def _note_nominal_size(options: argparse.Namespace, loaded: LoadedModel) -> None:
     """Before the minutes that images of a wrong size take."""
-    from captum_cnn_ext.models.loaded import ASSUMED, NOMINAL
+    from captum_cnn_ext.models.guessed import ASSUMED
+    from captum_cnn_ext.models.loaded import NOMINAL
 
     if not options.size and any(n == NOMINAL or n.startswith(ASSUMED) for n in loaded.notes):
         height, width = loaded.input_size

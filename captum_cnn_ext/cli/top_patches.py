@@ -54,8 +54,10 @@ def _run(options: argparse.Namespace) -> int:
     _judge_files(options)
     loaded = arguments.load(options)
     from captum_cnn_ext.evidence import top_patches
+    from captum_cnn_ext.evidence.streams.image_stream import ImageFiles
 
     with processes() as (rank, _), arguments.writing(options.out), usage_errors(FileNotFoundError):
+        loaded = arguments.settled(loaded, ImageFiles(options.images), said=rank == 0)
         with arguments.as_notes():
             top = top_patches(
                 loaded.model,

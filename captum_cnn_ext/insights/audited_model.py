@@ -17,7 +17,7 @@ from captum_cnn_ext._numbers import as_numbers
 from captum_cnn_ext.errors import ArgumentError
 from captum_cnn_ext.insights.inputs import Preprocess, normalisation
 from captum_cnn_ext.models import LoadedModel
-from captum_cnn_ext.models.loaded import ASSUMED, assumed
+from captum_cnn_ext.models.guessed import ASSUMED, REMEDY, Guess, assumed, settled
 from captum_cnn_ext.models.untrained import UNTRAINED
 
 DONE_BEFORE = "done before the audit"
@@ -45,6 +45,13 @@ class AuditedModel:
         """Whether its weights are certain to be random."""
         return UNTRAINED in self.notes
 
+    @property
+    def guess(self) -> Guess | None:
+        """How its pictures were prepared, where nobody said how."""
+        if self.preprocessing == DONE_BEFORE or not isinstance(self.preprocess, Guess):
+            return None
+        return self.preprocess
+
     @contextmanager
     def first_pass(self) -> Iterator[None]:
         """Where the model refuses its inputs, say that their preprocessing was only assumed."""
@@ -54,10 +61,7 @@ class AuditedModel:
             guess = next((note for note in self.notes if note.startswith(ASSUMED)), None)
             if guess is None or self.preprocessing == DONE_BEFORE:
                 raise
-            raise ArgumentError(
-                f"{error}; {guess}: pass preprocess=, from a PIL image to what the model takes "
-                "(to a command, a factory that returns the module and it)"
-            ) from error
+            raise ArgumentError(f"{error}; {guess}: {REMEDY}") from error
 
     def of_outputs(self, count: int) -> AuditedModel:
         """The same for a model with so many outputs: a single one speaks for class 1 of two."""
@@ -78,6 +82,7 @@ def audited_model(
     model: nn.Module | LoadedModel,
     *,
     tensors: bool,
+    pictures: Any = (),
     preprocess: Preprocess | None = None,
     class_names: ClassNames | None = None,
     mean: Sequence[float] | None = None,
@@ -85,6 +90,10 @@ def audited_model(
     notes: Sequence[str] = (),
 ) -> AuditedModel:
     """Join what the model brings and what the user says; the user's word counts.
+
+    Args:
+        tensors: whether its inputs are tensors already.
+        pictures: what is looked at where a preprocessing has to be guessed; with a warning.
 
     Raises:
         TypeError: ``model`` is neither a module nor a loaded model, ``class_names`` is a text.
@@ -96,11 +105,13 @@ def audited_model(
     if isinstance(model, LoadedModel):
         check_initialised(model.model)
         own = preprocess is None
+        model = settled(model, pictures) if own and not tensors else model
+        known = [note for note in model.notes if (own and not tensors) or "assumed" not in note]
         return AuditedModel(
             model.model,
             f"{model.name or 'model'} ({type(model.model).__name__})",
             model.weights or "not known",
-            (*model.notes, *notes),
+            (*known, *notes),
             model.class_names if class_names is None else class_names,
             _floats("mean", mean) or (list(model.mean) if own else None),
             _floats("std", std) or (list(model.std) if own else None),
@@ -112,11 +123,12 @@ def audited_model(
             f"model: expected a torch.nn.Module or a LoadedModel, got {type(model).__name__}"
         )
     check_initialised(model)
-    known: Any = preprocess  # tensors need none
-    asked = known is not None or tensors
-    loaded = LoadedModel(model, known) if asked else assumed(model, "was given")
+    given: Any = preprocess  # tensors need none
+    asked = given is not None or tensors
+    loaded = LoadedModel(model, given) if asked else settled(assumed(model), pictures)
     preprocess, notes = loaded.preprocess, (*notes, *loaded.notes)
     found = normalisation(preprocess) or (None, None)
+    found = found if asked else (list(loaded.mean), list(loaded.std))
     plain = runnable(model)  # compiled code does not call the hooks that Captum's methods need
     assert isinstance(plain, nn.Module)
     return AuditedModel(
@@ -138,7 +150,7 @@ def _floats(name: str, values: Sequence[float] | Tensor | None) -> list[float] |
 
 def _described(preprocess: Any) -> str:
     """A preprocessing in words, without addresses in memory."""
-    text = repr(preprocess)
+    text = f"guessed: {preprocess.words}" if isinstance(preprocess, Guess) else repr(preprocess)
     if text.startswith("<"):
         text = getattr(preprocess, "__qualname__", type(preprocess).__qualname__)
     return re.sub(r" at 0x[0-9a-f]+", "", text)

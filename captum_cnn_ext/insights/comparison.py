@@ -164,6 +164,7 @@ def compare(
     subject = audited_model(
         model,
         tensors=isinstance(images, Tensor),
+        pictures=images,
         preprocess=preprocess,
         class_names=class_names,
     )

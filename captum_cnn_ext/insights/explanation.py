@@ -20,12 +20,7 @@ from captum_cnn_ext._engine.whole_files import PICTURES, writable_path, write_fi
 from captum_cnn_ext._numbers import as_seed
 from captum_cnn_ext.attr import suggest_layers
 from captum_cnn_ext.errors import ArgumentError
-from captum_cnn_ext.insights.audited_model import (
-    DONE_BEFORE,
-    AuditedModel,
-    ClassNames,
-    audited_model,
-)
+from captum_cnn_ext.insights.audited_model import ClassNames, audited_model
 from captum_cnn_ext.insights.comparison import Comparison, compared, place_in_words
 from captum_cnn_ext.insights.inputs import Images, Preprocess, read_photos
 from captum_cnn_ext.insights.predictions import Explained
@@ -87,7 +82,10 @@ class Explanation:
         number = f"{self.probability:.0%}" if self.of_class else f"score {self.probability:.3g}"
         what = f"; explained is {self.explained}" if self.explained else ""
         said = f"{self.prediction} ({number}){what}. {self.method} at {where}. {self.check}".strip()
-        return "\n".join([said, *(f"Note: {note}." for note in self.notes)])
+        guess = self.comparison.subject.guess
+        first = [] if guess is None else [f"Guessed: {guess.note}. {guess.next_step}"]
+        notes = [note for note in self.notes if guess is None or note != guess.note]
+        return "\n".join([*first, said, *(f"Note: {note}." for note in notes)])
 
     @property
     def of_class(self) -> bool:
@@ -109,10 +107,12 @@ class Explanation:
                 "another method or layer."
             )
         if own > blob + MARGIN:
+            guess = self.comparison.subject.guess
+            only = "" if guess is None else ", if the guessed preprocessing is right"
             return (
-                "Check passed: the score depends on the marked places (insertion minus deletion "
-                f"{own:.2f}; the same map moved elsewhere {moved:.2f}, a blob in the centre "
-                f"{blob:.2f})."
+                f"Check passed{only}: the score depends on the marked places (insertion minus "
+                f"deletion {own:.2f}; the same map moved elsewhere {moved:.2f}, a blob in the "
+                f"centre {blob:.2f})."
             )
         how = "better" if own < blob - MARGIN else "as well"
         return (
@@ -204,7 +204,11 @@ def explain(
     seed = as_seed("seed", seed)
     photos = _one_photo(image)
     subject = audited_model(
-        model, tensors=isinstance(photos, Tensor), preprocess=preprocess, class_names=class_names
+        model,
+        tensors=isinstance(photos, Tensor),
+        pictures=photos,
+        preprocess=preprocess,
+        class_names=class_names,
     )
     (known,) = find_methods([method])
     if isinstance(target, str):
@@ -235,7 +239,7 @@ def explain(
         faithfulness=faithfulness,
         code=_code(model, call, explained),
         comparison=done,
-        notes=_notes(subject),
+        notes=subject.notes,
         why_empty=why_empty,
         explained=other,
     )
@@ -256,12 +260,6 @@ def _why_empty(done: Comparison, method: KnownMethod, place: str) -> str:
             f"though the score has a gradient: {method.name} shows none of it. Try another method"
         )
     return f"because the score does not depend on layer {place}. Try layer={names[0]!r}"
-
-
-def _notes(subject: AuditedModel) -> tuple[str, ...]:
-    """Those that hold for this photo: one that came as a tensor was not preprocessed here."""
-    prepared = subject.preprocessing == DONE_BEFORE
-    return tuple(note for note in subject.notes if not (prepared and "assumed" in note))
 
 
 def _one_photo(image: Photo) -> Images:

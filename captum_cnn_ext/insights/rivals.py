@@ -37,7 +37,7 @@ def rival_of(
     prepared = dict[str, Any]()
     if not isinstance(model, LoadedModel):  # which knows how its own photos are prepared
         prepared = {"preprocess": own.preprocess, "mean": own.mean, "std": own.std}
-    subject = audited_model(model, tensors=isinstance(images, Tensor), **prepared)
+    subject = audited_model(model, tensors=isinstance(images, Tensor), pictures=images, **prepared)
     if subject.model is own.model:
         raise ArgumentError("against: got the audited model itself, expected another one")
     photos = read_photos(images, subject.preprocess, subject.model)

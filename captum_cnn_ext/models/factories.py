@@ -14,7 +14,8 @@ from torch import nn
 
 from captum_cnn_ext.errors import nearest
 from captum_cnn_ext.models.failures import FORMS, nearest_spec, no_such, run_users
-from captum_cnn_ext.models.loaded import LoadedModel, assumed, measured
+from captum_cnn_ext.models.guessed import assumed
+from captum_cnn_ext.models.loaded import LoadedModel, measured
 from captum_cnn_ext.models.untrained import UNTRAINED
 from captum_cnn_ext.models.weights import load_into, read_tensors, weights_file
 
@@ -42,8 +43,7 @@ def from_factory(spec: str, weights: str | None) -> LoadedModel:
     if isinstance(made, LoadedModel):
         loaded = dataclasses.replace(made, name=made.name or name, weights=made.weights or kept)
     elif isinstance(made, nn.Module):
-        loaded = assumed(made, "came with this model")
-        loaded = dataclasses.replace(loaded, name=name, weights=kept)
+        loaded = dataclasses.replace(assumed(made), name=name, weights=kept)
     elif (
         isinstance(made, tuple)
         and len(made) == 2

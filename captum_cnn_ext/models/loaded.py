@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from captum_cnn_ext._engine.judging.input_sizes import input_channels
 from captum_cnn_ext._engine.one_line_repr import brief
 from captum_cnn_ext.models.failures import run_users
 from captum_cnn_ext.models.untrained import UNTRAINED, is_untrained
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
 
     Preprocess = Callable[[Image.Image], Tensor]
 
-ASSUMED = "no preprocessing"  # how a note begins that says so
-NOMINAL = "the size after preprocessing depends on the picture; input_size is nominal"
+NOMINAL = "the preprocessing does not bring pictures of all shapes to one size"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -29,7 +27,8 @@ class LoadedModel:
     """A model in evaluation mode and what is needed to feed it and to read its output.
 
     ``preprocess`` turns a PIL picture into a (C, H, W) tensor; ``mean`` and ``std`` undo its
-    normalisation (pixel = value * std + mean, in [0, 1]); ``input_size`` is (H, W) after it.
+    normalisation (pixel = value * std + mean, in [0, 1]); ``input_size`` is (H, W) after it
+    (224 × 224 where that depends on the picture).
     ``name`` and ``weights`` are for people and hold no folders; so are ``notes``, which a report
     must show. Where batch norms have seen no image, a note says that the weights are random.
     """
@@ -87,26 +86,6 @@ def imagenet_transform(
     ]
     composed: Preprocess = transforms.Compose(steps)
     return composed
-
-
-def assumed(model: nn.Module, owner: str) -> LoadedModel:
-    """A model that came without preprocessing, with ImageNet's or, of one channel, a grey one.
-
-    A detector of torchvision gets the whole photo: it resizes and normalises by itself.
-    """
-    from torchvision import transforms
-
-    if type(getattr(model, "transform", None)).__name__ == "GeneralizedRCNNTransform":
-        note = f"{ASSUMED} {owner}; the whole photo in [0, 1] was assumed, as for any detector"
-        black, white = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-        return LoadedModel(model, transforms.ToTensor(), mean=black, std=white, notes=(note,))
-    if input_channels(model) != 1:
-        note = f"{ASSUMED} {owner}; ImageNet's (224 × 224 pixels) was assumed"
-        return LoadedModel(model, imagenet_transform(), notes=(note,))
-    note = f"{ASSUMED} {owner}; grey pictures (224 × 224 pixels) in [0, 1] were assumed"
-    sizes = [transforms.Resize(256), transforms.CenterCrop(224)]
-    grey = transforms.Compose([*sizes, transforms.Grayscale(), transforms.ToTensor()])
-    return LoadedModel(model, grey, mean=(0.0,), std=(1.0,), notes=(note,))
 
 
 def imagenet_names() -> list[str]:

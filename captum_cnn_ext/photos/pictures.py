@@ -5,9 +5,9 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from captum_cnn_ext._numbers import as_count_or_none
 from captum_cnn_ext.errors import install, nearest_file
@@ -15,6 +15,7 @@ from captum_cnn_ext.errors import install, nearest_file
 if TYPE_CHECKING:
     from PIL import Image
 
+MEASURED = 256  # pictures of a data set whose sizes are looked at
 _DEMO_FILES = ("chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png")
 
 
@@ -197,3 +198,29 @@ def read_picture(file: Path) -> "Image.Image":
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture)
     return picture.convert("RGB")
+
+
+def picture_sizes(pictures: Any) -> Iterator[tuple[int, int]]:
+    """(width, height) of each picture; of a large data set of some, from all over it.
+
+    Pictures are the values of a mapping, or the items of a sequence or data set: PIL pictures,
+    files, or samples that begin with one; or a file, or those of a folder. What is none, or cannot
+    be read, is passed over.
+    """
+    from PIL import Image
+
+    given = list(pictures.values()) if isinstance(pictures, Mapping) else pictures
+    if isinstance(given, (str, os.PathLike)):
+        path = Path(given)
+        given = picture_files(path, recursive=True) if path.is_dir() else [path]
+    if not hasattr(given, "__len__") or not hasattr(given, "__getitem__"):
+        return
+    for number in range(0, len(given), -(-len(given) // MEASURED) or 1):
+        try:
+            item = given[number]
+            item = item[0] if isinstance(item, (tuple, list)) else item
+            picture = read_picture(Path(item)) if isinstance(item, (str, os.PathLike)) else item
+        except Exception:  # a broken file can raise anything; whoever uses it says so
+            continue
+        if isinstance(picture, Image.Image):
+            yield picture.size

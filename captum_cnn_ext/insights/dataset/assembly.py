@@ -108,7 +108,7 @@ def _overview(audited: AuditedData, report: Report) -> Overview:
     if records.skipped:
         left = "1 image" if len(records.skipped) == 1 else f"{len(records.skipped):,} images"
         saw.append(f"{left} could not be used; see the last section.")
-    saw += audited.notes
+    saw += [f"{note[:1].upper()}{note[1:]}".rstrip(".") + "." for note in audited.notes]
     failed = [f"This report is not complete: {problem}" for problem in report.problems]
     return Overview(
         tuple(saw),
@@ -118,11 +118,17 @@ def _overview(audited: AuditedData, report: Report) -> Overview:
         wrong_title="Fix first",
         unsure_title="Review",
         first_sentence=f"The model is right on {of_images(right, len(records))}{rest}.",
+        before="" if audited.subject.guess is None else "The preprocessing of pictures is a guess.",
     )
 
 
 def _rest(audited: AuditedData, report: Report) -> str:
     """What the first sentence says of findings: shortcuts by their class, the others counted."""
+    if audited.misled:
+        return (
+            ", no more than always naming the most frequent class may give; make sure that it gets "
+            "pictures as it was trained on before you read on"
+        )
     doubts = [finding for finding in report.findings if finding.verdict != "fine"]
     found = audited.shortcuts.shortcuts if isinstance(audited.shortcuts, Shortcuts) else ()
     names = [audited.short(label) for label in sorted({one.named for one in found})]

@@ -127,11 +127,12 @@ def audit_dataset(
     _check_groups(groups, len(source))
     first = _first(source)
     tensors = bool(first) and isinstance(first[0], Tensor)
+    looked_at: dict[str, Any] = {"tensors": tensors, "pictures": source}
     prepared: dict[str, Any] = {"preprocess": preprocess, "mean": mean, "std": std}
-    subject = audited_model(model, tensors=tensors, class_names=class_names, **prepared)
+    subject = audited_model(model, class_names=class_names, **looked_at, **prepared)
     rivals = {
         name: audited_model(
-            other, tensors=tensors, **({} if isinstance(other, LoadedModel) else prepared)
+            other, **looked_at, **({} if isinstance(other, LoadedModel) else prepared)
         )
         for name, other in (("against", against), ("twin", twin))
         if other is not None

@@ -28,6 +28,7 @@ from captum_cnn_ext.insights.dataset.scores import ClassScore, class_scores
 from captum_cnn_ext.insights.pictures import scale
 from captum_cnn_ext.insights.report.blocks import Picture
 from captum_cnn_ext.insights.wording import short
+from captum_cnn_ext.metrics import wilson
 
 Found = TypeVar("Found")
 
@@ -60,6 +61,18 @@ class AuditedData:
         """How often each class is found, and how often it is right when named."""
         records = self.records
         return class_scores(records.labels, records.predictions, records.classes)
+
+    @cached_property
+    def at_chance(self) -> bool:
+        """Whether the model may be right no more often than one answer for all would be."""
+        right, counts = np.array(self.records.correct), np.bincount(self.records.labels)
+        return wilson(int(right.sum()), len(right)).low <= int(counts.max()) / len(right)
+
+    @property
+    def misled(self) -> bool:
+        """Whether that may be because its preprocessing was guessed."""
+        several = len(set(self.records.labels.tolist())) > 1
+        return self.subject.guess is not None and self.at_chance and several
 
     @cached_property
     def statistics(self) -> dict[str, npt.NDArray[np.float32]]:

@@ -1,4 +1,4 @@
-"""Do labels and names fit the model's outputs? Judged before the pass, said before any number."""
+"""Do pictures, labels and names fit the model? Judged before the pass, said before any number."""
 
 from __future__ import annotations
 
@@ -50,7 +50,20 @@ def judge_numbering(
 
 
 def say_what_numbers_hold_for(audited: AuditedData, report: Report) -> None:
-    """Findings where classes are numbered by a guess, and on images that no number speaks of."""
+    """Findings where pictures are prepared, or classes numbered, by a guess, and on images that no
+    number speaks of."""
+    guess, rival = audited.subject.guess, audited.rival
+    other = None if rival is None or guess is not None else rival[0].guess
+    if guess is not None:
+        report.note(
+            "wrong" if audited.misled else "unsure", guess.doubt, "accuracy", guess.next_step,
+            id="preprocessing-guessed", numbers={},
+        )  # fmt: skip
+    if other is not None:
+        report.note(
+            "unsure", f"Of the older model: {other.doubt}", "comparison", other.next_step,
+            id="preprocessing-guessed-of-older", numbers={},
+        )  # fmt: skip
     source, outputs = audited.images.dataset, audited.records.classes
     classes = len(getattr(source, "classes", None) or ())
     by_order = getattr(source, "by_order", hasattr(source, "class_to_idx"))  # as ImageFolder

@@ -133,6 +133,7 @@ def audit(
     subject = audited_model(
         model,
         tensors=isinstance(images, Tensor),
+        pictures=images,
         preprocess=preprocess,
         class_names=class_names,
         mean=mean,

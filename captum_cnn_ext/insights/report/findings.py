@@ -181,7 +181,8 @@ class Overview:
     """The top of the report: what the network saw, what was found, what was not looked at.
 
     The headings over these, and the sentence on top, are for photos unless others are given;
-    ``terms`` explains the words that the page uses.
+    ``before`` is what has to be known before that sentence, ``terms`` explains the words that the
+    page uses.
     """
 
     saw: tuple[str, ...]
@@ -191,6 +192,7 @@ class Overview:
     wrong_title: str = "Problems"
     unsure_title: str = "Needs a closer look"
     first_sentence: str = ""
+    before: str = ""
     terms: tuple[tuple[str, str], ...] = ()
 
     __repr__ = brief
@@ -215,6 +217,10 @@ class Overview:
     @property
     def headline(self) -> str:
         """All findings in one sentence."""
+        return f"{self.before} {self._all}".strip()
+
+    @property
+    def _all(self) -> str:
         if self.first_sentence:
             return self.first_sentence
         wrong, unsure = len(self.of("wrong")), len(self.of("unsure"))

@@ -45,4 +45,10 @@ def overview_of(audited: Audited, report: Report) -> Overview:
         "Whether the predictions are right: the photos have no labels. Use --data FOLDER with "
         "one folder for each class."
     )
-    return Overview(tuple(saw), (*failed, *report.findings), tuple(unchecked), terms=TERMS)
+    return Overview(
+        tuple(saw),
+        (*failed, *report.findings),
+        tuple(unchecked),
+        terms=TERMS,
+        before="" if audited.subject.guess is None else "The preprocessing of photos is a guess.",
+    )

@@ -49,8 +49,8 @@ def build(audited: Audited, report: Report) -> SectionContent:
         )
     blocks.append(Facts(_facts(audited)))
     if audited.subject.notes:
-        untrained = audited.subject.untrained
-        tone: Tone = "warning" if untrained else "note"
+        doubtful = audited.subject.untrained or audited.subject.guess is not None
+        tone: Tone = "warning" if doubtful else "note"
         blocks.append(Listing("Notes", audited.subject.notes, tone))
     cards = [_card(audited, photo) for photo in range(len(audited.photos))]
     blocks.append(Text(_shown(audited)))
@@ -142,6 +142,11 @@ def _strongest(audited: Audited, photo: int, count: int) -> list[int]:
 def _find(audited: Audited, report: Report) -> None:
     """What can be said of the model and of its predictions before anything is explained."""
     subject, classes = audited.subject, _classes(audited)
+    if subject.guess is not None:
+        report.note(
+            "unsure", subject.guess.doubt, "summary", subject.guess.next_step,
+            id="preprocessing-guessed", numbers={},
+        )  # fmt: skip
     if audited.model.training:
         text = "The model is in training mode, so its outputs depend on chance and on the batch."
         step = "Call model.eval() and make the report again."

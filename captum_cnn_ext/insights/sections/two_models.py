@@ -59,6 +59,9 @@ def _both(audited: Audited, report: Report, rival: Rival) -> Facts:
     if rival.subject.untrained:
         text = "The other model's weights are random: comparing with it says nothing."
         report.find("wrong", text, KEY, "Load trained weights.")
+    if rival.subject.guess is not None and audited.subject.guess is None:
+        text = f"Of the other model: {rival.subject.guess.doubt}"
+        report.find("unsure", text, KEY, rival.subject.guess.next_step)
     report.keep("against/inputs", rival.photos.inputs, f"network inputs of {THERE}")
     hashes = audited.weights_sha256, fingerprint(rival.subject.model.state_dict())
     rows = [

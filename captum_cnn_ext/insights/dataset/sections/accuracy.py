@@ -86,7 +86,7 @@ def _chance(audited: AuditedData, report: Report, accuracy: Interval, largest: i
             id="accuracy-one-class", interval=accuracy, numbers=numbers,
         )  # fmt: skip
         return []
-    if accuracy.low > largest / count:
+    if not audited.at_chance:
         report.note(
             "fine",
             f"{shown(accuracy, count)} are right, more than always naming the most frequent class "

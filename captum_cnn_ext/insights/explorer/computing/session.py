@@ -86,7 +86,11 @@ class ExplorerSession:
         sources: Mapping[str, str] | None = None,
     ) -> None:
         self.subject: AuditedModel = audited_model(
-            model, tensors=False, preprocess=preprocess, class_names=class_names
+            model,
+            tensors=False,
+            pictures=images,
+            preprocess=preprocess,
+            class_names=class_names,
         )
         self._kept = AnswerCache(KEPT)
         ranked = [top_patches] if isinstance(top_patches, TopPatches) else list(top_patches)
