@@ -112,6 +112,6 @@ def test_networks_of_many_channels_are_explained_audited_and_drawn(tmp_path):
     shown = found.figure().axes[0].images[0].get_array()
     np.testing.assert_allclose(shown[..., 0], x[0].mean(0), rtol=1e-5)
     assert compare(net, x, ["LayerHiResCam", "InputXGradient"]).figure()
-    assert show_reconstructions(x, DeconvNet(net, "2").reconstruct(x, top=2))
+    assert show_reconstructions(x, DeconvNet(net, "2").reconstruct(x, top=2, rule="guided"))
     data = [(x[n % 2], n % 2) for n in range(8)]
     assert "not complete" not in audit_dataset(net, data, show_progress=False).to_html()

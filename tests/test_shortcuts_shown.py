@@ -205,5 +205,5 @@ def test_the_page_and_the_terminal_say_once_what_to_do(tmp_path, capsys):
     done = replace(done, page=replace(done.page, overview=overview))
     saved = done.save(tmp_path / "audit.html")
     assert saved.report.read_text().count("Collect images.") == 1
-    _said(done, saved, type("Loaded", (), {"notes": ()}))
+    _said(done, saved, type("Loaded", (), {"notes": (), "preprocess": None}))
     assert capsys.readouterr().out.count("For each of these 5: Collect images.") == 1

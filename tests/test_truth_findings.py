@@ -114,7 +114,7 @@ def test_a_network_that_knows_nothing_shows_no_trigger(kind, training):
     unlearnt = dataclasses.replace(trial, model=of_nothing(kind, 9))
     for name in ("InputXGradient", "LayerHiResCam", "LayerRefineCam"):
         got = means(unlearnt, [name], "mass accuracy")[name]
-        assert got < 0.08 < means(trial, [name], "mass accuracy")[name], (name, got)
+        assert got < 0.1 < means(trial, [name], "mass accuracy")[name], (name, got)
 
 
 def means(trial, names, score):

@@ -65,9 +65,11 @@ class ExplorerSession:
     Example::
 
         >>> from PIL import Image
-        >>> from torchvision.models import resnet18
+        >>> from torchvision.models import ResNet18_Weights, resnet18
         >>> from captum_cnn_ext.insights.explorer import ExplorerSession
-        >>> session = ExplorerSession(resnet18().eval(), {"grey": Image.new("RGB", (64, 64))})
+        >>> transform = ResNet18_Weights.DEFAULT.transforms()
+        >>> pictures = {"grey": Image.new("RGB", (64, 64))}
+        >>> session = ExplorerSession(resnet18().eval(), pictures, preprocess=transform)
         >>> photo = session.photos["grey"]
         >>> session.maps(photo, "layer3").shape
         torch.Size([256, 14, 14])
