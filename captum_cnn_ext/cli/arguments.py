@@ -89,11 +89,10 @@ def print_notes(loaded: LoadedModel) -> None:
     from captum_cnn_ext.models.guessed import Guess
 
     guess = loaded.preprocess
-    told = [guess.note] if isinstance(guess, Guess) and guess.settled else []
+    told = guess.note if isinstance(guess, Guess) and guess.settled else None  # before the work
     for note in loaded.notes:
-        if note in told:  # before the work
-            continue
-        print(f"{PROGRAM}: note: {note}", file=sys.stderr)
+        if note != told:
+            print(f"{PROGRAM}: note: {note}", file=sys.stderr)
 
 
 def print_problems(problems: Sequence[Problem]) -> int:

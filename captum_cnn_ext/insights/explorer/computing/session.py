@@ -67,11 +67,9 @@ class ExplorerSession:
         >>> from PIL import Image
         >>> from torchvision.models import ResNet18_Weights, resnet18
         >>> from captum_cnn_ext.insights.explorer import ExplorerSession
-        >>> transform = ResNet18_Weights.DEFAULT.transforms()
-        >>> pictures = {"grey": Image.new("RGB", (64, 64))}
-        >>> session = ExplorerSession(resnet18().eval(), pictures, preprocess=transform)
-        >>> photo = session.photos["grey"]
-        >>> session.maps(photo, "layer3").shape
+        >>> model, transform = resnet18().eval(), ResNet18_Weights.DEFAULT.transforms()
+        >>> session = ExplorerSession(model, [Image.new("RGB", (64, 64))], preprocess=transform)
+        >>> session.maps(next(iter(session.photos.values())), "layer3").shape
         torch.Size([256, 14, 14])
     """
 
